@@ -1,0 +1,78 @@
+# `make` lists the targets. A machine needs Rust, a C++ compiler and Python 3 with pip; libtorch is fetched.
+# Everything builds with --release, so that checks, tests and examples share one set of build outputs.
+
+PYTHON ?= python3
+CARGO ?= cargo
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+export PYTHON CARGO
+
+# .libtorch is a link; its target is passed on, because a changed LIBTORCH rebuilds the bindings.
+TORCH = LIBTORCH="$$(realpath .libtorch)"
+# Scripts find headstart, headstart-coordinator and headstart-worker on PATH, as a user would.
+BUILT = PATH="$$(realpath $(TARGET_DIR))/release:$$PATH"
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name what; do printf '%-15s %s\n' "$$name" "$$what"; done
+
+.PHONY: ready
+ready:
+	@scripts/prerequisites.sh
+	@$(PYTHON) scripts/libtorch.py >/dev/null
+
+.PHONY: env
+env: ready ## print what plain cargo needs: eval "$(make -s env)"
+	@echo "export LIBTORCH='$$(realpath .libtorch)'"
+
+.PHONY: build
+build: ready ## the three programs, in target/release
+	$(TORCH) $(CARGO) build --workspace --bins --release
+
+.PHONY: demo
+demo: build ## what a head start is worth, on handwritten digits: under a minute
+	@$(BUILT) examples/digits/demo.sh
+
+.PHONY: demo-seeds
+demo-seeds: build ## the head start holds for other seeds as well
+	@$(BUILT) scripts/demo_seeds.sh
+
+.PHONY: demo-kill
+demo-kill: build ## kill -9 a worker mid-run: the same weights come out
+	@$(BUILT) $(PYTHON) scripts/demo_kill.py
+
+.PHONY: sections
+sections: build ## fine-tune a 22.7 M parameter BERT on package descriptions
+	@examples/sections/setup.py
+	@$(BUILT) headstart train examples/sections/run.yaml
+
+.PHONY: sections-bits
+sections-bits: build ## 1, 2, 3 and 5 workers give the same weights, bit for bit
+	@examples/sections/setup.py
+	@$(BUILT) scripts/sections_bits.sh
+
+.PHONY: parity
+parity: build ## the same training in PyTorch and transformers gives the same losses
+	@examples/sections/setup.py
+	@$(BUILT) tests/parity/run.sh
+
+.PHONY: test
+test: build ## all tests
+	moto="$$(scripts/test-env.sh)" && $(TORCH) HEADSTART_MOTO="$$moto" $(CARGO) test --workspace --release
+
+.PHONY: check
+check: ready ## formatting, lints, licences, documentation
+	$(CARGO) fmt --all --check
+	$(TORCH) $(CARGO) clippy --workspace --all-targets --release -- -D warnings
+	$(TORCH) RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --release
+	scripts/deny.sh
+	scripts/lint-scripts.sh
+
+.PHONY: bench
+bench: build ## the measurements in bench/
+	@$(BUILT) bench/run.sh
+
+.PHONY: clean-all
+clean-all: ## remove everything built, downloaded or trained inside this checkout
+	$(CARGO) clean
+	rm -rf .libtorch runs examples/digits/data examples/sections/data examples/sections/model

@@ -1,0 +1,340 @@
+//! The one loop that owns the machine: takes events in, performs effects.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use headstart::exit::Exit;
+use headstart::id::{Version, WorkerId};
+use headstart::message::{Join, ToWorker};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{info, warn};
+
+use crate::clock::Clock;
+use crate::event::{Effect, Event, Record, Refused};
+use crate::finish::{Kept, Writer};
+use crate::machine::{Machine, Snapshot};
+use crate::master::Master;
+use crate::record::{Observed, Records};
+use crate::reduce::Reducer;
+
+/// Events that may wait for the loop.
+const INBOX: usize = 1024;
+/// Commands that may wait for a worker; one that lets more pile up is cut off.
+const OUTBOX: usize = 256;
+/// How often leases and heartbeats are checked.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What everybody else holds of the actor.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    inbox: mpsc::Sender<Mail>,
+    status: watch::Receiver<Status>,
+    workers: Arc<AtomicU64>,
+    traffic: Arc<Traffic>,
+}
+
+/// Bytes of bulk payload since the run began.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Partials received.
+    pub up: AtomicU64,
+    /// Weights sent.
+    pub down: AtomicU64,
+}
+
+/// The run as people see it.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The machine's part.
+    pub snapshot: Snapshot,
+    /// Training speed of the last step.
+    pub samples_per_second: f64,
+    /// How the run ended, once it has.
+    pub ended: Option<(Exit, String)>,
+    /// What a stopped run left behind.
+    pub kept: Option<String>,
+}
+
+#[derive(Debug)]
+struct Mail {
+    event: Event,
+    answer: Option<oneshot::Sender<Result<(), Refused>>>,
+    outbox: Option<mpsc::Sender<ToWorker>>,
+}
+
+/// The coordinator has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the coordinator is shutting down")]
+pub struct Gone;
+
+impl Handle {
+    /// Reports something; waits while the inbox is full.
+    pub async fn tell(&self, event: Event) -> Result<(), Gone> {
+        self.inbox.send(Mail { event, answer: None, outbox: None }).await.map_err(|_| Gone)
+    }
+
+    /// Reports something that is answered.
+    pub async fn ask(&self, event: Event) -> Result<Result<(), Refused>, Gone> {
+        let (answer, answered) = oneshot::channel();
+        self.inbox.send(Mail { event, answer: Some(answer), outbox: None }).await.map_err(|_| Gone)?;
+        answered.await.map_err(|_| Gone)
+    }
+
+    /// Opens a worker's session: its number, and the commands for it until the session is closed.
+    pub async fn join(&self, join: Join) -> Result<(WorkerId, mpsc::Receiver<ToWorker>), Gone> {
+        let worker = WorkerId(self.workers.fetch_add(1, Ordering::Relaxed) + 1);
+        let (outbox, commands) = mpsc::channel(OUTBOX);
+        let event = Event::Joined(worker, join);
+        self.inbox.send(Mail { event, answer: None, outbox: Some(outbox) }).await.map_err(|_| Gone)?;
+        Ok((worker, commands))
+    }
+
+    /// Follows the status.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// Where bulk bytes are counted.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+}
+
+/// Owner of the machine and of everything that follows from its decisions.
+pub struct Actor {
+    machine: Machine,
+    master: Arc<Master>,
+    reducer: Arc<Reducer>,
+    writer: Arc<Writer>,
+    records: Records,
+    clock: Clock,
+    best: Option<(Version, Vec<Vec<f32>>)>,
+    outboxes: BTreeMap<WorkerId, mpsc::Sender<ToWorker>>,
+    inbox: mpsc::Receiver<Mail>,
+    handle: Handle,
+    status: watch::Sender<Status>,
+    counted: (u64, u64),
+}
+
+/// What an actor is made of.
+pub struct Parts {
+    /// The run's decisions.
+    pub machine: Machine,
+    /// The weights.
+    pub master: Arc<Master>,
+    /// The sums.
+    pub reducer: Arc<Reducer>,
+    /// Writes what remains of a run.
+    pub writer: Arc<Writer>,
+    /// Ledger and metrics.
+    pub records: Records,
+    /// The clock.
+    pub clock: Clock,
+}
+
+impl Actor {
+    /// Puts the actor together; [`Actor::run`] starts it.
+    pub fn new(parts: Parts) -> (Actor, Handle) {
+        let Parts { machine, master, reducer, writer, records, clock } = parts;
+        let (sender, inbox) = mpsc::channel(INBOX);
+        let status =
+            Status { snapshot: machine.snapshot(), samples_per_second: 0.0, ended: None, kept: None };
+        let (status, followed) = watch::channel(status);
+        let handle = Handle {
+            inbox: sender,
+            status: followed,
+            workers: Arc::new(AtomicU64::new(0)),
+            traffic: Arc::new(Traffic::default()),
+        };
+        let actor = Actor {
+            machine,
+            master,
+            reducer,
+            writer,
+            records,
+            clock,
+            best: None,
+            outboxes: BTreeMap::new(),
+            inbox,
+            handle: handle.clone(),
+            status,
+            counted: (0, 0),
+        };
+        (actor, handle)
+    }
+
+    /// Runs until the machine ends the run; returns how it ended.
+    pub async fn run(mut self, first: Vec<Effect>) -> (Exit, String) {
+        let mut ended = self.perform(first, None);
+        let mut ticks = tokio::time::interval(TICK);
+        while ended.is_none() {
+            let mail = tokio::select! {
+                mail = self.inbox.recv() => mail.expect("the actor holds a sender itself"),
+                _ = ticks.tick() => Mail { event: Event::Tick, answer: None, outbox: None },
+            };
+            let Mail { event, answer, outbox } = mail;
+            self.observe(&event);
+            if let (Event::Joined(worker, _), Some(outbox)) = (&event, outbox) {
+                self.outboxes.insert(*worker, outbox);
+            }
+            let left = if let Event::Left(worker, _) = &event { Some(*worker) } else { None };
+            let effects = self.machine.apply(self.clock.elapsed(), event);
+            ended = self.perform(effects, answer);
+            if let Some(worker) = left {
+                self.outboxes.remove(&worker);
+            }
+            let snapshot = self.machine.snapshot();
+            self.status.send_modify(|status| status.snapshot = snapshot);
+        }
+        let ended = ended.expect("the loop ends with the run");
+        self.status.send_modify(|status| status.ended = Some(ended.clone()));
+        ended
+    }
+
+    fn observe(&mut self, event: &Event) {
+        match event {
+            Event::Joined(worker, join) => info!(%worker, name = join.name, device = join.device, "joined"),
+            Event::Ready(worker, ready) => info!(%worker, class = ?ready.class, "ready"),
+            Event::Left(worker, reason) => info!(%worker, reason, "left"),
+            Event::LeaseFailed(worker, lease, failure) => warn!(%worker, %lease, ?failure, "lease failed"),
+            Event::StopRequested { reason, .. } => info!(reason, "stop requested"),
+            _ => {}
+        }
+    }
+
+    fn perform(
+        &mut self,
+        effects: Vec<Effect>,
+        mut answer: Option<oneshot::Sender<Result<(), Refused>>>,
+    ) -> Option<(Exit, String)> {
+        let mut ended = None;
+        for effect in effects {
+            match effect {
+                Effect::Answer(verdict) => {
+                    if let Err(refused) = &verdict {
+                        info!(%refused, "partial refused");
+                    }
+                    // Whoever asked may be gone; the decision stands.
+                    let _ = answer.take().map(|answer| answer.send(verdict));
+                }
+                Effect::Send(worker, command) => self.send(worker, command),
+                Effect::Close(worker) => {
+                    self.outboxes.remove(&worker);
+                }
+                Effect::OpenStep(step, tree) => self.reducer.open(step, tree),
+                Effect::Update { step, samples, learning_rate } => self.update(step, samples, learning_rate),
+                Effect::Record(record) => self.record(&record),
+                Effect::KeepBest(version) => self.best = Some((version, self.master.copy())),
+                Effect::Finish { best } => self.finish(best),
+                Effect::Export(version) => self.export(version),
+                Effect::End(exit, detail) => ended = Some((exit, detail)),
+            }
+        }
+        ended
+    }
+
+    fn send(&mut self, worker: WorkerId, command: ToWorker) {
+        if let ToWorker::Revoke { lease, reason } = &command {
+            info!(%worker, %lease, reason, "lease revoked");
+        }
+        let sent = self.outboxes.get(&worker).map(|outbox| outbox.try_send(command));
+        if let Some(Err(mpsc::error::TrySendError::Full(_))) = sent {
+            warn!(%worker, "does not read its commands; its session is closed");
+            self.outboxes.remove(&worker);
+        }
+    }
+
+    fn update(&self, step: headstart::id::Step, samples: u64, learning_rate: f64) {
+        let (master, reducer, handle) = (self.master.clone(), self.reducer.clone(), self.handle.clone());
+        let (done, outcome) = oneshot::channel();
+        rayon::spawn(move || {
+            let sums = reducer.take(step).expect("the machine asks for an update when every node is in");
+            let (outcome, buffers) = master.update(sums, samples, learning_rate);
+            for buffer in buffers {
+                reducer.recycle(buffer);
+            }
+            let _ = done.send(outcome);
+        });
+        tokio::spawn(async move {
+            let event = match outcome.await {
+                Ok(outcome) => Event::Updated(step, outcome),
+                Err(_) => Event::Failed(Exit::Internal, format!("the update of {step} panicked")),
+            };
+            // The actor outlives its updates unless the run has ended.
+            let _ = handle.tell(event).await;
+        });
+    }
+
+    fn record(&mut self, record: &Record) {
+        let traffic = &self.handle.traffic;
+        let total = (traffic.up.load(Ordering::Relaxed), traffic.down.load(Ordering::Relaxed));
+        let observed = Observed {
+            unix: self.clock.unix(),
+            elapsed: self.clock.elapsed(),
+            bytes_up: total.0 - self.counted.0,
+            bytes_down: total.1 - self.counted.1,
+        };
+        self.counted = total;
+        if let Some(speed) = self.records.add(record, self.writer.plan(), observed) {
+            self.status.send_modify(|status| status.samples_per_second = speed);
+        }
+    }
+
+    fn finish(&mut self, best: bool) {
+        let (version, weights) = match self.best.take().filter(|_| best) {
+            Some(best) => best,
+            None => (self.master.version(), self.master.copy()),
+        };
+        let kept = self.kept(version, weights);
+        let (writer, handle) = (self.writer.clone(), self.handle.clone());
+        tokio::spawn(async move {
+            let event = match writer.finish(kept).await {
+                Ok(()) => Event::Finished,
+                Err(error) => Event::Failed(error.exit(), error.to_string()),
+            };
+            let _ = handle.tell(event).await;
+        });
+    }
+
+    fn export(&mut self, version: Version) {
+        if version == Version(0) {
+            self.set_kept("nothing: no step was finished".into());
+            let handle = self.handle.clone();
+            tokio::spawn(async move { handle.tell(Event::Exported).await });
+            return;
+        }
+        let kept = self.kept(version, self.master.copy());
+        let (writer, handle, status) = (self.writer.clone(), self.handle.clone(), self.status.clone());
+        tokio::spawn(async move {
+            let event = match writer.export(kept).await {
+                Ok(url) => {
+                    let text = format!("{url} (the weights after {} steps)", version.0);
+                    status.send_modify(|status| status.kept = Some(text));
+                    Event::Exported
+                }
+                Err(error) => Event::Failed(error.exit(), error.to_string()),
+            };
+            let _ = handle.tell(event).await;
+        });
+    }
+
+    fn set_kept(&self, text: String) {
+        self.status.send_modify(|status| status.kept = Some(text));
+    }
+
+    fn kept(&self, version: Version, weights: Vec<Vec<f32>>) -> Kept {
+        Kept {
+            version,
+            weights,
+            ledger: self.records.ledger().to_owned(),
+            metrics: self.records.metrics().to_owned(),
+            eval: self.records.last_eval().clone(),
+            delivered: self.machine.delivered(),
+            class: self.machine.numeric_class().cloned(),
+            started_unix: self.clock.started_unix(),
+            elapsed: self.clock.elapsed(),
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! The coordinator's command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+/// Plans a run, leases its work to workers, reduces their gradients, and writes the weights.
+#[derive(Debug, Parser)]
+#[command(name = "headstart-coordinator", version)]
+pub struct Config {
+    /// The run file.
+    pub run_file: PathBuf,
+    /// Where workers and clients connect.
+    #[arg(long, default_value = "0.0.0.0:7070")]
+    pub listen: SocketAddr,
+    /// A run file key set differently, such as `learning_rate=1e-4`. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+    /// End when standard input does: the process that started this one is gone.
+    #[arg(long)]
+    pub exit_with_parent: bool,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,127 @@
+//! Metrics from sums, which weights are best, and when improvement has ended. Definitions: transformers, scikit-learn.
+
+use std::collections::BTreeMap;
+
+use headstart::id::Version;
+use headstart::message::Totals;
+use headstart::spec::{Metric, RunSpec};
+
+/// Loss, accuracy and macro F1 from the sums over all evaluation rows.
+///
+/// `counts` holds true positives, predictions and actual rows of each label. F1 is averaged with equal weight over the
+/// labels that occur or are predicted.
+pub fn metrics(totals: &Totals) -> BTreeMap<&'static str, f64> {
+    let labels = totals.counts.len() / 3;
+    let (hits, rest) = totals.counts.split_at(labels);
+    let (predicted, actual) = rest.split_at(labels);
+    let samples = totals.samples.max(1) as f64;
+    let f1: Vec<f64> = hits
+        .iter()
+        .zip(predicted.iter().zip(actual))
+        .filter(|(_, (predicted, actual))| **predicted + **actual > 0)
+        .map(|(&hits, (&predicted, &actual))| 2.0 * hits as f64 / (predicted + actual) as f64)
+        .collect();
+    BTreeMap::from([
+        ("loss", totals.loss / samples),
+        ("accuracy", hits.iter().sum::<u64>() as f64 / samples),
+        ("f1", f1.iter().sum::<f64>() / f1.len().max(1) as f64),
+    ])
+}
+
+/// The best evaluation so far.
+#[derive(Clone, Debug)]
+pub struct Best {
+    metric: Metric,
+    greater: bool,
+    patience: Option<u32>,
+    threshold: f64,
+    best: Option<(Version, f64)>,
+    without_improvement: u32,
+}
+
+/// What an evaluation means for the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// These weights are the best so far.
+    pub best: bool,
+    /// Patience is exhausted.
+    pub stop: bool,
+}
+
+impl Best {
+    /// No evaluation yet.
+    pub fn new(spec: &RunSpec) -> Best {
+        Best {
+            metric: spec.metric_for_best_model,
+            greater: spec.greater_is_better,
+            patience: spec.early_stopping_patience,
+            threshold: spec.early_stopping_threshold,
+            best: None,
+            without_improvement: 0,
+        }
+    }
+
+    /// Judges one evaluation. Patience is lost by an evaluation that does not beat the best by the threshold.
+    pub fn judge(&mut self, version: Version, metrics: &BTreeMap<&'static str, f64>) -> Verdict {
+        let value = metrics[name(self.metric)];
+        let beats = |best: f64| if self.greater { value > best } else { value < best };
+        let (better, enough) = match self.best {
+            None => (true, true),
+            Some((_, best)) => (beats(best), beats(best) && (value - best).abs() > self.threshold),
+        };
+        if better {
+            self.best = Some((version, value));
+        }
+        self.without_improvement = if enough { 0 } else { self.without_improvement + 1 };
+        let stop = self.patience.is_some_and(|patience| self.without_improvement >= patience);
+        Verdict { best: better, stop }
+    }
+
+    /// The best version and its value.
+    pub fn best(&self) -> Option<(Version, f64)> {
+        self.best
+    }
+}
+
+/// The metric's name in metrics lines, without the `eval_` prefix.
+pub fn name(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Loss => "loss",
+        Metric::Accuracy => "accuracy",
+        Metric::F1 => "f1",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_scikit_learns() {
+        // y_true 0 0 1 1 2, y_pred 0 1 1 1 1; label 3 never occurs. f1_score(average="macro") is 0.46666….
+        let counts = vec![1, 2, 0, 0, /* predicted */ 1, 4, 0, 0, /* actual */ 2, 2, 1, 0];
+        let found = metrics(&Totals { samples: 5, loss: 2.5, counts, ..Totals::default() });
+        assert_eq!((found["loss"], found["accuracy"]), (0.5, 0.6));
+        assert!((found["f1"] - (2.0 / 3.0 + 2.0 / 3.0 + 0.0) / 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn patience_ends_a_run_that_no_longer_improves() {
+        let mut best = Best {
+            metric: Metric::Accuracy,
+            greater: true,
+            patience: Some(2),
+            threshold: 0.01,
+            best: None,
+            without_improvement: 0,
+        };
+        let mut judge =
+            |version, accuracy| best.judge(Version(version), &BTreeMap::from([("accuracy", accuracy)]));
+        assert_eq!(judge(1, 0.5), Verdict { best: true, stop: false });
+        assert_eq!(judge(2, 0.505), Verdict { best: true, stop: false }, "better, but below the threshold");
+        assert_eq!(judge(3, 0.6), Verdict { best: true, stop: false }, "patience is restored");
+        assert_eq!(judge(4, 0.6), Verdict { best: false, stop: false });
+        assert_eq!(judge(5, 0.4), Verdict { best: false, stop: true });
+        assert_eq!(best.best(), Some((Version(3), 0.6)));
+    }
+}

@@ -1,0 +1,150 @@
+//! What happens to the machine, and what it wants done.
+
+use std::collections::BTreeMap;
+
+use headstart::exit::Exit;
+use headstart::id::{LeaseId, Step, Version, WorkerId};
+use headstart::message::{Failure, Join, PartialId, Pass, Ready, ToWorker, Totals, Work};
+use headstart::tree::Tree;
+
+use crate::master::{Applied, NotFinite};
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A worker opened a session.
+    Joined(WorkerId, Join),
+    /// A worker can compute.
+    Ready(WorkerId, Ready),
+    /// A worker is alive.
+    Heard(WorkerId),
+    /// A worker could not compute a lease.
+    LeaseFailed(WorkerId, LeaseId, Failure),
+    /// A session ended, politely or not.
+    Left(WorkerId, String),
+    /// A partial begins to arrive. Answered.
+    PushBegun(PartialId),
+    /// All segments of a partial have been added. Answered.
+    PushEnded(PartialId, Totals),
+    /// The update the machine asked for is done.
+    Updated(Step, Result<Applied, NotFinite>),
+    /// Final weights are written.
+    Finished,
+    /// Somebody wants the run to end.
+    StopRequested {
+        /// Why.
+        reason: String,
+        /// The exit code it ends with.
+        exit: Exit,
+    },
+    /// What a stop leaves behind is written.
+    Exported,
+    /// Something outside the machine failed for good.
+    Failed(Exit, String),
+    /// Time passed.
+    Tick,
+}
+
+/// Something to be done, in order.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// Answers the event, if it is one that is answered.
+    Answer(Result<(), Refused>),
+    /// Sends to a worker.
+    Send(WorkerId, ToWorker),
+    /// Ends a worker's session after what was sent.
+    Close(WorkerId),
+    /// Prepares the reduction of a step.
+    OpenStep(Step, Tree),
+    /// Sums are complete: update the weights.
+    Update {
+        /// The step.
+        step: Step,
+        /// Samples the gradient was summed over.
+        samples: u64,
+        /// Learning rate.
+        learning_rate: f64,
+    },
+    /// A fact for the ledger and the metrics.
+    Record(Record),
+    /// Remember the weights as they are now as the best.
+    KeepBest(Version),
+    /// Write the final weights.
+    Finish {
+        /// The best evaluated ones rather than the last.
+        best: bool,
+    },
+    /// Write the weights of an unfinished run.
+    Export(Version),
+    /// The run is over.
+    End(Exit, String),
+}
+
+/// A fact about the run that depends on the run file, checkpoint and data alone, plus throughput counts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// An update.
+    Step {
+        /// Its number, from 0.
+        step: Step,
+        /// Sums over its samples.
+        totals: Totals,
+        /// Learning rate used.
+        learning_rate: f64,
+        /// What it did.
+        applied: Applied,
+        /// Workers that were ready.
+        workers: usize,
+    },
+    /// An evaluation.
+    Eval {
+        /// The weights judged.
+        version: Version,
+        /// Metrics by name, without the `eval_` prefix.
+        metrics: BTreeMap<&'static str, f64>,
+        /// Rows judged.
+        samples: u64,
+    },
+}
+
+/// Why a partial is not wanted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The lease has ended, expired, or belongs to another worker.
+    #[error("{lease} is not held by {worker}")]
+    NotLeased {
+        /// The lease.
+        lease: LeaseId,
+        /// Who sent it.
+        worker: WorkerId,
+    },
+    /// The lease is about something else.
+    #[error("{lease} is about {leased}, not {sent}")]
+    OtherWork {
+        /// The lease.
+        lease: LeaseId,
+        /// What was leased.
+        leased: String,
+        /// What was sent.
+        sent: String,
+    },
+    /// The sums cannot be right: no samples, more than the node has, or a loss that is no number.
+    #[error("{0}")]
+    Implausible(String),
+    /// Another run, or another coordinator's term.
+    #[error("the partial belongs to run {sent}, this is run {ours}")]
+    OtherRun {
+        /// The sender's.
+        sent: String,
+        /// Ours.
+        ours: String,
+    },
+}
+
+/// In words, for messages.
+pub fn describe(work: &Work) -> String {
+    match work.pass {
+        Pass::Train => format!("{}, {}", work.step, work.node),
+        Pass::Eval => format!("evaluation of {}, {}", work.version, work.node),
+    }
+}

@@ -1,0 +1,227 @@
+//! What a run leaves behind: `final/`, or the weights of an unfinished run, as directories that transformers opens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use headstart::checkpoint::{self, CheckpointError, WrittenFile};
+use headstart::exit::Exit;
+use headstart::id::Version;
+use headstart::message::NumericClass;
+use headstart::network::Network;
+use headstart::plan::Plan;
+use headstart::spec::RunSpec;
+use headstart::store::{Location, StoreError};
+use headstart::trainable::SEGMENT;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::card::model_card;
+use crate::machine::Delivered;
+use crate::record::hex;
+
+/// Writes a run's remains.
+#[derive(Debug)]
+pub struct Writer {
+    /// Name of the run.
+    pub run_id: String,
+    /// The run file.
+    pub spec: RunSpec,
+    /// The network.
+    pub network: Arc<Network>,
+    /// Steps and shards.
+    pub plan: Plan,
+    /// Label names.
+    pub labels: Vec<String>,
+    /// What the data consists of, for the record.
+    pub data: Value,
+    /// Where to.
+    pub output: Location,
+}
+
+/// A state of the run that is worth keeping.
+#[derive(Debug)]
+pub struct Kept {
+    /// Updates the weights have seen.
+    pub version: Version,
+    /// The trainable vector, segment by segment.
+    pub weights: Vec<Vec<f32>>,
+    /// The ledger.
+    pub ledger: String,
+    /// The metrics.
+    pub metrics: String,
+    /// The last evaluation's line.
+    pub eval: Map<String, Value>,
+    /// Who delivered how much.
+    pub delivered: Vec<Delivered>,
+    /// The run's numeric class.
+    pub class: Option<NumericClass>,
+    /// When the run began, in seconds since 1970.
+    pub started_unix: f64,
+    /// How long it has run.
+    pub elapsed: Duration,
+}
+
+/// Why nothing could be left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Frozen parameters could not be read, or weights could not be written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Another file could not be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl WriteError {
+    /// The exit code of a process that fails with this.
+    pub fn exit(&self) -> Exit {
+        match self {
+            WriteError::Checkpoint(error) => error.exit(),
+            WriteError::Store(error) => error.exit(),
+        }
+    }
+}
+
+impl Writer {
+    /// Steps and shards.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Writes `final/`; the file of hashes comes last, so that a directory which has it is whole.
+    pub async fn finish(&self, kept: Kept) -> Result<(), WriteError> {
+        let directory = self.output.join("final")?;
+        let mut written = self.write_model(&directory, &kept).await?;
+        let weights = weights_hash(&written);
+        let texts = [
+            ("README.md", model_card(self, &kept)),
+            ("run.json", pretty(&self.run_json(&kept, &weights))),
+            ("workers.json", pretty(&json!(kept.delivered))),
+            ("ledger.jsonl", kept.ledger),
+            ("metrics.jsonl", kept.metrics),
+        ];
+        for (name, text) in texts {
+            written.push(put(&directory, name, text).await?);
+        }
+        written.sort_by(|left, right| left.name.cmp(&right.name));
+        let sums: String = written.iter().map(|file| format!("{}  {}\n", file.sha256, file.name)).collect();
+        directory.join("SHA256SUMS")?.write(Bytes::from(sums)).await?;
+        Ok(())
+    }
+
+    /// Writes the weights of an unfinished run as `checkpoint-<step>/`; returns its URL.
+    pub async fn export(&self, kept: Kept) -> Result<String, WriteError> {
+        let directory = self.output.join(&format!("checkpoint-{}", kept.version.0))?;
+        self.write_model(&directory, &kept).await?;
+        put(&directory, "ledger.jsonl", kept.ledger.clone()).await?;
+        put(&directory, "trainer_state.json", pretty(&self.trainer_state(&kept))).await?;
+        Ok(directory.url().to_owned())
+    }
+
+    /// Weights, configuration, and the files that training does not change.
+    async fn write_model(&self, directory: &Location, kept: &Kept) -> Result<Vec<WrittenFile>, WriteError> {
+        let table = &self.network.table;
+        let tensors: Vec<_> =
+            table.iter().map(|parameter| (parameter.name.clone(), parameter.shape.clone())).collect();
+        let mut place = vec![None; table.len()];
+        for slot in self.network.trainable.slots() {
+            place[slot.parameter] = Some(slot.range.clone());
+        }
+        let values = |index: usize| {
+            let range = place[index].clone();
+            async move {
+                match range {
+                    Some(range) => Ok(gather(&kept.weights, range)),
+                    None => self.network.load_one(index).await.map_err(WriteError::from),
+                }
+            }
+        };
+        let mut written =
+            checkpoint::write_model(directory, &tensors, checkpoint::SHARD_BYTES, values).await?;
+        written.push(put(directory, "config.json", pretty(&self.network.config)).await?);
+        written.extend(checkpoint::copy_files(self.network.directory(), directory).await?);
+        Ok(written)
+    }
+
+    /// Everything that pins the run.
+    fn run_json(&self, kept: &Kept, weights: &str) -> Value {
+        let class = kept.class.as_ref().map(|class| {
+            let NumericClass { headstart, libtorch, device, instructions, threads, precision } = class;
+            json!({
+                "headstart": headstart, "libtorch": libtorch, "device": device,
+                "instructions": instructions, "threads": threads, "precision": precision,
+            })
+        });
+        json!({
+            "run_id": self.run_id,
+            "headstart": env!("CARGO_PKG_VERSION"),
+            "spec": self.spec,
+            "labels": self.labels,
+            "parameters": self.network.parameters,
+            "newly_initialised": self.network.resolution.newly_initialised,
+            "data": self.data,
+            "steps_per_epoch": self.plan.steps_per_epoch(),
+            "total_steps": self.plan.steps(),
+            "weights_version": kept.version.0,
+            "weights_sha256": weights,
+            "numeric_class": class,
+            "started": kept.started_unix,
+            "train_runtime": kept.elapsed.as_secs_f64(),
+        })
+    }
+
+    /// As transformers' Trainer writes it.
+    fn trainer_state(&self, kept: &Kept) -> Value {
+        let history: Vec<Value> =
+            kept.metrics.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        json!({
+            "global_step": kept.version.0,
+            "epoch": self.plan.epoch_after(kept.version.0),
+            "max_steps": self.plan.steps(),
+            "num_train_epochs": self.spec.num_train_epochs,
+            "train_batch_size": self.spec.per_device_train_batch_size,
+            "log_history": history,
+        })
+    }
+}
+
+/// The elements `range` of a vector held in segments.
+fn gather(segments: &[Vec<f32>], range: std::ops::Range<usize>) -> Vec<f32> {
+    let mut values = Vec::with_capacity(range.len());
+    let mut at = range.start;
+    while at < range.end {
+        let (segment, offset) = (&segments[at / SEGMENT], at % SEGMENT);
+        let take = (segment.len() - offset).min(range.end - at);
+        values.extend_from_slice(&segment[offset..offset + take]);
+        at += take;
+    }
+    values
+}
+
+/// Hash of the weights file; of all weight files' hashes when there are several.
+fn weights_hash(written: &[WrittenFile]) -> String {
+    let weights: Vec<&str> = written
+        .iter()
+        .filter(|file| file.name.ends_with(".safetensors"))
+        .map(|file| file.sha256.as_str())
+        .collect();
+    match weights.as_slice() {
+        [only] => (*only).to_owned(),
+        several => hex(&Sha256::digest(several.concat().as_bytes())),
+    }
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+async fn put(directory: &Location, name: &str, text: String) -> Result<WrittenFile, StoreError> {
+    let file = WrittenFile {
+        name: name.to_owned(),
+        size: text.len() as u64,
+        sha256: hex(&Sha256::digest(text.as_bytes())),
+    };
+    directory.join(name)?.write(Bytes::from(text)).await?;
+    Ok(file)
+}

@@ -1,0 +1,24 @@
+//! The Headstart coordinator: owns plan, leases, reduction, optimizer and weights. It never links libtorch.
+//!
+//! Data moves one way: [`rpc`] turns a message into an [`event::Event`], the pure [`machine::Machine`] answers with
+//! [`event::Effect`]s, and the [`actor`] performs them. Segments of gradients and weights bypass the machine: [`rpc`]
+//! hands them to the [`reduce::Reducer`] and takes them from the [`master::Master`].
+
+pub mod actor;
+pub mod card;
+pub mod clock;
+pub mod config;
+pub mod evaluation;
+pub mod event;
+pub mod finish;
+pub mod lease;
+pub mod machine;
+pub mod master;
+pub mod membership;
+pub mod optimizer;
+pub mod record;
+pub mod reduce;
+pub mod rpc;
+pub mod schedule;
+pub mod serve;
+pub mod status;

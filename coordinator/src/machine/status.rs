@@ -1,0 +1,157 @@
+//! What people see of the machine.
+
+use std::collections::BTreeMap;
+
+use headstart::id::WorkerId;
+
+use super::{Machine, Phase};
+use crate::event::describe;
+use crate::membership::Member;
+use headstart::message::{NumericClass, Pass};
+
+/// The state of a run at a glance.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// What it is doing.
+    pub activity: Activity,
+    /// Updates applied.
+    pub step: u64,
+    /// Updates to apply.
+    pub total_steps: u64,
+    /// Passes over the data.
+    pub epoch: f64,
+    /// Mean loss of the last step.
+    pub loss: f64,
+    /// Learning rate of the step in flight.
+    pub learning_rate: f64,
+    /// Metrics of the last evaluation.
+    pub eval: BTreeMap<&'static str, f64>,
+    /// Everybody here.
+    pub workers: Vec<WorkerLine>,
+}
+
+/// What a run is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// Too few workers are ready.
+    Waiting {
+        /// Ready.
+        ready: usize,
+        /// Needed.
+        needed: u32,
+    },
+    /// Computing or applying a step.
+    Training,
+    /// Judging a weights version.
+    Evaluating {
+        /// Shards done.
+        done: u32,
+        /// All shards.
+        total: u32,
+    },
+    /// Writing weights.
+    Saving,
+    /// Over.
+    Ended,
+}
+
+/// A worker at a glance.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkerLine {
+    /// Its number.
+    pub worker: WorkerId,
+    /// What it said of itself.
+    pub name: String,
+    /// Its device.
+    pub device: String,
+    /// Whether it can compute.
+    pub ready: bool,
+    /// Shards that became part of a result.
+    pub shards: u64,
+    /// What it computes, in words.
+    pub activity: String,
+    /// Seconds of compute for one shard.
+    pub shard_seconds: f64,
+}
+
+/// Shards a worker delivered to the run.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Delivered {
+    /// Its number.
+    pub worker_id: u64,
+    /// What it said of itself.
+    pub name: String,
+    /// Accepted shards.
+    pub shards: u64,
+}
+
+impl Machine {
+    /// The state at a glance.
+    pub fn snapshot(&self) -> Snapshot {
+        let workers = self.members.iter().map(|(worker, member)| self.line(worker, member)).collect();
+        Snapshot {
+            activity: self.activity(),
+            step: self.version.0,
+            total_steps: self.run.plan.steps(),
+            epoch: self.run.plan.epoch_after(self.version.0),
+            loss: self.last_loss,
+            learning_rate: self.schedule.learning_rate(self.version.0),
+            eval: self.last_eval.clone(),
+            workers,
+        }
+    }
+
+    /// Who delivered how much, over the whole run.
+    pub fn delivered(&self) -> Vec<Delivered> {
+        let line = |(worker, member): (WorkerId, &Member)| Delivered {
+            worker_id: worker.0,
+            name: member.join.name.clone(),
+            shards: member.shards,
+        };
+        self.members.ever().map(line).collect()
+    }
+
+    /// What must be equal on every worker, once one is ready.
+    pub fn numeric_class(&self) -> Option<&NumericClass> {
+        self.members.class()
+    }
+
+    fn activity(&self) -> Activity {
+        let (ready, needed) = (self.members.ready().count(), self.run.spec.cluster.min_workers.max(1));
+        match &self.phase {
+            Phase::Reducing { .. } if ready < needed as usize => Activity::Waiting { ready, needed },
+            Phase::Reducing { work, table, .. } if work.pass == Pass::Eval => {
+                Activity::Evaluating { done: table.done(), total: table.shards() }
+            }
+            Phase::Reducing { .. } | Phase::Updating { .. } => Activity::Training,
+            Phase::Saving => Activity::Saving,
+            Phase::Ended => Activity::Ended,
+        }
+    }
+
+    fn line(&self, worker: WorkerId, member: &Member) -> WorkerLine {
+        let leases = match &self.phase {
+            Phase::Reducing { table, .. } => table
+                .of(worker)
+                .iter()
+                .filter_map(|&id| table.get(id))
+                .map(|lease| describe(&lease.work))
+                .collect(),
+            _ => Vec::new(),
+        };
+        let activity = match (member.ready, leases.is_empty()) {
+            (false, _) => "loading".to_owned(),
+            (true, true) => "idle".to_owned(),
+            (true, false) => leases.join("; "),
+        };
+        WorkerLine {
+            worker,
+            name: member.join.name.clone(),
+            device: member.join.device.clone(),
+            ready: member.ready,
+            shards: member.shards,
+            activity,
+            shard_seconds: member.shard_time.map_or(f64::NAN, |time| time.as_secs_f64()),
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! Stories about runs, told to the machine alone: a seeded schedule of deliveries, deaths and arrivals.
+
+use std::collections::BTreeMap;
+
+use headstart::message::{Join, NumericClass, Ready};
+use headstart::tree::{self, Tree};
+use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
+
+use super::*;
+
+const RUN_FILE: &str = "
+base_model: nowhere
+task: sequence-classification
+datasets: [{path: nowhere.jsonl}]
+eval_datasets: [{path: nowhere.jsonl}]
+output_dir: nowhere
+per_device_train_batch_size: 2
+global_batch_size: 16
+per_device_eval_batch_size: 3
+shards_per_step: 7
+num_train_epochs: 2
+eval_strategy: steps
+eval_steps: 3
+metric_for_best_model: accuracy
+load_best_model_at_end: true
+";
+
+fn run(sets: &[&str]) -> Run {
+    let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
+    let spec = headstart::spec::parse("run.yaml", RUN_FILE, &sets).expect("the run file is good");
+    let plan = Plan::new(&spec, 45, 20).expect("there are rows");
+    Run {
+        id: "r".into(),
+        epoch: CoordinatorEpoch(1),
+        spec,
+        plan,
+        labels: vec!["a".into(), "b".into()],
+        parameters: "p".into(),
+        train_rows: 45,
+        trainable: 4,
+    }
+}
+
+fn ready(threads: u32) -> Ready {
+    let class = NumericClass {
+        headstart: "1".into(),
+        libtorch: "t".into(),
+        device: "cpu".into(),
+        instructions: "x".into(),
+        threads,
+        precision: "f32".into(),
+    };
+    Ready { class, canary: 7, parameters: "p".into() }
+}
+
+/// A machine, workers that hold leases, and the sums, all in one thread.
+struct Cluster {
+    machine: Machine,
+    now: Duration,
+    draws: u64,
+    seed: u64,
+    workers: u64,
+    leases: BTreeMap<WorkerId, (LeaseId, Work)>,
+    sums: Option<Fold<Vec<f32>>>,
+    records: Vec<String>,
+    best: Option<Version>,
+    ended: Option<(Exit, String)>,
+    refused: Vec<(WorkerId, StopReason)>,
+    reassigned: u32,
+}
+
+impl Cluster {
+    fn new(seed: u64, sets: &[&str]) -> Cluster {
+        let (machine, effects) = Machine::new(run(sets));
+        let mut cluster = Cluster {
+            machine,
+            now: Duration::ZERO,
+            draws: 0,
+            seed,
+            workers: 0,
+            leases: BTreeMap::new(),
+            sums: None,
+            records: Vec::new(),
+            best: None,
+            ended: None,
+            refused: Vec::new(),
+            reassigned: 0,
+        };
+        cluster.perform(effects);
+        cluster
+    }
+
+    fn draw(&mut self, below: u64) -> u64 {
+        self.draws += 1;
+        xxh3_64_with_seed(&self.draws.to_le_bytes(), self.seed) % below
+    }
+
+    fn tell(&mut self, event: Event) -> Option<Result<(), Refused>> {
+        self.now += Duration::from_millis(10);
+        let effects = self.machine.apply(self.now, event);
+        self.perform(effects)
+    }
+
+    fn join(&mut self) -> WorkerId {
+        self.workers += 1;
+        let worker = WorkerId(self.workers);
+        let join = Join { name: format!("w{}", self.workers), device: "cpu".into(), memory: 1 << 30 };
+        self.tell(Event::Joined(worker, join));
+        self.tell(Event::Ready(worker, ready(1)));
+        worker
+    }
+
+    fn kill(&mut self, worker: WorkerId) {
+        self.reassigned += u32::from(self.leases.remove(&worker).is_some());
+        self.tell(Event::Left(worker, "killed".into()));
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) -> Option<Result<(), Refused>> {
+        let mut answer = None;
+        for effect in effects {
+            match effect {
+                Effect::Answer(verdict) => answer = Some(verdict),
+                Effect::Send(worker, ToWorker::Lease { lease, work, .. }) => {
+                    assert!(self.leases.insert(worker, (lease, work)).is_none(), "one lease at a time");
+                }
+                Effect::Send(worker, ToWorker::Stop { reason, .. }) => self.refused.push((worker, reason)),
+                Effect::Send(..) | Effect::Close(_) => {}
+                Effect::OpenStep(_, tree) => self.sums = Some(Fold::new(tree)),
+                Effect::Update { step, .. } => {
+                    let sum =
+                        self.sums.take().and_then(|mut fold| fold.take_root()).expect("all nodes are in");
+                    let weights = xxh3_128(bytemuck::cast_slice(&sum));
+                    let applied = Applied { norm: 1.0, gradient: weights, weights };
+                    self.tell(Event::Updated(step, Ok(applied)));
+                }
+                Effect::Record(record) => self.records.push(facts(record)),
+                Effect::KeepBest(version) => self.best = Some(version),
+                Effect::Finish { .. } => drop(self.tell(Event::Finished)),
+                Effect::Export(_) => drop(self.tell(Event::Exported)),
+                Effect::End(exit, detail) => self.ended = Some((exit, detail)),
+            }
+        }
+        answer
+    }
+
+    /// A worker delivers its lease.
+    fn deliver(&mut self, worker: WorkerId) {
+        let (lease, work) = self.leases.remove(&worker).expect("it holds a lease");
+        let partial = PartialId { run_id: "r".into(), epoch: CoordinatorEpoch(1), worker, lease, work };
+        assert_eq!(self.tell(Event::PushBegun(partial.clone())), Some(Ok(())));
+        let (gradient, totals) = compute(&self.machine.run.plan, &work, work.node);
+        if let (Pass::Train, Some(sums)) = (work.pass, &mut self.sums) {
+            sums.insert(work.node, gradient, add).expect("a new node");
+        }
+        assert_eq!(self.tell(Event::PushEnded(partial, totals)), Some(Ok(())));
+    }
+
+    fn busy(&mut self) -> WorkerId {
+        let at = self.draw(self.leases.len() as u64) as usize;
+        *self.leases.keys().nth(at).expect("somebody is busy")
+    }
+}
+
+fn add(mut left: Vec<f32>, right: Vec<f32>) -> Vec<f32> {
+    tree::add(&mut left, &right);
+    left
+}
+
+/// What a worker would send: a pure function of what was leased.
+fn compute(plan: &Plan, work: &Work, node: Node) -> (Vec<f32>, Totals) {
+    if let Some((left, right)) = Tree::children(node) {
+        let ((left, left_totals), (right, right_totals)) =
+            (compute(plan, work, left), compute(plan, work, right));
+        return (add(left, right), Totals::merge(left_totals, right_totals));
+    }
+    let rows = plan.rows(work.pass, work.step, node.first);
+    let loss = rows.iter().map(|row| 1.0 / (*row as f64 + 1.7)).sum();
+    let gradient = (0..4).map(|element| 1.0 / (rows[0] as f32 + element as f32 * 0.3 + 0.1)).collect();
+    let samples = rows.len() as u64;
+    let hits = (samples + work.step.0) % 2;
+    let counts = match work.pass {
+        Pass::Eval => vec![hits, 0, samples, 0, samples, 0],
+        Pass::Train => Vec::new(),
+    };
+    (gradient, Totals { samples, loss, counts, tokens: samples, compute: Duration::from_millis(5) })
+}
+
+/// A record without what may depend on the schedule.
+fn facts(record: Record) -> String {
+    match record {
+        Record::Step { step, totals, learning_rate, applied, workers: _ } => {
+            format!(
+                "{step} {} {:x} {learning_rate} {:x}",
+                totals.samples,
+                totals.loss.to_bits(),
+                applied.weights
+            )
+        }
+        Record::Eval { version, metrics, samples } => format!("{version} {metrics:?} {samples}"),
+    }
+}
+
+/// One worker, nothing goes wrong.
+fn undisturbed(sets: &[&str]) -> Cluster {
+    let mut cluster = Cluster::new(0, sets);
+    let worker = cluster.join();
+    while cluster.ended.is_none() {
+        cluster.deliver(worker);
+    }
+    cluster
+}
+
+#[test]
+fn any_schedule_of_crashes_and_joins_gives_the_same_records() {
+    let expected = undisturbed(&[]);
+    assert_eq!(expected.ended, Some((Exit::Ok, "the run is complete".into())));
+    assert_eq!(expected.records.len(), 6 + 2, "45 rows in batches of 16, twice; an evaluation every 3 steps");
+    let mut reassigned = 0;
+    for seed in 1..=500 {
+        let mut cluster = Cluster::new(seed, &[]);
+        for _ in 0..cluster.draw(6) {
+            cluster.join();
+        }
+        while cluster.ended.is_none() {
+            match cluster.draw(10) {
+                0 => drop(cluster.join()),
+                1 if !cluster.leases.is_empty() => {
+                    let worker = cluster.busy();
+                    cluster.kill(worker);
+                }
+                _ if cluster.leases.is_empty() => drop(cluster.join()),
+                _ => {
+                    let worker = cluster.busy();
+                    cluster.deliver(worker);
+                }
+            }
+        }
+        assert_eq!(cluster.records, expected.records, "seed {seed}");
+        assert_eq!(cluster.best, expected.best, "seed {seed}");
+        reassigned += cluster.reassigned;
+    }
+    assert!(reassigned > 500, "only {reassigned} leases were lost: the schedules are too kind");
+}
+
+#[test]
+fn a_full_node_goes_to_another_worker_when_its_first_dies() {
+    let mut cluster = Cluster::new(0, &["cluster.min_workers=2"]);
+    let first = cluster.join();
+    assert!(cluster.leases.is_empty(), "one of two workers is not enough");
+    let second = cluster.join();
+    let (_, lost) = cluster.leases[&first];
+    assert_eq!(lost.node, Node { first: 0, shards: 4 }, "half of seven shards, as a node of the tree");
+    cluster.kill(first);
+    let third = cluster.join();
+    assert_eq!(cluster.leases[&third].1, lost, "leased again whole");
+    assert_eq!(cluster.leases[&second].1.node, Node { first: 4, shards: 2 });
+}
+
+#[test]
+fn an_expired_lease_is_revoked_and_its_partial_refused() {
+    let mut cluster = Cluster::new(0, &[]);
+    let slow = cluster.join();
+    let (lease, work) = cluster.leases[&slow];
+    cluster.leases.clear();
+    cluster.now += FIRST_LEASE;
+    cluster.tell(Event::Heard(slow));
+    let effects = cluster.machine.apply(cluster.now, Event::Tick);
+    assert!(
+        effects.iter().any(|effect| matches!(effect, Effect::Send(to, ToWorker::Revoke { lease: id, .. })
+            if *to == slow && *id == lease)),
+        "{effects:?}"
+    );
+    let partial = PartialId { run_id: "r".into(), epoch: CoordinatorEpoch(1), worker: slow, lease, work };
+    assert_eq!(
+        cluster.tell(Event::PushBegun(partial)),
+        Some(Err(Refused::NotLeased { lease, worker: slow }))
+    );
+}
+
+#[test]
+fn a_worker_that_would_change_bits_is_turned_away() {
+    let mut cluster = Cluster::new(0, &[]);
+    let first = cluster.join();
+    let join = Join { name: "w".into(), device: "cpu".into(), memory: 1 };
+    cluster.tell(Event::Joined(WorkerId(9), join.clone()));
+    cluster.tell(Event::Ready(WorkerId(9), ready(2)));
+    assert_eq!(cluster.refused, [(WorkerId(9), StopReason::NumericClass)]);
+    cluster.kill(first);
+    cluster.tell(Event::Joined(WorkerId(10), join));
+    cluster.tell(Event::Ready(WorkerId(10), ready(2)));
+    assert!(cluster.leases.contains_key(&WorkerId(10)), "nothing was committed, so the class is free again");
+}
+
+#[test]
+fn sums_that_cannot_be_right_are_refused() {
+    let mut cluster = Cluster::new(0, &[]);
+    let worker = cluster.join();
+    let (lease, work) = cluster.leases[&worker];
+    let partial = |work| PartialId { run_id: "r".into(), epoch: CoordinatorEpoch(1), worker, lease, work };
+    let samples = Totals { samples: 3, ..Totals::default() };
+    let refused = cluster.tell(Event::PushEnded(partial(work), samples));
+    assert!(matches!(refused, Some(Err(Refused::Implausible(_)))), "{refused:?}");
+    let (_, mut totals) = compute(&cluster.machine.run.plan, &work, work.node);
+    totals.loss = f64::NAN;
+    let refused = cluster.tell(Event::PushEnded(partial(work), totals));
+    assert!(matches!(refused, Some(Err(Refused::Implausible(_)))), "{refused:?}");
+    let other = Work { version: Version(5), ..work };
+    let refused = cluster.tell(Event::PushBegun(partial(other)));
+    assert!(matches!(refused, Some(Err(Refused::OtherWork { .. }))), "{refused:?}");
+}
+
+#[test]
+fn a_shard_that_is_twice_not_finite_ends_the_run() {
+    let mut cluster = Cluster::new(0, &[]);
+    for expected in [None, Some(Exit::Diverged)] {
+        let worker = cluster.join();
+        let (lease, _) = cluster.leases[&worker];
+        let failure = Failure::NotFinite { shard: 1, rows: vec![4, 8] };
+        cluster.leases.remove(&worker);
+        // The same worker is idle again, so it gets the node once more.
+        cluster.tell(Event::LeaseFailed(worker, lease, failure));
+        assert_eq!(cluster.ended.as_ref().map(|(exit, _)| *exit), expected);
+        if expected.is_none() {
+            cluster.kill(worker);
+        }
+    }
+    assert!(cluster.ended.expect("ended").1.contains("rows [4, 8]"));
+}
+
+#[test]
+fn early_stopping_ends_before_the_last_step() {
+    let sets = ["early_stopping_patience=1", "eval_steps=1"];
+    let cluster = undisturbed(&sets);
+    let steps = cluster.records.iter().filter(|record| record.starts_with("step")).count();
+    assert!(steps < 6, "{:?}", cluster.records);
+}
+
+#[test]
+fn a_stop_keeps_what_was_finished() {
+    let mut cluster = Cluster::new(0, &[]);
+    let worker = cluster.join();
+    cluster.deliver(worker);
+    cluster.tell(Event::StopRequested { reason: "enough".into(), exit: Exit::Interrupted });
+    assert_eq!(cluster.ended, Some((Exit::Interrupted, "enough".into())));
+    assert_eq!(cluster.machine.snapshot().step, 1);
+}

@@ -1,0 +1,182 @@
+//! The master weights, the optimizer's state, and what workers see of them.
+//!
+//! Everything is held per segment. An update locks one segment at a time, so a pull that is under way reads either
+//! the old or the new weights of a segment, knows which, and gives up when its version has been overtaken.
+
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
+use headstart::id::{Segment, Version};
+use headstart::trainable::Trainable;
+use rayon::prelude::*;
+use tokio::sync::watch;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::optimizer::{self, Rule, Stretch};
+
+/// The trainable vector with its optimizer state.
+#[derive(Debug)]
+pub struct Master {
+    rule: Rule,
+    max_norm: f64,
+    segments: Vec<RwLock<State>>,
+    stretches: Vec<Vec<Stretch>>,
+    version: watch::Sender<Version>,
+}
+
+#[derive(Debug)]
+struct State {
+    version: Version,
+    weights: Vec<f32>,
+    moments: Vec<Vec<f32>>,
+}
+
+/// What an update did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Applied {
+    /// Euclidean norm of the mean gradient, before clipping.
+    pub norm: f64,
+    /// Hash of the gradient sum.
+    pub gradient: u128,
+    /// Hash of the weights after the update.
+    pub weights: u128,
+}
+
+/// The gradient's norm is NaN or infinite; the weights are as before.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error("the gradient's norm is {norm}")]
+pub struct NotFinite {
+    /// The norm.
+    pub norm: f64,
+}
+
+/// The version asked for has been replaced by a later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{asked} was replaced by {current}")]
+pub struct Overtaken {
+    /// What was asked for.
+    pub asked: Version,
+    /// What there is.
+    pub current: Version,
+}
+
+impl Master {
+    /// Takes over the initial trainable vector.
+    pub fn new(rule: Rule, max_norm: f64, layout: &Trainable, mut weights: Vec<f32>) -> Master {
+        assert_eq!(weights.len(), layout.len(), "the initial weights fill the layout");
+        let mut segments = Vec::with_capacity(layout.segments());
+        for index in (0..layout.segments()).rev() {
+            let part = weights.split_off(layout.segment(index).start);
+            let moments = vec![vec![0.0; part.len()]; rule.moments()];
+            segments.push(RwLock::new(State { version: Version(0), weights: part, moments }));
+        }
+        segments.reverse();
+        let stretches = (0..layout.segments()).map(|index| stretches(layout, index)).collect();
+        Master { rule, max_norm, segments, stretches, version: watch::Sender::new(Version(0)) }
+    }
+
+    /// Number of segments.
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Elements of a segment, or `None` when there is no such segment.
+    pub fn segment_len(&self, segment: Segment) -> Option<usize> {
+        self.segments.get(segment.0 as usize).map(|state| read(state).weights.len())
+    }
+
+    /// The version now whole and visible.
+    pub fn version(&self) -> Version {
+        *self.version.borrow()
+    }
+
+    /// Follows the version.
+    pub fn watch(&self) -> watch::Receiver<Version> {
+        self.version.subscribe()
+    }
+
+    /// Divides the gradient sums by the number of samples, clips, updates and publishes. Runs on the compute pool;
+    /// returns the buffers for reuse.
+    pub fn update(
+        &self,
+        mut sums: Vec<Vec<f32>>,
+        samples: u64,
+        learning_rate: f64,
+    ) -> (Result<Applied, NotFinite>, Vec<Vec<f32>>) {
+        let gradient = hash(sums.par_iter().map(|sum| xxh3_128(bytemuck::cast_slice(sum))).collect());
+        // f64 squares per segment, added in segment order: rayon never splits a sum.
+        let squares: Vec<f64> =
+            sums.par_iter_mut().map(|sum| optimizer::mean_and_squares(sum, samples)).collect();
+        let norm = squares.iter().sum::<f64>().sqrt();
+        if !norm.is_finite() {
+            return (Err(NotFinite { norm }), sums);
+        }
+        let next = Version(self.version().0 + 1);
+        let factor = optimizer::clip_factor(norm, self.max_norm);
+        let hashes = (&self.segments, &self.stretches, &sums)
+            .into_par_iter()
+            .map(|(state, stretches, gradient)| {
+                let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
+                let State { version, weights, moments } = &mut *state;
+                optimizer::Update { rule: self.rule, number: next.0, learning_rate, factor, stretches }
+                    .apply(weights, gradient, moments);
+                *version = next;
+                xxh3_128(bytemuck::cast_slice(weights))
+            })
+            .collect();
+        self.version.send_replace(next);
+        (Ok(Applied { norm, gradient, weights: hash(hashes) }), sums)
+    }
+
+    /// Hands part of a segment to `take`, provided it still is of the asked version.
+    pub fn read<T>(
+        &self,
+        asked: Version,
+        segment: Segment,
+        range: std::ops::Range<usize>,
+        take: impl FnOnce(&[f32]) -> T,
+    ) -> Result<T, Overtaken> {
+        let state = read(&self.segments[segment.0 as usize]);
+        if state.version != asked {
+            return Err(Overtaken { asked, current: state.version });
+        }
+        Ok(take(&state.weights[range]))
+    }
+
+    /// A copy of the whole vector, segment by segment.
+    pub fn copy(&self) -> Vec<Vec<f32>> {
+        self.segments.iter().map(|state| read(state).weights.clone()).collect()
+    }
+
+    /// Hash of the weights as they are.
+    pub fn hash(&self) -> u128 {
+        hash(self.segments.iter().map(|state| xxh3_128(bytemuck::cast_slice(&read(state).weights))).collect())
+    }
+}
+
+fn read(state: &RwLock<State>) -> RwLockReadGuard<'_, State> {
+    state.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Hash of a vector from the hashes of its segments.
+fn hash(segments: Vec<u128>) -> u128 {
+    let bytes: Vec<u8> = segments.iter().flat_map(|hash| hash.to_be_bytes()).collect();
+    xxh3_128(&bytes)
+}
+
+/// Where weight decay applies within a segment.
+fn stretches(layout: &Trainable, index: usize) -> Vec<Stretch> {
+    let segment = layout.segment(index);
+    let mut stretches: Vec<Stretch> = Vec::new();
+    for slot in layout.slots() {
+        let (start, end) = (slot.range.start.max(segment.start), slot.range.end.min(segment.end));
+        if start >= end {
+            continue;
+        }
+        let range = start - segment.start..end - segment.start;
+        match stretches.last_mut() {
+            Some(last) if last.decay == slot.decay => last.range.end = range.end,
+            _ => stretches.push(Stretch { range, decay: slot.decay }),
+        }
+    }
+    stretches
+}

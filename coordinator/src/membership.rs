@@ -1,0 +1,178 @@
+//! The workers of a run, and who may be one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use headstart::id::WorkerId;
+use headstart::message::{Join, NumericClass, Ready};
+
+/// One worker.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// What it said of itself.
+    pub join: Join,
+    /// Whether it can compute.
+    pub ready: bool,
+    /// Shards of its partials that became part of a result.
+    pub shards: u64,
+    /// Compute time of one training shard, smoothed.
+    pub shard_time: Option<Duration>,
+    /// When it was last heard.
+    pub heard: Duration,
+}
+
+/// All workers, and the numeric class they share.
+#[derive(Debug, Default)]
+pub struct Membership {
+    members: BTreeMap<WorkerId, Member>,
+    departed: BTreeMap<WorkerId, Member>,
+    class: Option<(NumericClass, u128)>,
+}
+
+/// Why a worker may not take part.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// There are enough.
+    #[error("the run has {0} workers, as many as cluster.max_workers allows")]
+    Full(u32),
+    /// It built another network.
+    #[error("its parameter table is {found}, the run's is {expected}: the checkpoint it read is another one")]
+    OtherParameters {
+        /// Its hash.
+        found: String,
+        /// Ours.
+        expected: String,
+    },
+    /// It would change bits.
+    #[error(
+        "its numeric class differs from the run's in {0}; the result would depend on which worker computed what"
+    )]
+    OtherClass(String),
+    /// Same class by name, but its canary gradients differ.
+    #[error("its canary gradients differ from the run's, though its numeric class is the same")]
+    OtherCanary,
+}
+
+/// Weight of a new measurement in a smoothed one.
+const SMOOTHING: f64 = 0.3;
+
+impl Membership {
+    /// Adds a worker that asks to take part.
+    pub fn join(&mut self, now: Duration, worker: WorkerId, join: Join, most: u32) -> Result<(), Rejected> {
+        if self.members.len() >= most as usize {
+            return Err(Rejected::Full(most));
+        }
+        let member = Member { join, ready: false, shards: 0, shard_time: None, heard: now };
+        self.members.insert(worker, member);
+        Ok(())
+    }
+
+    /// Admits a worker that can compute, if its bits would be everybody's.
+    pub fn admit(&mut self, worker: WorkerId, ready: Ready, parameters: &str) -> Result<(), Rejected> {
+        let Ready { class, canary, parameters: found } = ready;
+        if found != parameters {
+            return Err(Rejected::OtherParameters { found, expected: parameters.to_owned() });
+        }
+        match &self.class {
+            None => self.class = Some((class, canary)),
+            Some((bound, _)) if *bound != class => {
+                return Err(Rejected::OtherClass(difference(bound, &class)));
+            }
+            Some((_, bound)) if *bound != canary => return Err(Rejected::OtherCanary),
+            Some(_) => {}
+        }
+        if let Some(member) = self.members.get_mut(&worker) {
+            member.ready = true;
+        }
+        Ok(())
+    }
+
+    /// Removes a worker. While nothing has been `committed`, the last one takes the numeric class with it.
+    pub fn leave(&mut self, worker: WorkerId, committed: bool) -> Option<Member> {
+        let member = self.members.remove(&worker)?;
+        if !committed && self.ready().count() == 0 {
+            self.class = None;
+        }
+        if member.ready {
+            self.departed.insert(worker, member.clone());
+        }
+        Some(member)
+    }
+
+    /// The numeric class of the run, once a worker is ready.
+    pub fn class(&self) -> Option<&NumericClass> {
+        self.class.as_ref().map(|(class, _)| class)
+    }
+
+    /// A worker, while it is here.
+    pub fn get_mut(&mut self, worker: WorkerId) -> Option<&mut Member> {
+        self.members.get_mut(&worker)
+    }
+
+    /// Everybody here.
+    pub fn iter(&self) -> impl Iterator<Item = (WorkerId, &Member)> {
+        self.members.iter().map(|(&worker, member)| (worker, member))
+    }
+
+    /// Everybody who ever computed.
+    pub fn ever(&self) -> impl Iterator<Item = (WorkerId, &Member)> {
+        self.departed
+            .iter()
+            .chain(self.members.iter().filter(|(_, member)| member.ready))
+            .map(|(&id, m)| (id, m))
+    }
+
+    /// Those who can compute.
+    pub fn ready(&self) -> impl Iterator<Item = (WorkerId, &Member)> {
+        self.iter().filter(|(_, member)| member.ready)
+    }
+
+    /// The share of `shards` that is fair for a worker by measured speed, at least 1.
+    pub fn fair_share(&self, worker: WorkerId, shards: u32) -> u32 {
+        let known: Vec<f64> =
+            self.ready().filter_map(|(_, m)| m.shard_time).map(|time| speed(time)).collect();
+        let typical = if known.is_empty() { 1.0 } else { known.iter().sum::<f64>() / known.len() as f64 };
+        let of = |member: &Member| member.shard_time.map_or(typical, speed);
+        let all: f64 = self.ready().map(|(_, member)| of(member)).sum();
+        let own = self.members.get(&worker).map_or(typical, of);
+        ((f64::from(shards) * own / all + 0.5) as u32).clamp(1, shards.max(1))
+    }
+}
+
+impl Member {
+    /// Takes note of a completed node.
+    pub fn credit(&mut self, shards: u32, compute: Duration, training: bool) {
+        self.shards += u64::from(shards);
+        if training && shards > 0 && !compute.is_zero() {
+            let each = compute / shards;
+            self.shard_time = Some(match self.shard_time {
+                None => each,
+                Some(before) => before.mul_f64(1.0 - SMOOTHING) + each.mul_f64(SMOOTHING),
+            });
+        }
+    }
+}
+
+/// Shards a second.
+fn speed(shard_time: Duration) -> f64 {
+    1.0 / shard_time.as_secs_f64().max(1e-6)
+}
+
+/// Which parts of a numeric class differ, for people.
+fn difference(run: &NumericClass, worker: &NumericClass) -> String {
+    let NumericClass { headstart, libtorch, device, instructions, threads, precision } = worker;
+    let (ours, theirs) = (run.threads.to_string(), threads.to_string());
+    let parts = [
+        ("headstart", &run.headstart, headstart),
+        ("libtorch", &run.libtorch, libtorch),
+        ("device", &run.device, device),
+        ("instructions", &run.instructions, instructions),
+        ("threads", &ours, &theirs),
+        ("precision", &run.precision, precision),
+    ];
+    let differing = parts.iter().filter(|(_, run, worker)| run != worker);
+    differing
+        .map(|(name, run, worker)| format!("{name} ({worker}, the run has {run})"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}

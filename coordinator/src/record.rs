@@ -1,0 +1,137 @@
+//! The ledger and the metrics of a run.
+//!
+//! The ledger holds facts that depend on run file, checkpoint and data alone, each line chained to the one before by
+//! its SHA-256: two runs' ledgers compare byte for byte. Whatever depends on time or on the number of workers goes to
+//! the metrics.
+
+use std::time::Duration;
+
+use headstart::message::Totals;
+use headstart::plan::Plan;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::event::Record;
+
+/// The lines written so far.
+#[derive(Debug, Default)]
+pub struct Records {
+    ledger: String,
+    previous: String,
+    metrics: String,
+    last_step_at: Option<Duration>,
+    eval: Map<String, Value>,
+}
+
+/// What the clock and the network saw when a record was made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Observed {
+    /// Seconds since 1970.
+    pub unix: f64,
+    /// Time since the run began.
+    pub elapsed: Duration,
+    /// Bytes of partials received since the record before.
+    pub bytes_up: u64,
+    /// Bytes of weights sent since the record before.
+    pub bytes_down: u64,
+}
+
+impl Records {
+    /// A ledger that begins with what version 0 is made of.
+    pub fn new(parameters: &str, weights: u128, data: &str, plan: &Plan) -> Records {
+        let mut records = Records::default();
+        records.write_ledger(json!({
+            "step": 0,
+            "parameters": parameters,
+            "weights": format!("{weights:032x}"),
+            "data": data,
+            "total_steps": plan.steps(),
+        }));
+        records
+    }
+
+    /// Takes note of a record; returns the training speed in samples a second, when it is one of a step.
+    pub fn add(&mut self, record: &Record, plan: &Plan, observed: Observed) -> Option<f64> {
+        match record {
+            Record::Step { step, totals, learning_rate, applied, workers } => {
+                let number = step.0 + 1;
+                let facts = json!({
+                    "step": number,
+                    "epoch": plan.epoch_after(number),
+                    "loss": totals.loss / totals.samples as f64,
+                    "grad_norm": applied.norm,
+                    "learning_rate": learning_rate,
+                });
+                let mut line = with(facts.clone(), "samples", totals.samples);
+                line = with(line, "gradient", format!("{:032x}", applied.gradient));
+                line = with(line, "weights", format!("{:032x}", applied.weights));
+                self.write_ledger(line);
+                self.step_metrics(facts, totals, *workers, observed)
+            }
+            Record::Eval { version, metrics, samples } => {
+                let mut line = Map::new();
+                line.insert("step".into(), version.0.into());
+                line.insert("epoch".into(), plan.epoch_after(version.0).into());
+                for (name, value) in metrics {
+                    line.insert(format!("eval_{name}"), (*value).into());
+                }
+                line.insert("eval_samples".into(), (*samples).into());
+                self.eval = line.clone();
+                self.write_ledger(Value::Object(line.clone()));
+                line.insert("time".into(), observed.unix.into());
+                self.metrics.push_str(&format!("{}\n", Value::Object(line)));
+                self.last_step_at = Some(observed.elapsed);
+                None
+            }
+        }
+    }
+
+    fn step_metrics(&mut self, facts: Value, totals: &Totals, workers: usize, seen: Observed) -> Option<f64> {
+        let mut line = with(facts, "time", seen.unix);
+        let took = self.last_step_at.replace(seen.elapsed).map(|before| seen.elapsed.saturating_sub(before));
+        let mut speed = None;
+        if let Some(took) = took.map(|took| took.as_secs_f64()).filter(|took| *took > 0.0) {
+            speed = Some(totals.samples as f64 / took);
+            line = with(line, "step_time", took);
+            line = with(line, "samples_per_second", totals.samples as f64 / took);
+            line = with(line, "tokens_per_second", totals.tokens as f64 / took);
+        }
+        line = with(line, "bytes_up", seen.bytes_up);
+        line = with(line, "bytes_down", seen.bytes_down);
+        line = with(line, "workers", workers);
+        self.metrics.push_str(&format!("{line}\n"));
+        speed
+    }
+
+    fn write_ledger(&mut self, facts: Value) {
+        let line = with(facts, "previous", self.previous.clone()).to_string();
+        self.previous = hex(&Sha256::digest(line.as_bytes()));
+        self.ledger.push_str(&line);
+        self.ledger.push('\n');
+    }
+
+    /// The ledger, one JSON object a line.
+    pub fn ledger(&self) -> &str {
+        &self.ledger
+    }
+
+    /// The metrics, one JSON object a line.
+    pub fn metrics(&self) -> &str {
+        &self.metrics
+    }
+
+    /// The last evaluation's line, empty before the first.
+    pub fn last_eval(&self) -> &Map<String, Value> {
+        &self.eval
+    }
+}
+
+fn with(mut object: Value, key: &str, value: impl Into<Value>) -> Value {
+    object[key] = value.into();
+    object
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,290 @@
+//! The reduction: partials of nodes become the gradient sum of a step, segment by segment, along the canonical tree.
+//!
+//! Segments are independent of each other. Within one, values wait for their sibling and are then added in the tree's
+//! order, so that the sum's bits depend on the shards alone. The additions run on the compute pool.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use headstart::id::{Segment, Step};
+use headstart::tree::{Fold, Node, Tree, Unfoldable};
+use tokio::sync::Notify;
+
+/// Sums the partials of one step at a time.
+#[derive(Debug)]
+pub struct Reducer {
+    segments: usize,
+    open: Mutex<Option<Arc<OpenStep>>>,
+    spare: Arc<Spare>,
+}
+
+/// The sums of one step under construction.
+#[derive(Debug)]
+pub struct OpenStep {
+    step: Step,
+    /// Values of a segment that may wait for their siblings: `log2(shards) + 2`.
+    limit: usize,
+    folds: Vec<Mutex<Fold<Vec<f32>>>>,
+    merged: Notify,
+    spare: Arc<Spare>,
+}
+
+/// What became of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// It is part of the sum.
+    Added,
+    /// An equal copy was there already.
+    Duplicate,
+}
+
+/// Why a segment was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Its step is not being reduced.
+    #[error("{0} is not being reduced")]
+    WrongStep(Step),
+    /// Not part of the canonical tree.
+    #[error("{0} is no node of this step's tree")]
+    NotANode(Node),
+    /// The trainable vector has no such segment.
+    #[error("{0} does not exist")]
+    NoSegment(Segment),
+    /// Values that nothing can be merged with yet hold all the memory there is.
+    #[error("too many partials of {0} wait for their siblings")]
+    Crowded(Segment),
+}
+
+enum Attempt {
+    Done(Result<Inserted, Refused>),
+    Full(Vec<f32>),
+}
+
+/// Longest wait for a place among the unmerged values.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
+impl Reducer {
+    /// A reducer for vectors of so many segments.
+    pub fn new(segments: usize) -> Reducer {
+        Reducer { segments, open: Mutex::new(None), spare: Arc::new(Spare::new(2 * segments)) }
+    }
+
+    /// Begins a step; what an unfinished earlier one held is dropped.
+    pub fn open(&self, step: Step, tree: Tree) {
+        let limit = tree.shards().ilog2() as usize + 2;
+        let folds = (0..self.segments).map(|_| Mutex::new(Fold::new(tree))).collect();
+        let open = OpenStep { step, limit, folds, merged: Notify::new(), spare: self.spare.clone() };
+        *lock(&self.open) = Some(Arc::new(open));
+    }
+
+    /// The step being reduced, if it is this one.
+    pub fn current(&self, step: Step) -> Result<Arc<OpenStep>, Refused> {
+        lock(&self.open).as_ref().filter(|open| open.step == step).cloned().ok_or(Refused::WrongStep(step))
+    }
+
+    /// Ends a step: its gradient sums, one vector per segment. `None` when a node is missing.
+    pub fn take(&self, step: Step) -> Option<Vec<Vec<f32>>> {
+        let open = self.current(step).ok()?;
+        *lock(&self.open) = None;
+        open.folds.iter().map(|fold| lock(fold).take_root()).collect()
+    }
+
+    /// A buffer of `len` elements of unspecified value, reused where possible.
+    pub fn buffer(&self, len: usize) -> Vec<f32> {
+        self.spare.take(len)
+    }
+
+    /// Gives a buffer back.
+    pub fn recycle(&self, buffer: Vec<f32>) {
+        self.spare.put(buffer);
+    }
+}
+
+impl OpenStep {
+    /// Adds one segment of a node's partial. The first copy of a node wins; a later one is equal and is dropped.
+    ///
+    /// Waits while the segment already holds its limit of unmerged values and this one would not free any.
+    pub async fn insert(
+        self: &Arc<Self>,
+        node: Node,
+        segment: Segment,
+        values: Vec<f32>,
+    ) -> Result<Inserted, Refused> {
+        if segment.0 as usize >= self.folds.len() {
+            return Err(Refused::NoSegment(segment));
+        }
+        let mut values = values;
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let mut merged = std::pin::pin!(self.merged.notified());
+            merged.as_mut().enable();
+            values = match self.clone().attempt_on_pool(node, segment, values).await {
+                Attempt::Done(outcome) => return outcome,
+                Attempt::Full(values) => values,
+            };
+            if tokio::time::timeout_at(deadline, merged).await.is_err() {
+                return Err(Refused::Crowded(segment));
+            }
+        }
+    }
+
+    async fn attempt_on_pool(self: Arc<Self>, node: Node, segment: Segment, values: Vec<f32>) -> Attempt {
+        let (done, outcome) = tokio::sync::oneshot::channel();
+        rayon::spawn(move || {
+            let _ = done.send(self.attempt(node, segment, values));
+        });
+        outcome.await.expect("the compute pool runs every job it is given")
+    }
+
+    fn attempt(&self, node: Node, segment: Segment, values: Vec<f32>) -> Attempt {
+        let mut fold = lock(&self.folds[segment.0 as usize]);
+        match fold.check(node) {
+            Err(Unfoldable::NotANode(node)) => return Attempt::Done(Err(Refused::NotANode(node))),
+            Err(Unfoldable::Duplicate(_)) => {
+                self.spare.put(values);
+                return Attempt::Done(Ok(Inserted::Duplicate));
+            }
+            Ok(()) => {}
+        }
+        let welcome = fold.unmerged() < self.limit
+            || fold.first_missing() == Some(node.first)
+            || fold.has_sibling_of(node);
+        if !welcome {
+            return Attempt::Full(values);
+        }
+        let inserted = fold.insert(node, values, |left, right| {
+            let sum = add(left, &right);
+            self.spare.put(right);
+            sum
+        });
+        debug_assert!(inserted.is_ok(), "checked above under the same lock");
+        drop(fold);
+        self.merged.notify_waiters();
+        Attempt::Done(Ok(Inserted::Added))
+    }
+}
+
+/// `left + right`, element by element.
+fn add(mut left: Vec<f32>, right: &[f32]) -> Vec<f32> {
+    headstart::tree::add(&mut left, right);
+    left
+}
+
+/// Buffers between two uses.
+#[derive(Debug)]
+struct Spare {
+    kept: Mutex<Vec<Vec<f32>>>,
+    most: usize,
+}
+
+impl Spare {
+    fn new(most: usize) -> Spare {
+        Spare { kept: Mutex::new(Vec::new()), most }
+    }
+
+    fn take(&self, len: usize) -> Vec<f32> {
+        let mut buffer = lock(&self.kept).pop().unwrap_or_default();
+        buffer.resize(len, 0.0);
+        buffer
+    }
+
+    fn put(&self, buffer: Vec<f32>) {
+        let mut kept = lock(&self.kept);
+        if kept.len() < self.most {
+            kept.push(buffer);
+        }
+    }
+}
+
+/// A lock whose holder panicked protects plain numbers that the panic left whole; the run ends on the panic anyway.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn leaf(shard: u32) -> Vec<f32> {
+        (0..8).map(|element| 1.0 / (1.0 + shard as f32 * 0.37 + element as f32 * 1.7)).collect()
+    }
+
+    /// The partial of a node, folded as a worker folds it.
+    fn partial(node: Node) -> Vec<f32> {
+        match Tree::children(node) {
+            None => leaf(node.first),
+            Some((left, right)) => add(partial(left), &partial(right)),
+        }
+    }
+
+    fn cut(node: Node, coin: &mut impl FnMut() -> bool) -> Vec<Node> {
+        match Tree::children(node) {
+            Some((left, right)) if coin() => [cut(left, coin), cut(right, coin)].concat(),
+            _ => vec![node],
+        }
+    }
+
+    proptest! {
+        /// Any split into nodes, any order of arrival, any repetition: one sum, to the bit.
+        #[test]
+        fn the_sum_does_not_depend_on_who_sent_what_when(
+            shards in 1u32..20,
+            coins in prop::collection::vec(any::<bool>(), 64),
+            order in prop::collection::vec(any::<prop::sample::Index>(), 64),
+        ) {
+            let tree = Tree::new(shards);
+            let mut coins = coins.into_iter().cycle();
+            let mut nodes = cut(tree.root(), &mut || coins.next().expect("endless"));
+            for (at, other) in order.iter().enumerate().take(nodes.len()) {
+                let other = other.index(nodes.len());
+                nodes.swap(at, other);
+            }
+            let twice = [nodes.clone(), nodes].concat();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+            let sum = runtime.block_on(async {
+                let reducer = Reducer::new(1);
+                reducer.open(Step(3), tree);
+                let open = reducer.current(Step(3)).expect("just opened");
+                let pushes = twice.into_iter().map(|node| open.insert(node, Segment(0), partial(node)));
+                for outcome in futures::future::join_all(pushes).await {
+                    outcome.expect("every node belongs to the tree");
+                }
+                reducer.take(Step(3)).expect("complete")
+            });
+            let expected = partial(tree.root());
+            let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            prop_assert_eq!(bits(&sum[0]), bits(&expected));
+        }
+    }
+
+    #[tokio::test]
+    async fn partials_that_cannot_merge_wait_until_memory_is_free() {
+        let reducer = Reducer::new(1);
+        reducer.open(Step(0), Tree::new(16));
+        let open = reducer.current(Step(0)).expect("just opened");
+        let leaf_node = |first| Node { first, shards: 1 };
+        for first in [1, 3, 5, 7, 9, 11] {
+            assert_eq!(open.insert(leaf_node(first), Segment(0), leaf(first)).await, Ok(Inserted::Added));
+        }
+        let mut waiting = Box::pin(open.insert(leaf_node(13), Segment(0), leaf(13)));
+        assert!(futures::poll!(&mut waiting).is_pending(), "log2(16) + 2 values are held");
+        open.insert(leaf_node(0), Segment(0), leaf(0))
+            .await
+            .expect("the lowest missing node is always welcome");
+        open.insert(leaf_node(2), Segment(0), leaf(2)).await.expect("and so is the next");
+        assert_eq!(waiting.await, Ok(Inserted::Added));
+    }
+
+    #[tokio::test]
+    async fn strangers_are_refused_by_name() {
+        let reducer = Reducer::new(2);
+        reducer.open(Step(4), Tree::new(6));
+        assert_eq!(reducer.current(Step(3)).err(), Some(Refused::WrongStep(Step(3))));
+        let open = reducer.current(Step(4)).expect("open");
+        let odd = Node { first: 1, shards: 2 };
+        assert_eq!(open.insert(odd, Segment(0), leaf(0)).await, Err(Refused::NotANode(odd)));
+        let root = Node { first: 0, shards: 6 };
+        assert_eq!(open.insert(root, Segment(2), leaf(0)).await, Err(Refused::NoSegment(Segment(2))));
+        assert!(reducer.take(Step(4)).is_none(), "nothing has arrived");
+    }
+}

@@ -1,0 +1,371 @@
+//! The gRPC services: decode a message, ask the actor or move a segment, encode the answer. Nothing is decided here.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt, stream};
+use headstart::id::{Segment, Version};
+use headstart::message::{FromWorker, PartialId, Pass, ToWorker, Totals};
+use headstart::wire::{self, CHUNK, pb};
+use tokio_stream::wrappers::{ReceiverStream, WatchStream};
+use tonic::{Request, Response, Status, Streaming};
+use tracing::debug;
+
+use crate::actor::{Gone, Handle};
+use crate::event::{Event, Refused};
+use crate::master::{Master, Overtaken};
+use crate::reduce::{self, Inserted, OpenStep, Reducer};
+
+/// What the services need.
+#[derive(Clone)]
+pub struct Services {
+    /// The actor.
+    pub handle: Handle,
+    /// Where partials go.
+    pub reducer: Arc<Reducer>,
+    /// Where weights come from.
+    pub master: Arc<Master>,
+    /// Facts about the run.
+    pub facts: Arc<Facts>,
+}
+
+/// What never changes during a run.
+#[derive(Debug)]
+pub struct Facts {
+    /// Name of the run.
+    pub run_id: String,
+    /// URL everything is written under.
+    pub output_dir: String,
+    /// The encoded row indexes.
+    pub train_index: Bytes,
+    /// Of the evaluation data.
+    pub eval_index: Bytes,
+}
+
+/// A worker has so long to say its first word.
+const GREETING: Duration = Duration::from_secs(10);
+/// A push may pause so long between two messages.
+const PAUSE: Duration = Duration::from_secs(60);
+/// Shortest time between two messages of a watch.
+const WATCH_EVERY: Duration = Duration::from_millis(100);
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl From<Gone> for Status {
+    fn from(gone: Gone) -> Self {
+        Status::unavailable(gone.to_string())
+    }
+}
+
+impl From<Refused> for Status {
+    fn from(refused: Refused) -> Self {
+        let text = wire::clip(&refused.to_string());
+        match refused {
+            Refused::NotLeased { .. } | Refused::OtherRun { .. } => Status::failed_precondition(text),
+            Refused::OtherWork { .. } | Refused::Implausible(_) => Status::invalid_argument(text),
+        }
+    }
+}
+
+impl From<reduce::Refused> for Status {
+    fn from(refused: reduce::Refused) -> Self {
+        let text = refused.to_string();
+        match refused {
+            reduce::Refused::WrongStep(_) => Status::failed_precondition(text),
+            reduce::Refused::NotANode(_) | reduce::Refused::NoSegment(_) => Status::invalid_argument(text),
+            reduce::Refused::Crowded(_) => Status::resource_exhausted(text),
+        }
+    }
+}
+
+impl From<Overtaken> for Status {
+    fn from(overtaken: Overtaken) -> Self {
+        Status::failed_precondition(overtaken.to_string())
+    }
+}
+
+#[tonic::async_trait]
+impl pb::control_server::Control for Services {
+    type SessionStream = Answers<pb::Command>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<pb::WorkerEvent>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let mut events = request.into_inner();
+        let first = tokio::time::timeout(GREETING, events.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("no Join arrived"))??
+            .ok_or_else(|| Status::invalid_argument("the session ended before a Join"))?;
+        let FromWorker::Join(join) = FromWorker::try_from(first)? else {
+            return Err(Status::invalid_argument("a session begins with Join"));
+        };
+        let (worker, commands) = self.handle.join(join).await?;
+        let handle = self.handle.clone();
+        tokio::spawn(async move {
+            let reason = loop {
+                let event = match events.message().await {
+                    Ok(Some(message)) => match FromWorker::try_from(message) {
+                        Ok(FromWorker::Ready(ready)) => Event::Ready(worker, ready),
+                        Ok(FromWorker::Heartbeat { compute, transfer, wait }) => {
+                            debug!(%worker, ?compute, ?transfer, ?wait, "heartbeat");
+                            Event::Heard(worker)
+                        }
+                        Ok(FromWorker::LeaseFailed { lease, failure }) => {
+                            Event::LeaseFailed(worker, lease, failure)
+                        }
+                        Ok(FromWorker::Leaving { reason }) => break reason,
+                        Ok(FromWorker::Join(_)) => break "it joined twice in one session".to_owned(),
+                        Err(error) => break error.to_string(),
+                    },
+                    Ok(None) => break "its session ended".to_owned(),
+                    Err(status) => break format!("its session broke: {}", status.message()),
+                };
+                if handle.tell(event).await.is_err() {
+                    return;
+                }
+            };
+            let _ = handle.tell(Event::Left(worker, reason)).await;
+        });
+        let commands = ReceiverStream::new(commands).map(|command: ToWorker| Ok(command.into()));
+        Ok(Response::new(Box::pin(commands)))
+    }
+}
+
+#[tonic::async_trait]
+impl pb::bulk_server::Bulk for Services {
+    type PullWeightsStream = Answers<pb::SegmentChunk>;
+    type PullIndexStream = Answers<pb::IndexChunk>;
+
+    async fn push_partial(
+        &self,
+        request: Request<Streaming<pb::SegmentChunk>>,
+    ) -> Result<Response<pb::PushSummary>, Status> {
+        let mut chunks = request.into_inner();
+        let first = next(&mut chunks).await?.ok_or_else(|| Status::invalid_argument("the push is empty"))?;
+        let partial =
+            first.partial.clone().ok_or_else(|| Status::invalid_argument("the push has no header"))?;
+        let partial = PartialId::try_from(partial)?;
+        self.handle.ask(Event::PushBegun(partial.clone())).await??;
+        let (totals, accepted) = match partial.work.pass {
+            Pass::Train => {
+                let open = self.reducer.current(partial.work.step)?;
+                Push { services: self, open, partial: &partial, parts: Vec::new(), seen: 0, added: false }
+                    .receive(first, &mut chunks)
+                    .await?
+            }
+            Pass::Eval => {
+                (first.totals.ok_or_else(|| Status::invalid_argument("the push has no totals"))?, true)
+            }
+        };
+        self.handle.ask(Event::PushEnded(partial, Totals::from(totals))).await??;
+        Ok(Response::new(pb::PushSummary { accepted }))
+    }
+
+    async fn pull_weights(
+        &self,
+        request: Request<pb::PullRequest>,
+    ) -> Result<Response<Self::PullWeightsStream>, Status> {
+        let pb::PullRequest { run_id, coordinator_epoch: _, weights_version, worker_id: _ } =
+            request.into_inner();
+        self.same_run(&run_id)?;
+        let version = Version(weights_version);
+        let mut ready = self.master.watch();
+        ready
+            .wait_for(|current| *current >= version)
+            .await
+            .map_err(|_| Status::unavailable("the run has ended"))?;
+        let places = chunk_places(&self.master);
+        let (master, handle) = (self.master.clone(), self.handle.clone());
+        let chunks = stream::iter(places).map(move |(segment, range)| {
+            let offset = range.start as u32;
+            let payload = master.read(version, segment, range, |values| {
+                Bytes::copy_from_slice(bytemuck::cast_slice(values))
+            })?;
+            handle.traffic().down.fetch_add(payload.len() as u64, Ordering::Relaxed);
+            Ok(pb::SegmentChunk {
+                partial: None,
+                segment: segment.0,
+                offset,
+                crc32: crc32fast::hash(&payload),
+                payload,
+                totals: None,
+            })
+        });
+        Ok(Response::new(Box::pin(chunks)))
+    }
+
+    async fn pull_index(
+        &self,
+        request: Request<pb::IndexRequest>,
+    ) -> Result<Response<Self::PullIndexStream>, Status> {
+        let pb::IndexRequest { run_id, pass } = request.into_inner();
+        self.same_run(&run_id)?;
+        let index = match wire::pass(pass)? {
+            Pass::Train => self.facts.train_index.clone(),
+            Pass::Eval => self.facts.eval_index.clone(),
+        };
+        let pieces = (0..index.len()).step_by(CHUNK).map(move |start| {
+            let payload = index.slice(start..(start + CHUNK).min(index.len()));
+            Ok(pb::IndexChunk { crc32: crc32fast::hash(&payload), payload })
+        });
+        Ok(Response::new(Box::pin(stream::iter(pieces))))
+    }
+}
+
+async fn next(chunks: &mut Streaming<pb::SegmentChunk>) -> Result<Option<pb::SegmentChunk>, Status> {
+    tokio::time::timeout(PAUSE, chunks.message())
+        .await
+        .map_err(|_| Status::deadline_exceeded("the push paused for too long"))?
+}
+
+/// Every chunk of the trainable vector, in order.
+fn chunk_places(master: &Master) -> Vec<(Segment, std::ops::Range<usize>)> {
+    let step = CHUNK / size_of::<f32>();
+    let mut places = Vec::new();
+    for segment in (0..master.segments() as u32).map(Segment) {
+        let len = master.segment_len(segment).expect("segments are numbered from 0");
+        places.extend((0..len).step_by(step).map(|start| (segment, start..(start + step).min(len))));
+    }
+    places
+}
+
+/// One partial on its way in.
+struct Push<'a> {
+    services: &'a Services,
+    open: Arc<OpenStep>,
+    partial: &'a PartialId,
+    /// Segments of which some chunks have arrived.
+    parts: Vec<(Segment, Vec<f32>, usize)>,
+    /// Segments that have arrived whole.
+    seen: usize,
+    added: bool,
+}
+
+impl Push<'_> {
+    async fn receive(
+        mut self,
+        first: pb::SegmentChunk,
+        chunks: &mut Streaming<pb::SegmentChunk>,
+    ) -> Result<(pb::Totals, bool), Status> {
+        let mut chunk = Some(first);
+        while let Some(message) = chunk.take() {
+            let pb::SegmentChunk { partial: _, segment, offset, payload, crc32, totals } = message;
+            if !payload.is_empty() {
+                self.services.handle.traffic().up.fetch_add(payload.len() as u64, Ordering::Relaxed);
+                self.place(Segment(segment), offset as usize, &payload, crc32).await?;
+            }
+            if let Some(totals) = totals {
+                return self.complete(totals);
+            }
+            chunk = next(chunks).await?;
+        }
+        Err(Status::invalid_argument(format!(
+            "the partial of {} ended without totals",
+            self.partial.work.node
+        )))
+    }
+
+    /// Copies a chunk to its place. Chunks of a segment arrive in order, so a segment is whole when the last has come.
+    async fn place(
+        &mut self,
+        segment: Segment,
+        offset: usize,
+        payload: &[u8],
+        crc32: u32,
+    ) -> Result<(), Status> {
+        let bad = |what: &str| Status::invalid_argument(format!("{segment}, offset {offset}: {what}"));
+        if crc32fast::hash(payload) != crc32 {
+            return Err(Status::data_loss(format!("{segment}, offset {offset}: the checksum is wrong")));
+        }
+        let len = self.services.master.segment_len(segment).ok_or_else(|| bad("no such segment"))?;
+        let (values, rest) = payload.as_chunks::<4>();
+        if !rest.is_empty() || offset + values.len() > len {
+            return Err(bad("the chunk does not fit"));
+        }
+        let at = match self.parts.iter().position(|(part, ..)| *part == segment) {
+            Some(at) => at,
+            None if self.parts.len() >= OPEN_SEGMENTS => return Err(bad("too many segments at once")),
+            None => {
+                self.parts.push((segment, self.services.reducer.buffer(len), 0));
+                self.parts.len() - 1
+            }
+        };
+        let (_, buffer, filled) = &mut self.parts[at];
+        if offset != *filled {
+            return Err(bad("the chunk is out of order"));
+        }
+        for (to, from) in buffer[offset..].iter_mut().zip(values) {
+            *to = f32::from_le_bytes(*from);
+        }
+        *filled += values.len();
+        if *filled == len {
+            let (_, buffer, _) = self.parts.swap_remove(at);
+            let inserted = self.open.insert(self.partial.work.node, segment, buffer).await?;
+            self.added |= inserted == Inserted::Added;
+            self.seen += 1;
+        }
+        Ok(())
+    }
+
+    fn complete(self, totals: pb::Totals) -> Result<(pb::Totals, bool), Status> {
+        let segments = self.services.master.segments();
+        if self.seen != segments || !self.parts.is_empty() {
+            return Err(Status::invalid_argument(format!(
+                "the partial of {} has {} of {segments} segments",
+                self.partial.work.node, self.seen
+            )));
+        }
+        Ok((totals, self.added))
+    }
+}
+
+/// Segments of one push that may be incomplete at a time; each holds a buffer.
+const OPEN_SEGMENTS: usize = 4;
+
+impl Services {
+    fn same_run(&self, run_id: &str) -> Result<(), Status> {
+        match run_id == self.facts.run_id {
+            true => Ok(()),
+            false => Err(Status::failed_precondition(format!("this is run {}", self.facts.run_id))),
+        }
+    }
+
+    fn describe(&self, status: &crate::actor::Status) -> pb::RunStatus {
+        crate::status::describe(&self.facts.run_id, &self.facts.output_dir, status)
+    }
+}
+
+#[tonic::async_trait]
+impl pb::jobs_server::Jobs for Services {
+    type WatchStream = Answers<pb::RunStatus>;
+
+    async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::RunStatus>, Status> {
+        let status = self.handle.status().borrow().clone();
+        Ok(Response::new(self.describe(&status)))
+    }
+
+    async fn watch(&self, _: Request<pb::StatusRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let services = self.clone();
+        let changes = WatchStream::new(self.handle.status());
+        let changes = changes.map(move |status| Ok(services.describe(&status)));
+        Ok(Response::new(Box::pin(tokio_stream::StreamExt::throttle(changes, WATCH_EVERY))))
+    }
+
+    async fn stop(&self, request: Request<pb::StopRequest>) -> Result<Response<pb::StopResponse>, Status> {
+        let pb::StopRequest { reason } = request.into_inner();
+        let exit = headstart::exit::Exit::Interrupted;
+        self.handle.tell(Event::StopRequested { reason, exit }).await?;
+        let mut status = self.handle.status();
+        let ended = status
+            .wait_for(|status| status.kept.is_some() || status.ended.is_some())
+            .await
+            .map_err(|_| Gone)?
+            .clone();
+        let kept = ended.kept.unwrap_or_else(|| "the finished run".into());
+        Ok(Response::new(pb::StopResponse { kept }))
+    }
+}

@@ -1,0 +1,166 @@
+//! One run, from a prepared job to its end, served on a listener.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headstart::checkpoint::CheckpointError;
+use headstart::data::RowIndex;
+use headstart::exit::Exit;
+use headstart::id::CoordinatorEpoch;
+use headstart::job::Job;
+use headstart::wire::{FRAME, MESSAGE_LIMIT, WINDOW, pb};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::net::TcpListener;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tracing::info;
+
+use crate::actor::{Actor, Handle, Parts};
+use crate::clock::Clock;
+use crate::event::Event;
+use crate::finish::Writer;
+use crate::machine::{Machine, Run};
+use crate::master::Master;
+use crate::optimizer::Rule;
+use crate::record::{Records, hex};
+use crate::reduce::Reducer;
+use crate::rpc::{Facts, Services};
+
+/// Time that workers and clients have to hear of the end.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Serves a run until it ends, or until `stop` resolves with the reason and exit code of a stop.
+pub async fn serve(
+    listener: TcpListener,
+    job: Job,
+    stop: impl Future<Output = (String, Exit)> + Send + 'static,
+) -> Result<(Exit, String), CheckpointError> {
+    let clock = Clock::start();
+    let run_id = run_id(&clock);
+    let (data, data_hash) = describe_data(&job);
+    let network = Arc::new(job.network);
+    let initial = network.initial_vector().await?;
+    let rule = Rule::new(&job.spec);
+    let master = Arc::new(Master::new(rule, job.spec.max_grad_norm, &network.trainable, initial));
+    let reducer = Arc::new(Reducer::new(network.trainable.segments()));
+    let (machine, first) = Machine::new(Run {
+        id: run_id.clone(),
+        epoch: CoordinatorEpoch(1),
+        spec: job.spec.clone(),
+        plan: job.plan.clone(),
+        labels: job.labels.clone(),
+        parameters: network.parameters.clone(),
+        train_rows: job.train.len(),
+        trainable: network.trainable.len() as u64,
+    });
+    info!(run_id, trainable = network.trainable.len(), steps = job.plan.steps(), "ready for workers");
+    let facts = Facts {
+        run_id: run_id.clone(),
+        output_dir: job.output.url().to_owned(),
+        train_index: job.train.encode().into(),
+        eval_index: job.eval.encode().into(),
+    };
+    let records = Records::new(&network.parameters, master.hash(), &data_hash, &job.plan);
+    let writer = Arc::new(Writer {
+        run_id,
+        spec: job.spec,
+        network,
+        plan: job.plan,
+        labels: job.labels,
+        data,
+        output: job.output,
+    });
+    let parts = Parts { machine, master: master.clone(), reducer: reducer.clone(), writer, records, clock };
+    let (actor, handle) = Actor::new(parts);
+    let services = Services { handle: handle.clone(), reducer, master, facts: Arc::new(facts) };
+    let over = CancellationToken::new();
+    let server = tokio::spawn(listen(listener, services, over.clone()));
+    tokio::spawn(pass_on(handle, stop));
+    let ended = actor.run(first).await;
+    over.cancel();
+    // Workers and watchers are told; whoever does not hang up by then is cut off with the process.
+    let _ = tokio::time::timeout(FAREWELL, server).await;
+    Ok(ended)
+}
+
+async fn pass_on(handle: Handle, stop: impl Future<Output = (String, Exit)>) {
+    let (reason, exit) = stop.await;
+    // The run may have ended by itself.
+    let _ = handle.tell(Event::StopRequested { reason, exit }).await;
+}
+
+async fn listen(listener: TcpListener, services: Services, over: CancellationToken) {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<pb::control_server::ControlServer<Services>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .expect("the descriptors were compiled with this program");
+    let control = pb::control_server::ControlServer::new(services.clone());
+    let bulk = pb::bulk_server::BulkServer::new(services.clone())
+        .max_decoding_message_size(MESSAGE_LIMIT)
+        .max_encoding_message_size(MESSAGE_LIMIT);
+    let incoming = TcpListenerStream::new(listener).filter_map(|stream| {
+        let stream = stream.ok()?;
+        // Small control messages must not wait for a full segment of TCP.
+        stream.set_nodelay(true).ok()?;
+        Some(Ok::<_, std::io::Error>(stream))
+    });
+    let served = Server::builder()
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(2 * WINDOW)
+        .max_frame_size(FRAME)
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
+        .add_service(health_service)
+        .add_service(reflection)
+        .add_service(control)
+        .add_service(bulk)
+        .add_service(pb::jobs_server::JobsServer::new(services))
+        .serve_with_incoming_shutdown(incoming, over.cancelled_owned())
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the server ended");
+    }
+}
+
+/// Files, rows and hashes of the data, and one hash over all of it.
+fn describe_data(job: &Job) -> (Value, String) {
+    let describe = |index: &RowIndex| {
+        let files: Vec<Value> = index
+            .files()
+            .iter()
+            .take(MOST_FILES_NAMED)
+            .map(|file| json!({"url": file.url, "size": file.size, "sha256": file.sha256.map(|hash| hex(&hash))}))
+            .collect();
+        json!({"rows": index.len(), "files_total": index.files().len(), "files": files})
+    };
+    let mut hash = Sha256::new();
+    for index in [&job.train, &job.eval] {
+        hash.update(index.len().to_le_bytes());
+        for file in index.files() {
+            hash.update(file.size.to_le_bytes());
+            hash.update(file.sha256.unwrap_or_default());
+        }
+        for label in index.labels() {
+            hash.update(label.to_le_bytes());
+        }
+    }
+    (json!({"train": describe(&job.train), "eval": describe(&job.eval)}), hex(&hash.finalize()))
+}
+
+/// Image folders have a file a row; `run.json` names the first ones.
+const MOST_FILES_NAMED: usize = 100;
+
+/// A name that no other run on this machine has.
+fn run_id(clock: &Clock) -> String {
+    let mut hash = Sha256::new();
+    hash.update(clock.started_unix().to_le_bytes());
+    hash.update(std::process::id().to_le_bytes());
+    hex(&hash.finalize())[..12].to_owned()
+}

@@ -1,0 +1,58 @@
+//! The status of a run in protobuf's words.
+
+use headstart::wire::pb;
+use headstart::wire::pb::run_status::State;
+
+use crate::actor::Status;
+use crate::machine::{Activity, Snapshot, WorkerLine};
+use headstart::exit::Exit;
+
+/// Translates a status.
+pub fn describe(run_id: &str, output_dir: &str, status: &Status) -> pb::RunStatus {
+    let Status { snapshot, samples_per_second, ended, kept } = status;
+    let Snapshot { activity, step, total_steps, epoch, loss, learning_rate, eval, workers } = snapshot;
+    let (state, detail) = state(activity, ended, kept);
+    let (eval_done, eval_total) = match activity {
+        Activity::Evaluating { done, total } => (u64::from(*done), u64::from(*total)),
+        _ => (0, 0),
+    };
+    pb::RunStatus {
+        run_id: run_id.to_owned(),
+        state: state.into(),
+        detail,
+        step: *step,
+        total_steps: *total_steps,
+        epoch: *epoch,
+        loss: *loss,
+        learning_rate: *learning_rate,
+        samples_per_second: *samples_per_second,
+        workers: workers.iter().map(worker).collect(),
+        eval: eval.iter().map(|(name, value)| (format!("eval_{name}"), *value)).collect(),
+        output_dir: output_dir.to_owned(),
+        eval_done,
+        eval_total,
+        exit_code: ended.as_ref().map_or(0, |(exit, _)| *exit as i32),
+    }
+}
+
+fn state(activity: &Activity, ended: &Option<(Exit, String)>, kept: &Option<String>) -> (State, String) {
+    match (ended, activity) {
+        (Some((Exit::Ok, detail)), _) => (State::Finished, detail.clone()),
+        (Some((Exit::Interrupted | Exit::Terminated, detail)), _) => {
+            let kept = kept.as_deref().map(|kept| format!("; kept: {kept}")).unwrap_or_default();
+            (State::Stopped, format!("{detail}{kept}"))
+        }
+        (Some((_, detail)), _) => (State::Failed, detail.clone()),
+        (None, Activity::Waiting { ready, needed }) => {
+            (State::Waiting, format!("{ready} of {needed} workers are ready (cluster.min_workers)"))
+        }
+        (None, Activity::Training) => (State::Training, String::new()),
+        (None, Activity::Evaluating { .. }) => (State::Evaluating, String::new()),
+        (None, Activity::Saving | Activity::Ended) => (State::Saving, String::new()),
+    }
+}
+
+fn worker(line: &WorkerLine) -> pb::WorkerStatus {
+    let WorkerLine { worker, name, device, ready, shards, activity, shard_seconds } = line.clone();
+    pb::WorkerStatus { worker_id: worker.0, name, device, shards, ready, activity, shard_seconds }
+}

@@ -1,0 +1,197 @@
+//! What can be wrong with a checkpoint.
+
+use crate::exit::Exit;
+use crate::store::StoreError;
+
+/// Why a checkpoint cannot be read or written. Names the file or the tensor.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum CheckpointError {
+    /// Storage failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A directory without what makes it a checkpoint.
+    #[error("{directory}: no {wanted}; a checkpoint is a directory with config.json and model.safetensors")]
+    Missing {
+        /// The directory.
+        directory: String,
+        /// The file looked for.
+        wanted: &'static str,
+    },
+    /// A JSON file that is not what it should be.
+    #[error("{url}: {reason}")]
+    Json {
+        /// The file.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Weights in Python's pickle format, which can run any code when loaded.
+    #[error(
+        "{url}: a pickle, which is never loaded; save the model with save_pretrained(…, safe_serialization=True)"
+    )]
+    Pickle {
+        /// The file.
+        url: String,
+    },
+    /// A safetensors file that breaks its format.
+    #[error("{url}: not a usable safetensors file: {problem}")]
+    Header {
+        /// The file.
+        url: String,
+        /// What is wrong.
+        problem: HeaderProblem,
+    },
+    /// The index names a file that is not there.
+    #[error("{index}: shard {shard:?} is missing")]
+    MissingShard {
+        /// The index.
+        index: String,
+        /// The file it names.
+        shard: String,
+    },
+    /// The index places a tensor in a file that lacks it.
+    #[error("{index}: tensor {tensor:?} is not in {shard:?}, where the index places it")]
+    Misplaced {
+        /// The index.
+        index: String,
+        /// The tensor.
+        tensor: String,
+        /// The file.
+        shard: String,
+    },
+    /// Another shape than the model's.
+    #[error("tensor {tensor:?} has shape {found:?}, the model expects {expected:?}")]
+    Shape {
+        /// The checkpoint's tensor.
+        tensor: String,
+        /// Its shape.
+        found: Vec<u64>,
+        /// The model's shape.
+        expected: Vec<u64>,
+    },
+    /// Numbers of a kind weights do not have.
+    #[error("tensor {tensor:?} is {dtype}; weights are read as F32, F16 or BF16")]
+    Dtype {
+        /// The checkpoint's tensor.
+        tensor: String,
+        /// Its type.
+        dtype: &'static str,
+    },
+    /// NaN or infinity among the weights.
+    #[error("tensor {tensor:?} holds {value} at element {element}")]
+    NotFinite {
+        /// The checkpoint's tensor.
+        tensor: String,
+        /// Index of the first such element.
+        element: u64,
+        /// NaN or an infinity.
+        value: f32,
+    },
+    /// No tensor fits the model.
+    #[error("{url}: none of its {tensors} tensors belongs to this model; is it another architecture?")]
+    NothingFits {
+        /// The directory.
+        url: String,
+        /// Tensors it has.
+        tensors: usize,
+    },
+    /// A value to be written whose length is not its shape's.
+    #[error("tensor {tensor:?} has {found} elements, its shape has {expected}")]
+    Length {
+        /// The tensor.
+        tensor: String,
+        /// Elements given.
+        found: u64,
+        /// Elements of the shape.
+        expected: u64,
+    },
+}
+
+/// How a safetensors file breaks its format.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum HeaderProblem {
+    /// Not even a header length.
+    #[error("{0} bytes are too few")]
+    TooShort(u64),
+    /// A header longer than any real one.
+    #[error("the header claims {0} bytes, more than the 16 MiB allowed")]
+    TooLong(u64),
+    /// A header longer than the file.
+    #[error("the header claims {header} bytes, the file has {file}: it is truncated or not safetensors")]
+    BeyondFile {
+        /// Bytes claimed.
+        header: u64,
+        /// Bytes of the file.
+        file: u64,
+    },
+    /// Not the JSON it must be.
+    #[error("the header is not valid: {0}")]
+    Json(String),
+    /// More tensors than any real model.
+    #[error("{0} tensors, more than the 100,000 allowed")]
+    TooManyTensors(usize),
+    /// One name twice.
+    #[error("two tensors are named {0:?}")]
+    Duplicate(String),
+    /// An element type that does not exist.
+    #[error("tensor {tensor:?} has the unknown type {dtype:?}")]
+    UnknownDtype {
+        /// The tensor.
+        tensor: String,
+        /// Its type.
+        dtype: String,
+    },
+    /// A shape whose size is not a number.
+    #[error("tensor {0:?} has an impossibly large shape")]
+    ShapeOverflow(String),
+    /// A shape that needs another number of bytes than it has.
+    #[error("tensor {tensor:?} has {found} bytes, its shape needs {expected}")]
+    Size {
+        /// The tensor.
+        tensor: String,
+        /// Bytes it has.
+        found: u64,
+        /// Bytes its shape needs.
+        expected: u64,
+    },
+    /// Offsets that run backwards.
+    #[error("tensor {0:?} ends before it begins")]
+    Backwards(String),
+    /// Two tensors share bytes.
+    #[error("tensor {0:?} overlaps the one before it")]
+    Overlap(String),
+    /// Bytes between tensors.
+    #[error("there are unused bytes before tensor {0:?}")]
+    Gap(String),
+    /// Bytes after the last tensor.
+    #[error("{0} bytes follow the last tensor")]
+    Trailing(u64),
+    /// Fewer bytes than tensors.
+    #[error("truncated: the tensors need {expected} bytes, the file has {found}")]
+    Truncated {
+        /// Bytes of data the file has.
+        found: u64,
+        /// Bytes of data the header names.
+        expected: u64,
+    },
+}
+
+impl CheckpointError {
+    /// The exit code of a process that ends for this reason.
+    pub fn exit(&self) -> Exit {
+        match self {
+            CheckpointError::Store(error) => error.exit(),
+            CheckpointError::Length { .. } => Exit::Internal,
+            CheckpointError::Missing { .. }
+            | CheckpointError::Json { .. }
+            | CheckpointError::Pickle { .. }
+            | CheckpointError::Header { .. }
+            | CheckpointError::MissingShard { .. }
+            | CheckpointError::Misplaced { .. }
+            | CheckpointError::Shape { .. }
+            | CheckpointError::Dtype { .. }
+            | CheckpointError::NotFinite { .. }
+            | CheckpointError::NothingFits { .. } => Exit::Checkpoint,
+        }
+    }
+}

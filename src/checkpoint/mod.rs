@@ -1,0 +1,20 @@
+//! HF checkpoint directories in and out.
+//!
+//! [`Checkpoint::open`] reads config and headers, [`Checkpoint::resolve`] matches tensors to the model's parameters,
+//! [`Checkpoint::load`] reads them; [`write_model`] and [`copy_files`] make a directory that transformers opens.
+
+mod error;
+mod header;
+mod load;
+mod open;
+mod resolve;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+mod write;
+
+pub use error::{CheckpointError, HeaderProblem};
+pub use header::Dtype;
+pub use open::{Checkpoint, TensorEntry, TensorFile};
+pub use resolve::{Mismatch, Resolution};
+pub use write::{SHARD_BYTES, WrittenFile, copy_files, write_model};

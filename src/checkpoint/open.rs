@@ -1,0 +1,195 @@
+//! Finds a checkpoint's files and reads their headers.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use futures::{StreamExt, TryStreamExt};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::header::{self, Dtype, Stored};
+use super::{CheckpointError, HeaderProblem};
+use crate::store::{Location, Meta, StoreError};
+
+/// Bytes of the largest JSON file read.
+const LARGEST_JSON: u64 = 16 << 20;
+const MOST_SHARDS: usize = 10_000;
+const HEADERS_IN_FLIGHT: usize = 8;
+/// How the pickle formats begin: a zip archive, and protocols 2 to 5.
+const PICKLES: [&[u8]; 5] = [b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"];
+
+/// An HF checkpoint directory whose files were found and checked. Its tensors are read later.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// The directory.
+    pub directory: Location,
+    /// `config.json`.
+    pub config: Value,
+    /// The files with weights; empty when only the config was wanted.
+    pub files: Vec<TensorFile>,
+    /// The tensors by name.
+    pub tensors: BTreeMap<String, TensorEntry>,
+}
+
+/// A file with weights.
+#[derive(Clone, Debug)]
+pub struct TensorFile {
+    /// Where it is.
+    pub location: Location,
+    /// Its content's mark: later reads are refused if it changes.
+    pub meta: Meta,
+}
+
+/// Where a tensor lies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorEntry {
+    /// Index into [`Checkpoint::files`].
+    pub file: usize,
+    /// Element type.
+    pub dtype: Dtype,
+    /// Dimensions, outermost first.
+    pub shape: Vec<u64>,
+    /// Bytes of the file.
+    pub range: Range<u64>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl Checkpoint {
+    /// Reads `config.json` and the headers of all weights.
+    pub async fn open(directory: &Location) -> Result<Checkpoint, CheckpointError> {
+        let mut checkpoint = Checkpoint::config_only(directory).await?;
+        let single = directory.join("model.safetensors")?;
+        match single.head().await {
+            Ok(meta) => checkpoint.open_single(single, meta).await?,
+            Err(StoreError::NotFound { .. }) => checkpoint.open_shards().await?,
+            Err(error) => return Err(error.into()),
+        }
+        Ok(checkpoint)
+    }
+
+    /// Reads `config.json` only: for training from random weights.
+    pub async fn config_only(directory: &Location) -> Result<Checkpoint, CheckpointError> {
+        let location = directory.join("config.json")?;
+        let Some(config) = json::<Value>(&location).await? else {
+            return Err(CheckpointError::Missing { directory: directory.to_string(), wanted: "config.json" });
+        };
+        if !config.is_object() {
+            let reason = "must hold a JSON object".to_owned();
+            return Err(CheckpointError::Json { url: location.to_string(), reason });
+        }
+        Ok(Checkpoint { directory: directory.clone(), config, files: Vec::new(), tensors: BTreeMap::new() })
+    }
+
+    async fn open_single(&mut self, location: Location, meta: Meta) -> Result<(), CheckpointError> {
+        for tensor in read_header(&location, &meta).await? {
+            self.tensors.insert(tensor.name.clone(), entry(0, tensor));
+        }
+        self.files = vec![TensorFile { location, meta }];
+        Ok(())
+    }
+
+    async fn open_shards(&mut self) -> Result<(), CheckpointError> {
+        let index = self.directory.join("model.safetensors.index.json")?;
+        let Some(Index { weight_map }) = json(&index).await? else {
+            return Err(self.no_weights().await?);
+        };
+        let mut shards: Vec<&String> = weight_map.values().collect();
+        shards.sort_unstable();
+        shards.dedup();
+        if shards.len() > MOST_SHARDS {
+            let reason = format!("names {} shards, more than the {MOST_SHARDS} allowed", shards.len());
+            return Err(CheckpointError::Json { url: index.to_string(), reason });
+        }
+        let opened: Vec<(TensorFile, Vec<Stored>)> = futures::stream::iter(&shards)
+            .map(|shard| open_shard(&self.directory, &index, shard))
+            .buffered(HEADERS_IN_FLIGHT)
+            .try_collect()
+            .await?;
+        for (number, (file, tensors)) in opened.into_iter().enumerate() {
+            for tensor in tensors {
+                // A copy of a tensor that the index places elsewhere is not the one meant.
+                if weight_map.get(&tensor.name) == Some(shards[number]) {
+                    self.tensors.insert(tensor.name.clone(), entry(number, tensor));
+                }
+            }
+            self.files.push(file);
+        }
+        match weight_map.iter().find(|(tensor, _)| !self.tensors.contains_key(*tensor)) {
+            Some((tensor, shard)) => {
+                let (tensor, shard) = (tensor.clone(), shard.clone());
+                Err(CheckpointError::Misplaced { index: index.to_string(), tensor, shard })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Why there is neither a single file nor an index.
+    async fn no_weights(&self) -> Result<CheckpointError, CheckpointError> {
+        for name in ["pytorch_model.bin", "pytorch_model.bin.index.json"] {
+            let pickle = self.directory.join(name)?;
+            if pickle.exists().await? {
+                return Ok(CheckpointError::Pickle { url: pickle.to_string() });
+            }
+        }
+        Ok(CheckpointError::Missing { directory: self.directory.to_string(), wanted: "model.safetensors" })
+    }
+}
+
+async fn open_shard(
+    directory: &Location,
+    index: &Location,
+    shard: &str,
+) -> Result<(TensorFile, Vec<Stored>), CheckpointError> {
+    let location = directory
+        .join(shard)
+        .map_err(|error| CheckpointError::Json { url: index.to_string(), reason: error.to_string() })?;
+    let meta = match location.head().await {
+        Err(StoreError::NotFound { .. }) => {
+            return Err(CheckpointError::MissingShard { index: index.to_string(), shard: shard.to_owned() });
+        }
+        meta => meta?,
+    };
+    let tensors = read_header(&location, &meta).await?;
+    Ok((TensorFile { location, meta }, tensors))
+}
+
+/// The tensors of a safetensors file, in file order. Nothing is allocated by a number the file claims unchecked.
+async fn read_header(location: &Location, meta: &Meta) -> Result<Vec<Stored>, CheckpointError> {
+    let failed = |problem| CheckpointError::Header { url: location.to_string(), problem };
+    let first = location.read_range(meta, 0..meta.size.min(header::LENGTH)).await?;
+    if PICKLES.iter().any(|magic| first.starts_with(magic)) && !plausible(&first, meta.size) {
+        return Err(CheckpointError::Pickle { url: location.to_string() });
+    }
+    let first = first.as_ref().try_into().map_err(|_| failed(HeaderProblem::TooShort(meta.size)))?;
+    let length = header::header_length(first, meta.size).map_err(failed)?;
+    let start = header::LENGTH + length;
+    let bytes = location.read_range(meta, header::LENGTH..start).await?;
+    header::parse(&bytes, meta.size - start).map_err(failed)
+}
+
+/// Whether the bytes are a header length that fits the file: a length can begin like a pickle.
+fn plausible(first: &[u8], size: u64) -> bool {
+    first.try_into().is_ok_and(|first| header::header_length(first, size).is_ok())
+}
+
+fn entry(file: usize, tensor: Stored) -> TensorEntry {
+    let Stored { name: _, dtype, shape, range } = tensor;
+    TensorEntry { file, dtype, shape, range }
+}
+
+/// A JSON file; `None` when it is not there.
+async fn json<T: for<'de> Deserialize<'de>>(location: &Location) -> Result<Option<T>, CheckpointError> {
+    let failed = |reason: String| CheckpointError::Json { url: location.to_string(), reason };
+    match location.read(LARGEST_JSON).await {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| failed(error.to_string())),
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        Err(StoreError::TooLarge { size, limit, .. }) => {
+            Err(failed(format!("{size} bytes, more than the {limit} allowed")))
+        }
+        Err(error) => Err(error.into()),
+    }
+}

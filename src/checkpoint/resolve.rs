@@ -1,0 +1,147 @@
+//! Which of the checkpoint's tensors becomes which parameter of the model.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::header::Dtype;
+use super::{Checkpoint, CheckpointError};
+use crate::model::Parameter;
+
+/// Where each parameter's values come from, and what did not fit; what transformers reports on loading.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Resolution {
+    /// Per parameter of the table: the checkpoint's tensor, or `None` for fresh values.
+    pub sources: Vec<Option<String>>,
+    /// Parameters that begin fresh because the checkpoint lacks them, sorted.
+    pub newly_initialised: Vec<String>,
+    /// Parameters of the head that begin fresh because their shape differs, sorted.
+    pub mismatched: Vec<Mismatch>,
+    /// Tensors of the checkpoint that the model does not have, sorted.
+    pub unused: Vec<String>,
+}
+
+/// A parameter of the head whose shape is not the checkpoint's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mismatch {
+    /// The model's parameter.
+    pub name: String,
+    /// The checkpoint's shape.
+    pub found: Vec<u64>,
+    /// The model's shape.
+    pub expected: Vec<u64>,
+}
+
+impl Resolution {
+    /// Every parameter begins fresh.
+    pub fn random(table: &[Parameter]) -> Resolution {
+        let mut newly_initialised: Vec<String> =
+            table.iter().map(|parameter| parameter.name.clone()).collect();
+        newly_initialised.sort();
+        Resolution { sources: vec![None; table.len()], newly_initialised, ..Resolution::default() }
+    }
+
+    /// Number of parameters loaded.
+    pub fn loaded(&self) -> usize {
+        self.sources.iter().flatten().count()
+    }
+}
+
+impl Checkpoint {
+    /// Matches each parameter by name, with or without the base model's prefix (`bert`), and under legacy names
+    /// (`LayerNorm.gamma`, `LayerNorm.beta`).
+    pub fn resolve(&self, table: &[Parameter], prefix: &str) -> Result<Resolution, CheckpointError> {
+        let by_name = modern_names(self.tensors.keys());
+        let prefix = format!("{}.", prefix.trim_end_matches('.'));
+        let mut used = BTreeSet::new();
+        let mut resolution = Resolution::default();
+        for parameter in table {
+            let other = match parameter.name.strip_prefix(&prefix) {
+                Some(bare) => bare.to_owned(),
+                None => format!("{prefix}{}", parameter.name),
+            };
+            let found = by_name.get(&parameter.name).or_else(|| by_name.get(&other));
+            let Some(&tensor) = found else {
+                resolution.newly_initialised.push(parameter.name.clone());
+                resolution.sources.push(None);
+                continue;
+            };
+            used.insert(tensor);
+            let fits = self.fits(tensor, parameter, &mut resolution.mismatched)?;
+            resolution.sources.push(fits.then(|| tensor.clone()));
+        }
+        resolution.newly_initialised.sort();
+        resolution.mismatched.sort();
+        resolution.unused = self.tensors.keys().filter(|name| !used.contains(name)).cloned().collect();
+        if resolution.loaded() == 0 {
+            let (url, tensors) = (self.directory.to_string(), self.tensors.len());
+            return Err(CheckpointError::NothingFits { url, tensors });
+        }
+        Ok(resolution)
+    }
+
+    /// Whether the tensor can be loaded; heads of another shape are listed instead.
+    fn fits(
+        &self,
+        tensor: &String,
+        parameter: &Parameter,
+        mismatched: &mut Vec<Mismatch>,
+    ) -> Result<bool, CheckpointError> {
+        let entry = &self.tensors[tensor];
+        if entry.shape != parameter.shape {
+            let (found, expected) = (entry.shape.clone(), parameter.shape.clone());
+            if parameter.head {
+                mismatched.push(Mismatch { name: parameter.name.clone(), found, expected });
+                return Ok(false);
+            }
+            return Err(CheckpointError::Shape { tensor: tensor.clone(), found, expected });
+        }
+        if ![Dtype::F32, Dtype::F16, Dtype::BF16].contains(&entry.dtype) {
+            return Err(CheckpointError::Dtype { tensor: tensor.clone(), dtype: entry.dtype.name() });
+        }
+        Ok(true)
+    }
+}
+
+/// The tensors under today's names. A tensor that already has the modern name keeps it.
+fn modern_names<'a>(names: impl Iterator<Item = &'a String> + Clone) -> BTreeMap<String, &'a String> {
+    let renamed = names.clone().filter_map(|name| {
+        let modern = match name.strip_suffix("LayerNorm.gamma") {
+            Some(start) => format!("{start}LayerNorm.weight"),
+            None => format!("{}LayerNorm.bias", name.strip_suffix("LayerNorm.beta")?),
+        };
+        Some((modern, name))
+    });
+    let mut modern: BTreeMap<String, &String> = renamed.collect();
+    modern.extend(names.map(|name| (name.clone(), name)));
+    modern
+}
+
+impl fmt::Display for Resolution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "loaded {} of {} parameters from the checkpoint", self.loaded(), self.sources.len())?;
+        names(f, "newly initialised (not in the checkpoint)", &self.newly_initialised)?;
+        if !self.mismatched.is_empty() {
+            write!(f, "\nnewly initialised (another shape in the checkpoint):")?;
+            for Mismatch { name, found, expected } in &self.mismatched {
+                write!(f, "\n  {name}: checkpoint {found:?}, model {expected:?}")?;
+            }
+        }
+        names(f, "unused (not in the model)", &self.unused)
+    }
+}
+
+/// A heading and the first names below it.
+fn names(f: &mut fmt::Formatter<'_>, heading: &str, names: &[String]) -> fmt::Result {
+    const FIRST: usize = 12;
+    if names.is_empty() {
+        return Ok(());
+    }
+    write!(f, "\n{heading}:")?;
+    for name in names.iter().take(FIRST) {
+        write!(f, "\n  {name}")?;
+    }
+    if names.len() > FIRST {
+        write!(f, "\n  and {} more", names.len() - FIRST)?;
+    }
+    Ok(())
+}

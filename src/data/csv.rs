@@ -1,0 +1,88 @@
+//! CSV records (RFC 4180) with exact byte positions.
+
+use csv_core::{ReadRecordResult, Reader};
+
+use super::RowProblem;
+
+/// Splits one record at a time. Planning and workers split with the same code.
+pub(super) struct Parser {
+    reader: Reader,
+    output: Vec<u8>,
+    ends: Vec<usize>,
+    fields: usize,
+}
+
+impl Parser {
+    pub(super) fn new() -> Parser {
+        Parser { reader: Reader::new(), output: vec![0; 4096], ends: vec![0; 64], fields: 0 }
+    }
+
+    /// Splits the record at the start of `input`: the number of bytes it takes, or `None` when it goes on beyond
+    /// `input`. With `last` nothing follows `input`, so `None` means a quote that is never closed.
+    pub(super) fn parse(&mut self, input: &[u8], last: bool) -> Option<usize> {
+        self.reader.reset();
+        let (mut read, mut written, mut fields) = (0, 0, 0);
+        let mut fed_newline = false;
+        loop {
+            let rest = if fed_newline { b"\n".as_slice() } else { &input[read..] };
+            let (result, taken, out, ended) =
+                self.reader.read_record(rest, &mut self.output[written..], &mut self.ends[fields..]);
+            if !fed_newline {
+                read += taken;
+            }
+            written += out;
+            fields += ended;
+            match result {
+                ReadRecordResult::Record => {
+                    self.fields = fields;
+                    return Some(read);
+                }
+                ReadRecordResult::OutputFull => self.output.resize(self.output.len() * 2, 0),
+                ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
+                // The end of the file ends a record as a line break does, unless a quote is open.
+                ReadRecordResult::InputEmpty if last && !fed_newline => fed_newline = true,
+                ReadRecordResult::InputEmpty | ReadRecordResult::End => return None,
+            }
+        }
+    }
+
+    /// Number of fields of the record split last.
+    pub(super) fn len(&self) -> usize {
+        self.fields
+    }
+
+    /// A field of the record split last; it must exist.
+    pub(super) fn field(&self, index: usize) -> Result<&str, RowProblem> {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        std::str::from_utf8(&self.output[start..self.ends[index]]).map_err(|_| RowProblem::NotUtf8)
+    }
+
+    /// A field that must hold something.
+    pub(super) fn value(&self, index: usize, column: &str) -> Result<&str, RowProblem> {
+        match self.field(index)? {
+            "" => Err(RowProblem::EmptyValue { column: column.to_owned() }),
+            value => Ok(value),
+        }
+    }
+}
+
+/// The place of a column in a header.
+pub(super) fn column(header: &[String], column: &str) -> Result<usize, RowProblem> {
+    let mut places = (0..header.len()).filter(|&place| header[place] == column);
+    match (places.next(), places.next()) {
+        (Some(place), None) => Ok(place),
+        (Some(_), Some(_)) => Err(RowProblem::TwoColumns { column: column.to_owned() }),
+        (None, _) => Err(RowProblem::MissingColumn { column: column.to_owned(), present: header.to_vec() }),
+    }
+}
+
+/// The text of a row that planning has seen.
+pub(super) fn text(record: &[u8], header: &[String], name: &str) -> Result<String, RowProblem> {
+    let place = column(header, name)?;
+    let mut parser = Parser::new();
+    parser.parse(record, true).ok_or(RowProblem::UnclosedQuote)?;
+    if parser.len() != header.len() {
+        return Err(RowProblem::Ragged { found: parser.len(), expected: header.len() });
+    }
+    Ok(parser.value(place, name)?.to_owned())
+}

@@ -1,0 +1,213 @@
+//! What can be wrong with data, and where.
+
+use std::fmt;
+
+use crate::exit::Exit;
+use crate::store::StoreError;
+
+/// Why data cannot be used.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum DataError {
+    /// Storage failed, or nothing is there.
+    #[error(transparent)]
+    Store(StoreError),
+    /// A file of a kind that is not read.
+    #[error("{url}: {reason}")]
+    Kind {
+        /// The file or directory.
+        url: String,
+        /// What to do instead.
+        reason: String,
+    },
+    /// A row that cannot be used.
+    #[error("{url}{place}: {problem}")]
+    Row {
+        /// The file.
+        url: String,
+        /// Where in it.
+        place: Place,
+        /// What is wrong.
+        problem: RowProblem,
+    },
+    /// A dataset without a row.
+    #[error("{path}: no rows")]
+    Empty {
+        /// As the run file names it.
+        path: String,
+    },
+    /// There is nothing to tell apart.
+    #[error("every row has the label {label:?}; a classifier needs at least two labels")]
+    OneLabel {
+        /// The only label.
+        label: String,
+    },
+    /// A file is not the one that was planned with.
+    #[error("{url}: the data changed since the run was planned; start a new run for the new data")]
+    Changed {
+        /// The file.
+        url: String,
+    },
+    /// An index that contradicts itself.
+    #[error("row index: {0}")]
+    Index(&'static str),
+    /// A row number outside the index.
+    #[error("row {row} does not exist: there are {rows}")]
+    NoSuchRow {
+        /// The number asked for.
+        row: u64,
+        /// Rows of the index.
+        rows: u64,
+    },
+}
+
+/// Where in a file a problem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A line, counted from 1.
+    Line(u64),
+    /// A row of the index and the byte it begins at.
+    Row {
+        /// Row number, from 0.
+        row: u64,
+        /// Byte offset in the file.
+        offset: u64,
+    },
+    /// The whole file.
+    File,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Line(line) => write!(f, ":{line}"),
+            Place::Row { row, offset } => write!(f, ", row {row} at byte {offset}"),
+            Place::File => Ok(()),
+        }
+    }
+}
+
+/// What is wrong with a row.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum RowProblem {
+    /// Longer than any row may be.
+    #[error("the row is longer than {} MiB{}", limit >> 20, if *.csv { "; a quote may be unclosed" } else { "" })]
+    TooLong {
+        /// Bytes allowed.
+        limit: u64,
+        /// Whether the file is CSV.
+        csv: bool,
+    },
+    /// Not text.
+    #[error("not valid UTF-8")]
+    NotUtf8,
+    /// Not JSON.
+    #[error("not valid JSON: {0}")]
+    Json(String),
+    /// JSON of another kind.
+    #[error("not a JSON object: every line must be one object such as {{\"text\": …, \"label\": …}}")]
+    NotAnObject,
+    /// The column is not there.
+    #[error("no column {column:?}; the columns are {}", shown(.present))]
+    MissingColumn {
+        /// The column of the run file.
+        column: String,
+        /// The columns there are.
+        present: Vec<String>,
+    },
+    /// Two columns of one name.
+    #[error("the column {column:?} occurs twice in the header")]
+    TwoColumns {
+        /// Their name.
+        column: String,
+    },
+    /// A value of the wrong kind.
+    #[error("column {column:?} is {found}, expected {expected}")]
+    WrongKind {
+        /// The column.
+        column: String,
+        /// What is there.
+        found: &'static str,
+        /// What must be there.
+        expected: &'static str,
+    },
+    /// Nothing in the column.
+    #[error("column {column:?} is empty")]
+    EmptyValue {
+        /// The column.
+        column: String,
+    },
+    /// A label that training does not have.
+    #[error("label {label:?} does not occur in the training data, whose labels are {}", shown(.known))]
+    UnknownLabel {
+        /// The label.
+        label: String,
+        /// The labels of the training data.
+        known: Vec<String>,
+    },
+    /// More labels than a classifier sensibly has.
+    #[error("more than {limit} different labels; is {column:?} the label column?")]
+    TooManyLabels {
+        /// Labels allowed.
+        limit: usize,
+        /// The label column.
+        column: String,
+    },
+    /// A label too long to be one.
+    #[error("the label is longer than {limit} bytes; is {column:?} the label column?")]
+    LongLabel {
+        /// Bytes allowed.
+        limit: usize,
+        /// The label column.
+        column: String,
+    },
+    /// A CSV row whose number of fields is not the header's.
+    #[error("{found} fields, but the header has {expected}")]
+    Ragged {
+        /// Fields of the row.
+        found: usize,
+        /// Fields of the header.
+        expected: usize,
+    },
+    /// A CSV quote without an end.
+    #[error("a quote opened in this row is never closed")]
+    UnclosedQuote,
+    /// A file without content.
+    #[error("the file is empty")]
+    EmptyFile,
+}
+
+impl DataError {
+    /// The exit code of a process that ends for this reason.
+    pub fn exit(&self) -> Exit {
+        match self {
+            DataError::Store(StoreError::NotFound { .. }) => Exit::Data,
+            DataError::Store(error) => error.exit(),
+            DataError::Kind { .. }
+            | DataError::Row { .. }
+            | DataError::Empty { .. }
+            | DataError::OneLabel { .. }
+            | DataError::Changed { .. }
+            | DataError::NoSuchRow { .. } => Exit::Data,
+            DataError::Index(_) => Exit::Internal,
+        }
+    }
+}
+
+impl From<StoreError> for DataError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Changed { url } => DataError::Changed { url },
+            other => DataError::Store(other),
+        }
+    }
+}
+
+/// The first names of a list, for a message.
+fn shown(names: &[String]) -> String {
+    const FIRST: usize = 20;
+    let mut text = names.iter().take(FIRST).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    if names.len() > FIRST {
+        text.push_str(&format!(" and {} more", names.len() - FIRST));
+    }
+    text
+}

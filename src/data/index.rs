@@ -1,0 +1,224 @@
+//! Which bytes of which file are a row, and which label it has.
+
+use prost::Message;
+
+use super::DataError;
+use super::labels::Labels;
+use crate::wire::pb;
+
+/// Every row of a dataset: files in order, rows of a file in byte order. 16 bytes per row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RowIndex {
+    files: Vec<DataFile>,
+    /// Per file, the number of rows up to and including its own.
+    row_ends: Vec<u64>,
+    offset: Vec<u64>,
+    length: Vec<u32>,
+    label: Vec<u32>,
+}
+
+/// One file of a dataset, as it was when the run was planned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataFile {
+    /// Where it is.
+    pub url: String,
+    /// How its rows are read.
+    pub format: Format,
+    /// Bytes.
+    pub size: u64,
+    /// The store's mark of its content, where it has one.
+    pub etag: Option<String>,
+    /// Hash of its content; `None` for images, which planning does not read.
+    pub sha256: Option<[u8; 32]>,
+    /// CSV: the header.
+    pub columns: Vec<String>,
+    /// JSONL and CSV: the column that holds the text.
+    pub text_column: String,
+}
+
+/// How a file's rows are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object per line.
+    Jsonl,
+    /// Comma-separated values with a header.
+    Csv,
+    /// The whole file is one row: a PNG or JPEG image.
+    Image,
+}
+
+/// Where a row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowPlace {
+    /// Index into [`RowIndex::files`].
+    pub file: usize,
+    /// First byte.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u32,
+    /// Index into the run's labels.
+    pub label: u32,
+}
+
+impl RowIndex {
+    /// Number of rows.
+    pub fn len(&self) -> u64 {
+        self.offset.len() as u64
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.offset.is_empty()
+    }
+
+    /// The files, in order.
+    pub fn files(&self) -> &[DataFile] {
+        &self.files
+    }
+
+    /// The labels of all rows, in order: indexes into the run's labels.
+    pub fn labels(&self) -> &[u32] {
+        &self.label
+    }
+
+    /// Where a row is.
+    pub fn row(&self, number: u64) -> Result<RowPlace, DataError> {
+        if number >= self.len() {
+            return Err(DataError::NoSuchRow { row: number, rows: self.len() });
+        }
+        let at = number as usize;
+        let file = self.row_ends.partition_point(|&end| end <= number);
+        Ok(RowPlace { file, offset: self.offset[at], length: self.length[at], label: self.label[at] })
+    }
+
+    /// The index as bytes of a `RowIndex` message.
+    pub fn encode(&self) -> Vec<u8> {
+        pb::RowIndex::from(self).encode_to_vec()
+    }
+
+    /// Reads what [`RowIndex::encode`] wrote, for a run of `labels` labels.
+    pub fn decode(bytes: &[u8], labels: usize) -> Result<RowIndex, DataError> {
+        let message = pb::RowIndex::decode(bytes).map_err(|_| DataError::Index("not a row index message"))?;
+        let index = RowIndex::try_from(message)?;
+        if index.label.iter().any(|&label| label as usize >= labels) {
+            return Err(DataError::Index("a row's label is not one of the run's"));
+        }
+        Ok(index)
+    }
+
+    /// Adds a row of the file that [`RowIndex::push_file`] will end.
+    pub(super) fn push_row(&mut self, offset: u64, length: u32, label: u32) {
+        self.offset.push(offset);
+        self.length.push(length);
+        self.label.push(label);
+    }
+
+    /// Ends a file: the rows pushed since the last one are its rows.
+    pub(super) fn push_file(&mut self, file: DataFile) {
+        self.files.push(file);
+        self.row_ends.push(self.len());
+    }
+
+    /// Gives labels their final numbers and returns their names.
+    pub(super) fn settle(&mut self, labels: Labels) -> Vec<String> {
+        let (names, renumbered) = labels.finish();
+        for label in &mut self.label {
+            *label = renumbered[*label as usize];
+        }
+        names
+    }
+}
+
+impl From<&RowIndex> for pb::RowIndex {
+    fn from(index: &RowIndex) -> Self {
+        let RowIndex { files, row_ends, offset, length, label } = index;
+        let starts = std::iter::once(0).chain(row_ends.iter().copied());
+        pb::RowIndex {
+            files: files.iter().map(pb::DataFile::from).collect(),
+            rows_in_file: row_ends.iter().zip(starts).map(|(end, start)| (end - start) as u32).collect(),
+            offset: offset.clone(),
+            length: length.clone(),
+            label: label.clone(),
+        }
+    }
+}
+
+impl TryFrom<pb::RowIndex> for RowIndex {
+    type Error = DataError;
+
+    fn try_from(message: pb::RowIndex) -> Result<Self, DataError> {
+        let pb::RowIndex { files, rows_in_file, offset, length, label } = message;
+        let files = files.into_iter().map(DataFile::try_from).collect::<Result<Vec<_>, _>>()?;
+        let mut rows = 0;
+        let row_ends: Vec<u64> = rows_in_file
+            .iter()
+            .map(|&count| {
+                rows += u64::from(count);
+                rows
+            })
+            .collect();
+        let equal = files.len() == row_ends.len()
+            && rows == offset.len() as u64
+            && offset.len() == length.len()
+            && offset.len() == label.len();
+        if !equal {
+            return Err(DataError::Index("its lists differ in length"));
+        }
+        let mut row = 0;
+        for (file, &end) in files.iter().zip(&row_ends) {
+            while row < end as usize {
+                let inside =
+                    offset[row].checked_add(u64::from(length[row])).is_some_and(|end| end <= file.size);
+                if !inside {
+                    return Err(DataError::Index("a row lies outside its file"));
+                }
+                row += 1;
+            }
+        }
+        Ok(RowIndex { files, row_ends, offset, length, label })
+    }
+}
+
+impl From<&DataFile> for pb::DataFile {
+    fn from(file: &DataFile) -> Self {
+        let DataFile { url, format, size, etag, sha256, columns, text_column } = file;
+        let format = match format {
+            Format::Jsonl => pb::data_file::Format::Jsonl,
+            Format::Csv => pb::data_file::Format::Csv,
+            Format::Image => pb::data_file::Format::Image,
+        };
+        pb::DataFile {
+            url: url.clone(),
+            format: format.into(),
+            size: *size,
+            etag: etag.clone().unwrap_or_default(),
+            sha256: sha256.map(|hash| hash.to_vec()).unwrap_or_default().into(),
+            columns: columns.clone(),
+            text_column: text_column.clone(),
+        }
+    }
+}
+
+impl TryFrom<pb::DataFile> for DataFile {
+    type Error = DataError;
+
+    fn try_from(message: pb::DataFile) -> Result<Self, DataError> {
+        let pb::DataFile { url, format, size, etag, sha256, columns, text_column } = message;
+        let format = match pb::data_file::Format::try_from(format) {
+            Ok(pb::data_file::Format::Jsonl) => Format::Jsonl,
+            Ok(pb::data_file::Format::Csv) => Format::Csv,
+            Ok(pb::data_file::Format::Image) => Format::Image,
+            Ok(pb::data_file::Format::Unspecified) | Err(_) => {
+                return Err(DataError::Index("unknown format"));
+            }
+        };
+        let sha256 = match sha256.len() {
+            0 => None,
+            _ => Some(
+                sha256.as_ref().try_into().map_err(|_| DataError::Index("a hash has the wrong length"))?,
+            ),
+        };
+        let etag = (!etag.is_empty()).then_some(etag);
+        Ok(DataFile { url, format, size, etag, sha256, columns, text_column })
+    }
+}

@@ -1,0 +1,80 @@
+//! Everything that can be known before a worker starts: the data's rows and labels, the network, the plan.
+
+use crate::data::{self, DataError, RowIndex};
+use crate::exit::Exit;
+use crate::network::{Network, NetworkError};
+use crate::plan::{Plan, PlanError};
+use crate::spec::RunSpec;
+use crate::store::{Location, StoreError};
+
+/// A run that is ready to begin.
+#[derive(Debug)]
+pub struct Job {
+    /// The run file.
+    pub spec: RunSpec,
+    /// Label names, sorted.
+    pub labels: Vec<String>,
+    /// Training rows.
+    pub train: RowIndex,
+    /// Evaluation rows.
+    pub eval: RowIndex,
+    /// The network.
+    pub network: Network,
+    /// Steps and shards.
+    pub plan: Plan,
+    /// Where everything is written.
+    pub output: Location,
+}
+
+/// Why a run cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The data cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The network cannot be built.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The steps cannot be planned.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Storage.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is something where the run would write.
+    #[error("output_dir {url} is not empty ({first}): choose another, or remove it")]
+    OutputNotEmpty {
+        /// The directory.
+        url: String,
+        /// An object in it.
+        first: String,
+    },
+}
+
+impl JobError {
+    /// The exit code of a process that fails with this.
+    pub fn exit(&self) -> Exit {
+        match self {
+            JobError::Data(error) => error.exit(),
+            JobError::Network(error) => error.exit(),
+            JobError::Store(error) => error.exit(),
+            JobError::Plan(_) | JobError::OutputNotEmpty { .. } => Exit::Usage,
+        }
+    }
+}
+
+/// Reads what a run file names, short of the weights themselves.
+pub async fn prepare(spec: &RunSpec) -> Result<Job, JobError> {
+    let output = Location::parse(&spec.output_dir)?;
+    if let Some((first, _)) = output.list().await?.into_iter().next() {
+        return Err(JobError::OutputNotEmpty { url: output.url().to_owned(), first: first.url().to_owned() });
+    }
+    let (train, labels) = data::index(&spec.datasets, spec.task, None).await?;
+    let eval = match spec.eval_datasets.as_slice() {
+        [] => RowIndex::default(),
+        datasets => data::index(datasets, spec.task, Some(&labels)).await?.0,
+    };
+    let network = Network::open(spec, &labels).await?;
+    let plan = Plan::new(spec, train.len(), eval.len())?;
+    Ok(Job { spec: spec.clone(), labels, train, eval, network, plan, output })
+}

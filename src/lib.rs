@@ -1,0 +1,28 @@
+//! Headstart: fine-tune pretrained networks across machines, with the same bits for any number of them.
+//!
+//! This crate is the contract that coordinator, worker and command line share. Read it top-down:
+//!
+//! | module | question it answers |
+//! |---|---|
+//! | [`spec`] | What does the user want? A run file becomes a validated [`spec::RunSpec`]. |
+//! | [`plan`] | Which sample belongs to which step and shard? A pure function of the seed. |
+//! | [`tree`] | In which order are sums added? The canonical reduction tree. |
+//! | [`trainable`] | Which parameters train, and where do they sit in the flat vector and its segments? |
+//! | [`message`] | What do coordinator and worker say to each other? |
+//! | [`wire`] | How does that cross the network? The only place that knows protobuf types. |
+//! | [`id`], [`exit`] | Numbers with a meaning: steps, versions, workers; exit codes. |
+
+pub mod checkpoint;
+pub mod data;
+pub mod exit;
+pub mod id;
+pub mod job;
+pub mod message;
+pub mod model;
+pub mod network;
+pub mod plan;
+pub mod spec;
+pub mod store;
+pub mod trainable;
+pub mod tree;
+pub mod wire;

@@ -1,0 +1,2 @@
+//! The `headstart` program.
+fn main() {}

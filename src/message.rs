@@ -1,0 +1,235 @@
+//! What coordinator and worker say to each other, as domain types. [`crate::wire`] carries them.
+
+use std::time::Duration;
+
+use crate::id::{CoordinatorEpoch, LeaseId, Step, Version, WorkerId};
+use crate::tree::Node;
+
+/// What a lease computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pass {
+    /// Gradients of a step.
+    Train,
+    /// Metrics over the evaluation rows.
+    Eval,
+}
+
+/// One node of one step (or of the evaluation of one weights version).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// Gradients or metrics.
+    pub pass: Pass,
+    /// The step; in evaluation, the number of updates judged.
+    pub step: Step,
+    /// The shards.
+    pub node: Node,
+    /// The weights to compute with.
+    pub version: Version,
+}
+
+/// Sums over the samples of a node. Added along the canonical tree like gradients.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Totals {
+    /// Number of samples.
+    pub samples: u64,
+    /// Sum over samples of the loss.
+    pub loss: f64,
+    /// Evaluation: true positives of each label, then predictions of each, then actual rows of each.
+    pub counts: Vec<u64>,
+    /// Unmasked input tokens, or patches.
+    pub tokens: u64,
+    /// Time a worker computed. Never part of a result.
+    pub compute: Duration,
+}
+
+impl Totals {
+    /// `left + right`, in the tree's order.
+    pub fn merge(left: Totals, right: Totals) -> Totals {
+        let counts = match (left.counts.is_empty(), right.counts.is_empty()) {
+            (true, _) => right.counts,
+            (_, true) => left.counts,
+            _ => left.counts.iter().zip(&right.counts).map(|(left, right)| left + right).collect(),
+        };
+        Totals {
+            samples: left.samples + right.samples,
+            loss: left.loss + right.loss,
+            counts,
+            tokens: left.tokens + right.tokens,
+            compute: left.compute + right.compute,
+        }
+    }
+}
+
+/// Everything that must be equal on two machines for equal bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NumericClass {
+    /// Version of this program.
+    pub headstart: String,
+    /// Version of libtorch, or the name of a stand-in.
+    pub libtorch: String,
+    /// Device kind: `cpu`, or a GPU's name.
+    pub device: String,
+    /// Instruction set in force.
+    pub instructions: String,
+    /// CPU threads.
+    pub threads: u32,
+    /// Arithmetic of the forward and backward pass.
+    pub precision: String,
+}
+
+/// A worker asks to take part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// For people: host and process.
+    pub name: String,
+    /// `cpu` or `cuda:N`.
+    pub device: String,
+    /// Memory it may use for accumulators.
+    pub memory: u64,
+}
+
+/// A worker has loaded the checkpoint and can compute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// Its numeric class.
+    pub class: NumericClass,
+    /// Hash of gradients on synthetic weights and inputs.
+    pub canary: u128,
+    /// Hash of the parameter table it built.
+    pub parameters: String,
+}
+
+/// What a worker says on its session.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FromWorker {
+    /// First message.
+    Join(Join),
+    /// The checkpoint is loaded and the canary has run.
+    Ready(Ready),
+    /// Still alive.
+    Heartbeat {
+        /// Time spent computing since it was ready.
+        compute: Duration,
+        /// Time spent pushing and pulling.
+        transfer: Duration,
+        /// Time spent without a lease.
+        wait: Duration,
+    },
+    /// A lease could not be computed.
+    LeaseFailed {
+        /// Which.
+        lease: LeaseId,
+        /// Why.
+        failure: Failure,
+    },
+    /// A polite goodbye.
+    Leaving {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why a lease could not be computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Computing failed on this worker; the text names file, row or tensor.
+    Error(String),
+    /// A shard's loss or gradient is NaN or infinite.
+    NotFinite {
+        /// The shard.
+        shard: u32,
+        /// Its row numbers.
+        rows: Vec<u64>,
+    },
+    /// A row cannot be used on any worker.
+    Data(String),
+    /// An object could not be read.
+    Storage(String),
+}
+
+/// What the coordinator says on a session.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToWorker {
+    /// Answer to `Join`.
+    Welcome(Welcome),
+    /// Compute this.
+    Lease {
+        /// The lease.
+        lease: LeaseId,
+        /// What to compute.
+        work: Work,
+        /// How long it may take from receipt.
+        expires: Duration,
+    },
+    /// Forget this lease.
+    Revoke {
+        /// Which.
+        lease: LeaseId,
+        /// Why.
+        reason: String,
+    },
+    /// New weights can be pulled.
+    Publish(Version),
+    /// The session is over.
+    Stop {
+        /// Kind of ending.
+        reason: StopReason,
+        /// In words.
+        detail: String,
+    },
+}
+
+/// Everything a worker needs to build the network and read the data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Welcome {
+    /// The run.
+    pub run_id: String,
+    /// The coordinator's term.
+    pub epoch: CoordinatorEpoch,
+    /// The worker's number.
+    pub worker: WorkerId,
+    /// The resolved run file as JSON.
+    pub spec_json: String,
+    /// Label names.
+    pub labels: Vec<String>,
+    /// Hash of the parameter table.
+    pub parameters: String,
+    /// Updates applied so far.
+    pub version: Version,
+    /// How often to send a heartbeat.
+    pub heartbeat: Duration,
+    /// Training rows.
+    pub train_rows: u64,
+    /// Evaluation rows.
+    pub eval_rows: u64,
+}
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// The run is complete.
+    Finished,
+    /// A person or a signal ended it.
+    Stopped,
+    /// The run failed.
+    Failed,
+    /// This worker cannot take part.
+    Refused,
+    /// This worker would change bits.
+    NumericClass,
+}
+
+/// Names a partial on the bulk plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartialId {
+    /// The run.
+    pub run_id: String,
+    /// The coordinator's term.
+    pub epoch: CoordinatorEpoch,
+    /// Who sends it.
+    pub worker: WorkerId,
+    /// The lease it ends.
+    pub lease: LeaseId,
+    /// What was computed.
+    pub work: Work,
+}

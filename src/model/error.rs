@@ -1,0 +1,80 @@
+//! Why a checkpoint's configuration cannot be used.
+
+use crate::exit::Exit;
+use crate::spec::Task;
+
+/// What is wrong with `config.json` or `preprocessor_config.json`.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ModelError {
+    /// The file holds something other than a JSON object.
+    #[error("the file holds no JSON object")]
+    NotAnObject,
+    /// A key without which the network is undefined.
+    #[error("key {key:?} is missing")]
+    Missing {
+        /// The key.
+        key: &'static str,
+    },
+    /// A value of the wrong type or out of range.
+    #[error("{key}: expected {expected}, found {found}")]
+    Wrong {
+        /// The key.
+        key: &'static str,
+        /// What would do.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A network this program does not know.
+    #[error("model_type {0} is not supported; supported are \"bert\" and \"vit\"")]
+    UnknownModel(String),
+    /// The network cannot do the task.
+    #[error("a {model_type} network cannot do task {task:?}; choose a checkpoint of type {needed:?}")]
+    WrongTask {
+        /// The checkpoint's `model_type`.
+        model_type: &'static str,
+        /// The run's task.
+        task: Task,
+        /// The `model_type` that can do the task.
+        needed: &'static str,
+    },
+    /// Attention heads must share the hidden vector equally.
+    #[error("hidden_size {hidden} is not divisible by num_attention_heads {heads}")]
+    Heads {
+        /// `hidden_size`.
+        hidden: u64,
+        /// `num_attention_heads`.
+        heads: u64,
+    },
+    /// An image must hold at least one patch.
+    #[error("patch_size {patch:?} is larger than image_size {image:?}")]
+    Patch {
+        /// Height and width of a patch.
+        patch: [u64; 2],
+        /// Height and width of an image.
+        image: [u64; 2],
+    },
+    /// The preprocessor makes images that the network does not take.
+    #[error(
+        "preprocessor_config.json resizes to {found:?} (height, width), but the network takes {expected:?}"
+    )]
+    ImageSize {
+        /// Height and width that the preprocessor makes.
+        found: [u64; 2],
+        /// Height and width that the network takes.
+        expected: [u64; 2],
+    },
+    /// Classification needs two labels or more.
+    #[error("{0} labels: classification needs at least 2")]
+    Labels(usize),
+    /// More elements than any machine holds.
+    #[error("the network would have more than 2^40 weights")]
+    TooLarge,
+}
+
+impl ModelError {
+    /// The exit code of a program that ends with this error.
+    pub fn exit(&self) -> Exit {
+        Exit::Checkpoint
+    }
+}

@@ -1,0 +1,85 @@
+//! HF config → parameter table: which tensors a network has, in canonical order, and how they begin.
+//!
+//! One file per architecture. No tensor library here: the coordinator needs names and shapes, never a forward pass.
+
+mod architecture;
+mod bert;
+mod error;
+mod init;
+mod keys;
+mod processor;
+mod table;
+#[cfg(test)]
+mod tests;
+mod transformer;
+mod vit;
+
+pub use architecture::Architecture;
+pub use bert::BertConfig;
+pub use error::ModelError;
+pub use init::initial_values;
+pub use processor::{ImageProcessor, Resample};
+pub use table::hash;
+pub use transformer::Activation;
+pub use vit::ViTConfig;
+
+/// Where a parameter sits in the forward pass. The trainable vector is laid out in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Block {
+    /// Everything before the first layer.
+    Embed,
+    /// Layer `i`, from 0.
+    Layer(u32),
+    /// Everything after the last layer: final norm, pooler, classifier.
+    Head,
+}
+
+/// How a parameter begins when the checkpoint has no value for it (or `init: random`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// All zero.
+    Zeros,
+    /// All one.
+    Ones,
+    /// Independent draws from a normal distribution with mean 0.
+    Normal {
+        /// Standard deviation.
+        std: f64,
+    },
+    /// As `Normal`, with one row (of dimension 0) left zero: torch's `padding_idx`.
+    NormalWithZeroRow {
+        /// Standard deviation.
+        std: f64,
+        /// The row left zero.
+        row: u64,
+    },
+}
+
+/// One tensor of a network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameter {
+    /// The name transformers gives it, such as `bert.encoder.layer.0.output.dense.weight`.
+    pub name: String,
+    /// Dimensions, outermost first, as torch shows them.
+    pub shape: Vec<u64>,
+    /// Where it sits in the forward pass.
+    pub block: Block,
+    /// How it begins without a checkpoint.
+    pub init: Init,
+    /// Whether weight decay applies: not to biases and norms, as in transformers.
+    pub decay: bool,
+    /// Whether it belongs to the new task's head: its shape may differ from the checkpoint's.
+    pub head: bool,
+}
+
+impl Parameter {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product::<u64>() as usize
+    }
+
+    /// Whether a dimension is zero.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

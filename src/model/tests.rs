@@ -1,0 +1,194 @@
+//! Configurations in, parameter tables out: what users' files hold, and what they may hold by mistake.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::exit::Exit;
+use crate::spec::Task;
+
+fn bert() -> Value {
+    json!({"model_type": "bert", "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2,
+           "num_attention_heads": 4, "intermediate_size": 48, "max_position_embeddings": 16})
+}
+
+fn vit() -> Value {
+    json!({"model_type": "vit", "image_size": 8, "patch_size": 2, "num_channels": 1, "hidden_size": 32,
+           "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48})
+}
+
+fn read(config: Value) -> Result<Architecture, ModelError> {
+    let task =
+        if config["model_type"] == "vit" { Task::ImageClassification } else { Task::SequenceClassification };
+    Architecture::from_config(&config, task, 3)
+}
+
+fn with(mut config: Value, key: &str, value: Value) -> Value {
+    config[key] = value;
+    config
+}
+
+#[test]
+fn the_tables_are_those_of_saved_transformers_checkpoints() {
+    for (config, saved) in [
+        (bert(), include_str!("../../tests/reference/bert/parameters.json")),
+        (vit(), include_str!("../../tests/reference/vit/parameters.json")),
+    ] {
+        let saved: Value = serde_json::from_str(saved).expect("the reference is JSON");
+        let table = read(config).expect("a valid configuration").parameters();
+        assert_eq!(table.len(), saved.as_object().expect("an object").len());
+        for parameter in &table {
+            let reference = &saved[&parameter.name];
+            assert_eq!(json!(parameter.shape), reference["shape"], "{}", parameter.name);
+            assert_eq!(json!(parameter.decay), reference["decay"], "{}", parameter.name);
+        }
+        assert!(table.is_sorted_by_key(|parameter| parameter.block), "blocks come in order");
+        let heads: BTreeSet<&str> = table
+            .iter()
+            .filter(|parameter| parameter.head)
+            .map(|parameter| parameter.name.as_str())
+            .collect();
+        assert_eq!(heads, BTreeSet::from(["classifier.bias", "classifier.weight"]));
+    }
+}
+
+#[test]
+fn absent_keys_take_the_defaults_of_transformers() {
+    let Ok(Architecture::Bert(config)) = read(bert()) else { panic!("a BERT configuration") };
+    assert_eq!((config.hidden_dropout, config.attention_dropout, config.classifier_dropout), (0.1, 0.1, 0.1));
+    assert_eq!((config.norm_epsilon, config.pad_token, config.token_types), (1e-12, Some(0), 2));
+    let Ok(Architecture::Bert(config)) = read(with(bert(), "pad_token_id", Value::Null)) else { panic!() };
+    assert_eq!(config.pad_token, None, "an explicit null means that no token pads");
+    let Ok(Architecture::ViT(config)) = read(vit()) else { panic!("a ViT configuration") };
+    assert_eq!((config.hidden_dropout, config.qkv_bias, config.patches()), (0.0, true, 16));
+}
+
+#[test]
+fn a_vit_may_have_any_image_and_no_qkv_biases() {
+    let config = with(with(vit(), "image_size", json!([6, 9])), "patch_size", json!([3, 2]));
+    let table = read(with(config, "qkv_bias", json!(false))).expect("valid").parameters();
+    let shape = |name: &str| table.iter().find(|row| row.name == name).map(|row| row.shape.clone());
+    assert_eq!(shape("vit.embeddings.position_embeddings"), Some(vec![1, 2 * 4 + 1, 32]));
+    assert_eq!(shape("vit.embeddings.patch_embeddings.projection.weight"), Some(vec![32, 1, 3, 2]));
+    assert_eq!(shape("vit.encoder.layer.0.attention.attention.query.bias"), None);
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_and_named() {
+    let cases = [
+        (json!([]), "no JSON object"),
+        (json!({}), "\"model_type\" is missing"),
+        (json!({"model_type": "llama"}), "\"llama\" is not supported"),
+        (json!({"model_type": 7}), "7 is not supported"),
+        (json!({"model_type": "bert"}), "\"hidden_size\" is missing"),
+        (with(bert(), "vocab_size", Value::Null), "\"vocab_size\" is missing"),
+        (with(bert(), "num_attention_heads", json!(5)), "32 is not divisible by num_attention_heads 5"),
+        (with(bert(), "hidden_size", json!(0)), "hidden_size: expected a whole number from 1"),
+        (with(bert(), "hidden_size", json!(-32)), "hidden_size: expected a whole number from 1"),
+        (with(bert(), "hidden_size", json!("32")), "found \"32\""),
+        (with(bert(), "hidden_act", json!("swish")), "hidden_act: expected one of gelu"),
+        (with(bert(), "position_embedding_type", json!("relative_key")), "position_embedding_type: expected"),
+        (with(bert(), "is_decoder", json!(true)), "is_decoder"),
+        (
+            with(bert(), "hidden_dropout_prob", json!(1.0)),
+            "hidden_dropout_prob: expected a probability below 1",
+        ),
+        (with(bert(), "pad_token_id", json!(64)), "pad_token_id: expected a token below vocab_size 64"),
+        (with(bert(), "num_hidden_layers", json!(1_000_000)), "num_hidden_layers: expected at most"),
+        (with(with(bert(), "hidden_size", json!(1 << 24)), "vocab_size", json!(1 << 24)), "more than 2^40"),
+        (with(vit(), "patch_size", json!(9)), "patch_size [9, 9] is larger than image_size [8, 8]"),
+        (with(vit(), "image_size", json!([8, 8, 8])), "image_size: expected a whole number or a list of two"),
+        (with(vit(), "head_dim", json!(4)), "head_dim: expected 8"),
+    ];
+    for (config, expected) in cases {
+        let error = read(config.clone()).expect_err("must be refused");
+        assert!(error.to_string().contains(expected), "{config} gives {error:?}, which lacks {expected:?}");
+        assert_eq!(error.exit(), Exit::Checkpoint);
+    }
+    let error = Architecture::from_config(&bert(), Task::ImageClassification, 3).expect_err("wrong task");
+    assert!(matches!(error, ModelError::WrongTask { needed: "vit", .. }), "{error}");
+    assert_eq!(
+        Architecture::from_config(&bert(), Task::SequenceClassification, 1),
+        Err(ModelError::Labels(1))
+    );
+}
+
+#[test]
+fn the_hash_tells_names_and_shapes_apart() {
+    let table = read(bert()).expect("valid").parameters();
+    let reference = hash(&table);
+    assert_eq!(reference.len(), 64);
+    let mut renamed = table.clone();
+    renamed[0].name.push('x');
+    let mut reshaped = table.clone();
+    reshaped[0].shape.swap(0, 1);
+    let mut other_start = table.clone();
+    other_start[0].init = Init::Zeros;
+    assert_ne!(hash(&renamed), reference);
+    assert_ne!(hash(&reshaped), reference);
+    assert_eq!(hash(&other_start), reference, "how a value begins is not part of the contract");
+}
+
+fn parameter(name: &str, shape: &[u64], init: Init) -> Parameter {
+    Parameter { name: name.into(), shape: shape.into(), block: Block::Embed, init, decay: true, head: false }
+}
+
+#[test]
+fn draws_depend_on_seed_name_and_element_alone() {
+    let normal = Init::Normal { std: 0.02 };
+    let long = initial_values(&parameter("a", &[100, 7], normal), 1);
+    let short = initial_values(&parameter("a", &[3, 5], normal), 1);
+    assert_eq!(long[..15], short[..], "the same elements whatever else is drawn");
+    assert_ne!(initial_values(&parameter("b", &[3, 5], normal), 1), short);
+    assert_ne!(initial_values(&parameter("a", &[3, 5], normal), 2), short);
+    let padded = Init::NormalWithZeroRow { std: 0.02, row: 1 };
+    let padded = initial_values(&parameter("a", &[3, 5], padded), 1);
+    assert_eq!(padded[5..10], [0.0; 5]);
+    assert_eq!((&padded[..5], &padded[10..]), (&short[..5], &short[10..]));
+}
+
+#[test]
+fn draws_are_normal_and_their_bits_are_fixed() {
+    let values = initial_values(&parameter("w", &[1000, 100], Init::Normal { std: 0.5 }), 42);
+    let count = values.len() as f64;
+    let mean = values.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
+    let moment = |power| values.iter().map(|&value| f64::from(value).powi(power)).sum::<f64>() / count;
+    assert!(mean.abs() < 0.01, "{mean}");
+    assert!((moment(2).sqrt() - 0.5).abs() < 0.005, "{}", moment(2));
+    assert!((moment(4) / moment(2).powi(2) - 3.0).abs() < 0.1, "a normal distribution's kurtosis is 3");
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    values.iter().for_each(|value| hash.update(&value.to_le_bytes()));
+    assert_eq!(format!("{:016x}", hash.digest()), "4764ff8d32f47a73");
+}
+
+#[test]
+fn the_image_processor_reads_what_transformers_writes() {
+    let Ok(Architecture::ViT(network)) = read(vit()) else { panic!("a ViT configuration") };
+    let written = json!({"do_convert_rgb": null, "do_normalize": true, "do_rescale": true, "do_resize": false,
+        "image_mean": [0.25], "image_std": [0.75], "image_processor_type": "ViTImageProcessor", "resample": 3,
+        "rescale_factor": 0.0625, "size": {"height": 8, "width": 8}});
+    let processor = ImageProcessor::from_json(&written, &network).expect("valid");
+    assert_eq!(
+        (processor.rescale, &processor.mean[..], &processor.std[..]),
+        (0.0625, &[0.25][..], &[0.75][..])
+    );
+    assert_eq!((processor.resize, processor.size), (None, [8, 8]));
+    let absent = ImageProcessor::from_json(&json!({}), &network).expect("defaults");
+    assert_eq!((absent.resize, absent.mean), (Some(Resample::Bilinear), vec![0.5]));
+    for (key, value, expected) in [
+        (
+            "size",
+            json!({"height": 8, "width": 9}),
+            "resizes to [8, 9] (height, width), but the network takes [8, 8]",
+        ),
+        ("size", json!({"shortest_edge": 8}), "\"height\" is missing"),
+        ("image_std", json!([0.0]), "image_std"),
+        ("image_mean", json!([0.5, 0.5, 0.5]), "image_mean: expected 1 numbers"),
+        ("resample", json!(9), "resample"),
+        ("do_center_crop", json!(true), "do_center_crop"),
+    ] {
+        let error = ImageProcessor::from_json(&json!({ key: value }), &network).expect_err("must be refused");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}

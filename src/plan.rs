@@ -1,0 +1,242 @@
+//! Which sample belongs to which step and shard: a pure function of seed, epoch and step, never of who computes it.
+
+use std::ops::Range;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::id::Step;
+use crate::message::{Pass, Work};
+use crate::spec::RunSpec;
+use crate::tree::Tree;
+
+/// A seeded permutation of `0..len` in constant memory: a Feistel network over the next even power of two, walked
+/// until it lands inside (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002).
+#[derive(Clone, Copy, Debug)]
+pub struct Permutation {
+    len: u64,
+    half_bits: u32,
+    key: u64,
+}
+
+const ROUNDS: u64 = 6;
+
+impl Permutation {
+    /// The permutation of `0..len` for one epoch of a seed.
+    pub fn new(len: u64, seed: u64, epoch: u64) -> Permutation {
+        let bits = 64 - len.saturating_sub(1).leading_zeros();
+        let key = xxh3_64_with_seed(&epoch.to_le_bytes(), seed);
+        Permutation { len, half_bits: bits.div_ceil(2).max(1), key }
+    }
+
+    /// Where position `index` goes; panics outside `0..len`.
+    pub fn at(&self, index: u64) -> u64 {
+        assert!(index < self.len, "position {index} of a permutation of {}", self.len);
+        let mut value = self.encrypt(index);
+        while value >= self.len {
+            value = self.encrypt(value);
+        }
+        value
+    }
+
+    fn encrypt(&self, value: u64) -> u64 {
+        let mask = (1u64 << self.half_bits) - 1;
+        let (mut left, mut right) = (value >> self.half_bits, value & mask);
+        for round in 0..ROUNDS {
+            let mixed = xxh3_64_with_seed(&right.to_le_bytes(), self.key.wrapping_add(round)) & mask;
+            (left, right) = (right, left ^ mixed);
+        }
+        (left << self.half_bits) | right
+    }
+}
+
+/// Steps, epochs and shards of a run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    rows: u64,
+    eval_rows: u64,
+    batch: u64,
+    shards: u32,
+    eval_shard: u64,
+    seed: u64,
+    steps: u64,
+}
+
+/// Why a plan cannot be made.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum PlanError {
+    /// More shards than samples: some would be empty in every step.
+    #[error("shards_per_step is {shards}, but a step has only {batch} samples (global_batch_size)")]
+    TooManyShards {
+        /// Shards of a step.
+        shards: u32,
+        /// Samples of a step.
+        batch: u64,
+    },
+    /// The run would not train at all.
+    #[error("the run has no step: {0}")]
+    NoSteps(&'static str),
+    /// The evaluation data has more shards than a tree can name.
+    #[error("{rows} evaluation rows in shards of {shard}: raise per_device_eval_batch_size")]
+    TooManyEvalShards {
+        /// Rows of evaluation data.
+        rows: u64,
+        /// Rows of a shard.
+        shard: u64,
+    },
+}
+
+impl Plan {
+    /// Plans a run over `rows` training rows and `eval_rows` evaluation rows.
+    pub fn new(spec: &RunSpec, rows: u64, eval_rows: u64) -> Result<Plan, PlanError> {
+        let batch = u64::from(spec.global_batch_size);
+        if u64::from(spec.shards_per_step) > batch {
+            return Err(PlanError::TooManyShards { shards: spec.shards_per_step, batch });
+        }
+        if rows == 0 {
+            return Err(PlanError::NoSteps("there are no training rows"));
+        }
+        let per_epoch = rows.div_ceil(batch);
+        let steps =
+            spec.max_steps.unwrap_or_else(|| (spec.num_train_epochs * per_epoch as f64).ceil() as u64);
+        if steps == 0 {
+            return Err(PlanError::NoSteps("max_steps or num_train_epochs is 0"));
+        }
+        let eval_shard = u64::from(spec.per_device_eval_batch_size.max(1));
+        if eval_rows.div_ceil(eval_shard) > u64::from(u32::MAX / 2) {
+            return Err(PlanError::TooManyEvalShards { rows: eval_rows, shard: eval_shard });
+        }
+        Ok(Plan { rows, eval_rows, batch, shards: spec.shards_per_step, eval_shard, seed: spec.seed, steps })
+    }
+
+    /// Number of steps of the run.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Steps of one pass over the training rows; the last of them may be ragged.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.rows.div_ceil(self.batch)
+    }
+
+    /// Passes over the data completed after `updates` updates.
+    pub fn epoch_after(&self, updates: u64) -> f64 {
+        updates as f64 / self.steps_per_epoch() as f64
+    }
+
+    /// Number of evaluation rows.
+    pub fn eval_rows(&self) -> u64 {
+        self.eval_rows
+    }
+
+    /// Number of samples of a step: the global batch, fewer in an epoch's last step.
+    pub fn samples(&self, step: Step) -> u64 {
+        let first = (step.0 % self.steps_per_epoch()) * self.batch;
+        self.batch.min(self.rows - first)
+    }
+
+    /// The canonical tree over the shards that have samples.
+    pub fn tree(&self, pass: Pass, step: Step) -> Tree {
+        match pass {
+            Pass::Train => {
+                let last = self.samples(step) - 1;
+                Tree::new((last * u64::from(self.shards) / self.batch) as u32 + 1)
+            }
+            Pass::Eval => Tree::new(self.eval_rows.div_ceil(self.eval_shard).max(1) as u32),
+        }
+    }
+
+    /// Row numbers of one shard, in the order they are computed. Empty for shards without samples.
+    pub fn rows(&self, pass: Pass, step: Step, shard: u32) -> Vec<u64> {
+        match pass {
+            Pass::Train => self.train_rows(step, self.positions(step, shard)),
+            Pass::Eval => {
+                let first = u64::from(shard) * self.eval_shard;
+                (first..(first + self.eval_shard).min(self.eval_rows)).collect()
+            }
+        }
+    }
+
+    /// Row numbers of a whole node, shard after shard.
+    pub fn rows_of(&self, work: &Work) -> Vec<u64> {
+        work.node.range().flat_map(|shard| self.rows(work.pass, work.step, shard)).collect()
+    }
+
+    /// Positions within the step's batch: sample `p` of `B` belongs to shard `floor(p·V/B)`.
+    fn positions(&self, step: Step, shard: u32) -> Range<u64> {
+        let shards = u64::from(self.shards);
+        let bound = |shard: u64| (shard * self.batch).div_ceil(shards).min(self.samples(step));
+        bound(u64::from(shard))..bound(u64::from(shard) + 1)
+    }
+
+    fn train_rows(&self, step: Step, positions: Range<u64>) -> Vec<u64> {
+        let (epoch, in_epoch) = (step.0 / self.steps_per_epoch(), step.0 % self.steps_per_epoch());
+        let permutation = Permutation::new(self.rows, self.seed, epoch);
+        positions.map(|position| permutation.at(in_epoch * self.batch + position)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn plan(rows: u64, batch: u32, shards: u32) -> Plan {
+        Plan { rows, eval_rows: 10, batch: batch.into(), shards, eval_shard: 4, seed: 7, steps: 100 }
+    }
+
+    proptest! {
+        #[test]
+        fn a_permutation_visits_every_row_once(len in 1u64..3000, seed: u64, epoch in 0u64..5) {
+            let permutation = Permutation::new(len, seed, epoch);
+            let mut seen: Vec<u64> = (0..len).map(|index| permutation.at(index)).collect();
+            seen.sort_unstable();
+            prop_assert_eq!(seen, (0..len).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn an_epoch_trains_on_every_row_once(rows in 1u64..500, batch in 1u32..64, shards in 1u32..16) {
+            let plan = plan(rows, batch, shards.min(batch));
+            for epoch in 0..2 {
+                let mut seen = Vec::new();
+                for step in 0..plan.steps_per_epoch() {
+                    let step = Step(epoch * plan.steps_per_epoch() + step);
+                    let tree = plan.tree(Pass::Train, step);
+                    for shard in 0..plan.shards {
+                        let rows = plan.rows(Pass::Train, step, shard);
+                        prop_assert_eq!(rows.is_empty(), shard >= tree.shards(), "empty shards have no leaf");
+                        seen.extend(rows);
+                    }
+                }
+                seen.sort_unstable();
+                prop_assert_eq!(seen, (0..rows).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn epochs_and_seeds_order_rows_differently() {
+        let order = |seed, epoch| {
+            let permutation = Permutation::new(1000, seed, epoch);
+            (0..1000).map(move |index| permutation.at(index)).collect::<Vec<_>>()
+        };
+        assert_ne!(order(1, 0), order(1, 1));
+        assert_ne!(order(1, 0), order(2, 0));
+        let fixed = order(1, 0).iter().enumerate().filter(|&(index, &row)| index as u64 == row).count();
+        assert!(fixed < 10, "{fixed} of 1000 rows kept their place");
+    }
+
+    #[test]
+    fn a_ragged_step_has_its_true_count() {
+        let plan = plan(70, 32, 8);
+        assert_eq!([0, 1, 2, 3].map(|step| plan.samples(Step(step))), [32, 32, 6, 32]);
+        assert_eq!(plan.tree(Pass::Train, Step(2)).shards(), 2, "6 samples in shards of 4");
+    }
+
+    #[test]
+    fn evaluation_reads_rows_in_order() {
+        let plan = plan(70, 32, 8);
+        assert_eq!(plan.tree(Pass::Eval, Step(5)).shards(), 3);
+        let rows: Vec<u64> = (0..3).flat_map(|shard| plan.rows(Pass::Eval, Step(5), shard)).collect();
+        assert_eq!(rows, (0..10).collect::<Vec<_>>());
+    }
+}

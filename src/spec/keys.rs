@@ -1,0 +1,193 @@
+//! The keys of a run file: their names, the spellings of other trainers, and what `headstart schema` says of them.
+
+use schemars::JsonSchema;
+use serde_json::Value as Json;
+
+use super::read::{Found, OneOf, OneOrMany, Overrides, Source, Table};
+use super::{InitFrom, Metric, Optimizer, Scheduler, Shuffle, Strategy, Task, Wire};
+
+/// One key and its other spellings.
+#[derive(Debug)]
+pub(super) struct Names {
+    pub(super) name: &'static str,
+    pub(super) aliases: &'static [&'static str],
+}
+
+/// A block of keys.
+pub(super) trait Keys: Sized {
+    const KEYS: &'static [Names];
+
+    /// Takes every key out of the table; problems go to its list.
+    fn take(table: &mut Table<'_>) -> Self;
+}
+
+macro_rules! keys {
+    ($(#[$meta:meta])* $block:ident { $($(#[doc = $doc:literal])+ $key:ident $(| $alias:ident)*: $type:ty,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Default, JsonSchema)]
+        #[schemars(deny_unknown_fields)]
+        pub(super) struct $block {
+            $($(#[doc = $doc])+ pub(super) $key: Option<Found<$type>>,)*
+        }
+
+        impl Keys for $block {
+            const KEYS: &'static [Names] =
+                &[$(Names { name: stringify!($key), aliases: &[$(stringify!($alias)),*] }),*];
+
+            fn take(table: &mut Table<'_>) -> Self {
+                $block { $($key: table.take(stringify!($key)),)* }
+            }
+        }
+    };
+}
+
+keys! {
+    /// What to train, on which data, and how. Keys outside `cluster` can change the bits of the result.
+    RunFile {
+        /// Checkpoint to start from: an HF directory as a path or URL. Required.
+        base_model | model_name_or_path | pretrained_model_name_or_path: String,
+        /// What the network is to learn. Required.
+        task: OneOf<Task>,
+        /// Where weights begin: the checkpoint's own, or random draws shaped by its config.json. Default pretrained.
+        init: OneOf<InitFrom>,
+        /// Training data. Required.
+        datasets | train_datasets: Vec<Source>,
+        /// Evaluation data.
+        eval_datasets | test_datasets: Vec<Source>,
+        /// Where everything is written: a path or URL. Required.
+        output_dir: String,
+        /// Longest token sequence; longer texts are cut. Default: the model's own limit.
+        sequence_len | max_length | max_seq_length | max_seq_len | cutoff_len: u32,
+        /// Samples of one forward and backward pass on a worker. Default 8.
+        per_device_train_batch_size | micro_batch_size: u32,
+        /// Samples of one forward pass in evaluation. Default 8.
+        per_device_eval_batch_size | eval_batch_size: u32,
+        /// Micro-batches of one step. Default 1.
+        gradient_accumulation_steps: u32,
+        /// Samples of one step. Default: per_device_train_batch_size × gradient_accumulation_steps.
+        global_batch_size: u32,
+        /// Passes over the training data; fractions are allowed. Default 3.
+        num_train_epochs | num_epochs: f64,
+        /// Number of steps, instead of num_train_epochs.
+        max_steps: i64,
+        /// Peak learning rate. Default 5e-5.
+        learning_rate | lr: f64,
+        /// Shape of the learning rate over the steps. Default linear.
+        lr_scheduler_type | lr_scheduler: OneOf<Scheduler>,
+        /// Steps of linear warm-up: a count from 1, or a ratio of all steps below 1. Default 0.
+        warmup_steps: f64,
+        /// Warm-up as a ratio of all steps, instead of warmup_steps.
+        warmup_ratio: f64,
+        /// Decoupled weight decay; biases and norms are not decayed. Default 0.
+        weight_decay: f64,
+        /// AdamW's first decay rate. Default 0.9.
+        adam_beta1: f64,
+        /// AdamW's second decay rate. Default 0.999.
+        adam_beta2: f64,
+        /// AdamW's epsilon. Default 1e-8.
+        adam_epsilon: f64,
+        /// Gradient norm above which gradients are scaled down; 0 turns clipping off. Default 1.
+        max_grad_norm: f64,
+        /// The optimizer. Default adamw_torch.
+        optim | optimizer: OneOf<Optimizer>,
+        /// Arguments of the optimizer: "momentum=0.9" for sgd.
+        optim_args: String,
+        /// Seed of every random draw. Default 42.
+        seed: u64,
+        /// When evaluation happens. Default no.
+        eval_strategy | evaluation_strategy: OneOf<Strategy>,
+        /// Steps between evaluations, or a ratio of all steps below 1. Default 500.
+        eval_steps: f64,
+        /// Evaluate once before the first step too. Default false.
+        eval_on_start: bool,
+        /// Whether final/ holds the best evaluated weights rather than the last. Default false.
+        load_best_model_at_end: bool,
+        /// The metric that decides which weights are best. Default loss.
+        metric_for_best_model: OneOf<Metric>,
+        /// Whether larger is better. Default: false for loss, true for the others.
+        greater_is_better: bool,
+        /// Evaluations without improvement after which training ends. Default: never.
+        early_stopping_patience: u32,
+        /// Smallest change that counts as an improvement for early stopping. Default 0.
+        early_stopping_threshold: f64,
+        /// Patterns (* and ?) of parameter names that do not train.
+        freeze: Vec<String>,
+        /// Keys of the model's config.json set differently, such as dropout.
+        model_overrides | overrides_of_model_config: Overrides,
+        /// Order of the training data. Only global: a new permutation of all rows in every epoch.
+        shuffle: OneOf<Shuffle>,
+        /// Numbers in which gradients and weights travel. Only f32.
+        wire: OneOf<Wire>,
+        /// Fixed parts of a step that workers compute. Default: global_batch_size ÷ per_device_train_batch_size.
+        shards_per_step: u32,
+        /// CPU threads a worker computes with. Default 1.
+        threads_per_worker: u32,
+        /// How workers are counted; nothing in it can change the result.
+        cluster: ClusterBlock,
+    }
+}
+
+keys! {
+    /// One source of rows.
+    DatasetBlock {
+        /// Path or URL of a file, a glob, a directory with one folder per class, or a list of them. Required.
+        path | data_files: OneOrMany,
+        /// Column that holds the text. Default text.
+        text_column | text_column_name | field_text | text_field: String,
+        /// Column that holds the label. Default label.
+        label_column | label_column_name | field_label | label_field: String,
+    }
+}
+
+keys! {
+    /// How workers are counted; nothing in it can change the result.
+    ClusterBlock {
+        /// Training waits until so many workers are ready. Default 1.
+        min_workers: u32,
+        /// Workers beyond this number are turned away. Default 32.
+        max_workers: u32,
+    }
+}
+
+/// All blocks of a run file. No two blocks use one name for different things.
+fn all_names() -> impl Iterator<Item = &'static Names> {
+    RunFile::KEYS.iter().chain(DatasetBlock::KEYS).chain(ClusterBlock::KEYS)
+}
+
+/// The name that a spelling stands for; the spelling itself when it is not one of ours.
+pub(super) fn canonical(spelling: &str) -> &str {
+    all_names()
+        .find(|names| names.name == spelling || names.aliases.contains(&spelling))
+        .map_or(spelling, |names| names.name)
+}
+
+/// The JSON schema of a run file, with every spelling of every key.
+pub fn schema() -> Json {
+    let mut schema = schemars::schema_for!(RunFile).to_value();
+    if let Some(root) = schema.as_object_mut() {
+        root.insert("title".into(), "Headstart run file".into());
+        root.insert("required".into(), serde_json::json!(["task"]));
+    }
+    add_aliases(&mut schema, RunFile::KEYS);
+    for (block, keys) in [("DatasetBlock", DatasetBlock::KEYS), ("ClusterBlock", ClusterBlock::KEYS)] {
+        if let Some(definition) = schema.pointer_mut(&format!("/$defs/{block}")) {
+            add_aliases(definition, keys);
+        }
+    }
+    schema
+}
+
+fn add_aliases(block: &mut Json, keys: &[Names]) {
+    let Some(properties) = block.get_mut("properties").and_then(Json::as_object_mut) else {
+        return;
+    };
+    for names in keys {
+        let Some(mut property) = properties.get(names.name).cloned() else {
+            continue;
+        };
+        for alias in names.aliases {
+            property["description"] = format!("Another spelling of {}.", names.name).into();
+            properties.insert((*alias).to_owned(), property.clone());
+        }
+    }
+}

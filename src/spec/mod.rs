@@ -1,0 +1,258 @@
+//! The run file: what the user wants, parsed once, validated, and passed down with every default filled in.
+
+mod choice;
+mod error;
+mod keys;
+mod known;
+mod node;
+mod read;
+mod resolve;
+mod set;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+pub use error::{Problem, SpecError};
+pub use keys::schema;
+
+/// Largest run file, in bytes.
+pub const LARGEST_FILE: usize = 1 << 20;
+
+/// Parses a run file; `sets` are `--set key=value` overrides, later ones win. `source_name` is shown in messages.
+///
+/// Every problem that can be found is reported at once.
+pub fn parse(source_name: &str, text: &str, sets: &[String]) -> Result<RunSpec, SpecError> {
+    let mut problems = Vec::new();
+    let source =
+        Arc::new(error::Source { name: source_name.to_owned(), argument: false, text: text.to_owned() });
+    let spec = if text.len() > LARGEST_FILE {
+        let problem = Problem::whole(&source, format!("a run file holds at most {LARGEST_FILE} bytes"));
+        problems.push(problem.help("is this a data file? List data under `datasets`"));
+        None
+    } else {
+        parse_source(&source, sets, &mut problems)
+    };
+    match (spec, SpecError::new(problems)) {
+        (_, Some(error)) => Err(error),
+        (Some(spec), None) => Ok(spec),
+        (None, None) => unreachable!("a run file without problems resolves"),
+    }
+}
+
+/// Reads and parses the run file at `path`; see [`parse`].
+pub fn load(path: &Path, sets: &[String]) -> Result<RunSpec, SpecError> {
+    let name = path.display().to_string();
+    let refuse = |message: String| {
+        let source = Arc::new(error::Source { name: name.clone(), argument: false, text: String::new() });
+        SpecError::from(Problem::whole(&source, message).help("give the path of a run file, in YAML"))
+    };
+    let mut bytes = Vec::new();
+    // One byte more than is allowed: enough to know.
+    let limit = LARGEST_FILE as u64 + 1;
+    std::fs::File::open(path)
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        .map_err(|error| refuse(format!("cannot be read: {error}")))?;
+    let text = String::from_utf8(bytes).map_err(|_| refuse("is not text in UTF-8".to_owned()))?;
+    parse(&name, &text, sets)
+}
+
+fn parse_source(
+    source: &Arc<error::Source>,
+    sets: &[String],
+    problems: &mut Vec<Problem>,
+) -> Option<RunSpec> {
+    let mut root = node::parse(source, 0).map_err(|problem| problems.push(problem)).ok()?;
+    for argument in sets {
+        problems.extend(set::graft(&mut root, argument).err());
+    }
+    let file = read::read_block(&root, "", problems)?;
+    resolve::resolve(file, source, problems)
+}
+
+/// A validated run. Everything outside [`Cluster`] is a result key: it can change the bits of the final weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSpec {
+    /// URL of an HF checkpoint directory.
+    pub base_model: String,
+    /// What the network is to learn.
+    pub task: Task,
+    /// Whether the checkpoint's weights are loaded, or only its `config.json`.
+    pub init: InitFrom,
+    /// Training data.
+    pub datasets: Vec<Dataset>,
+    /// Evaluation data; empty when none is wanted.
+    pub eval_datasets: Vec<Dataset>,
+    /// URL under which everything is written.
+    pub output_dir: String,
+    /// Longest token sequence; longer ones are cut. `None`: the model's own limit.
+    pub sequence_len: Option<u32>,
+    /// Samples of one forward and backward pass on a worker.
+    pub per_device_train_batch_size: u32,
+    /// Samples of one forward pass in evaluation; one evaluation shard.
+    pub per_device_eval_batch_size: u32,
+    /// Samples of one step.
+    pub global_batch_size: u32,
+    /// Passes over the training data; fractions are allowed. Unused when `max_steps` is given.
+    pub num_train_epochs: f64,
+    /// Number of steps, when given.
+    pub max_steps: Option<u64>,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Shape of the learning rate over the steps.
+    pub lr_scheduler_type: Scheduler,
+    /// Steps of linear warm-up: a count from 1, or a ratio of all steps below 1.
+    pub warmup_steps: f64,
+    /// Decoupled weight decay; never on biases and norms.
+    pub weight_decay: f64,
+    /// AdamW's first decay rate.
+    pub adam_beta1: f64,
+    /// AdamW's second decay rate.
+    pub adam_beta2: f64,
+    /// AdamW's epsilon.
+    pub adam_epsilon: f64,
+    /// Gradient norm above which gradients are scaled down; 0 turns clipping off.
+    pub max_grad_norm: f64,
+    /// The optimizer.
+    pub optim: Optimizer,
+    /// SGD's momentum.
+    pub momentum: f64,
+    /// Seed of every random draw.
+    pub seed: u64,
+    /// When evaluation happens.
+    pub eval_strategy: Strategy,
+    /// Steps between evaluations; a ratio of all steps below 1.
+    pub eval_steps: f64,
+    /// Evaluate once before the first step too.
+    pub eval_on_start: bool,
+    /// Whether `final/` holds the best evaluated weights rather than the last.
+    pub load_best_model_at_end: bool,
+    /// The metric that decides which weights are best, without the `eval_` prefix.
+    pub metric_for_best_model: Metric,
+    /// Whether larger is better.
+    pub greater_is_better: bool,
+    /// Evaluations without improvement after which training ends; `None`: never.
+    pub early_stopping_patience: Option<u32>,
+    /// Smallest change that counts as an improvement for early stopping.
+    pub early_stopping_threshold: f64,
+    /// Patterns (`*` and `?`) of parameter names that do not train.
+    pub freeze: Vec<String>,
+    /// Keys of the model's `config.json` set differently, such as dropout.
+    pub model_overrides: BTreeMap<String, serde_json::Value>,
+    /// Fixed parts of a global batch: the leaves of the reduction tree.
+    pub shards_per_step: u32,
+    /// CPU threads a worker computes with.
+    pub threads_per_worker: u32,
+    /// How workers are found and counted. Nothing here can change bits.
+    pub cluster: Cluster,
+}
+
+/// What the network is to learn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// One label per text.
+    SequenceClassification,
+    /// One label per image.
+    ImageClassification,
+}
+
+/// Where weights begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InitFrom {
+    /// The checkpoint's weights.
+    Pretrained,
+    /// Fresh draws: training from scratch from `config.json`.
+    Random,
+}
+
+/// One source of rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dataset {
+    /// URL of a file, a glob, or (images) a directory with one folder per class.
+    pub path: String,
+    /// Column that holds the text.
+    pub text_column: String,
+    /// Column that holds the label.
+    pub label_column: String,
+}
+
+/// Shape of the learning rate over the steps; transformers' definitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scheduler {
+    /// Linear decay to zero after the warm-up.
+    Linear,
+    /// Half a cosine to zero after the warm-up.
+    Cosine,
+    /// Always the peak; warm-up is not applied.
+    Constant,
+    /// The peak after the warm-up.
+    ConstantWithWarmup,
+}
+
+/// The optimizer; torch's definitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Optimizer {
+    /// Adam with decoupled weight decay.
+    AdamwTorch,
+    /// Stochastic gradient descent with momentum.
+    Sgd,
+}
+
+/// When something happens during training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// Never.
+    No,
+    /// Every so many steps.
+    Steps,
+    /// At the end of each epoch.
+    Epoch,
+}
+
+/// What an evaluation measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Mean cross-entropy.
+    Loss,
+    /// Share of rows whose label was predicted.
+    Accuracy,
+    /// F1 averaged over labels with equal weight.
+    F1,
+}
+
+/// Order of the training data.
+#[derive(Clone, Copy, Debug)]
+enum Shuffle {
+    /// A permutation of all rows in every epoch.
+    Global,
+}
+
+/// Numbers in which gradients and weights travel.
+#[derive(Clone, Copy, Debug)]
+enum Wire {
+    /// 32-bit floats.
+    F32,
+}
+
+/// How workers are found and counted. Nothing here can change bits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// Training waits until so many workers are ready.
+    pub min_workers: u32,
+    /// Workers beyond this number are turned away.
+    pub max_workers: u32,
+}

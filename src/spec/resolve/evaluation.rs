@@ -1,0 +1,89 @@
+//! When the network is evaluated, and what follows from it.
+
+use super::super::keys::RunFile;
+use super::super::read::Found;
+use super::super::{Metric, Strategy};
+use super::check::{AT_LEAST_0, COUNT_OR_RATIO, Check, Rule, place, value_or};
+
+/// The keys of evaluation.
+pub(super) struct Evaluation {
+    pub(super) strategy: Strategy,
+    pub(super) steps: f64,
+    pub(super) on_start: bool,
+    pub(super) load_best: bool,
+    pub(super) metric: Metric,
+    pub(super) greater_is_better: bool,
+    pub(super) patience: Option<u32>,
+    pub(super) threshold: f64,
+}
+
+impl Check<'_> {
+    pub(super) fn evaluation(&mut self, file: &RunFile) -> Evaluation {
+        let strategy = file.eval_strategy.as_ref().map_or(Strategy::No, |found| found.value.0);
+        let metric = file.metric_for_best_model.as_ref().map_or(Metric::Loss, |found| found.value.0);
+        let above_0 = Rule {
+            holds: |number| number > 0.0 && (COUNT_OR_RATIO.holds)(number),
+            must: COUNT_OR_RATIO.must,
+        };
+        let steps = self.number("eval_steps", &file.eval_steps, 500.0, above_0);
+        self.evaluation_needs(file, strategy);
+        if let (Some(found), None) = (&file.eval_steps, &file.eval_strategy) {
+            let message = "`eval_steps` has no effect: eval_strategy is no".to_owned();
+            self.refuse(&found.key, message, "add `eval_strategy: steps`");
+        }
+        if let (Some(found), None) = (&file.early_stopping_threshold, &file.early_stopping_patience) {
+            let message =
+                "`early_stopping_threshold` has no effect without early_stopping_patience".to_owned();
+            self.refuse(&found.key, message, "add `early_stopping_patience:`, a number of evaluations");
+        }
+        let threshold =
+            self.number("early_stopping_threshold", &file.early_stopping_threshold, 0.0, AT_LEAST_0);
+        let patience = &file.early_stopping_patience;
+        let patience =
+            patience.is_some().then(|| self.count("early_stopping_patience", patience, 1, u32::MAX));
+        Evaluation {
+            strategy,
+            steps,
+            on_start: value_or(&file.eval_on_start, false),
+            load_best: value_or(&file.load_best_model_at_end, false),
+            metric,
+            greater_is_better: value_or(&file.greater_is_better, metric != Metric::Loss),
+            patience,
+            threshold,
+        }
+    }
+
+    /// What evaluation, best-model choice and early stopping demand of other keys.
+    fn evaluation_needs(&mut self, file: &RunFile, strategy: Strategy) {
+        let has_data = file.eval_datasets.as_ref().is_some_and(|found| !found.value.is_empty());
+        let on =
+            |found: &Option<Found<bool>>| found.clone().filter(|found| found.value).map(|found| found.key);
+        let strategy_key = place(&file.eval_strategy).filter(|_| strategy != Strategy::No);
+        let best = on(&file.load_best_model_at_end);
+        let patience = place(&file.early_stopping_patience).cloned();
+        let needing = [
+            ("eval_strategy", strategy_key.cloned(), false),
+            ("eval_on_start", on(&file.eval_on_start), false),
+            ("load_best_model_at_end", best, true),
+            ("early_stopping_patience", patience.clone(), true),
+        ];
+        for (key, place, needs_strategy) in needing {
+            let Some(place) = place else { continue };
+            if !has_data {
+                self.refuse(
+                    &place,
+                    format!("`{key}` needs `eval_datasets`"),
+                    "add `eval_datasets: [{path: FILE}]`",
+                );
+            }
+            if needs_strategy && strategy == Strategy::No {
+                let help = "add `eval_strategy: steps`, or epoch";
+                self.refuse(&place, format!("`{key}` needs an `eval_strategy` other than no"), help);
+            }
+        }
+        if let (Some(place), None) = (patience, &file.metric_for_best_model) {
+            let message = "`early_stopping_patience` needs `metric_for_best_model`".to_owned();
+            self.refuse(&place, message, "add `metric_for_best_model: accuracy`, f1 or loss");
+        }
+    }
+}

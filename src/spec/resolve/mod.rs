@@ -1,0 +1,143 @@
+//! From typed keys to a run: defaults, limits of numbers, and what keys demand of each other.
+
+mod batch;
+mod check;
+mod evaluation;
+mod update;
+
+use std::sync::Arc;
+
+use super::error::{Problem, Source};
+use super::keys::{DatasetBlock, RunFile};
+use super::read::{self, Found, OneOf};
+use super::{Cluster, Dataset, InitFrom, RunSpec, Shuffle, Wire};
+use check::{Check, MOST_STEPS, Rule, place, value_or};
+
+/// Most tokens of one sample.
+const LONGEST_SEQUENCE: u32 = 1 << 20;
+/// Most workers of one run.
+const MOST_WORKERS: u32 = 10_000;
+
+/// Fills every default in. `None` exactly when problems were found, here or before.
+pub(super) fn resolve(file: RunFile, source: &Arc<Source>, problems: &mut Vec<Problem>) -> Option<RunSpec> {
+    let mut check = Check { source, problems };
+    let batch = check.batch(&file);
+    let (num_train_epochs, max_steps) = check.length(&file);
+    let evaluation = check.evaluation(&file);
+    let update = check.update(&file);
+    let datasets = check.sources(file.datasets.as_ref());
+    let eval_datasets = check.sources(file.eval_datasets.as_ref());
+    let sequence_len = check.count("sequence_len", &file.sequence_len, 1, LONGEST_SEQUENCE);
+    let threads_per_worker = check.count("threads_per_worker", &file.threads_per_worker, 1, 1024);
+    let cluster = check.cluster(&file);
+    check.everything_required(&file);
+    if !check.problems.is_empty() {
+        return None;
+    }
+    // One value each: reading them was the check.
+    let (None | Some(OneOf(Shuffle::Global)), None | Some(OneOf(Wire::F32))) =
+        (file.shuffle.map(|found| found.value), file.wire.map(|found| found.value));
+    Some(RunSpec {
+        base_model: file.base_model?.value,
+        task: file.task?.value.0,
+        init: file.init.map_or(InitFrom::Pretrained, |found| found.value.0),
+        datasets,
+        eval_datasets,
+        output_dir: file.output_dir?.value,
+        sequence_len: file.sequence_len.map(|_| sequence_len),
+        per_device_train_batch_size: batch.per_device,
+        per_device_eval_batch_size: batch.eval,
+        global_batch_size: batch.global,
+        num_train_epochs,
+        max_steps,
+        learning_rate: update.learning_rate,
+        lr_scheduler_type: update.scheduler,
+        warmup_steps: update.warmup_steps,
+        weight_decay: update.weight_decay,
+        adam_beta1: update.adam_beta1,
+        adam_beta2: update.adam_beta2,
+        adam_epsilon: update.adam_epsilon,
+        max_grad_norm: update.max_grad_norm,
+        optim: update.optim,
+        momentum: update.momentum,
+        seed: value_or(&file.seed, 42),
+        eval_strategy: evaluation.strategy,
+        eval_steps: evaluation.steps,
+        eval_on_start: evaluation.on_start,
+        load_best_model_at_end: evaluation.load_best,
+        metric_for_best_model: evaluation.metric,
+        greater_is_better: evaluation.greater_is_better,
+        early_stopping_patience: evaluation.patience,
+        early_stopping_threshold: evaluation.threshold,
+        freeze: file.freeze.map(|found| found.value).unwrap_or_default(),
+        model_overrides: file.model_overrides.map(|found| found.value.0).unwrap_or_default(),
+        shards_per_step: batch.shards,
+        threads_per_worker,
+        cluster,
+    })
+}
+
+impl Check<'_> {
+    fn everything_required(&mut self, file: &RunFile) {
+        self.required("base_model", file.base_model.is_some(), "the HF directory to start from");
+        self.required("task", file.task.is_some(), "sequence-classification or image-classification");
+        self.required("datasets", file.datasets.is_some(), "the training data, as a list of `- path: FILE`");
+        self.required("output_dir", file.output_dir.is_some(), "where results are written");
+    }
+
+    fn length(&mut self, file: &RunFile) -> (f64, Option<u64>) {
+        // -1 is how transformers writes "not given".
+        let steps = file.max_steps.as_ref().filter(|found| found.value != -1);
+        let places = (steps.map(|found| &found.key), place(&file.num_train_epochs));
+        let (by_steps, _) = self.exclusive(("max_steps", places.0), ("num_train_epochs", places.1));
+        let rule = Rule { holds: |number| number > 0.0 && number <= 1e9, must: "above 0, and at most 1e9" };
+        let epochs = self.number("num_train_epochs", &file.num_train_epochs, 3.0, rule);
+        let steps = steps.filter(|_| by_steps);
+        if let Some(found) = steps.filter(|found| !(1..=MOST_STEPS).contains(&found.value)) {
+            let message = format!("`max_steps` must be from 1 to {MOST_STEPS}, found {}", found.value);
+            self.problems.push(Problem::at(&found.at, message));
+        }
+        (epochs, steps.and_then(|found| u64::try_from(found.value).ok()))
+    }
+
+    fn sources(&mut self, sources: Option<&Found<Vec<read::Source>>>) -> Vec<Dataset> {
+        let Some(sources) = sources else { return Vec::new() };
+        if sources.value.is_empty() {
+            self.refuse(&sources.at, "this list of data is empty".to_owned(), "add an item `- path: FILE`");
+        }
+        let mut datasets = Vec::new();
+        for read::Source(block, at) in &sources.value {
+            let DatasetBlock { path, text_column, label_column } = block;
+            let Some(path) = path else {
+                self.refuse(at, "this item has no `path`".to_owned(), "add `path: FILE`");
+                continue;
+            };
+            let column = |found: &Option<Found<String>>, default: &str| {
+                found.as_ref().map_or(default.to_owned(), |found| found.value.clone())
+            };
+            datasets.extend(path.value.0.iter().map(|path| Dataset {
+                path: path.clone(),
+                text_column: column(text_column, "text"),
+                label_column: column(label_column, "label"),
+            }));
+        }
+        datasets
+    }
+
+    fn cluster(&mut self, file: &RunFile) -> Cluster {
+        let Some(found) = &file.cluster else {
+            return Cluster { min_workers: 1, max_workers: 32 };
+        };
+        let block = &found.value;
+        let min_workers = self.count("cluster.min_workers", &block.min_workers, 1, MOST_WORKERS);
+        let most = min_workers.max(32);
+        let max_workers = self.count("cluster.max_workers", &block.max_workers, most, MOST_WORKERS);
+        if min_workers > max_workers {
+            let place = block.max_workers.as_ref().or(block.min_workers.as_ref());
+            let at = place.map_or(&found.at, |found| &found.at).clone();
+            let message = format!("`cluster.min_workers` {min_workers} is above max_workers {max_workers}");
+            self.refuse(&at, message, "training would never begin: raise max_workers");
+        }
+        Cluster { min_workers, max_workers }
+    }
+}

@@ -1,0 +1,210 @@
+//! What people write into run files, and what comes of it.
+
+mod refusals;
+
+use super::*;
+
+const RUN: &str = "\
+base_model: models/minilm
+task: sequence-classification
+datasets:
+  - path: train.jsonl
+eval_datasets: [{path: eval.jsonl}]
+output_dir: runs/a
+";
+
+fn parse_run(more: &str) -> Result<RunSpec, SpecError> {
+    parse("run.yaml", &format!("{RUN}{more}"), &[])
+}
+
+fn accepted(more: &str) -> RunSpec {
+    parse_run(more).unwrap_or_else(|error| panic!("{more:?} is refused:\n{error}"))
+}
+
+fn with_sets(more: &str, sets: &[&str]) -> Result<RunSpec, SpecError> {
+    let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+    parse("run.yaml", &format!("{RUN}{more}"), &sets)
+}
+
+#[test]
+fn absent_keys_have_the_defaults_of_transformers() {
+    let spec = accepted("");
+    assert_eq!((spec.learning_rate, spec.num_train_epochs, spec.max_steps), (5e-5, 3.0, None));
+    assert_eq!((spec.per_device_train_batch_size, spec.per_device_eval_batch_size), (8, 8));
+    assert_eq!((spec.global_batch_size, spec.shards_per_step), (8, 1));
+    assert_eq!((spec.lr_scheduler_type, spec.warmup_steps), (Scheduler::Linear, 0.0));
+    assert_eq!((spec.weight_decay, spec.max_grad_norm), (0.0, 1.0));
+    assert_eq!((spec.adam_beta1, spec.adam_beta2, spec.adam_epsilon), (0.9, 0.999, 1e-8));
+    assert_eq!((spec.optim, spec.momentum, spec.seed), (Optimizer::AdamwTorch, 0.0, 42));
+    assert_eq!((spec.eval_strategy, spec.eval_steps, spec.eval_on_start), (Strategy::No, 500.0, false));
+    assert_eq!((spec.metric_for_best_model, spec.greater_is_better), (Metric::Loss, false));
+    assert_eq!((spec.sequence_len, spec.init, spec.threads_per_worker), (None, InitFrom::Pretrained, 1));
+    assert_eq!(spec.cluster, Cluster { min_workers: 1, max_workers: 32 });
+    let dataset = &spec.datasets[0];
+    assert_eq!((dataset.text_column.as_str(), dataset.label_column.as_str()), ("text", "label"));
+}
+
+#[test]
+fn spellings_of_other_trainers_mean_the_same() {
+    let theirs = "\
+model_name_or_path: models/minilm
+task: sequence-classification
+train_datasets:
+  - {data_files: [a.jsonl, b.jsonl], field_text: body, label_column_name: section}
+test_datasets: [eval.jsonl]
+output_dir: runs/a
+cutoff_len: 128
+micro_batch_size: 4
+eval_batch_size: 16
+num_epochs: 2
+lr: 1e-4
+lr_scheduler: cosine
+optimizer: adamw_torch_fused
+evaluation_strategy: epoch
+warmup_ratio: 0.1
+metric_for_best_model: eval_accuracy
+";
+    let spec = parse("theirs.yaml", theirs, &[]).expect("every spelling is known");
+    assert_eq!(spec.base_model, "models/minilm");
+    let paths: Vec<&str> = spec.datasets.iter().map(|dataset| dataset.path.as_str()).collect();
+    assert_eq!(paths, ["a.jsonl", "b.jsonl"]);
+    assert_eq!(
+        (spec.datasets[1].text_column.as_str(), spec.datasets[1].label_column.as_str()),
+        ("body", "section")
+    );
+    assert_eq!(spec.eval_datasets[0].path, "eval.jsonl");
+    assert_eq!((spec.sequence_len, spec.per_device_train_batch_size), (Some(128), 4));
+    assert_eq!((spec.per_device_eval_batch_size, spec.num_train_epochs), (16, 2.0));
+    assert_eq!((spec.learning_rate, spec.lr_scheduler_type), (1e-4, Scheduler::Cosine));
+    assert_eq!((spec.eval_strategy, spec.warmup_steps), (Strategy::Epoch, 0.1));
+    assert_eq!((spec.metric_for_best_model, spec.greater_is_better), (Metric::Accuracy, true));
+}
+
+#[test]
+fn a_resolved_run_survives_json() {
+    let spec = accepted(
+        "model_overrides: {hidden_dropout_prob: 0, nested: {list: [1, 2.5, x]}}\nfreeze: ['bert.*']\n",
+    );
+    let json = serde_json::to_string(&spec).expect("a spec is JSON");
+    assert_eq!(serde_json::from_str::<RunSpec>(&json).expect("its own JSON"), spec);
+}
+
+#[test]
+fn other_trainers_keys_that_are_off_ask_for_nothing() {
+    let off = "bf16: false\nsave_strategy: no\nreport_to: none\nresume_from_checkpoint:\nload_in_8bit: false\n\
+        wire: f32\nshuffle: global\ndeepspeed: null\n";
+    assert_eq!(accepted(off), accepted(""));
+}
+
+#[test]
+fn several_problems_are_reported_in_reading_order() {
+    let error = parse_run("lerning_rate: 1\nmicro_batch_size: 0\nbf16: true\n").expect_err("three problems");
+    let lines: Vec<_> = error.problems().iter().map(|problem| problem.line_column().map(|at| at.0)).collect();
+    assert_eq!(lines, [Some(7), Some(8), Some(9)], "{error}");
+}
+
+#[test]
+fn missing_keys_are_named_all_at_once() {
+    let error = parse("run.yaml", "seed: 1\n", &[]).expect_err("nothing to train");
+    for key in ["base_model", "task", "datasets", "output_dir"] {
+        assert!(error.to_string().contains(&format!("run.yaml: `{key}` is missing")), "{error}");
+    }
+    assert_eq!(parse("run.yaml", "", &[]).expect_err("an empty file").problems().len(), 4);
+}
+
+#[test]
+fn overrides_replace_what_the_file_says() {
+    let file = "learning_rate: 1\nnum_train_epochs: 2\ncluster: {max_workers: 4}\n";
+    let sets = [
+        "lr=2e-5",
+        "cluster.min_workers=2",
+        "datasets.0.path=x.jsonl",
+        "max_steps=7",
+        "lr=3e-5",
+        "freeze=['a', b]",
+    ];
+    let spec = with_sets(file, &sets).expect("overrides are sound");
+    assert_eq!((spec.learning_rate, spec.max_steps), (3e-5, Some(7)));
+    assert_eq!(spec.cluster, Cluster { min_workers: 2, max_workers: 4 });
+    assert_eq!(spec.datasets[0].path, "x.jsonl");
+    assert_eq!(spec.freeze, ["a", "b"]);
+    assert_eq!(with_sets(file, &["learning_rate="]).expect("unset").learning_rate, 5e-5);
+}
+
+#[test]
+fn problems_of_overrides_name_the_argument() {
+    let shown = |set: &str| with_sets("", &[set]).expect_err(set).to_string();
+    assert_eq!(
+        shown("lerning_rate=1"),
+        "--set lerning_rate=1: unknown key `lerning_rate`\n  help: did you mean `learning_rate`?"
+    );
+    assert_eq!(shown("lr=-1"), "--set lr=-1: `learning_rate` must be at least 0, found -1");
+    assert!(shown("seed").starts_with("--set seed: an override has the form key=value"));
+    assert!(shown("=1").starts_with("--set =1: an override has the form key=value"));
+    assert!(
+        shown("datasets.3.path=x")
+            .starts_with("--set datasets.3.path=x: `3` is not the position of one of 1 items")
+    );
+    assert!(shown("seed.x=1").starts_with("--set seed.x=1: `seed` must be a whole number"));
+    assert!(shown("output_dir.x=1").contains("what should hold it is text"));
+    assert!(shown("freeze=[a").starts_with("--set freeze=[a: not valid YAML"));
+    let error = with_sets("", &["cluster.min_worker=1"]).expect_err("misspelt");
+    let problem = &error.problems()[0];
+    assert_eq!(&problem.text()[problem.span.clone().expect("a place")], "min_worker");
+}
+
+#[test]
+fn broken_yaml_is_shown_where_it_breaks() {
+    let error = parse_run("freeze: [a\n").expect_err("an open bracket");
+    let problem = &error.problems()[0];
+    assert!(problem.message.starts_with("not valid YAML: "), "{error}");
+    assert!(problem.line_column().is_some_and(|(line, _)| line >= 7), "{error}");
+    let error = parse("run.yaml", "- a\n- b\n", &[]).expect_err("a list");
+    assert!(error.to_string().contains("a run file must be a block of keys, found a list"), "{error}");
+}
+
+#[test]
+fn hostile_files_end_in_an_error() {
+    let large = format!("{RUN}# {}", "x".repeat(LARGEST_FILE));
+    let error = parse("run.yaml", &large, &[]).expect_err("too large");
+    assert!(error.to_string().contains("at most 1048576 bytes"), "{error}");
+    let deep = format!("{RUN}freeze: {}{}\n", "[".repeat(10_000), "]".repeat(10_000));
+    assert!(parse("run.yaml", &deep, &[]).is_err());
+    let mut laughs = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+    for level in 1..9 {
+        let below = format!("*a{},", level - 1).repeat(10);
+        laughs += &format!("a{level}: &a{level} [{below}]\n");
+    }
+    assert!(parse("run.yaml", &laughs, &[]).is_err());
+    assert!(with_sets("", &["a.b.c.d.e.f=1"]).is_err());
+}
+
+#[test]
+fn anchors_and_merges_work_as_in_yaml() {
+    let text = RUN
+        .replace("  - path: train.jsonl", "  - &rows {path: train.jsonl, text_column: body}")
+        .replace("[{path: eval.jsonl}]", "[{<<: *rows, path: eval.jsonl}]");
+    let spec = parse("run.yaml", &text, &[]).expect("anchors are YAML");
+    assert_eq!(spec.eval_datasets[0].text_column, "body");
+    assert_eq!(spec.eval_datasets[0].path, "eval.jsonl");
+}
+
+#[test]
+fn the_schema_has_every_spelling_and_describes_it() {
+    let schema = schema();
+    let properties = schema["properties"].as_object().expect("properties");
+    for key in ["base_model", "model_name_or_path", "micro_batch_size", "cluster", "wire"] {
+        assert!(properties[key]["description"].is_string(), "{key} is described");
+    }
+    assert_eq!(schema["additionalProperties"], serde_json::json!(false));
+    let text = schema.to_string();
+    for word in ["sequence-classification", "constant_with_warmup", "text_column", "min_workers"] {
+        assert!(text.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let error = load(Path::new("no/such/run.yaml"), &[]).expect_err("no such file");
+    assert!(error.to_string().starts_with("no/such/run.yaml: cannot be read: "), "{error}");
+}

@@ -1,0 +1,207 @@
+//! What is refused, where, and with which cure.
+
+use super::*;
+
+/// Each line of `table` is a run file's end, a problem's line in it, the text under its caret, its message and its help.
+#[track_caller]
+fn refused(table: &str) {
+    for row in table.trim().lines() {
+        let columns: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [more, line, under_caret, message, help] = columns[..] else { panic!("five columns: {row}") };
+        let more = format!("{}\n", more.replace("\\n", "\n"));
+        let error = parse_run(&more).expect_err(&more);
+        let [problem] = error.problems() else { panic!("one problem, not these:\n{error}") };
+        let found_line = problem.line_column().map(|(line, _)| line - RUN.lines().count());
+        assert_eq!(found_line, line.parse().ok(), "{error}");
+        let span = problem.span.clone().unwrap_or(0..0);
+        assert_eq!(&problem.text()[span], under_caret, "{error}");
+        assert!(problem.message.contains(message), "{error}");
+        assert!(problem.help.as_deref().unwrap_or("").contains(help), "{error}");
+    }
+}
+
+#[test]
+fn misspelt_keys_are_shown_with_a_suggestion() {
+    refused(
+        r#"
+        lerning_rate: 1 | 1 | lerning_rate | unknown key `lerning_rate` | did you mean `learning_rate`?
+        seed: 1\nnum_train_epoch: 1 | 2 | num_train_epoch | unknown key | `num_train_epochs`
+        eval_stratgy: steps | 1 | eval_stratgy | unknown key | `eval_strategy`
+        cluster:\n  min_worker: 2 | 2 | min_worker | `cluster.min_worker` | `min_workers`
+        wibble: 1 | 1 | wibble | unknown key `wibble` | headstart schema
+        "#,
+    );
+}
+
+#[test]
+fn unknown_keys_of_a_dataset_name_their_item() {
+    let text = RUN.replace("  - path: train.jsonl", "  - path: train.jsonl\n    text_colum: body");
+    let error = parse("run.yaml", &text, &[]).expect_err("a misspelt column key");
+    assert_eq!(
+        error.to_string(),
+        "run.yaml:5:5: unknown key `datasets[0].text_colum`\n  help: did you mean `text_column`?"
+    );
+}
+
+#[test]
+fn a_key_given_twice_is_refused_under_any_spelling() {
+    refused(
+        r#"
+        seed: 1\nseed: 2 | 2 | seed | `seed` is given twice | keep one
+        lr: 1\nlearning_rate: 2 | 2 | learning_rate | `learning_rate` and `lr` are the same key | keep one
+        "#,
+    );
+}
+
+#[test]
+fn keys_that_exclude_each_other_are_refused_together() {
+    refused(
+        r#"
+        max_steps: 5\nnum_epochs: 1 | 2 | num_epochs | `max_steps` and `num_train_epochs` | keep one
+        warmup_ratio: 0.1\nwarmup_steps: 5 | 2 | warmup_steps | exclude each other | keep one
+        "#,
+    );
+    assert_eq!(accepted("max_steps: -1\nnum_train_epochs: 1\n").max_steps, None);
+}
+
+#[test]
+fn numbers_out_of_range_are_refused() {
+    refused(
+        r#"
+        learning_rate: -1e-4 | 1 | -1e-4 | `learning_rate` must be at least 0 |
+        learning_rate: .nan | 1 | .nan | must be a finite number |
+        micro_batch_size: 0 | 1 | 0 | `per_device_train_batch_size` must be from 1 |
+        micro_batch_size: 4294967296 | 1 | 4294967296 | must be a whole number |
+        adam_beta1: 1 | 1 | 1 | `adam_beta1` must be from 0 to below 1 |
+        max_steps: 0 | 1 | 0 | `max_steps` must be from 1 |
+        num_train_epochs: 0 | 1 | 0 | above 0 |
+        warmup_steps: 2.5 | 1 | 2.5 | whole number of steps, or a ratio |
+        warmup_ratio: 1.5 | 1 | 1.5 | `warmup_ratio` must be from 0 to below 1 |
+        shards_per_step: 9 | 1 | 9 | `shards_per_step` must be from 1 to 8 |
+        sequence_len: 0 | 1 | 0 | `sequence_len` must be from 1 |
+        "#,
+    );
+}
+
+#[test]
+fn wrong_types_are_refused_at_the_value() {
+    refused(
+        r#"
+        learning_rate: fast | 1 | fast | `learning_rate` must be a finite number, found "fast" |
+        seed: 1.5 | 1 | 1.5 | `seed` must be a whole number |
+        eval_on_start: 1 | 1 | 1 | `eval_on_start` must be true or false |
+        freeze: embeddings | 1 | embeddings | `freeze` must be a list |
+        freeze: [a, 2] | 1 | 2 | `freeze[1]` must be text, found 2 | quotes
+        cluster: 3 | 1 | 3 | `cluster` must be a block of keys |
+        lr_scheduler: liner | 1 | liner | cannot be "liner" | did you mean linear?
+        "#,
+    );
+}
+
+#[test]
+fn keys_not_honoured_are_refused_and_never_ignored() {
+    refused(
+        r#"
+        bf16: true | 1 | bf16 | `bf16` is known, but not honoured yet | 32-bit
+        bf16: auto | 1 | bf16 | not honoured yet | set it to false
+        wire: int8 | 1 | int8 | `wire: int8` is known, but not honoured yet | f32
+        shuffle: blocks | 1 | blocks | not honoured yet | global
+        save_steps: 100 | 1 | save_steps | not honoured yet | final/
+        save_strategy: steps | 1 | save_strategy | not honoured yet | final/
+        save_total_limit: 3 | 1 | save_total_limit | not honoured yet | final/
+        resume_from_checkpoint: auto | 1 | resume_from_checkpoint | not honoured yet | output_dir
+        adapter: lora | 1 | adapter | not honoured yet | freeze
+        lora_r: 8 | 1 | lora_r | not honoured yet | freeze
+        logging_steps: 10 | 1 | logging_steps | not honoured yet | metrics.jsonl
+        batch_size: 8 | 1 | batch_size | not honoured yet | global_batch_size
+        optim: adafactor | 1 | adafactor | not honoured yet | adamw_torch
+        "#,
+    );
+    let text = RUN.replace("sequence-classification", "causal-lm");
+    let error = parse("run.yaml", &text, &[]).expect_err("no causal language models");
+    assert!(
+        error.to_string().starts_with("run.yaml:2:7: `task: causal-lm` is known, but not honoured yet"),
+        "{error}"
+    );
+}
+
+#[test]
+fn batch_sizes_must_agree() {
+    let spec = accepted("micro_batch_size: 4\ngradient_accumulation_steps: 3\n");
+    assert_eq!((spec.global_batch_size, spec.shards_per_step), (12, 3));
+    let spec = accepted("global_batch_size: 32\ngradient_accumulation_steps: 8\n");
+    assert_eq!((spec.per_device_train_batch_size, spec.shards_per_step), (4, 8));
+    let spec = accepted("global_batch_size: 32\nshards_per_step: 2\n");
+    assert_eq!((spec.per_device_train_batch_size, spec.shards_per_step), (8, 2));
+    refused(
+        r#"
+        global_batch_size: 12 | 1 | 12 | not a multiple of per_device_train_batch_size 8 | change one
+        micro_batch_size: 4\ngradient_accumulation_steps: 2\nglobal_batch_size: 16 | 3 | 16 | 4 × 2 = 8 | remove one of the three
+        per_device_train_batch_size: 1048576\ngradient_accumulation_steps: 2 | 2 | 2 | too large | smaller
+        global_batch_size: 1048576\nper_device_train_batch_size: 1 | - |  | too finely cut | shards_per_step
+        "#,
+    );
+}
+
+#[test]
+fn evaluation_keys_need_each_other() {
+    refused(
+        r#"
+        load_best_model_at_end: true | 1 | load_best_model_at_end | needs an `eval_strategy` other than no | eval_strategy: steps
+        eval_steps: 10 | 1 | eval_steps | has no effect | eval_strategy: steps
+        eval_strategy: steps\nearly_stopping_patience: 3 | 2 | early_stopping_patience | needs `metric_for_best_model` | accuracy
+        early_stopping_threshold: 0.1 | 1 | early_stopping_threshold | no effect | early_stopping_patience
+        "#,
+    );
+    let text = format!("{}eval_strategy: steps\n", RUN.replace("eval_datasets: [{path: eval.jsonl}]\n", ""));
+    let error = parse("run.yaml", &text, &[]).expect_err("nothing to evaluate on");
+    assert!(error.to_string().starts_with("run.yaml:6:1: `eval_strategy` needs `eval_datasets`"), "{error}");
+    let spec = accepted(
+        "eval_strategy: steps\neval_steps: 0.1\nload_best_model_at_end: true\nmetric_for_best_model: f1\n\
+         early_stopping_patience: 3\n",
+    );
+    assert_eq!((spec.early_stopping_patience, spec.greater_is_better, spec.eval_steps), (Some(3), true, 0.1));
+}
+
+#[test]
+fn the_optimizer_has_only_keys_of_its_own() {
+    assert_eq!(accepted("optim: sgd\noptim_args: \"momentum=0.9\"\n").momentum, 0.9);
+    refused(
+        r#"
+        optim: sgd\noptim_args: nesterov=1 | 2 | nesterov=1 | cannot be | momentum=0.9
+        optim_args: momentum=0.9 | 1 | momentum=0.9 | is for optim: sgd | optim: sgd
+        optim: sgd\nadam_beta1: 0.5 | 2 | adam_beta1 | no effect with optim: sgd | remove
+        "#,
+    );
+    refused(
+        r#"
+        lr_scheduler: constant\nwarmup_steps: 5 | 2 | warmup_steps | no effect with lr_scheduler_type constant | constant_with_warmup
+        "#,
+    );
+}
+
+#[test]
+fn the_cluster_must_be_possible() {
+    assert_eq!(
+        accepted("cluster: {min_workers: 40}\n").cluster,
+        Cluster { min_workers: 40, max_workers: 40 }
+    );
+    refused(
+        r#"
+        cluster: {min_workers: 4, max_workers: 2} | 1 | 2 | is above max_workers 2 | raise max_workers
+        "#,
+    );
+}
+
+#[test]
+fn the_caret_is_right_after_wide_characters_and_quotes() {
+    refused(
+        r#"
+        run_dir: "größe" # é | 1 | run_dir | unknown key |
+        "#,
+    );
+    let error = parse_run("model_overrides: {ключ: ü}\nseed: \"é\"\n").expect_err("a seed is a number");
+    assert_eq!(error.problems()[0].line_column(), Some((8, 7)), "{error}");
+    let span = error.problems()[0].span.clone().expect("a place");
+    assert_eq!(&error.problems()[0].text()[span], "\"é\"");
+}

@@ -1,0 +1,172 @@
+//! What can go wrong with storage, and what to do about it.
+
+use std::io;
+
+use crate::exit::Exit;
+
+/// Why bytes could not be read or written. Every variant names the URL.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum StoreError {
+    /// Not a URL this version can use.
+    #[error("{url}: {reason}")]
+    BadUrl {
+        /// As the user wrote it.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A name that would leave its directory, or that no object can have.
+    #[error("{url}: {name:?} is not a usable file name: it must be relative and stay inside the directory")]
+    BadName {
+        /// The directory.
+        url: String,
+        /// The refused name.
+        name: String,
+    },
+    /// Nothing there.
+    #[error("{url}: not found")]
+    NotFound {
+        /// The object.
+        url: String,
+    },
+    /// Credentials are missing or do not suffice.
+    #[error("{url}: permission denied; check the credentials and their rights ({detail})")]
+    Permission {
+        /// The object.
+        url: String,
+        /// What the store said.
+        detail: String,
+    },
+    /// The object is not the one seen first.
+    #[error("{url}: the object changed while it was in use; files of a run must stay as they are")]
+    Changed {
+        /// The object.
+        url: String,
+    },
+    /// A conditional create lost.
+    #[error("{url}: already exists")]
+    AlreadyExists {
+        /// The object.
+        url: String,
+    },
+    /// Larger than anything that belongs there.
+    #[error("{url}: {size} bytes, more than the {limit} allowed here")]
+    TooLarge {
+        /// The object.
+        url: String,
+        /// Its size.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The answer ended early.
+    #[error("{url}: the answer ended after {found} of {expected} bytes")]
+    Short {
+        /// The object.
+        url: String,
+        /// Bytes asked for.
+        expected: u64,
+        /// Bytes received.
+        found: u64,
+    },
+    /// The disk is full.
+    #[error("{url}: no space left on the device")]
+    NoSpace {
+        /// The object.
+        url: String,
+    },
+    /// Storage does not answer, or answers with a failure that retries did not cure.
+    #[error("{url}: storage failed: {detail}")]
+    Unavailable {
+        /// The object.
+        url: String,
+        /// What the store said.
+        detail: String,
+    },
+}
+
+impl StoreError {
+    /// The exit code of a process that ends for this reason.
+    pub fn exit(&self) -> Exit {
+        match self {
+            StoreError::BadUrl { .. } | StoreError::BadName { .. } => Exit::Usage,
+            StoreError::Permission { .. } => Exit::Permission,
+            StoreError::NotFound { .. }
+            | StoreError::Changed { .. }
+            | StoreError::AlreadyExists { .. }
+            | StoreError::TooLarge { .. }
+            | StoreError::Short { .. }
+            | StoreError::NoSpace { .. }
+            | StoreError::Unavailable { .. } => Exit::Storage,
+        }
+    }
+
+    pub(crate) fn from_object(url: &str, error: object_store::Error) -> StoreError {
+        use object_store::Error;
+        let url = url.to_owned();
+        match error {
+            Error::NotFound { .. } => StoreError::NotFound { url },
+            Error::AlreadyExists { .. } => StoreError::AlreadyExists { url },
+            Error::Precondition { .. } => StoreError::Changed { url },
+            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
+                StoreError::Permission { url, detail: brief(&error) }
+            }
+            Error::InvalidPath { .. } => StoreError::BadUrl { url, reason: brief(&error) },
+            other => match io_cause(&other).map(|cause| StoreError::from_io(&url, cause)) {
+                // The whole chain says more than the innermost error.
+                None | Some(StoreError::Unavailable { .. }) => StoreError::from_answer(url, brief(&other)),
+                Some(known) => known,
+            },
+        }
+    }
+
+    /// Listings and credential look-ups report refusals as generic errors; only their text tells them apart.
+    fn from_answer(url: String, detail: String) -> StoreError {
+        // The address where cloud machines ask for credentials: asked only when the environment has none.
+        if detail.contains("http://169.254.") {
+            let detail = "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned();
+            return StoreError::Permission { url, detail };
+        }
+        if detail.contains("status code: 401") || detail.contains("status code: 403") {
+            return StoreError::Permission { url, detail };
+        }
+        if detail.contains("status code: 404") {
+            return StoreError::NotFound { url };
+        }
+        StoreError::Unavailable { url, detail }
+    }
+
+    pub(crate) fn from_io(url: &str, error: &io::Error) -> StoreError {
+        let url = url.to_owned();
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => StoreError::NotFound { url },
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                StoreError::Permission { url, detail: error.to_string() }
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::NoSpace { url },
+            _ => StoreError::Unavailable { url, detail: error.to_string() },
+        }
+    }
+}
+
+/// The I/O error beneath a store's error, when there is one.
+fn io_cause(error: &object_store::Error) -> Option<&io::Error> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return Some(io);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// A store's message on one line, cut to a readable length: servers answer with whole XML pages.
+fn brief(error: &object_store::Error) -> String {
+    const LONGEST: usize = 600;
+    let text = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    match text.char_indices().nth(LONGEST) {
+        Some((cut, _)) => format!("{}…", &text[..cut]),
+        None => text,
+    }
+}

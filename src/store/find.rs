@@ -1,0 +1,141 @@
+//! Listings and patterns.
+
+use std::path::{Path as FilePath, PathBuf};
+
+use futures::{StreamExt, TryStreamExt};
+use globset::GlobBuilder;
+
+use super::{Location, Meta, StoreError, Stores};
+
+/// Files whose metadata is read at once in a local listing.
+const HEADS_IN_FLIGHT: usize = 16;
+/// Entries of a listing; more are refused rather than held in memory.
+const LONGEST_LISTING: usize = 10_000_000;
+
+impl Location {
+    /// Every file below this directory, sorted by URL. An absent directory is an empty one.
+    ///
+    /// In local directories symbolic links are followed to files inside the directory only.
+    pub async fn list(&self) -> Result<Vec<(Location, Meta)>, StoreError> {
+        let mut files = match self.local_path() {
+            Some(path) => self.list_local(path).await?,
+            None => self.list_remote().await?,
+        };
+        files.sort_by(|a, b| a.0.url().cmp(b.0.url()));
+        Ok(files)
+    }
+
+    async fn list_remote(&self) -> Result<Vec<(Location, Meta)>, StoreError> {
+        let root = self.url.trim_end_matches(self.key.as_ref()).trim_end_matches('/').to_owned();
+        let mut files = Vec::new();
+        let mut listing = self.store.list(Some(&self.key));
+        while let Some(entry) = listing.try_next().await.map_err(|error| self.error(error))? {
+            self.bounded(files.len())?;
+            let url = format!("{root}/{}", entry.location).into();
+            let file = Location { store: self.store.clone(), key: entry.location, url, local: false };
+            files.push((file, Meta { size: entry.size, etag: entry.e_tag }));
+        }
+        Ok(files)
+    }
+
+    async fn list_local(&self, path: PathBuf) -> Result<Vec<(Location, Meta)>, StoreError> {
+        let directory = self.clone();
+        let walk = tokio::task::spawn_blocking(move || directory.walk(&path));
+        let names = walk.await.expect("a directory walk does not panic")?;
+        futures::stream::iter(names)
+            .map(|name| async move {
+                let file = self.join(&name)?;
+                match file.head().await {
+                    Ok(meta) => Ok(Some((file, meta))),
+                    // Gone since the directory was read, or a link to nothing.
+                    Err(StoreError::NotFound { .. }) => Ok(None),
+                    Err(error) => Err(error),
+                }
+            })
+            .buffered(HEADS_IN_FLIGHT)
+            .try_filter_map(|file| async move { Ok(file) })
+            .try_collect()
+            .await
+    }
+
+    /// Names of the files below `root`, relative to it.
+    fn walk(&self, root: &FilePath) -> Result<Vec<String>, StoreError> {
+        let failed = |path: &FilePath, error: std::io::Error| {
+            StoreError::from_io(path.to_str().unwrap_or(&self.url), &error)
+        };
+        let real_root = match std::fs::canonicalize(root) {
+            Ok(path) => path,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(root, error)),
+        };
+        let mut names = Vec::new();
+        let mut pending = vec![real_root.clone()];
+        while let Some(directory) = pending.pop() {
+            for entry in std::fs::read_dir(&directory).map_err(|error| failed(&directory, error))? {
+                let path = entry.map_err(|error| failed(&directory, error))?.path();
+                let kind =
+                    std::fs::symlink_metadata(&path).map_err(|error| failed(&path, error))?.file_type();
+                if kind.is_dir() {
+                    pending.push(path);
+                } else if kind.is_file() || (kind.is_symlink() && file_inside(&path, &real_root)) {
+                    self.bounded(names.len())?;
+                    names.extend(listed_name(&path, &real_root));
+                }
+            }
+        }
+        Ok(names)
+    }
+
+    fn bounded(&self, found: usize) -> Result<(), StoreError> {
+        if found < LONGEST_LISTING {
+            return Ok(());
+        }
+        let detail = format!("the listing has more than {LONGEST_LISTING} files");
+        Err(StoreError::Unavailable { url: self.url.to_string(), detail })
+    }
+}
+
+impl Stores {
+    /// The files a URL or a pattern names, sorted. `*` and `?` stay within one path segment, `**` does not;
+    /// `{a,b}` and `[ab]` work as in a shell. A pattern that matches nothing is [`StoreError::NotFound`].
+    pub async fn glob(&self, pattern: &str) -> Result<Vec<(Location, Meta)>, StoreError> {
+        let Some(special) = pattern.find(['*', '?', '[', '{']) else {
+            let file = self.locate(pattern)?;
+            let meta = file.head().await?;
+            return Ok(vec![(file, meta)]);
+        };
+        let bad = |reason: String| StoreError::BadUrl { url: pattern.to_owned(), reason };
+        let cut = pattern[..special].rfind('/').map_or(0, |slash| slash + 1);
+        let (directory, tail) = pattern.split_at(cut);
+        if directory.ends_with("://") {
+            return Err(bad("the bucket's name cannot be a pattern".to_owned()));
+        }
+        let matcher = GlobBuilder::new(tail)
+            .literal_separator(true)
+            .build()
+            .map_err(|error| bad(error.kind().to_string()))?
+            .compile_matcher();
+        let directory = self.locate(if directory.is_empty() { "." } else { directory })?;
+        let prefix = format!("{}/", directory.url().trim_end_matches('/'));
+        let mut files = directory.list().await?;
+        files.retain(|(file, _)| file.url().strip_prefix(&prefix).is_some_and(|name| matcher.is_match(name)));
+        if files.is_empty() {
+            return Err(StoreError::NotFound { url: pattern.to_owned() });
+        }
+        Ok(files)
+    }
+}
+
+/// Whether a link leads to a file inside `root`.
+fn file_inside(link: &FilePath, root: &FilePath) -> bool {
+    std::fs::canonicalize(link).is_ok_and(|target| target.starts_with(root) && target.is_file())
+}
+
+/// A file's name relative to the root; `None` for names outside UTF-8 and for uploads in progress (`name#1`).
+fn listed_name(path: &FilePath, root: &FilePath) -> Option<String> {
+    let name = path.strip_prefix(root).ok()?.to_str()?;
+    let in_progress = name
+        .rsplit_once('#')
+        .is_some_and(|(_, digits)| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit()));
+    (!in_progress && !name.contains('\\')).then(|| name.to_owned())
+}

@@ -1,0 +1,217 @@
+//! A URL becomes an object store and a path: local files, S3, and memory behind one type.
+
+pub mod conformance;
+mod error;
+mod find;
+mod open;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+mod writer;
+
+use std::fmt;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+
+pub use error::StoreError;
+pub use open::Stores;
+pub use writer::Writer;
+
+/// Bytes of one request of a large read.
+pub const PIECE: u64 = 8 << 20;
+/// Requests of one large read in flight at once.
+const PIECES_IN_FLIGHT: usize = 4;
+
+/// A file or a directory in a store. Cheap to clone.
+#[derive(Clone)]
+pub struct Location {
+    store: Arc<dyn ObjectStore>,
+    key: Path,
+    url: Arc<str>,
+    local: bool,
+}
+
+/// What identifies the content of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// Bytes.
+    pub size: u64,
+    /// Changes when the content does, where the store has one.
+    pub etag: Option<String>,
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url)
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url)
+    }
+}
+
+impl Location {
+    /// The location as a URL (an absolute path for local files) that resolves to it again.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The path on this machine, for local files.
+    pub fn local_path(&self) -> Option<PathBuf> {
+        self.local.then(|| PathBuf::from(&*self.url))
+    }
+
+    /// A file below this directory. Names that could leave it are refused.
+    pub fn join(&self, name: &str) -> Result<Location, StoreError> {
+        let decoded = name.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "\\");
+        let inside = decoded.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        let refuse = || StoreError::BadName { url: self.url.to_string(), name: name.to_owned() };
+        if !inside || decoded.contains(['\\', '\0']) {
+            return Err(refuse());
+        }
+        let url = format!("{}/{name}", self.url.trim_end_matches('/'));
+        let key = if self.local {
+            Path::from_absolute_path(&url).map_err(|_| refuse())?
+        } else {
+            let key =
+                if self.key.as_ref().is_empty() { name.to_owned() } else { format!("{}/{name}", self.key) };
+            Path::parse(key).map_err(|_| refuse())?
+        };
+        Ok(Location { store: self.store.clone(), key, url: url.into(), local: self.local })
+    }
+
+    /// Size and identity of the object.
+    pub async fn head(&self) -> Result<Meta, StoreError> {
+        let head = self.store.head(&self.key).await.map_err(|error| self.error(error))?;
+        Ok(Meta { size: head.size, etag: head.e_tag })
+    }
+
+    /// Whether the object is there.
+    pub async fn exists(&self) -> Result<bool, StoreError> {
+        match self.head().await {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A small object, whole. `limit` bounds its size, whatever the store claims.
+    pub async fn read(&self, limit: u64) -> Result<Bytes, StoreError> {
+        let answer =
+            self.store.get_opts(&self.key, GetOptions::default()).await.map_err(|error| self.error(error))?;
+        let size = answer.meta.size;
+        if size > limit {
+            return Err(StoreError::TooLarge { url: self.url.to_string(), size, limit });
+        }
+        let bytes = answer.bytes().await.map_err(|error| self.error(error))?;
+        self.whole(bytes, size)
+    }
+
+    /// Bytes `range` of the object whose `meta` was seen before; [`StoreError::Changed`] if it is another by now.
+    pub async fn read_range(&self, meta: &Meta, range: Range<u64>) -> Result<Bytes, StoreError> {
+        if range.start >= range.end {
+            return Ok(Bytes::new());
+        }
+        let expected = range.end - range.start;
+        if range.end > meta.size {
+            let found = meta.size.saturating_sub(range.start);
+            return Err(StoreError::Short { url: self.url.to_string(), expected, found });
+        }
+        let options = GetOptions {
+            range: Some(GetRange::Bounded(range)),
+            if_match: meta.etag.clone(),
+            ..GetOptions::default()
+        };
+        let answer = self.store.get_opts(&self.key, options).await.map_err(|error| self.error(error))?;
+        if answer.meta.size != meta.size || answer.meta.e_tag != meta.etag {
+            return Err(StoreError::Changed { url: self.url.to_string() });
+        }
+        let bytes = answer.bytes().await.map_err(|error| self.error(error))?;
+        self.whole(bytes, expected)
+    }
+
+    /// A large range in pieces of [`PIECE`] bytes, in order, a few of them in flight at once.
+    pub fn pieces(
+        &self,
+        meta: &Meta,
+        range: Range<u64>,
+    ) -> impl Stream<Item = Result<Bytes, StoreError>> + use<> {
+        let (location, meta) = (self.clone(), meta.clone());
+        let starts = (range.start..range.end).step_by(PIECE as usize);
+        futures::stream::iter(starts)
+            .map(move |start| {
+                let (location, meta) = (location.clone(), meta.clone());
+                let piece = start..start.saturating_add(PIECE).min(range.end);
+                async move { location.read_range(&meta, piece).await }
+            })
+            .buffered(PIECES_IN_FLIGHT)
+    }
+
+    /// A large range in one buffer, read in parallel.
+    pub async fn read_large(&self, meta: &Meta, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        if range.end > meta.size {
+            let expected = range.end.saturating_sub(range.start);
+            let found = meta.size.saturating_sub(range.start);
+            return Err(StoreError::Short { url: self.url.to_string(), expected, found });
+        }
+        let buffer = Vec::with_capacity(range.end.saturating_sub(range.start) as usize);
+        let pieces = std::pin::pin!(self.pieces(meta, range));
+        pieces
+            .try_fold(buffer, |mut buffer, piece| async move {
+                buffer.extend_from_slice(&piece);
+                Ok(buffer)
+            })
+            .await
+    }
+
+    /// Writes the object whole: readers see the old content or the new, never a part.
+    pub async fn write(&self, bytes: Bytes) -> Result<(), StoreError> {
+        self.put(bytes, PutMode::Overwrite).await
+    }
+
+    /// Writes the object only if there is none; [`StoreError::AlreadyExists`] otherwise.
+    ///
+    /// A retried success can report `AlreadyExists` for one's own write: read it back to know.
+    pub async fn create(&self, bytes: Bytes) -> Result<(), StoreError> {
+        self.put(bytes, PutMode::Create).await
+    }
+
+    /// Writes a large object as a stream. It appears, whole, when the writer is finished.
+    pub fn writer(&self) -> Writer {
+        Writer::new(self.store.clone(), self.key.clone(), self.url.clone())
+    }
+
+    /// Removes the object; not an error when it is gone already.
+    pub async fn delete(&self) -> Result<(), StoreError> {
+        match self.store.delete(&self.key).await.map_err(|error| self.error(error)) {
+            Err(StoreError::NotFound { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn put(&self, bytes: Bytes, mode: PutMode) -> Result<(), StoreError> {
+        let options = PutOptions { mode, ..PutOptions::default() };
+        self.store.put_opts(&self.key, bytes.into(), options).await.map_err(|error| self.error(error))?;
+        Ok(())
+    }
+
+    fn whole(&self, bytes: Bytes, expected: u64) -> Result<Bytes, StoreError> {
+        let found = bytes.len() as u64;
+        if found != expected {
+            return Err(StoreError::Short { url: self.url.to_string(), expected, found });
+        }
+        Ok(bytes)
+    }
+
+    fn error(&self, error: object_store::Error) -> StoreError {
+        StoreError::from_object(&self.url, error)
+    }
+}

@@ -1,0 +1,267 @@
+//! The canonical reduction tree, and folding along it.
+//!
+//! The tree over `n` shards splits at the largest power of two below `n`. Sums follow its edges, never the order of
+//! arrival, so a sum's bits depend on the shards alone. Workers and coordinator fold with the same code.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A sub-tree of the canonical tree: the shards `first .. first + shards`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Node {
+    /// First shard.
+    pub first: u32,
+    /// Number of shards, at least 1.
+    pub shards: u32,
+}
+
+impl Node {
+    /// One past the last shard.
+    pub fn end(self) -> u32 {
+        self.first + self.shards
+    }
+
+    /// The node's shards in order.
+    pub fn range(self) -> std::ops::Range<u32> {
+        self.first..self.end()
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "shards {}..{}", self.first, self.end())
+    }
+}
+
+/// The canonical tree over a number of shards.
+///
+/// An epoch's last step may leave shards at the end empty. They have no leaf: the tree is taken over the shards that
+/// have samples, which gives the same sums as passing the sibling of an empty sub-tree upwards unchanged, because
+/// splitting at powers of two makes a prefix of the shards a sub-tree of the same shape.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tree {
+    shards: u32,
+}
+
+impl Tree {
+    /// The tree over `shards` leaves. Panics when there are none: a step has at least one sample.
+    pub fn new(shards: u32) -> Tree {
+        assert!(shards > 0, "a tree has at least one leaf");
+        Tree { shards }
+    }
+
+    /// The whole tree as a node.
+    pub fn root(self) -> Node {
+        Node { first: 0, shards: self.shards }
+    }
+
+    /// Number of leaves.
+    pub fn shards(self) -> u32 {
+        self.shards
+    }
+
+    /// The two halves of an inner node, or nothing for a leaf.
+    pub fn children(node: Node) -> Option<(Node, Node)> {
+        if node.shards == 1 {
+            return None;
+        }
+        let left = node.shards.next_power_of_two() / 2;
+        Some((
+            Node { first: node.first, shards: left },
+            Node { first: node.first + left, shards: node.shards - left },
+        ))
+    }
+
+    /// The node one edge up together with its two halves; `None` for the root and for ranges not in the tree.
+    pub fn parent(self, node: Node) -> Option<Parent> {
+        let mut at = self.root();
+        while let Some((left, right)) = Tree::children(at) {
+            if node == left || node == right {
+                return Some(Parent { node: at, left, right });
+            }
+            at = if node.first < right.first { left } else { right };
+        }
+        None
+    }
+
+    /// Whether the range is a node of this tree.
+    pub fn contains(self, node: Node) -> bool {
+        node.shards > 0 && node.end() <= self.shards && (node == self.root() || self.parent(node).is_some())
+    }
+
+    /// The largest node that begins at `first` and has at most `limit` shards (at least the leaf itself).
+    pub fn largest_at(self, first: u32, limit: u32) -> Node {
+        debug_assert!(first < self.shards);
+        let mut at = self.root();
+        while at.first != first || at.shards > limit.max(1) {
+            let Some((left, right)) = Tree::children(at) else { break };
+            at = if first < right.first { left } else { right };
+        }
+        at
+    }
+}
+
+/// An inner node and its halves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Parent {
+    /// The inner node.
+    pub node: Node,
+    /// Its first half.
+    pub left: Node,
+    /// Its second half.
+    pub right: Node,
+}
+
+/// Why a fold refused a value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Unfoldable {
+    /// The range is not a node of the tree.
+    #[error("{0} is no node of the tree")]
+    NotANode(Node),
+    /// This node, or one that contains it or lies in it, is already part of the sum.
+    #[error("{0} has already been added")]
+    Duplicate(Node),
+}
+
+/// A sum under construction: values of nodes arrive in any order, and merge along the tree as siblings meet.
+///
+/// Holds at most one value per unmerged node; feeding leaves in order keeps at most `1 + log2(shards)` of them.
+#[derive(Debug)]
+pub struct Fold<T> {
+    tree: Tree,
+    unmerged: BTreeMap<Node, T>,
+}
+
+impl<T> Fold<T> {
+    /// An empty sum over a tree.
+    pub fn new(tree: Tree) -> Fold<T> {
+        Fold { tree, unmerged: BTreeMap::new() }
+    }
+
+    /// Adds a node's value; `merge(left, right)` is called once for every edge pair that becomes complete.
+    pub fn insert(
+        &mut self,
+        node: Node,
+        value: T,
+        mut merge: impl FnMut(T, T) -> T,
+    ) -> Result<(), Unfoldable> {
+        self.check(node)?;
+        let (mut node, mut value) = (node, value);
+        while let Some(parent) = self.tree.parent(node) {
+            let sibling = if node == parent.left { parent.right } else { parent.left };
+            let Some(other) = self.unmerged.remove(&sibling) else { break };
+            value = if node == parent.left { merge(value, other) } else { merge(other, value) };
+            node = parent.node;
+        }
+        self.unmerged.insert(node, value);
+        Ok(())
+    }
+
+    /// Whether the node could be inserted now.
+    pub fn check(&self, node: Node) -> Result<(), Unfoldable> {
+        if !self.tree.contains(node) {
+            return Err(Unfoldable::NotANode(node));
+        }
+        if self.unmerged.keys().any(|have| have.first < node.end() && node.first < have.end()) {
+            return Err(Unfoldable::Duplicate(node));
+        }
+        Ok(())
+    }
+
+    /// Number of values held.
+    pub fn unmerged(&self) -> usize {
+        self.unmerged.len()
+    }
+
+    /// Whether the sibling of `node` is here, so that inserting it would free a value.
+    pub fn has_sibling_of(&self, node: Node) -> bool {
+        self.tree.parent(node).is_some_and(|parent| {
+            let sibling = if node == parent.left { parent.right } else { parent.left };
+            self.unmerged.contains_key(&sibling)
+        })
+    }
+
+    /// The first shard that no value covers, or `None` when the sum is complete.
+    pub fn first_missing(&self) -> Option<u32> {
+        let mut next = 0;
+        for node in self.unmerged.keys() {
+            if node.first != next {
+                break;
+            }
+            next = node.end();
+        }
+        (next < self.tree.shards).then_some(next)
+    }
+
+    /// Takes the whole sum out, once every shard is in it.
+    pub fn take_root(&mut self) -> Option<T> {
+        self.unmerged.remove(&self.tree.root())
+    }
+}
+
+/// `left += right`, element by element in f32: the one addition that every sum of gradients is made of.
+pub fn add(left: &mut [f32], right: &[f32]) {
+    debug_assert_eq!(left.len(), right.len());
+    for (left, right) in left.iter_mut().zip(right) {
+        *left += right;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(first: u32, shards: u32) -> Node {
+        Node { first, shards }
+    }
+
+    #[test]
+    fn the_tree_splits_at_the_largest_power_of_two_below() {
+        assert_eq!(Tree::children(node(0, 6)), Some((node(0, 4), node(4, 2))));
+        assert_eq!(Tree::children(node(0, 8)), Some((node(0, 4), node(4, 4))));
+        assert_eq!(Tree::children(node(4, 1)), None);
+        let tree = Tree::new(6);
+        assert!(tree.contains(node(4, 2)) && tree.contains(node(5, 1)) && tree.contains(node(0, 6)));
+        assert!(!tree.contains(node(1, 2)) && !tree.contains(node(2, 4)) && !tree.contains(node(5, 2)));
+    }
+
+    #[test]
+    fn a_prefix_of_the_shards_has_the_same_sums() {
+        // Five of eight shards have samples: shard 4 passes upwards unchanged and meets the sum of 0..4.
+        assert_eq!(Tree::children(Tree::new(5).root()), Some((node(0, 4), node(4, 1))));
+        assert_eq!(Tree::children(Tree::new(3).root()), Some((node(0, 2), node(2, 1))));
+    }
+
+    #[test]
+    fn the_largest_node_within_a_limit() {
+        let tree = Tree::new(8);
+        assert_eq!(tree.largest_at(0, 3), node(0, 2));
+        assert_eq!(tree.largest_at(4, 100), node(4, 4));
+        assert_eq!(tree.largest_at(6, 100), node(6, 2));
+        assert_eq!(tree.largest_at(3, 4), node(3, 1));
+        assert_eq!(Tree::new(6).largest_at(4, 4), node(4, 2));
+    }
+
+    #[test]
+    fn folding_leaves_in_order_holds_few_values() {
+        let mut fold = Fold::new(Tree::new(32));
+        let mut most = 0;
+        for shard in 0..32 {
+            fold.insert(node(shard, 1), format!("{shard} "), |left, right| left + &right).expect("a leaf");
+            most = most.max(fold.unmerged());
+        }
+        assert_eq!(most, 5, "log2(32), the value being added aside");
+        assert!(fold.take_root().expect("complete").starts_with("0 1 2 3 4 5"));
+    }
+
+    #[test]
+    fn what_is_covered_already_is_a_duplicate() {
+        let mut fold = Fold::new(Tree::new(4));
+        fold.insert(node(0, 2), 1, |left, right| left + right).expect("a node");
+        assert_eq!(fold.check(node(0, 1)), Err(Unfoldable::Duplicate(node(0, 1))));
+        assert_eq!(fold.check(node(0, 4)), Err(Unfoldable::Duplicate(node(0, 4))));
+        assert_eq!(fold.check(node(1, 2)), Err(Unfoldable::NotANode(node(1, 2))));
+        assert_eq!(fold.first_missing(), Some(2));
+        assert!(!fold.has_sibling_of(node(2, 1)) && fold.has_sibling_of(node(2, 2)));
+    }
+}

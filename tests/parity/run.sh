@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Headstart and PyTorch train the same twenty steps; then transformers opens and evaluates what Headstart wrote.
+# HEADSTART_PYTHON may name a Python that has the packages of requirements.txt; else they are installed (3 GB, once).
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+here=tests/parity
+runs=runs/parity
+python=${HEADSTART_PYTHON:-$(scripts/python-env.sh $here/requirements.txt)}
+
+rm -rf "$runs"
+mkdir -p "$runs"
+headstart init "$here/run.yaml" "$runs/start"
+headstart rows "$here/run.yaml" --steps 20 >"$runs/rows.jsonl"
+headstart train "$here/run.yaml"
+
+"$python" "$here/parity.py" --start "$runs/start" --data examples/sections/data/train.jsonl \
+    --rows "$runs/rows.jsonl" --metrics "$runs/run/final/metrics.jsonl"
+"$python" "$here/check_final.py" "$runs/run/final" examples/sections/data/eval.jsonl

@@ -1,0 +1,123 @@
+"""Makes the stored references that the worker's networks are tested against.
+
+Run with transformers 5.23 and torch 2.11 installed, from anywhere:
+
+    OMP_NUM_THREADS=1 python make_references.py
+
+Per network it writes beside itself: config.json and model.safetensors as transformers saves them, parameters.json
+(shape of each saved tensor, and whether the Trainer decays it), gradients.safetensors (of the *summed* loss, under
+the names of the saved weights) and reference.json (inputs, logits, summed loss, losses of five AdamW steps).
+"""
+
+import copy
+import json
+import pathlib
+import tempfile
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    Trainer,
+    TrainingArguments,
+    ViTConfig,
+    ViTForImageClassification,
+)
+
+HERE = pathlib.Path(__file__).parent
+LEARNING_RATE, WEIGHT_DECAY, STEPS = 1e-2, 0.1, 5
+
+
+def bert():
+    config = BertConfig(
+        vocab_size=64, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48,
+        max_position_embeddings=16, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, num_labels=3,
+    )
+    rows = [[2, 17, 33, 5, 60, 9, 3], [2, 8, 3], [2, 41, 41, 12, 3]]
+    longest = max(map(len, rows))
+    inputs = {
+        "input_ids": torch.tensor([row + [0] * (longest - len(row)) for row in rows]),
+        "attention_mask": torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows]),
+        "token_type_ids": torch.tensor([[0, 0, 0, 1, 1, 1, 1], [0] * 7, [0, 0, 1, 1, 1, 0, 0]]),
+    }
+    return BertForSequenceClassification(config), inputs, torch.tensor([2, 0, 1])
+
+
+def vit():
+    config = ViTConfig(
+        image_size=8, patch_size=2, num_channels=1, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+        intermediate_size=48, num_labels=3,
+    )
+    pixels = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(3))
+    return ViTForImageClassification(config), {"pixel_values": pixels}, torch.tensor([1, 2, 0])
+
+
+def saved(model, values):
+    """`values` (by the model's own names) under the names of saved weights."""
+    holder = copy.deepcopy(model)
+    with torch.no_grad():
+        for name, parameter in holder.named_parameters():
+            parameter.copy_(values[name])
+    with tempfile.TemporaryDirectory() as directory:
+        holder.save_pretrained(directory)
+        return load_file(f"{directory}/model.safetensors")
+
+
+def decayed_parameters(model):
+    """Saved names of the parameters that transformers' Trainer decays."""
+    with tempfile.TemporaryDirectory() as directory:
+        trainer = Trainer(model, TrainingArguments(directory, report_to=[], use_cpu=True))
+        decayed = set(trainer.get_decay_parameter_names(model))
+    flags = {name: torch.full_like(p, float(name in decayed)) for name, p in model.named_parameters()}
+    return {name: bool(flag.flatten()[0]) for name, flag in saved(model, flags).items()}, decayed
+
+
+def make(name, network):
+    torch.manual_seed(5)
+    model, inputs, labels = network()
+    generator = torch.Generator().manual_seed(11)
+    with torch.no_grad():
+        # Biases and norms too: at their usual first values many mistakes would not show.
+        for parameter in model.parameters():
+            parameter.add_(0.15 * torch.randn(parameter.shape, generator=generator))
+    directory = HERE / name
+    model.save_pretrained(directory)
+    decay, decayed = decayed_parameters(model)
+    weights = load_file(directory / "model.safetensors")
+    table = {key: {"shape": list(weights[key].shape), "decay": decay[key]} for key in sorted(weights)}
+    (directory / "parameters.json").write_text(json.dumps(table, indent=1) + "\n")
+
+    model.train()
+    criterion = torch.nn.CrossEntropyLoss(reduction="sum")
+    logits = model(**inputs).logits
+    loss = criterion(logits, labels)
+    loss.backward()
+    gradients = saved(model, {key: parameter.grad for key, parameter in model.named_parameters()})
+    save_file(gradients, directory / "gradients.safetensors", metadata={"format": "pt"})
+
+    groups = [
+        {"params": [p for key, p in model.named_parameters() if key in decayed], "weight_decay": WEIGHT_DECAY},
+        {"params": [p for key, p in model.named_parameters() if key not in decayed], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE)
+    losses = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        step_loss = criterion(model(**inputs).logits, labels) / len(labels)
+        step_loss.backward()
+        optimizer.step()
+        losses.append(step_loss.item())
+    reference = {
+        "inputs": {key: value.tolist() for key, value in inputs.items()},
+        "labels": labels.tolist(),
+        "logits": logits.tolist(),
+        "loss_sum": loss.item(),
+        "adamw": {"learning_rate": LEARNING_RATE, "weight_decay": WEIGHT_DECAY, "losses": losses},
+    }
+    (directory / "reference.json").write_text(json.dumps(reference) + "\n")
+
+
+if __name__ == "__main__":
+    make("bert", bert)
+    make("vit", vit)

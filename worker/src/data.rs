@@ -1,0 +1,90 @@
+//! Shards as batches: rows are read, tokenised or decoded, and padded, ahead of the computation.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use headstart::data::{Content, DataError, Row, RowIndex, Rows};
+use headstart::exit::Exit;
+use headstart::message::{Failure, Pass, Work};
+use headstart::plan::Plan;
+use headstart::store::Stores;
+
+use crate::collate::{CollateError, Collator, Sample};
+use crate::trainer::Batch;
+
+/// Turns shards into batches.
+pub struct Loader {
+    plan: Plan,
+    micro_batch: usize,
+    train: Rows,
+    eval: Rows,
+    collator: Arc<Collator>,
+}
+
+/// Why a shard could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Its rows could not be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Its rows could not be made a batch.
+    #[error(transparent)]
+    Collate(#[from] CollateError),
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        let text = error.to_string();
+        match error {
+            LoadError::Data(error) if error.exit() != Exit::Data => Failure::Storage(text),
+            LoadError::Data(_) | LoadError::Collate(_) => Failure::Data(text),
+        }
+    }
+}
+
+impl Loader {
+    /// A loader of the indexed rows; remote files go to `cache`.
+    pub fn new(
+        plan: Plan,
+        micro_batch: usize,
+        [train, eval]: [RowIndex; 2],
+        cache: PathBuf,
+        collator: Collator,
+    ) -> Loader {
+        let stores = Stores::default();
+        let rows = |index| Rows::new(Arc::new(index), Some(cache.clone()), stores.clone());
+        Loader { plan, micro_batch, train: rows(train), eval: rows(eval), collator: Arc::new(collator) }
+    }
+
+    /// The row numbers of a shard.
+    pub fn rows(&self, work: &Work, shard: u32) -> Vec<u64> {
+        self.plan.rows(work.pass, work.step, shard)
+    }
+
+    /// A shard's micro-batches, in order. An evaluation shard is one batch.
+    pub async fn shard(&self, work: &Work, shard: u32) -> Result<Vec<Batch>, LoadError> {
+        let (rows, size) = match work.pass {
+            Pass::Train => (&self.train, self.micro_batch),
+            Pass::Eval => (&self.eval, usize::MAX),
+        };
+        let rows = rows.read(&self.rows(work, shard)).await?;
+        let collator = self.collator.clone();
+        let batches = tokio::task::spawn_blocking(move || {
+            rows.chunks(size.min(rows.len().max(1))).map(|rows| collate(&collator, rows)).collect()
+        });
+        batches.await.expect("collating does not panic")
+    }
+}
+
+fn collate(collator: &Collator, rows: &[Row]) -> Result<Batch, LoadError> {
+    let samples: Vec<Sample<'_>> = rows
+        .iter()
+        .map(|row| match &row.content {
+            Content::Text(text) => Sample::Text(text),
+            Content::Image(bytes) => Sample::Image(bytes),
+        })
+        .collect();
+    let labels: Vec<i64> = rows.iter().map(|row| i64::from(row.label)).collect();
+    let numbers: Vec<u64> = rows.iter().map(|row| row.number).collect();
+    Ok(collator.collate(&samples, &labels, &numbers)?)
+}

@@ -1,0 +1,2 @@
+//! The Headstart worker.
+pub mod trainer;

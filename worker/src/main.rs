@@ -1,0 +1,136 @@
+//! The `headstart-worker` program.
+
+use std::io::{IsTerminal, Read};
+use std::process::ExitCode;
+
+use clap::Parser;
+use headstart::exit::Exit;
+use headstart::message::StopReason;
+use headstart_worker::config::{Config, LogFormat};
+use headstart_worker::error::WorkerError;
+use headstart_worker::session::{self, Settings};
+use headstart_worker::torch;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+
+fn main() -> ExitCode {
+    let config = Config::parse();
+    // libtorch reads its settings when it is loaded, so this may start the program anew.
+    torch::fix_environment(config.threads.unwrap_or(1));
+    log_to_stderr(config.log_format);
+    if config.exit_with_parent {
+        std::thread::spawn(exit_with_parent);
+    }
+    let device = match torch::choose_device(&config.device) {
+        Ok(device) => device,
+        Err(error) => return fail(Exit::Usage, &error.to_string()),
+    };
+    let cache = match cache_directory(&config) {
+        Ok(cache) => cache,
+        Err(error) => return fail(Exit::Internal, &format!("cache directory: {error}")),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(Exit::Internal, &error.to_string()),
+    };
+    let settings = Settings {
+        coordinator: config.coordinator,
+        name: format!("{} {}", hostname(), std::process::id()),
+        device,
+        threads: config.threads,
+        cache: cache.path().to_owned(),
+        memory: memory_for_accumulators(),
+    };
+    let code = runtime.block_on(async {
+        tokio::select! {
+            ended = session::run(settings, Box::new(torch::make_trainer)) => report(ended),
+            (exit, name) = ending_signal() => {
+                info!(signal = name, "ended; the lease goes to another worker");
+                exit.into()
+            }
+        }
+    });
+    drop(cache);
+    runtime.shutdown_background();
+    code
+}
+
+fn report(ended: Result<(), WorkerError>) -> ExitCode {
+    match ended {
+        Ok(()) => Exit::Ok.into(),
+        Err(WorkerError::Stopped { reason: StopReason::Finished | StopReason::Stopped, detail }) => {
+            info!(detail, "ended");
+            Exit::Ok.into()
+        }
+        Err(error) => fail(error.exit(), &error.to_string()),
+    }
+}
+
+async fn ending_signal() -> (Exit, &'static str) {
+    let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be handled on this system");
+    let mut terminate = signal(SignalKind::terminate()).expect("signals can be handled on this system");
+    tokio::select! {
+        _ = interrupt.recv() => (Exit::Interrupted, "SIGINT"),
+        _ = terminate.recv() => (Exit::Terminated, "SIGTERM"),
+    }
+}
+
+/// The given directory, kept; or one of the worker's own that goes with it.
+enum Cache {
+    Given(std::path::PathBuf),
+    Own(tempfile::TempDir),
+}
+
+impl Cache {
+    fn path(&self) -> &std::path::Path {
+        match self {
+            Cache::Given(path) => path,
+            Cache::Own(directory) => directory.path(),
+        }
+    }
+}
+
+fn cache_directory(config: &Config) -> std::io::Result<Cache> {
+    match &config.cache {
+        Some(path) => std::fs::create_dir_all(path).map(|()| Cache::Given(path.clone())),
+        None => tempfile::Builder::new().prefix("headstart-worker-").tempdir().map(Cache::Own),
+    }
+}
+
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "worker".into() } else { name.trim().to_owned() }
+}
+
+/// Half of the memory that is free now.
+fn memory_for_accumulators() -> u64 {
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available =
+        info.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB"));
+    available.and_then(|kib| kib.trim().parse::<u64>().ok()).map_or(1 << 30, |kib| kib * 1024 / 2)
+}
+
+fn exit_with_parent() {
+    let mut byte = [0];
+    while matches!(std::io::stdin().read(&mut byte), Ok(1..)) {}
+    std::process::exit(Exit::Terminated as i32);
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
+    match format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+fn fail(exit: Exit, detail: &str) -> ExitCode {
+    error!("{detail}");
+    exit.into()
+}

@@ -1,0 +1,99 @@
+//! What a worker asks of the code that computes gradients.
+
+use headstart::wire::pb;
+
+/// One micro-batch, ready to compute: plain host memory, no tensors.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Batch {
+    /// Token rows padded to the longest of the batch.
+    Text {
+        /// `[rows, tokens]`, row-major.
+        input_ids: Vec<i64>,
+        /// `[rows, tokens]`: 1 for real tokens, 0 for padding.
+        attention_mask: Vec<i64>,
+        /// `[rows, tokens]`: segment ids.
+        token_type_ids: Vec<i64>,
+        /// Tokens of a row.
+        tokens: usize,
+        /// `[rows]`: indexes into the run's labels.
+        labels: Vec<i64>,
+    },
+    /// Images, resized, rescaled and normalised.
+    Image {
+        /// `[rows, channels, height, width]`, row-major.
+        pixels: Vec<f32>,
+        /// Dimensions of one image: channels, height, width.
+        shape: [usize; 3],
+        /// `[rows]`: indexes into the run's labels.
+        labels: Vec<i64>,
+    },
+}
+
+impl Batch {
+    /// The rows' labels.
+    pub fn labels(&self) -> &[i64] {
+        match self {
+            Batch::Text { labels, .. } | Batch::Image { labels, .. } => labels,
+        }
+    }
+}
+
+/// What seeds the random draws of one micro-batch (dropout); the trainer adds the block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draw {
+    /// The run's seed.
+    pub seed: u64,
+    /// The step being computed.
+    pub step: u64,
+    /// The shard within the step.
+    pub shard: u32,
+    /// The micro-batch within the shard.
+    pub micro_batch: u32,
+}
+
+/// Sums over the samples of a micro-batch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sums {
+    /// Number of samples.
+    pub samples: u64,
+    /// Sum of the samples' losses.
+    pub loss: f64,
+    /// Unmasked input tokens, or patches.
+    pub tokens: u64,
+    /// Evaluation only: per label, true positives, then predicted, then actual: `3 × labels` numbers.
+    pub counts: Vec<u64>,
+}
+
+/// Why a gradient could not be computed.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// libtorch reported an error.
+    #[error("libtorch: {0}")]
+    Torch(String),
+    /// The device is missing or unusable.
+    #[error("{0}")]
+    Device(String),
+}
+
+/// Computes gradients from weights and samples. Stateless but for the weights it was given.
+///
+/// One thread owns a trainer for its whole life.
+pub trait Trainer {
+    /// What must be equal on another machine for equal bits.
+    fn numeric_class(&self) -> pb::NumericClass;
+
+    /// Hash (XXH3-128) of gradients on seeded synthetic weights and inputs; does not disturb the weights.
+    fn canary(&mut self) -> Result<u128, TrainError>;
+
+    /// Number of elements of the trainable vector.
+    fn trainable_len(&self) -> usize;
+
+    /// Overwrites the trainable vector from element `offset` on.
+    fn set_trainable(&mut self, offset: usize, values: &[f32]) -> Result<(), TrainError>;
+
+    /// Adds the micro-batch's gradient (the *sum* over its samples) to `gradient`, the flat trainable vector (f32).
+    fn add_gradient(&mut self, draw: Draw, batch: &Batch, gradient: &mut [f32]) -> Result<Sums, TrainError>;
+
+    /// Forward pass without dropout: loss and counts.
+    fn evaluate(&mut self, batch: &Batch) -> Result<Sums, TrainError>;
+}
