@@ -36,7 +36,7 @@ pub struct Totals {
     pub loss: f64,
     /// Evaluation: true positives of each label, then predictions of each, then actual rows of each.
     pub counts: Vec<u64>,
-    /// Unmasked input tokens, or patches.
+    /// Unmasked input tokens; images count as one each.
     pub tokens: u64,
     /// Time a worker computed. Never part of a result.
     pub compute: Duration,

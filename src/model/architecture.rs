@@ -76,29 +76,4 @@ impl Architecture {
             Architecture::ViT(config) => config.layers,
         }
     }
-
-    /// The same network with another number of layers.
-    pub fn with_layers(mut self, layers: u32) -> Architecture {
-        match &mut self {
-            Architecture::Bert(config) => config.layers = layers,
-            Architecture::ViT(config) => config.layers = layers,
-        }
-        self
-    }
-
-    /// The same network with every dropout probability set to `dropout`.
-    pub fn with_dropout(mut self, dropout: f64) -> Architecture {
-        match &mut self {
-            Architecture::Bert(config) => {
-                config.hidden_dropout = dropout;
-                config.attention_dropout = dropout;
-                config.classifier_dropout = dropout;
-            }
-            Architecture::ViT(config) => {
-                config.hidden_dropout = dropout;
-                config.attention_dropout = dropout;
-            }
-        }
-        self
-    }
 }

@@ -56,6 +56,11 @@ impl Loader {
         Loader { plan, micro_batch, train: rows(train), eval: rows(eval), collator: Arc::new(collator) }
     }
 
+    /// Longest token sequence; 0 for images.
+    pub fn sequence_len(&self) -> u32 {
+        self.collator.sequence_len()
+    }
+
     /// The row numbers of a shard.
     pub fn rows(&self, work: &Work, shard: u32) -> Vec<u64> {
         self.plan.rows(work.pass, work.step, shard)

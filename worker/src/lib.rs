@@ -1,2 +1,21 @@
-//! The Headstart worker.
+//! The Headstart worker: stateless gradients with libtorch.
+//!
+//! [`session`] joins a coordinator and takes commands, [`member`] performs them: [`data`] and [`collate`] turn rows into
+//! batches, [`compute`] folds a lease's shards along the canonical tree, [`exchange`] moves weights down and partials up.
+//! Gradients come from a [`trainer::Trainer`] that lives on one thread of its own, the [`engine`]: [`torch`] in earnest,
+//! [`fake`] in tests of everything around it.
+
+pub mod collate;
+pub mod compute;
+pub mod config;
+pub mod data;
+pub mod engine;
+pub mod error;
+pub mod exchange;
+pub mod fake;
+pub mod image;
+pub mod member;
+pub mod session;
+#[cfg(feature = "torch")]
+pub mod torch;
 pub mod trainer;

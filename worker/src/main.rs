@@ -11,13 +11,16 @@ use headstart_worker::error::WorkerError;
 use headstart_worker::session::{self, Settings};
 use headstart_worker::torch;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 fn main() -> ExitCode {
     let config = Config::parse();
     // libtorch reads its settings when it is loaded, so this may start the program anew.
-    torch::fix_environment(config.threads.unwrap_or(1));
+    let fixed = torch::fix_environment();
     log_to_stderr(config.log_format);
+    if let Err(error) = fixed {
+        warn!(%error, "libtorch's settings could not be fixed; this worker may be refused");
+    }
     if config.exit_with_parent {
         std::thread::spawn(exit_with_parent);
     }

@@ -1,6 +1,6 @@
 //! What a worker asks of the code that computes gradients.
 
-use headstart::wire::pb;
+use headstart::message::NumericClass;
 
 /// One micro-batch, ready to compute: plain host memory, no tensors.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +36,14 @@ impl Batch {
             Batch::Text { labels, .. } | Batch::Image { labels, .. } => labels,
         }
     }
+
+    /// Unmasked input tokens; an image counts as one.
+    pub fn tokens(&self) -> u64 {
+        match self {
+            Batch::Text { attention_mask, .. } => attention_mask.iter().filter(|&&real| real == 1).count() as u64,
+            Batch::Image { labels, .. } => labels.len() as u64,
+        }
+    }
 }
 
 /// What seeds the random draws of one micro-batch (dropout); the trainer adds the block.
@@ -58,7 +66,7 @@ pub struct Sums {
     pub samples: u64,
     /// Sum of the samples' losses.
     pub loss: f64,
-    /// Unmasked input tokens, or patches.
+    /// Unmasked input tokens; images count as one each.
     pub tokens: u64,
     /// Evaluation only: per label, true positives, then predicted, then actual: `3 × labels` numbers.
     pub counts: Vec<u64>,
@@ -73,6 +81,9 @@ pub enum TrainError {
     /// The device is missing or unusable.
     #[error("{0}")]
     Device(String),
+    /// The same gradient, computed twice, came out differently: this machine cannot keep the promise of equal bits.
+    #[error("{0}")]
+    Nondeterministic(String),
 }
 
 /// Computes gradients from weights and samples. Stateless but for the weights it was given.
@@ -80,7 +91,7 @@ pub enum TrainError {
 /// One thread owns a trainer for its whole life.
 pub trait Trainer {
     /// What must be equal on another machine for equal bits.
-    fn numeric_class(&self) -> pb::NumericClass;
+    fn numeric_class(&self) -> NumericClass;
 
     /// Hash (XXH3-128) of gradients on seeded synthetic weights and inputs; does not disturb the weights.
     fn canary(&mut self) -> Result<u128, TrainError>;

@@ -1,0 +1,178 @@
+//! Rows become batches: texts are tokenised and padded to the longest of their batch, images become pixels.
+
+use headstart::model::{Architecture, ImageProcessor};
+use headstart::network::{Network, NetworkError};
+use tokenizers::{Tokenizer, TruncationParams};
+
+use crate::image::{self, ImageError};
+use crate::trainer::Batch;
+
+/// Shortest sequence that holds a token between the two special ones.
+const SHORTEST: u32 = 3;
+
+/// Makes batches for one network.
+pub struct Collator {
+    kind: Kind,
+}
+
+enum Kind {
+    Text { tokenizer: Box<Tokenizer>, vocab: u64, token_types: u64, sequence_len: u32 },
+    Image(ImageProcessor),
+}
+
+/// One row's content.
+#[derive(Clone, Copy, Debug)]
+pub enum Sample<'a> {
+    /// A text.
+    Text(&'a str),
+    /// A PNG or JPEG file.
+    Image(&'a [u8]),
+}
+
+/// Why rows cannot be made a batch.
+#[derive(Debug, thiserror::Error)]
+pub enum CollateError {
+    /// A file beside the weights cannot be read.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// `tokenizer.json` cannot be used.
+    #[error("{url}/tokenizer.json: {reason}")]
+    Tokenizer {
+        /// The checkpoint's directory.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Shorter than a sequence can be.
+    #[error("sequence_len is {0}: at least {SHORTEST} are needed for the special tokens and one more")]
+    TooShort(u32),
+    /// A text could not be tokenised.
+    #[error("row {row}: {reason}")]
+    Text {
+        /// Its number.
+        row: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An image could not be decoded.
+    #[error("row {row}: {error}")]
+    Image {
+        /// Its number.
+        row: u64,
+        /// What is wrong.
+        error: ImageError,
+    },
+    /// A row of another kind than the network computes.
+    #[error("row {0} is not of the kind that the network computes")]
+    OtherKind(u64),
+}
+
+impl Collator {
+    /// Reads the tokenizer or the image settings of a network. Sequences are cut to `sequence_len`, or to the network's
+    /// own limit.
+    pub async fn for_network(network: &Network, sequence_len: Option<u32>) -> Result<Collator, CollateError> {
+        let kind = match &network.architecture {
+            Architecture::Bert(config) => {
+                let limit = u32::try_from(config.positions).unwrap_or(u32::MAX);
+                let sequence_len = sequence_len.unwrap_or(limit).min(limit);
+                let url = network.directory().url();
+                let tokenizer = Box::new(tokenizer(url, &network.tokenizer().await?, sequence_len)?);
+                Kind::Text { tokenizer, vocab: config.vocab, token_types: config.token_types, sequence_len }
+            }
+            Architecture::ViT(_) => {
+                let processor = network.image_processor().await?;
+                Kind::Image(processor.expect("a vision network has an image processor"))
+            }
+        };
+        Ok(Collator { kind })
+    }
+
+    /// Longest token sequence; 0 for images.
+    pub fn sequence_len(&self) -> u32 {
+        match &self.kind {
+            Kind::Text { sequence_len, .. } => *sequence_len,
+            Kind::Image(_) => 0,
+        }
+    }
+
+    /// Makes a batch of samples with these labels; `numbers` are the rows' numbers, for messages.
+    pub fn collate(&self, samples: &[Sample<'_>], labels: &[i64], numbers: &[u64]) -> Result<Batch, CollateError> {
+        match &self.kind {
+            Kind::Text { tokenizer, vocab, token_types, .. } => {
+                texts(tokenizer, [*vocab, *token_types], samples, labels, numbers)
+            }
+            Kind::Image(processor) => images(processor, samples, labels, numbers),
+        }
+    }
+}
+
+fn tokenizer(url: &str, json: &[u8], sequence_len: u32) -> Result<Tokenizer, CollateError> {
+    if sequence_len < SHORTEST {
+        return Err(CollateError::TooShort(sequence_len));
+    }
+    let failed = |error: tokenizers::Error| CollateError::Tokenizer { url: url.to_owned(), reason: error.to_string() };
+    let mut tokenizer = Tokenizer::from_bytes(json).map_err(failed)?;
+    // What the file itself says of padding and cutting is for somebody else's batches.
+    tokenizer.with_padding(None);
+    let cut = TruncationParams { max_length: sequence_len as usize, ..TruncationParams::default() };
+    tokenizer.with_truncation(Some(cut)).map_err(failed)?;
+    Ok(tokenizer)
+}
+
+/// Padding is by token 0 and type 0, which the mask hides.
+fn texts(
+    tokenizer: &Tokenizer,
+    [vocab, token_types]: [u64; 2],
+    samples: &[Sample<'_>],
+    labels: &[i64],
+    numbers: &[u64],
+) -> Result<Batch, CollateError> {
+    let mut encodings = Vec::with_capacity(samples.len());
+    for (sample, &row) in samples.iter().zip(numbers) {
+        let Sample::Text(text) = *sample else { return Err(CollateError::OtherKind(row)) };
+        let refuse = |reason: String| CollateError::Text { row, reason };
+        let encoding = tokenizer.encode_fast(text, true).map_err(|error| refuse(error.to_string()))?;
+        if let Some(id) = encoding.get_ids().iter().find(|&&id| u64::from(id) >= vocab) {
+            return Err(refuse(format!("token {id} is beyond the network's vocab_size {vocab}")));
+        }
+        if let Some(kind) = encoding.get_type_ids().iter().find(|&&kind| u64::from(kind) >= token_types) {
+            return Err(refuse(format!("token type {kind} is beyond the network's type_vocab_size {token_types}")));
+        }
+        if encoding.get_ids().is_empty() {
+            return Err(refuse("the text has no token".into()));
+        }
+        encodings.push(encoding);
+    }
+    let tokens = encodings.iter().map(|encoding| encoding.get_ids().len()).max().unwrap_or_default();
+    let padded = |values: &dyn Fn(&tokenizers::Encoding) -> Vec<u32>| -> Vec<i64> {
+        let row = |encoding| {
+            let mut values: Vec<i64> = values(encoding).into_iter().map(i64::from).collect();
+            values.resize(tokens, 0);
+            values
+        };
+        encodings.iter().flat_map(row).collect()
+    };
+    Ok(Batch::Text {
+        input_ids: padded(&|encoding| encoding.get_ids().to_vec()),
+        attention_mask: padded(&|encoding| vec![1; encoding.get_ids().len()]),
+        token_type_ids: padded(&|encoding| encoding.get_type_ids().to_vec()),
+        tokens,
+        labels: labels.to_vec(),
+    })
+}
+
+fn images(
+    processor: &ImageProcessor,
+    samples: &[Sample<'_>],
+    labels: &[i64],
+    numbers: &[u64],
+) -> Result<Batch, CollateError> {
+    let [height, width] = processor.size.map(|side| side as usize);
+    let shape = [processor.channels, height, width];
+    let mut pixels = Vec::with_capacity(samples.len() * shape.iter().product::<usize>());
+    for (sample, &row) in samples.iter().zip(numbers) {
+        let Sample::Image(file) = *sample else { return Err(CollateError::OtherKind(row)) };
+        image::pixels(processor, file, &mut pixels).map_err(|error| CollateError::Image { row, error })?;
+    }
+    Ok(Batch::Image { pixels, shape, labels: labels.to_vec() })
+}

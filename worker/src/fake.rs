@@ -1,0 +1,104 @@
+//! A trainer without a network, for tests of everything around it: its gradients depend on what is computed from what,
+//! never on who computes it, and they are awkward to add in another order.
+
+use headstart::message::NumericClass;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::member::TrainerJob;
+use crate::trainer::{Batch, Draw, Sums, TrainError, Trainer};
+
+/// Pulls each weight towards a number that the row, the draw and the element decide.
+#[derive(Debug)]
+pub struct FakeTrainer {
+    weights: Vec<f32>,
+    labels: usize,
+}
+
+/// Makes a fake trainer with a run's first values.
+pub fn make_trainer(job: TrainerJob) -> Result<Box<dyn Trainer>, TrainError> {
+    let mut weights = vec![0.0; job.network.trainable.len()];
+    for slot in job.network.trainable.slots() {
+        weights[slot.range.clone()].copy_from_slice(&job.values[slot.parameter]);
+    }
+    Ok(Box::new(FakeTrainer::new(weights, job.network.architecture.labels())))
+}
+
+impl FakeTrainer {
+    /// A trainer of these weights for so many labels.
+    pub fn new(weights: Vec<f32>, labels: usize) -> FakeTrainer {
+        FakeTrainer { weights, labels }
+    }
+
+    /// A number from −1 to 1 for each row of a batch.
+    fn rows(batch: &Batch, seed: u64) -> Vec<f32> {
+        let rows = batch.labels().len();
+        let hash = |bytes: &[u8]| (xxh3_64_with_seed(bytes, seed) >> 40) as f32 / (1 << 23) as f32 - 1.0;
+        match batch {
+            Batch::Text { input_ids, tokens, .. } => input_ids
+                .chunks(*tokens)
+                .map(|ids| hash(&ids.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>()))
+                .collect(),
+            Batch::Image { pixels, .. } => pixels
+                .chunks(pixels.len() / rows)
+                .map(|row| hash(&row.iter().flat_map(|pixel| pixel.to_le_bytes()).collect::<Vec<u8>>()))
+                .collect(),
+        }
+    }
+
+    fn loss(&self, targets: &[f32]) -> f64 {
+        let first = f64::from(self.weights.first().copied().unwrap_or_default());
+        targets.iter().map(|&target| (first - f64::from(target)) * (first - f64::from(target))).sum()
+    }
+}
+
+impl Trainer for FakeTrainer {
+    fn numeric_class(&self) -> NumericClass {
+        NumericClass {
+            headstart: env!("CARGO_PKG_VERSION").to_owned(),
+            libtorch: "fake".to_owned(),
+            device: "cpu".to_owned(),
+            instructions: "any".to_owned(),
+            threads: 1,
+            precision: "f32".to_owned(),
+        }
+    }
+
+    fn canary(&mut self) -> Result<u128, TrainError> {
+        Ok(1)
+    }
+
+    fn trainable_len(&self) -> usize {
+        self.weights.len()
+    }
+
+    fn set_trainable(&mut self, offset: usize, values: &[f32]) -> Result<(), TrainError> {
+        self.weights[offset..offset + values.len()].copy_from_slice(values);
+        Ok(())
+    }
+
+    fn add_gradient(&mut self, draw: Draw, batch: &Batch, gradient: &mut [f32]) -> Result<Sums, TrainError> {
+        let Draw { seed, step, shard, micro_batch } = draw;
+        let targets = FakeTrainer::rows(batch, seed ^ (step << 32) ^ u64::from(shard << 8) ^ u64::from(micro_batch));
+        for (element, (weight, gradient)) in self.weights.iter().zip(gradient).enumerate() {
+            for target in &targets {
+                // Magnitudes far apart, so that a sum in another order has other bits.
+                let scale = [1.0, 1e-3, 1e3, 1e-6][element % 4];
+                *gradient += (weight - target / (1.0 + (element % 977) as f32)) * scale;
+            }
+        }
+        let samples = targets.len() as u64;
+        Ok(Sums { samples, loss: self.loss(&targets), tokens: batch.tokens(), counts: Vec::new() })
+    }
+
+    fn evaluate(&mut self, batch: &Batch) -> Result<Sums, TrainError> {
+        let targets = FakeTrainer::rows(batch, 0);
+        let mut counts = vec![0; 3 * self.labels];
+        for (&target, &actual) in targets.iter().zip(batch.labels()) {
+            let predicted = if self.weights[0] > target { actual as usize } else { 0 };
+            counts[predicted] += u64::from(predicted == actual as usize);
+            counts[self.labels + predicted] += 1;
+            counts[2 * self.labels + actual as usize] += 1;
+        }
+        Ok(Sums { samples: targets.len() as u64, loss: self.loss(&targets), tokens: batch.tokens(), counts })
+    }
+}

@@ -1,0 +1,127 @@
+//! The canary: gradients on synthetic weights and inputs, whose hash tells machines with other arithmetic apart.
+
+use headstart::model::{Architecture, BertConfig, Init, Parameter, ViTConfig, initial_values};
+use headstart::trainable::Trainable;
+use tch::Device;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
+
+use super::blocks;
+use super::parameters::Parameters;
+use super::step::add_gradient;
+use crate::trainer::{Batch, Draw, TrainError};
+
+const SEED: u64 = 0xCA_4A_12;
+/// Two layers show what a layer computes from a layer's output; more would show the same again.
+const LAYERS: u32 = 2;
+/// Entries of the vocabulary: looking a row up has no arithmetic to get wrong.
+const VOCAB: u64 = 512;
+/// Most tokens (or pixels) of one batch, so that large batches of long texts do not delay a start by minutes.
+const LONGEST: usize = 1 << 14;
+const DROPOUT: f64 = 0.1;
+
+/// Hash of the gradients of a small copy of the network: one row and a micro-batch, short and full length.
+///
+/// Every gradient is computed twice; if the two differ, this machine is refused by itself.
+pub(super) fn canary(
+    architecture: &Architecture,
+    micro_batch: usize,
+    sequence_len: usize,
+    device: Device,
+) -> Result<u128, TrainError> {
+    let architecture = small(architecture);
+    let table: Vec<Parameter> = architecture.parameters().into_iter().map(noisy).collect();
+    let layout = Trainable::new(&table, &[]).map_err(|error| TrainError::Torch(error.to_string()))?;
+    let values = table.iter().map(|parameter| initial_values(parameter, SEED)).collect();
+    let parameters = Parameters::new(&table, &layout, values, device)?;
+    let network = blocks::build(&architecture, &parameters);
+    let mut hash = Xxh3::new();
+    for (number, batch) in (0..).zip(batches(&architecture, micro_batch, sequence_len)) {
+        let compute = || {
+            let draw = Draw { seed: SEED, step: number, shard: 0, micro_batch: 0 };
+            let mut gradient = vec![0.0; layout.len()];
+            add_gradient(network.as_ref(), &parameters, draw, &batch, &mut gradient).map(|_| gradient)
+        };
+        let (first, second) = (compute()?, compute()?);
+        if let Some(element) = first.iter().zip(&second).position(|(one, two)| one.to_bits() != two.to_bits()) {
+            return Err(TrainError::Nondeterministic(format!(
+                "the same gradient, computed twice, differs in element {element} ({} and {}): \
+                 this machine cannot give equal bits",
+                first[element], second[element]
+            )));
+        }
+        for value in first {
+            hash.update(&value.to_le_bytes());
+        }
+    }
+    Ok(hash.digest128())
+}
+
+/// The same network with few layers and dropout on.
+fn small(architecture: &Architecture) -> Architecture {
+    match architecture.clone() {
+        Architecture::Bert(config) => Architecture::Bert(BertConfig {
+            layers: config.layers.min(LAYERS),
+            vocab: config.vocab.min(VOCAB),
+            pad_token: config.pad_token.filter(|&token| token < VOCAB),
+            hidden_dropout: DROPOUT,
+            attention_dropout: DROPOUT,
+            classifier_dropout: DROPOUT,
+            ..config
+        }),
+        Architecture::ViT(config) => Architecture::ViT(ViTConfig {
+            layers: config.layers.min(LAYERS),
+            hidden_dropout: DROPOUT,
+            attention_dropout: DROPOUT,
+            ..config
+        }),
+    }
+}
+
+/// Biases and norms begin with draws too: zeros and ones would hide what is added and multiplied.
+fn noisy(parameter: Parameter) -> Parameter {
+    Parameter { init: Init::Normal { std: 0.1 }, ..parameter }
+}
+
+fn batches(architecture: &Architecture, micro_batch: usize, sequence_len: usize) -> Vec<Batch> {
+    match architecture {
+        Architecture::Bert(config) => {
+            let full = sequence_len.clamp(2, LONGEST);
+            let rows = micro_batch.clamp(1, (LONGEST / full).max(1));
+            [(1, full.min(7)), (1, full), (rows, full)].map(|(rows, tokens)| texts(config, rows, tokens)).into()
+        }
+        Architecture::ViT(config) => {
+            let shape = [config.channels, config.image[0], config.image[1]].map(|side| side as usize);
+            let rows = micro_batch.clamp(1, (LONGEST / shape.iter().product::<usize>()).max(1));
+            [1, rows].map(|rows| images(shape, rows, config.labels)).into()
+        }
+    }
+}
+
+/// Texts of which every second one is cut to half its length by padding.
+fn texts(config: &BertConfig, rows: usize, tokens: usize) -> Batch {
+    let real = |row: usize, token: usize| row.is_multiple_of(2) || token < tokens.div_ceil(2);
+    let places = || (0..rows).flat_map(|row| (0..tokens).map(move |token| (row, token)));
+    let id = |(row, token): (usize, usize)| if real(row, token) { draw(row, token) % config.vocab } else { 0 };
+    Batch::Text {
+        input_ids: places().map(|place| id(place) as i64).collect(),
+        attention_mask: places().map(|(row, token)| i64::from(real(row, token))).collect(),
+        token_type_ids: places().map(|(row, token)| (draw(token, row) % config.token_types) as i64).collect(),
+        tokens,
+        labels: labels(rows, config.labels),
+    }
+}
+
+fn images(shape: [usize; 3], rows: usize, classes: usize) -> Batch {
+    let size: usize = shape.iter().product();
+    let pixel = |index: usize| (draw(index, 0) % 512) as f32 / 256.0 - 1.0;
+    Batch::Image { pixels: (0..rows * size).map(pixel).collect(), shape, labels: labels(rows, classes) }
+}
+
+fn labels(rows: usize, classes: usize) -> Vec<i64> {
+    (0..rows).map(|row| (row % classes) as i64).collect()
+}
+
+fn draw(one: usize, other: usize) -> u64 {
+    let bytes: Vec<u8> = [one as u64, other as u64].iter().flat_map(|word| word.to_le_bytes()).collect();
+    xxh3_64_with_seed(&bytes, SEED)
+}

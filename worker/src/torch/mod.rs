@@ -1,0 +1,32 @@
+//! Gradients with libtorch. Nothing outside this folder knows about tensors.
+//!
+//! A network is a chain of [`blocks`]: embed, layers, head. [`step`] runs it forward block by block, each seeded by what
+//! it computes, and backward from the last block to the first. [`parameters`] ties tensors to the flat trainable vector.
+
+mod bert;
+mod blocks;
+mod canary;
+mod device;
+mod environment;
+mod layers;
+mod parameters;
+mod shim;
+mod step;
+#[cfg(test)]
+mod tests;
+mod trainer;
+mod vit;
+
+pub use device::choose_device;
+pub use environment::fix_environment;
+pub use trainer::{TorchTrainer, make_trainer};
+
+use crate::trainer::TrainError;
+
+impl From<tch::TchError> for TrainError {
+    fn from(error: tch::TchError) -> Self {
+        // libtorch appends a C++ stack trace; its first line says what is wrong.
+        let text = error.to_string();
+        TrainError::Torch(text.lines().next().unwrap_or_default().to_owned())
+    }
+}

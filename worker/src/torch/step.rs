@@ -1,0 +1,149 @@
+//! One micro-batch: forward block by block, then backward from the head to the embeddings.
+
+use headstart::model::Block;
+use tch::{Device, Reduction, Tensor};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::blocks::{Blocks, mask};
+use super::parameters::{Parameters, Trained, elements};
+use crate::trainer::{Batch, Draw, Sums, TrainError};
+
+/// One block between its forward and its backward pass.
+struct Passed {
+    block: Block,
+    /// What it was computed from, cut off from the blocks before.
+    input: Tensor,
+    output: Tensor,
+}
+
+/// Adds the gradient of the summed loss to `gradient`, the trainable vector's; returns the sums beside it.
+///
+/// Each block's random draws are seeded by what it computes, so whoever computes it draws the same. Blocks before the
+/// first trainable parameter keep nothing for a backward pass.
+pub(super) fn add_gradient(
+    blocks: &dyn Blocks,
+    parameters: &Parameters,
+    draw: Draw,
+    batch: &Batch,
+    gradient: &mut [f32],
+) -> Result<Sums, TrainError> {
+    let (passed, loss) = forward(blocks, parameters, draw, batch)?;
+    let mut upstream = None;
+    for Passed { block, input, output } in passed.into_iter().rev() {
+        // Summing output times its gradient passes that gradient on, bit for bit.
+        let root = match &upstream {
+            None => output,
+            Some(of_output) => output.f_mul(of_output)?.f_sum(None)?,
+        };
+        upstream = backward(&root, &input, parameters.trained(block), gradient)?;
+    }
+    if let Some(of_input) = upstream {
+        let hidden = of_input.size().last().map_or(1, |&hidden| hidden as usize);
+        elements(&of_input, |of_input| {
+            for lookup in blocks.lookups(batch) {
+                lookup.scatter(hidden, of_input, gradient);
+            }
+        })?;
+    }
+    Ok(Sums { samples: batch.labels().len() as u64, loss, tokens: batch.tokens(), counts: Vec::new() })
+}
+
+/// The blocks that need a backward pass, in order; the last output is the loss, whose value is returned beside.
+fn forward(
+    blocks: &dyn Blocks,
+    parameters: &Parameters,
+    draw: Draw,
+    batch: &Batch,
+) -> Result<(Vec<Passed>, f64), TrainError> {
+    let device = parameters.device();
+    let mask = mask(batch, device)?;
+    let labels = Tensor::f_from_slice(batch.labels())?.f_to_device(device)?;
+    let trains = |block: Block| match block {
+        Block::Embed if !blocks.lookups(batch).is_empty() => true,
+        block => parameters.trained(block).next().is_some(),
+    };
+    let mut passed: Vec<Passed> = Vec::new();
+    let mut hidden = blocks.input(batch, device)?;
+    // Images have no gradient; sums of looked-up embeddings do, when a table trains.
+    let mut wanted = !blocks.lookups(batch).is_empty();
+    for block in chain(blocks) {
+        let keep = wanted || trains(block);
+        let input = hidden.f_detach()?.f_set_requires_grad(wanted)?;
+        seed(draw, block);
+        let output = {
+            let _guard = (!keep).then(tch::no_grad_guard);
+            match block {
+                Block::Embed => blocks.embed(&input, true)?,
+                Block::Layer(layer) => blocks.layer(layer as usize, &input, mask.as_ref(), true)?,
+                Block::Head => loss_sum(&blocks.head(&input, true)?, &labels)?,
+            }
+        };
+        hidden = output.shallow_clone();
+        if keep {
+            passed.push(Passed { block, input, output });
+        }
+        wanted = keep;
+    }
+    Ok((passed, hidden.f_double_value(&[])?))
+}
+
+fn chain(blocks: &dyn Blocks) -> impl Iterator<Item = Block> {
+    let layers = (0..blocks.layers() as u32).map(Block::Layer);
+    std::iter::once(Block::Embed).chain(layers).chain(std::iter::once(Block::Head))
+}
+
+/// Adds the gradients of a block's parameters to the trainable vector's; returns its input's, where it has one.
+fn backward<'a>(
+    root: &Tensor,
+    input: &Tensor,
+    trained: impl Iterator<Item = Trained<'a>>,
+    gradient: &mut [f32],
+) -> Result<Option<Tensor>, TrainError> {
+    // Tables of embeddings are not leaves of the graph: they get their gradient from the input's.
+    let trained: Vec<Trained<'a>> = trained.collect();
+    let mut leaves: Vec<&Tensor> = trained.iter().map(|parameter| parameter.tensor).collect();
+    leaves.extend(input.requires_grad().then_some(input));
+    let mut gradients = Tensor::f_run_backward(&[root], &leaves, false, false)?;
+    let of_input = if input.requires_grad() { gradients.pop() } else { None };
+    for (parameter, found) in trained.into_iter().zip(gradients) {
+        if found.defined() {
+            elements(&found, |found| headstart::tree::add(&mut gradient[parameter.place], found))?;
+        }
+    }
+    Ok(of_input)
+}
+
+/// Sum over rows of the cross-entropy between logits, `[rows, labels]`, and label numbers, `[rows]`.
+pub(super) fn loss_sum(logits: &Tensor, labels: &Tensor) -> Result<Tensor, TrainError> {
+    const NO_LABEL: i64 = -100;
+    Ok(logits.f_cross_entropy_loss::<&Tensor>(labels, None, Reduction::Sum, NO_LABEL, 0.0)?)
+}
+
+/// Loss and counts of logits, `[rows, labels]`: per label true positives, predictions, actual rows.
+pub(super) fn judge(logits: &Tensor, batch: &Batch, device: Device) -> Result<Sums, TrainError> {
+    let labels = Tensor::f_from_slice(batch.labels())?.f_to_device(device)?;
+    let loss = loss_sum(logits, &labels)?.f_double_value(&[])?;
+    let predicted: Vec<i64> = Vec::try_from(logits.f_argmax(-1, false)?.f_to_device(Device::Cpu)?)?;
+    let classes = logits.size()[1] as usize;
+    let mut counts = vec![0; 3 * classes];
+    for (&predicted, &actual) in predicted.iter().zip(batch.labels()) {
+        let (predicted, actual) = (predicted as usize, actual as usize);
+        counts[predicted] += u64::from(predicted == actual);
+        counts[classes + predicted] += 1;
+        counts[2 * classes + actual] += 1;
+    }
+    Ok(Sums { samples: predicted.len() as u64, loss, tokens: batch.tokens(), counts })
+}
+
+/// Seeds libtorch's generators for one block of one micro-batch.
+fn seed(draw: Draw, block: Block) {
+    let Draw { seed, step, shard, micro_batch } = draw;
+    let block = match block {
+        Block::Embed => 0,
+        Block::Layer(layer) => 1 + u64::from(layer),
+        Block::Head => u64::MAX,
+    };
+    let words = [step, u64::from(shard), u64::from(micro_batch), block];
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    tch::manual_seed(xxh3_64_with_seed(&bytes, seed) as i64);
+}

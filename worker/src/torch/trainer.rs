@@ -1,0 +1,86 @@
+//! The trainer: a network on a device.
+
+use std::sync::Arc;
+
+use headstart::message::NumericClass;
+use headstart::network::Network;
+use tch::Device;
+
+use super::blocks::{self, Blocks};
+use super::canary::canary;
+use super::parameters::{Parameters, elements};
+use super::{device, shim, step};
+use crate::member::TrainerJob;
+use crate::trainer::{Batch, Draw, Sums, TrainError, Trainer};
+
+/// Computes gradients with libtorch.
+pub struct TorchTrainer {
+    network: Arc<Network>,
+    parameters: Parameters,
+    blocks: Box<dyn Blocks>,
+    threads: u32,
+    micro_batch: u32,
+    sequence_len: u32,
+}
+
+/// Makes the trainer of a run. To be called on the thread that will own it.
+pub fn make_trainer(job: TrainerJob) -> Result<Box<dyn Trainer>, TrainError> {
+    Ok(Box::new(TorchTrainer::new(job)?))
+}
+
+impl TorchTrainer {
+    /// Sets libtorch up for this thread, and puts the network on its device.
+    pub fn new(job: TrainerJob) -> Result<TorchTrainer, TrainError> {
+        let TrainerJob { network, threads, micro_batch, sequence_len, device, values } = job;
+        shim::deterministic()?;
+        tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
+        let parameters = Parameters::of(&network, values, device::device(&device))?;
+        let blocks = blocks::build(&network.architecture, &parameters);
+        Ok(TorchTrainer { network, parameters, blocks, threads, micro_batch, sequence_len })
+    }
+
+    /// Logits of a batch without dropout: `[rows × labels]`, row-major.
+    pub fn logits(&self, batch: &Batch) -> Result<Vec<f32>, TrainError> {
+        let logits = blocks::logits(self.blocks.as_ref(), batch, self.parameters.device())?;
+        elements(&logits, <[f32]>::to_vec)
+    }
+}
+
+impl Trainer for TorchTrainer {
+    fn numeric_class(&self) -> NumericClass {
+        let device = self.parameters.device();
+        NumericClass {
+            headstart: env!("CARGO_PKG_VERSION").to_owned(),
+            libtorch: shim::version(),
+            device: device::kind(device),
+            instructions: match device {
+                Device::Cpu => shim::cpu_capability(),
+                _ => String::new(),
+            },
+            threads: self.threads,
+            precision: "f32".to_owned(),
+        }
+    }
+
+    fn canary(&mut self) -> Result<u128, TrainError> {
+        let device = self.parameters.device();
+        canary(&self.network.architecture, self.micro_batch as usize, self.sequence_len as usize, device)
+    }
+
+    fn trainable_len(&self) -> usize {
+        self.parameters.len()
+    }
+
+    fn set_trainable(&mut self, offset: usize, values: &[f32]) -> Result<(), TrainError> {
+        self.parameters.set(offset, values)
+    }
+
+    fn add_gradient(&mut self, draw: Draw, batch: &Batch, gradient: &mut [f32]) -> Result<Sums, TrainError> {
+        step::add_gradient(self.blocks.as_ref(), &self.parameters, draw, batch, gradient)
+    }
+
+    fn evaluate(&mut self, batch: &Batch) -> Result<Sums, TrainError> {
+        let device = self.parameters.device();
+        step::judge(&blocks::logits(self.blocks.as_ref(), batch, device)?, batch, device)
+    }
+}
