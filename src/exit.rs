@@ -32,6 +32,18 @@ pub enum Exit {
     Terminated = 143,
 }
 
+impl Exit {
+    /// The exit code of this number.
+    pub fn from_code(code: i32) -> Option<Exit> {
+        use Exit::*;
+        let all = [
+            Ok, Internal, Usage, Data, Permission, Checkpoint, Unreachable, Storage, Owned, NumericClass, Diverged,
+            Interrupted, Terminated,
+        ];
+        all.into_iter().find(|exit| *exit as i32 == code)
+    }
+}
+
 impl From<Exit> for std::process::ExitCode {
     fn from(exit: Exit) -> Self {
         std::process::ExitCode::from(exit as u8)

@@ -63,12 +63,18 @@ impl JobError {
     }
 }
 
-/// Reads what a run file names, short of the weights themselves.
+/// Everything a run needs to begin: what [`read`] reads, and an `output_dir` with nothing in it.
 pub async fn prepare(spec: &RunSpec) -> Result<Job, JobError> {
     let output = Location::parse(&spec.output_dir)?;
     if let Some((first, _)) = output.list().await?.into_iter().next() {
         return Err(JobError::OutputNotEmpty { url: output.url().to_owned(), first: first.url().to_owned() });
     }
+    read(spec).await
+}
+
+/// Reads what a run file names, short of the weights themselves. What `output_dir` holds does not matter.
+pub async fn read(spec: &RunSpec) -> Result<Job, JobError> {
+    let output = Location::parse(&spec.output_dir)?;
     let (train, labels) = data::index(&spec.datasets, spec.task, None).await?;
     let eval = match spec.eval_datasets.as_slice() {
         [] => RowIndex::default(),

@@ -5,14 +5,22 @@
 //! | module | question it answers |
 //! |---|---|
 //! | [`spec`] | What does the user want? A run file becomes a validated [`spec::RunSpec`]. |
+//! | [`job`] | Can it begin? Data, network and plan, checked before a worker starts. |
+//! | [`store`] | Where is that? A URL becomes an object store and a path. |
+//! | [`data`] | Which rows and labels are there? An index over files, and readers of single rows. |
+//! | [`model`] | Which tensors does a network have, and how do they begin? |
+//! | [`checkpoint`] | Which values do they have? safetensors, in and out, as transformers lays them out. |
+//! | [`network`] | All of that together: a network ready to be trained. |
 //! | [`plan`] | Which sample belongs to which step and shard? A pure function of the seed. |
 //! | [`tree`] | In which order are sums added? The canonical reduction tree. |
 //! | [`trainable`] | Which parameters train, and where do they sit in the flat vector and its segments? |
 //! | [`message`] | What do coordinator and worker say to each other? |
 //! | [`wire`] | How does that cross the network? The only place that knows protobuf types. |
+//! | [`client`] | How is a run going? Asks its coordinator. |
 //! | [`id`], [`exit`] | Numbers with a meaning: steps, versions, workers; exit codes. |
 
 pub mod checkpoint;
+pub mod client;
 pub mod data;
 pub mod exit;
 pub mod id;

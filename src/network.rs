@@ -103,6 +103,14 @@ const LARGEST_JSON: u64 = 64 << 20;
 impl Network {
     /// Opens the run's checkpoint and lays the network out for these labels. Reads headers, not weights.
     pub async fn open(spec: &RunSpec, labels: &[String]) -> Result<Network, NetworkError> {
+        let network = Network::open_without_files(spec, labels).await?;
+        network.check_length(spec.sequence_len)?;
+        network.check_files().await?;
+        Ok(network)
+    }
+
+    /// As [`Network::open`], but takes no interest in how texts or images are prepared for the network.
+    pub async fn open_without_files(spec: &RunSpec, labels: &[String]) -> Result<Network, NetworkError> {
         let directory = Location::parse(&spec.base_model)?;
         let checkpoint = match spec.init {
             InitFrom::Pretrained => Checkpoint::open(&directory).await?,
@@ -124,7 +132,7 @@ impl Network {
             InitFrom::Random => Resolution::random(&table),
         };
         describe_head(&mut config, architecture.hf_class(), labels);
-        let network = Network {
+        Ok(Network {
             trainable: Trainable::new(&table, &spec.freeze)?,
             parameters: model::hash(&table),
             architecture,
@@ -134,10 +142,7 @@ impl Network {
             config,
             checkpoint,
             task: spec.task,
-        };
-        network.check_length(spec.sequence_len)?;
-        network.check_files().await?;
-        Ok(network)
+        })
     }
 
     /// The checkpoint's directory.

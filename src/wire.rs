@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::id::{CoordinatorEpoch, LeaseId, Step, Version, WorkerId};
 use crate::message::{
     Failure, FromWorker, Join, NumericClass, PartialId, Pass, Ready, StopReason, ToWorker, Totals, Welcome,
@@ -79,6 +81,12 @@ pub fn clip(text: &str) -> String {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.to_owned(),
     }
+}
+
+/// Numbers as little-endian bytes, the payload of a bulk message.
+pub fn payload(values: &[f32]) -> Bytes {
+    const { assert!(cfg!(target_endian = "little"), "big-endian machines need a conversion here") };
+    Bytes::copy_from_slice(bytemuck::cast_slice(values))
 }
 
 fn missing(message: &'static str, field: &'static str) -> WireError {

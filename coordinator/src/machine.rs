@@ -1,6 +1,6 @@
 //! The coordinator's decisions: a pure function of what happened. No clock, no randomness, no I/O, no await.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use headstart::exit::Exit;
@@ -58,7 +58,7 @@ pub struct Machine {
     not_finite: BTreeMap<u32, u32>,
     failures: BTreeMap<Node, u32>,
     last_loss: f64,
-    last_eval: BTreeMap<&'static str, f64>,
+    last_eval: (Version, BTreeMap<&'static str, f64>),
 }
 
 #[derive(Debug)]
@@ -111,7 +111,7 @@ impl Machine {
             not_finite: BTreeMap::new(),
             failures: BTreeMap::new(),
             last_loss: f64::NAN,
-            last_eval: BTreeMap::new(),
+            last_eval: (Version(0), BTreeMap::new()),
         };
         let mut effects = Vec::new();
         match machine.schedule.evaluates(0) {
@@ -342,7 +342,7 @@ impl Machine {
     fn evaluated(&mut self, totals: Totals, effects: &mut Vec<Effect>) {
         let metrics = evaluation::metrics(&totals);
         let verdict = self.best.judge(self.version, &metrics);
-        self.last_eval = metrics.clone();
+        self.last_eval = (self.version, metrics.clone());
         effects.push(Effect::Record(Record::Eval {
             version: self.version,
             metrics,
@@ -432,8 +432,10 @@ impl Machine {
             .map(|(worker, _)| worker)
             .filter(|&worker| table.of(worker).is_empty())
             .collect();
+        let mut served = BTreeSet::new();
         for worker in idle {
-            let share = self.members.fair_share(worker, table.unleased());
+            let share = self.members.fair_share(worker, table.unleased(), &served);
+            served.insert(worker);
             let Some(member) = self.members.get_mut(worker) else { continue };
             let limit = match work.pass {
                 Pass::Train => share.min(longest_node(member.join.memory, self.run.trainable)),

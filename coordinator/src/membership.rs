@@ -1,6 +1,6 @@
 //! The workers of a run, and who may be one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use headstart::id::WorkerId;
@@ -127,13 +127,15 @@ impl Membership {
         self.iter().filter(|(_, member)| member.ready)
     }
 
-    /// The share of `shards` that is fair for a worker by measured speed, at least 1.
-    pub fn fair_share(&self, worker: WorkerId, shards: u32) -> u32 {
+    /// The share of `shards` that is fair for a worker by measured speed, at least 1. Those `served` a moment ago have
+    /// theirs, and do not count.
+    pub fn fair_share(&self, worker: WorkerId, shards: u32, served: &BTreeSet<WorkerId>) -> u32 {
         let known: Vec<f64> =
             self.ready().filter_map(|(_, m)| m.shard_time).map(|time| speed(time)).collect();
         let typical = if known.is_empty() { 1.0 } else { known.iter().sum::<f64>() / known.len() as f64 };
         let of = |member: &Member| member.shard_time.map_or(typical, speed);
-        let all: f64 = self.ready().map(|(_, member)| of(member)).sum();
+        let others = self.ready().filter(|(id, _)| !served.contains(id));
+        let all: f64 = others.map(|(_, member)| of(member)).sum();
         let own = self.members.get(&worker).map_or(typical, of);
         ((f64::from(shards) * own / all + 0.5) as u32).clamp(1, shards.max(1))
     }

@@ -182,9 +182,7 @@ impl pb::bulk_server::Bulk for Services {
         let (master, handle) = (self.master.clone(), self.handle.clone());
         let chunks = stream::iter(places).map(move |(segment, range)| {
             let offset = range.start as u32;
-            let payload = master.read(version, segment, range, |values| {
-                Bytes::copy_from_slice(bytemuck::cast_slice(values))
-            })?;
+            let payload = master.read(version, segment, range, wire::payload)?;
             handle.traffic().down.fetch_add(payload.len() as u64, Ordering::Relaxed);
             Ok(pb::SegmentChunk {
                 partial: None,

@@ -6,11 +6,13 @@ use headstart::wire::pb::run_status::State;
 use crate::actor::Status;
 use crate::machine::{Activity, Snapshot, WorkerLine};
 use headstart::exit::Exit;
+use headstart::id::Version;
 
 /// Translates a status.
 pub fn describe(run_id: &str, output_dir: &str, status: &Status) -> pb::RunStatus {
     let Status { snapshot, samples_per_second, ended, kept } = status;
     let Snapshot { activity, step, total_steps, epoch, loss, learning_rate, eval, workers } = snapshot;
+    let (Version(eval_step), metrics) = eval;
     let (state, detail) = state(activity, ended, kept);
     let (eval_done, eval_total) = match activity {
         Activity::Evaluating { done, total } => (u64::from(*done), u64::from(*total)),
@@ -27,10 +29,11 @@ pub fn describe(run_id: &str, output_dir: &str, status: &Status) -> pb::RunStatu
         learning_rate: *learning_rate,
         samples_per_second: *samples_per_second,
         workers: workers.iter().map(worker).collect(),
-        eval: eval.iter().map(|(name, value)| (format!("eval_{name}"), *value)).collect(),
+        eval: metrics.iter().map(|(name, value)| (format!("eval_{name}"), *value)).collect(),
         output_dir: output_dir.to_owned(),
         eval_done,
         eval_total,
+        eval_step: *eval_step,
         exit_code: ended.as_ref().map_or(0, |(exit, _)| *exit as i32),
     }
 }

@@ -1,8 +1,8 @@
 //! One lease, from rows to a partial.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::StreamExt;
 use headstart::message::{Failure, Pass, Totals, Work};
@@ -16,7 +16,7 @@ use crate::trainer::{Batch, Draw, Sums, TrainError, Trainer};
 const AHEAD: usize = 2;
 
 /// A lease's result.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Partial {
     /// Gradient sum over the node's samples, the flat trainable vector; empty for evaluations.
     pub gradient: Vec<f32>,
@@ -47,14 +47,35 @@ impl From<TrainError> for Unfinished {
     }
 }
 
-/// Computes a node: its shards in order, folded along the canonical tree.
+/// Gradient vectors between two uses, so that fresh ones need not be mapped and cleared for every shard.
+#[derive(Clone, Debug, Default)]
+pub struct Buffers(Arc<Mutex<Vec<Vec<f32>>>>);
+
+impl Buffers {
+    /// A vector of `len` elements of unspecified value.
+    fn take(&self, len: usize) -> Vec<f32> {
+        let mut buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        buffer.resize(len, 0.0);
+        buffer
+    }
+
+    /// Keeps a vector for later.
+    pub fn put(&self, buffer: Vec<f32>) {
+        if buffer.capacity() > 0 {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+        }
+    }
+}
+
+/// Computes a node: its shards in order, folded along the canonical tree on the trainer's thread.
 ///
-/// Holds at most `1 + log2(shards)` gradients.
+/// Holds at most `1 + log2(shards)` gradients, taken from `buffers`.
 pub async fn compute(
     work: Work,
     seed: u64,
     loader: Arc<Loader>,
     engine: &Engine,
+    buffers: &Buffers,
     revoked: &AtomicBool,
 ) -> Result<Partial, Unfinished> {
     let mut shards = std::pin::pin!(
@@ -65,95 +86,145 @@ pub async fn compute(
             })
             .buffered(AHEAD)
     );
-    let mut fold = Subtree::new(work.node);
+    let mut sum = Subtree::new(work.node, buffers.clone());
     while let Some((shard, batches)) = shards.next().await {
         if revoked.load(Ordering::Relaxed) {
             return Err(Unfinished::Revoked);
         }
         let batches = batches.map_err(|error| Unfinished::Failed(error.into()))?;
-        let spare = fold.spare.pop();
-        let leaf = match work.pass {
-            Pass::Train => {
-                let draw = Draw { seed, step: work.step.0, shard, micro_batch: 0 };
-                engine.run(move |trainer| gradient(trainer, draw, &batches, spare)).await??
-            }
-            Pass::Eval => engine.run(move |trainer| evaluate(trainer, &batches)).await??,
-        };
-        if let Some(rows) = not_finite(&work, &leaf).then(|| loader.rows(&work, shard)) {
+        let draw = Draw { seed, step: work.step.0, shard, micro_batch: 0 };
+        let (outcome, back) = engine
+            .run(move |trainer| {
+                let outcome = match work.pass {
+                    Pass::Train => sum.add_gradient(trainer, draw, &batches),
+                    Pass::Eval => sum.add_metrics(trainer, shard, &batches).map(|()| true),
+                };
+                (outcome, sum)
+            })
+            .await?;
+        sum = back;
+        if !outcome? {
+            let rows = loader.rows(&work, shard);
             return Err(Unfinished::Failed(Failure::NotFinite { shard, rows }));
         }
-        fold.insert(shard, leaf);
     }
-    Ok(fold.take())
-}
-
-/// Training: a leaf is judged here, where shard and rows are known. Evaluation may report an infinite loss.
-fn not_finite(work: &Work, leaf: &Partial) -> bool {
-    work.pass == Pass::Train
-        && !(leaf.totals.loss.is_finite() && leaf.gradient.iter().all(|value| value.is_finite()))
-}
-
-/// One shard's gradient sum.
-fn gradient(
-    trainer: &mut dyn Trainer,
-    draw: Draw,
-    batches: &[Batch],
-    spare: Option<Vec<f32>>,
-) -> Result<Partial, TrainError> {
-    let began = Instant::now();
-    let mut gradient = spare.unwrap_or_else(|| vec![0.0; trainer.trainable_len()]);
-    gradient.fill(0.0);
-    let mut totals = Totals::default();
-    for (micro_batch, batch) in (0..).zip(batches) {
-        let sums = trainer.add_gradient(Draw { micro_batch, ..draw }, batch, &mut gradient)?;
-        totals = Totals::merge(totals, totals_of(sums, Duration::ZERO));
-    }
-    totals.compute = began.elapsed();
-    Ok(Partial { gradient, totals })
-}
-
-/// One shard's metric sums.
-fn evaluate(trainer: &mut dyn Trainer, batches: &[Batch]) -> Result<Partial, TrainError> {
-    let began = Instant::now();
-    let mut totals = Totals::default();
-    for batch in batches {
-        totals = Totals::merge(totals, totals_of(trainer.evaluate(batch)?, Duration::ZERO));
-    }
-    totals.compute = began.elapsed();
-    Ok(Partial { gradient: Vec::new(), totals })
-}
-
-fn totals_of(Sums { samples, loss, tokens, counts }: Sums, compute: Duration) -> Totals {
-    Totals { samples, loss, counts, tokens, compute }
+    Ok(sum.take())
 }
 
 /// A node's own tree: the part of the canonical tree below it, shifted to begin at 0.
 struct Subtree {
     first: u32,
     fold: Fold<Partial>,
-    /// Gradients that were added to others, to be filled again.
-    spare: Vec<Vec<f32>>,
+    buffers: Buffers,
 }
 
 impl Subtree {
-    fn new(node: Node) -> Subtree {
+    fn new(node: Node, buffers: Buffers) -> Subtree {
         // A node of the canonical tree splits like a tree of its own size: both halve at the largest power of two.
-        Subtree { first: node.first, fold: Fold::new(Tree::new(node.shards)), spare: Vec::new() }
+        Subtree { first: node.first, fold: Fold::new(Tree::new(node.shards)), buffers }
+    }
+
+    /// Adds a shard's gradient sum; `false` when it, or the loss, is not finite. A shard is judged here, where its rows
+    /// are known.
+    fn add_gradient(&mut self, trainer: &mut dyn Trainer, draw: Draw, batches: &[Batch]) -> Result<bool, TrainError> {
+        let began = Instant::now();
+        let mut gradient = self.buffers.take(trainer.trainable_len());
+        let mut totals = Totals::default();
+        for (micro_batch, batch) in (0..).zip(batches) {
+            let sums = trainer.gradient(Draw { micro_batch, ..draw }, batch, &mut gradient)?;
+            totals = Totals::merge(totals, totals_of(sums));
+        }
+        totals.compute = began.elapsed();
+        let finite = totals.loss.is_finite() && all_finite(&gradient);
+        self.insert(draw.shard, Partial { gradient, totals });
+        Ok(finite)
+    }
+
+    /// Adds a shard's metric sums. An evaluation may report an infinite loss.
+    fn add_metrics(&mut self, trainer: &mut dyn Trainer, shard: u32, batches: &[Batch]) -> Result<(), TrainError> {
+        let began = Instant::now();
+        let mut totals = Totals::default();
+        for batch in batches {
+            totals = Totals::merge(totals, totals_of(trainer.evaluate(batch)?));
+        }
+        totals.compute = began.elapsed();
+        self.insert(shard, Partial { gradient: Vec::new(), totals });
+        Ok(())
     }
 
     fn insert(&mut self, shard: u32, leaf: Partial) {
         let node = Node { first: shard - self.first, shards: 1 };
-        let Subtree { fold, spare, .. } = self;
         let merge = |left: Partial, right: Partial| {
-            let mut sum = left.gradient;
-            tree::add(&mut sum, &right.gradient);
-            spare.push(right.gradient);
-            Partial { gradient: sum, totals: Totals::merge(left.totals, right.totals) }
+            let mut gradient = left.gradient;
+            tree::add(&mut gradient, &right.gradient);
+            self.buffers.put(right.gradient);
+            Partial { gradient, totals: Totals::merge(left.totals, right.totals) }
         };
-        fold.insert(node, leaf, merge).expect("each shard is computed once");
+        self.fold.insert(node, leaf, merge).expect("each shard is computed once");
     }
 
     fn take(mut self) -> Partial {
         self.fold.take_root().expect("every shard of the node was computed")
+    }
+}
+
+fn totals_of(Sums { samples, loss, tokens, counts }: Sums) -> Totals {
+    Totals { samples, loss, counts, tokens, ..Totals::default() }
+}
+
+/// Whether no element is NaN or infinite, at the speed of memory: exponents of all ones are the largest.
+fn all_finite(values: &[f32]) -> bool {
+    const INFINITE: u32 = 0x7F80_0000;
+    values.chunks(4096).all(|chunk| {
+        chunk.iter().map(|value| value.to_bits() & 0x7FFF_FFFF).fold(0, u32::max) < INFINITE
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::FakeTrainer;
+
+    fn partial(node: Node) -> Partial {
+        let mut trainer = FakeTrainer::new((0..40).map(|element| element as f32 * 0.37).collect(), 2);
+        let mut sum = Subtree::new(node, Buffers::default());
+        for shard in node.range() {
+            let row = |row: u32| Batch::Image {
+                pixels: vec![(shard * 10 + row) as f32],
+                shape: [1, 1, 1],
+                labels: vec![0],
+            };
+            let draw = Draw { seed: 3, step: 1, shard, micro_batch: 0 };
+            assert!(sum.add_gradient(&mut trainer, draw, &[row(0), row(1)]).expect("fake gradients do not fail"));
+        }
+        sum.take()
+    }
+
+    #[test]
+    fn a_node_is_the_sum_of_its_halves_to_the_bit() {
+        let tree = Tree::new(7);
+        let mut pending = vec![tree.root()];
+        while let Some(node) = pending.pop() {
+            let Some((left, right)) = Tree::children(node) else { continue };
+            let (mut sum, whole) = (partial(left), partial(node));
+            tree::add(&mut sum.gradient, &partial(right).gradient);
+            let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&sum.gradient), bits(&whole.gradient), "{node}");
+            assert_eq!(whole.totals.samples, 2 * u64::from(node.shards));
+            pending.extend([left, right]);
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_seen_wherever_it_stands() {
+        let mut values = vec![f32::MAX; 9000];
+        assert!(all_finite(&values));
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -f32::NAN] {
+            for place in [0, 4095, 4096, 8999] {
+                values[place] = bad;
+                assert!(!all_finite(&values));
+                values[place] = f32::MIN_POSITIVE;
+            }
+        }
     }
 }

@@ -1,13 +1,13 @@
 //! Bulk traffic: pulling weights and row indexes, pushing partials, in chunks with checksums.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use headstart::id::{CoordinatorEpoch, Version, WorkerId};
 use headstart::message::{PartialId, Pass, Totals};
 use headstart::trainable::{SEGMENT, Trainable};
-use headstart::wire::{CHUNK, FRAME, MESSAGE_LIMIT, WINDOW, pb};
+use headstart::wire::{self, CHUNK, FRAME, MESSAGE_LIMIT, WINDOW, pb};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
@@ -121,7 +121,7 @@ impl Exchange {
     pub async fn push(
         &self,
         partial: PartialId,
-        gradient: Vec<f32>,
+        gradient: Arc<Vec<f32>>,
         totals: Totals,
     ) -> Result<bool, ExchangeError> {
         let mut request = tonic::Request::new(chunks(partial, gradient, totals));
@@ -148,7 +148,7 @@ impl Exchange {
 /// A partial as messages: a header in the first, totals in the last.
 fn chunks(
     partial: PartialId,
-    gradient: Vec<f32>,
+    gradient: Arc<Vec<f32>>,
     totals: Totals,
 ) -> impl Stream<Item = pb::SegmentChunk> + Send + 'static {
     let header = pb::SegmentChunk { partial: Some(partial.into()), ..Default::default() };
@@ -160,7 +160,7 @@ fn chunks(
     let step = CHUNK / size_of::<f32>();
     let body = stream::iter((0..gradient.len()).step_by(step)).map(move |start| {
         let values = &gradient[start..(start + step).min(gradient.len())];
-        let payload: Bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into();
+        let payload = wire::payload(values);
         pb::SegmentChunk {
             partial: None,
             segment: (start / SEGMENT) as u32,

@@ -76,9 +76,12 @@ impl Trainer for FakeTrainer {
         Ok(())
     }
 
-    fn add_gradient(&mut self, draw: Draw, batch: &Batch, gradient: &mut [f32]) -> Result<Sums, TrainError> {
+    fn gradient(&mut self, draw: Draw, batch: &Batch, gradient: &mut [f32]) -> Result<Sums, TrainError> {
         let Draw { seed, step, shard, micro_batch } = draw;
         let targets = FakeTrainer::rows(batch, seed ^ (step << 32) ^ u64::from(shard << 8) ^ u64::from(micro_batch));
+        if draw.is_first() {
+            gradient.fill(0.0);
+        }
         for (element, (weight, gradient)) in self.weights.iter().zip(gradient).enumerate() {
             for target in &targets {
                 // Magnitudes far apart, so that a sum in another order has other bits.

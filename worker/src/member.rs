@@ -14,7 +14,7 @@ use headstart::spec::RunSpec;
 use tracing::debug;
 
 use crate::collate::Collator;
-use crate::compute::{Partial, Unfinished, compute};
+use crate::compute::{Buffers, Partial, Unfinished, compute};
 use crate::data::Loader;
 use crate::engine::Engine;
 use crate::error::WorkerError;
@@ -79,6 +79,7 @@ pub struct Worker {
     loader: Arc<Loader>,
     engine: Engine,
     exchange: Exchange,
+    buffers: Buffers,
     /// Version of the trainer's weights; `None` while they are partly overwritten.
     version: Option<Version>,
 }
@@ -135,6 +136,7 @@ impl Worker {
             loader: Arc::new(loader),
             engine,
             exchange,
+            buffers: Buffers::default(),
             version: Some(Version(0)),
         };
         Ok((worker, ready))
@@ -189,7 +191,7 @@ impl Worker {
             return Ok(None);
         }
         let began = Instant::now();
-        let computed = compute(work, self.seed, self.loader.clone(), &self.engine, revoked).await;
+        let computed = compute(work, self.seed, self.loader.clone(), &self.engine, &self.buffers, revoked).await;
         let Partial { gradient, totals } = match computed {
             Ok(partial) => partial,
             Err(Unfinished::Revoked) => return Ok(None),
@@ -199,7 +201,12 @@ impl Worker {
         let computed = began.elapsed();
         self.times.compute.fetch_add(computed.as_micros() as u64, Ordering::Relaxed);
         let id = PartialId { run_id: self.run_id.clone(), epoch: self.epoch, worker: self.id, lease, work };
-        match self.exchange.push(id, gradient, totals).await {
+        let gradient = Arc::new(gradient);
+        let pushed = self.exchange.push(id, gradient.clone(), totals).await;
+        if let Ok(buffer) = Arc::try_unwrap(gradient) {
+            self.buffers.put(buffer);
+        }
+        match pushed {
             Ok(accepted) => debug!(%lease, ?computed, accepted, "partial"),
             Err(ExchangeError::Refused(status)) => debug!(%lease, reason = status.message(), "partial refused"),
             Err(error) => return Err(error.into()),

@@ -59,6 +59,13 @@ pub struct Draw {
     pub micro_batch: u32,
 }
 
+impl Draw {
+    /// Whether a shard begins with this micro-batch.
+    pub fn is_first(&self) -> bool {
+        self.micro_batch == 0
+    }
+}
+
 /// Sums over the samples of a micro-batch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sums {
@@ -102,8 +109,9 @@ pub trait Trainer {
     /// Overwrites the trainable vector from element `offset` on.
     fn set_trainable(&mut self, offset: usize, values: &[f32]) -> Result<(), TrainError>;
 
-    /// Adds the micro-batch's gradient (the *sum* over its samples) to `gradient`, the flat trainable vector (f32).
-    fn add_gradient(&mut self, draw: Draw, batch: &Batch, gradient: &mut [f32]) -> Result<Sums, TrainError>;
+    /// Computes a micro-batch's gradient, the *sum* over its samples, into `gradient`, the flat trainable vector (f32).
+    /// The first micro-batch of a shard overwrites what is there, whatever it is; later ones add to it.
+    fn gradient(&mut self, draw: Draw, batch: &Batch, gradient: &mut [f32]) -> Result<Sums, TrainError>;
 
     /// Forward pass without dropout: loss and counts.
     fn evaluate(&mut self, batch: &Batch) -> Result<Sums, TrainError>;

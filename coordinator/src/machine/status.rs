@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headstart::id::WorkerId;
+use headstart::id::{Version, WorkerId};
 
 use super::{Machine, Phase};
 use crate::event::describe;
@@ -24,8 +24,8 @@ pub struct Snapshot {
     pub loss: f64,
     /// Learning rate of the step in flight.
     pub learning_rate: f64,
-    /// Metrics of the last evaluation.
-    pub eval: BTreeMap<&'static str, f64>,
+    /// The last evaluation: which weights, and their metrics, none before the first.
+    pub eval: (Version, BTreeMap<&'static str, f64>),
     /// Everybody here.
     pub workers: Vec<WorkerLine>,
 }

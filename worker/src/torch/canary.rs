@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 use super::blocks;
 use super::parameters::Parameters;
-use super::step::add_gradient;
+use super::step;
 use crate::trainer::{Batch, Draw, TrainError};
 
 const SEED: u64 = 0xCA_4A_12;
@@ -39,7 +39,7 @@ pub(super) fn canary(
         let compute = || {
             let draw = Draw { seed: SEED, step: number, shard: 0, micro_batch: 0 };
             let mut gradient = vec![0.0; layout.len()];
-            add_gradient(network.as_ref(), &parameters, draw, &batch, &mut gradient).map(|_| gradient)
+            step::gradient(network.as_ref(), &parameters, draw, &batch, &mut gradient).map(|_| gradient)
         };
         let (first, second) = (compute()?, compute()?);
         if let Some(element) = first.iter().zip(&second).position(|(one, two)| one.to_bits() != two.to_bits()) {

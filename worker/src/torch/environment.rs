@@ -43,9 +43,9 @@ fn settings(asked: Option<&str>) -> BTreeMap<&'static str, String> {
         ("OMP_DYNAMIC", "FALSE".to_owned()),
         // cuBLAS is deterministic only with a workspace of its own.
         ("CUBLAS_WORKSPACE_CONFIG", ":4096:8".to_owned()),
-        // Memory of one pass is kept for the next rather than given back page by page.
-        ("MALLOC_MMAP_THRESHOLD_", (1u64 << 30).to_string()),
-        ("MALLOC_TRIM_THRESHOLD_", (2u64 << 30).to_string()),
+        // Memory of one pass is kept for the next rather than given back page by page. glibc allows 32 MiB at most.
+        ("MALLOC_MMAP_THRESHOLD_", (32u64 << 20).to_string()),
+        ("MALLOC_TRIM_THRESHOLD_", (1u64 << 30).to_string()),
     ])
 }
 

@@ -1,5 +1,7 @@
 //! One micro-batch: forward block by block, then backward from the head to the embeddings.
 
+use std::ops::Range;
+
 use headstart::model::Block;
 use tch::{Device, Reduction, Tensor};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -16,11 +18,12 @@ struct Passed {
     output: Tensor,
 }
 
-/// Adds the gradient of the summed loss to `gradient`, the trainable vector's; returns the sums beside it.
+/// Computes the gradient of the summed loss into `gradient`, the trainable vector's: a shard's first micro-batch
+/// overwrites it, later ones add. Returns the sums beside it.
 ///
 /// Each block's random draws are seeded by what it computes, so whoever computes it draws the same. Blocks before the
 /// first trainable parameter keep nothing for a backward pass.
-pub(super) fn add_gradient(
+pub(super) fn gradient(
     blocks: &dyn Blocks,
     parameters: &Parameters,
     draw: Draw,
@@ -28,6 +31,7 @@ pub(super) fn add_gradient(
     gradient: &mut [f32],
 ) -> Result<Sums, TrainError> {
     let (passed, loss) = forward(blocks, parameters, draw, batch)?;
+    let store = if draw.is_first() { overwrite } else { headstart::tree::add };
     let mut upstream = None;
     for Passed { block, input, output } in passed.into_iter().rev() {
         // Summing output times its gradient passes that gradient on, bit for bit.
@@ -35,7 +39,12 @@ pub(super) fn add_gradient(
             None => output,
             Some(of_output) => output.f_mul(of_output)?.f_sum(None)?,
         };
-        upstream = backward(&root, &input, parameters.trained(block), gradient)?;
+        upstream = backward(&root, &input, parameters.trained(block), |place, found| match found {
+            Some(found) => elements(found, |found| store(&mut gradient[place], found)),
+            // Not reached by the loss, or a table that the input's gradient is added to below.
+            None if draw.is_first() => Ok(gradient[place].fill(0.0)),
+            None => Ok(()),
+        })?;
     }
     if let Some(of_input) = upstream {
         let hidden = of_input.size().last().map_or(1, |&hidden| hidden as usize);
@@ -92,23 +101,25 @@ fn chain(blocks: &dyn Blocks) -> impl Iterator<Item = Block> {
     std::iter::once(Block::Embed).chain(layers).chain(std::iter::once(Block::Head))
 }
 
-/// Adds the gradients of a block's parameters to the trainable vector's; returns its input's, where it has one.
+fn overwrite(to: &mut [f32], from: &[f32]) {
+    to.copy_from_slice(from);
+}
+
+/// Gives the gradient of each of a block's parameters to `store`, `None` where the graph does not reach it; returns the
+/// input's, where it has one.
 fn backward<'a>(
     root: &Tensor,
     input: &Tensor,
     trained: impl Iterator<Item = Trained<'a>>,
-    gradient: &mut [f32],
+    mut store: impl FnMut(Range<usize>, Option<&Tensor>) -> Result<(), TrainError>,
 ) -> Result<Option<Tensor>, TrainError> {
-    // Tables of embeddings are not leaves of the graph: they get their gradient from the input's.
     let trained: Vec<Trained<'a>> = trained.collect();
     let mut leaves: Vec<&Tensor> = trained.iter().map(|parameter| parameter.tensor).collect();
     leaves.extend(input.requires_grad().then_some(input));
     let mut gradients = Tensor::f_run_backward(&[root], &leaves, false, false)?;
     let of_input = if input.requires_grad() { gradients.pop() } else { None };
     for (parameter, found) in trained.into_iter().zip(gradients) {
-        if found.defined() {
-            elements(&found, |found| headstart::tree::add(&mut gradient[parameter.place], found))?;
-        }
+        store(parameter.place, found.defined().then_some(&found))?;
     }
     Ok(of_input)
 }

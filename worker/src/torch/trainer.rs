@@ -13,7 +13,7 @@ use super::{device, shim, step};
 use crate::member::TrainerJob;
 use crate::trainer::{Batch, Draw, Sums, TrainError, Trainer};
 
-/// Computes gradients with libtorch.
+/// Computes gradients with libtorch. One in a process: libtorch has one random generator for all threads.
 pub struct TorchTrainer {
     network: Arc<Network>,
     parameters: Parameters,
@@ -75,8 +75,8 @@ impl Trainer for TorchTrainer {
         self.parameters.set(offset, values)
     }
 
-    fn add_gradient(&mut self, draw: Draw, batch: &Batch, gradient: &mut [f32]) -> Result<Sums, TrainError> {
-        step::add_gradient(self.blocks.as_ref(), &self.parameters, draw, batch, gradient)
+    fn gradient(&mut self, draw: Draw, batch: &Batch, gradient: &mut [f32]) -> Result<Sums, TrainError> {
+        step::gradient(self.blocks.as_ref(), &self.parameters, draw, batch, gradient)
     }
 
     fn evaluate(&mut self, batch: &Batch) -> Result<Sums, TrainError> {

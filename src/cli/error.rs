@@ -1,0 +1,94 @@
+//! Why a command fails, with which exit code, and how that is shown.
+
+use std::path::PathBuf;
+
+use headstart::checkpoint::CheckpointError;
+use headstart::client::ClientError;
+use headstart::exit::Exit;
+use headstart::job::JobError;
+use headstart::spec::{Problem, SpecError};
+use headstart::store::StoreError;
+
+use super::compare::CompareError;
+use super::train::StartError;
+
+/// Why a command fails.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CliError {
+    /// The run file is wrong.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The run cannot begin.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// Weights cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No coordinator to ask.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Runs that cannot be compared.
+    #[error(transparent)]
+    Compare(#[from] CompareError),
+    /// The processes of a run could not be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Something is where a command would write.
+    #[error("{url} is not empty ({first}): choose another directory, or remove it")]
+    NotEmpty {
+        /// The directory.
+        url: String,
+        /// An object in it.
+        first: String,
+    },
+    /// Standard output.
+    #[error("standard output: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl CliError {
+    /// The exit code of a process that fails with this.
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            CliError::Spec(_) | CliError::NotEmpty { .. } => Exit::Usage,
+            CliError::Job(error) => error.exit(),
+            CliError::Checkpoint(error) => error.exit(),
+            CliError::Store(error) => error.exit(),
+            CliError::Client(error) => error.exit(),
+            CliError::Compare(error) => error.exit(),
+            CliError::Start(error) => error.exit(),
+            CliError::Output(_) => Exit::Internal,
+        }
+    }
+
+    /// What is shown: one line, or for run files the places in question.
+    pub(super) fn report(&self) -> String {
+        match self {
+            CliError::Spec(error) => error.problems().iter().map(show).collect::<Vec<_>>().join("\n"),
+            other => format!("error: {}", super::say::printable(&other.to_string())),
+        }
+    }
+}
+
+/// A problem with a caret under its place. miette looks at `NO_COLOR` and at what standard error is.
+fn show(problem: &Problem) -> String {
+    let report = match (&problem.span, &problem.help) {
+        (Some(_), _) => miette::Report::new(problem.clone()),
+        (None, Some(help)) => miette::miette!(help = help.clone(), "{}: {problem}", problem.source_name()),
+        (None, None) => miette::miette!("{}: {problem}", problem.source_name()),
+    };
+    format!("{report:?}").trim_end().to_owned()
+}
+
+/// A program that belongs beside this one.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no {}: it belongs beside {}; `make build` builds both", looked_at.display(), this.display())]
+pub(super) struct MissingProgram {
+    /// Where it should be.
+    pub(super) looked_at: PathBuf,
+    /// This program.
+    pub(super) this: PathBuf,
+}

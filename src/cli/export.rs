@@ -1,0 +1,83 @@
+//! `headstart init` and `headstart rows`: what a run begins with, for another program to repeat it.
+
+use std::io::{BufWriter, ErrorKind, Write};
+
+use bytes::Bytes;
+use clap::Args;
+use headstart::checkpoint::{self, CheckpointError};
+use headstart::id::Step;
+use headstart::job::{self, Job};
+use headstart::message::Pass;
+use headstart::plan::Plan;
+use headstart::store::Location;
+use serde_json::json;
+
+use super::error::CliError;
+use super::{RunFile, say};
+
+/// Whose weights, and where to.
+#[derive(Debug, Args)]
+pub(super) struct InitArguments {
+    #[command(flatten)]
+    file: RunFile,
+    /// Where to write: a path or URL of a directory that is empty or absent.
+    directory: String,
+}
+
+/// Whose rows, and how many.
+#[derive(Debug, Args)]
+pub(super) struct RowsArguments {
+    #[command(flatten)]
+    file: RunFile,
+    /// Stop after this many steps.
+    #[arg(long)]
+    steps: Option<u64>,
+}
+
+/// Writes weights version 0: the checkpoint's values and freshly drawn ones.
+pub(super) async fn init(arguments: &InitArguments) -> Result<(), CliError> {
+    let spec = arguments.file.load()?;
+    let directory = Location::parse(&arguments.directory)?;
+    if let Some((first, _)) = directory.list().await?.into_iter().next() {
+        return Err(CliError::NotEmpty { url: directory.url().to_owned(), first: first.url().to_owned() });
+    }
+    let Job { network, .. } = job::read(&spec).await?;
+    let tensors: Vec<_> =
+        network.table.iter().map(|parameter| (parameter.name.clone(), parameter.shape.clone())).collect();
+    let values = |index: usize| network.load_one(index);
+    let written = checkpoint::write_model::<CheckpointError, _>(
+        &directory,
+        &tensors,
+        checkpoint::SHARD_BYTES,
+        values,
+    )
+    .await?;
+    let config = format!("{:#}\n", network.config);
+    directory.join("config.json")?.write(Bytes::from(config)).await?;
+    checkpoint::copy_files(network.directory(), &directory).await?;
+    for file in written {
+        say::out(&format!("{}  {}/{}", file.sha256, directory.url(), file.name));
+    }
+    Ok(())
+}
+
+/// Prints the rows of each step in the order they are summed.
+pub(super) async fn rows(arguments: &RowsArguments) -> Result<(), CliError> {
+    let Job { plan, .. } = job::read(&arguments.file.load()?).await?;
+    let steps = arguments.steps.unwrap_or(u64::MAX).min(plan.steps());
+    match write_rows(&plan, steps) {
+        // `| head` has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
+fn write_rows(plan: &Plan, steps: u64) -> std::io::Result<()> {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    for step in (0..steps).map(Step) {
+        let shards = plan.tree(Pass::Train, step).shards();
+        let rows: Vec<u64> = (0..shards).flat_map(|shard| plan.rows(Pass::Train, step, shard)).collect();
+        writeln!(out, "{}", json!({"step": step.0, "rows": rows}))?;
+    }
+    out.flush()
+}

@@ -1,0 +1,129 @@
+//! The command line: what can be asked for, and how each answer reaches the user.
+//!
+//! Results go to standard output, everything else to standard error; exit codes are those of [`headstart::exit`].
+
+mod compare;
+mod error;
+mod export;
+mod format;
+mod say;
+mod status;
+mod train;
+mod validate;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use headstart::exit::Exit;
+use headstart::spec::{self, RunSpec};
+
+use error::CliError;
+
+/// Fine-tune pretrained networks across machines, with the same bits for any number of them.
+#[derive(Debug, Parser)]
+#[command(name = "headstart", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train: a coordinator and workers on this machine, until the run is over.
+    Train(train::Arguments),
+    /// Check a run file and everything it names, without starting anything.
+    Validate(RunFile),
+    /// Show how a run is going, once.
+    Status(status::Arguments),
+    /// Put finished runs side by side: what was the head start worth?
+    Compare(compare::Arguments),
+    /// Print the JSON schema of the run file.
+    Schema,
+    /// Write the weights a run begins with as a directory that transformers opens.
+    Init(export::InitArguments),
+    /// Print which rows each step trains on, one JSON object a step.
+    Rows(export::RowsArguments),
+}
+
+/// A run file and what is changed in it.
+#[derive(Debug, Args)]
+struct RunFile {
+    /// The run file.
+    run_file: PathBuf,
+    /// A run file key set differently, such as `learning_rate=1e-4`. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+}
+
+impl RunFile {
+    fn load(&self) -> Result<RunSpec, CliError> {
+        Ok(spec::load(&self.run_file, &self.sets)?)
+    }
+}
+
+/// Runs the program.
+pub(crate) fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    log_to_stderr();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say::err(&format!("error: {error}"));
+            return Exit::Internal.into();
+        }
+    };
+    let code = match runtime.block_on(perform(command)) {
+        Ok(code) => code,
+        Err(error) => {
+            say::err(&error.report());
+            error.exit().into()
+        }
+    };
+    // Whatever still runs on a thread of its own must not keep the program.
+    runtime.shutdown_background();
+    code
+}
+
+async fn perform(command: Command) -> Result<ExitCode, CliError> {
+    match command {
+        Command::Train(arguments) => train::run(arguments).await,
+        Command::Validate(file) => validate::run(&file).await.map(done),
+        Command::Status(arguments) => status::run(&arguments).await.map(done),
+        Command::Compare(arguments) => compare::run(&arguments).await.map(done),
+        Command::Schema => {
+            say::out(&format!("{:#}", spec::schema()));
+            Ok(Exit::Ok.into())
+        }
+        Command::Init(arguments) => export::init(&arguments).await.map(done),
+        Command::Rows(arguments) => export::rows(&arguments).await.map(done),
+    }
+}
+
+fn done((): ()) -> ExitCode {
+    Exit::Ok.into()
+}
+
+/// What the library has to say, when something is odd; `RUST_LOG` changes how much.
+fn log_to_stderr() {
+    use std::io::IsTerminal;
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,89 @@
+//! `headstart status`: a run at a glance, once.
+
+use clap::Args;
+use comfy_table::{Table, presets};
+use headstart::client::{Client, RunStatus, State, WorkerStatus};
+
+use super::error::CliError;
+use super::{format, say};
+
+/// How to ask.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The coordinator's address.
+    #[arg(long, env = "HEADSTART_COORDINATOR", default_value = "http://127.0.0.1:7070")]
+    coordinator: String,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks once and prints the answer.
+pub(super) async fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let status = Client::connect(&arguments.coordinator).await?.status().await?;
+    let text = match arguments.json {
+        true => serde_json::to_string_pretty(&status).expect("a status is plain data"),
+        false => say::printable(&describe(&status)),
+    };
+    say::out(&text);
+    Ok(())
+}
+
+fn describe(status: &RunStatus) -> String {
+    let mut lines = vec![
+        format!("run {}: {}", status.run_id, activity(status)),
+        format!(
+            "step {} of {} (epoch {:.2}), loss {}, {:.0} samples/s",
+            status.step,
+            status.total_steps,
+            status.epoch,
+            format::loss(status.loss),
+            status.samples_per_second
+        ),
+    ];
+    if !status.eval.is_empty() {
+        lines.push(format!("last evaluation: {}", format::metrics(&status.eval)));
+    }
+    lines.push(format!("output_dir: {}", status.output_dir));
+    match status.workers.is_empty() {
+        true => lines.push("no workers".to_owned()),
+        false => lines.push(table(&status.workers).to_string()),
+    }
+    lines.join("\n")
+}
+
+fn activity(status: &RunStatus) -> String {
+    let (word, detail) = match status.state {
+        State::Waiting => ("waiting for workers", status.detail.clone()),
+        State::Training => ("training", status.detail.clone()),
+        State::Evaluating => ("evaluating", format!("{} of {} shards", status.eval_done, status.eval_total)),
+        State::Saving => ("saving", status.detail.clone()),
+        State::Finished => ("finished", status.detail.clone()),
+        State::Failed => ("failed", status.detail.clone()),
+        State::Stopped => ("stopped", status.detail.clone()),
+        State::Unknown => ("in a state this version does not know", status.detail.clone()),
+    };
+    if detail.is_empty() { word.to_owned() } else { format!("{word}, {detail}") }
+}
+
+fn table(workers: &[WorkerStatus]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_FULL_CONDENSED);
+    table.set_header(["worker", "name", "device", "ready", "shards", "s/shard", "doing"]);
+    for worker in workers {
+        let WorkerStatus { worker_id, name, device, shards, ready, activity, shard_seconds } = worker;
+        let seconds =
+            if shard_seconds.is_finite() { format!("{shard_seconds:.3}") } else { "–".to_owned() };
+        let ready = if *ready { "yes" } else { "no" };
+        table.add_row([
+            &worker_id.to_string(),
+            &say::printable(name),
+            &say::printable(device),
+            ready,
+            &shards.to_string(),
+            &seconds,
+            &say::printable(activity),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,136 @@
+//! `headstart train`: a coordinator and workers as child processes, the same programs that run on a cluster.
+
+mod count;
+mod follow;
+mod lines;
+mod outcome;
+mod process;
+mod progress;
+mod supervise;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use headstart::exit::Exit;
+
+use super::RunFile;
+use super::error::{CliError, MissingProgram};
+use outcome::Outcome;
+use progress::Progress;
+use supervise::{Setting, Supervisor};
+
+/// What to train, and on what.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    file: RunFile,
+    /// Worker processes; by default the machine's cores by threads_per_worker, at most shards_per_step.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    workers: Option<u32>,
+    /// What the workers compute on: auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// How progress is printed.
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+/// How progress is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// A bar in a terminal, lines elsewhere.
+    Text,
+    /// One JSON object a line, on standard output.
+    Json,
+}
+
+/// Why the processes of a run could not be started.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    /// Training would never begin.
+    #[error("cluster.min_workers is {needed}, but there would be {workers}{cure}: use --workers {needed}")]
+    TooFew {
+        /// Workers there would be.
+        workers: u32,
+        /// Where the number comes from.
+        cure: &'static str,
+        /// Workers needed.
+        needed: u32,
+    },
+    /// Some would be turned away.
+    #[error("cluster.max_workers is {most}, but --workers is {workers}: raise the one or lower the other")]
+    TooMany {
+        /// Workers asked for.
+        workers: u32,
+        /// Workers allowed.
+        most: u32,
+    },
+    /// Half of the installation is missing.
+    #[error(transparent)]
+    Missing(#[from] MissingProgram),
+    /// The system refuses.
+    #[error("{} cannot be started: {error}", program.display())]
+    Spawn {
+        /// The program.
+        program: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The system does not say where this program is, or does not take signal handlers.
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+}
+
+impl StartError {
+    /// The exit code of a process that fails with this.
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            StartError::TooFew { .. } | StartError::TooMany { .. } => Exit::Usage,
+            StartError::Missing(_) | StartError::Spawn { .. } | StartError::System(_) => Exit::Internal,
+        }
+    }
+}
+
+/// Trains until the run is over; the exit code is the coordinator's.
+pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
+    let began = Instant::now();
+    let Arguments { file, workers, device, log_format } = arguments;
+    let spec = file.load()?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let chosen = count::choose(&spec, workers, cores)?;
+    let this = std::env::current_exe().map_err(StartError::from)?;
+    let setting = Setting {
+        coordinator: beside(&this, "headstart-coordinator").map_err(StartError::from)?,
+        worker: beside(&this, "headstart-worker").map_err(StartError::from)?,
+        run_file: file.run_file,
+        sets: file.sets,
+        workers: chosen.workers,
+        min_workers: spec.cluster.min_workers.max(1),
+        device,
+    };
+    let (progress, console) = Progress::new(&spec, log_format);
+    if let Some(warning) = chosen.warning {
+        console.err(&format!("warning: {warning}"));
+    }
+    let (code, progress) = match Supervisor::start(setting, progress, console) {
+        Ok((supervisor, inbox)) => supervisor.run(inbox).await,
+        Err((error, progress)) => {
+            progress.close();
+            return Err(error.into());
+        }
+    };
+    if code == Exit::Ok as u8 {
+        progress.end(&Outcome::read(&spec.output_dir, began.elapsed()).await?);
+    }
+    Ok(ExitCode::from(code))
+}
+
+fn beside(this: &Path, name: &str) -> Result<PathBuf, MissingProgram> {
+    let looked_at = this.with_file_name(name);
+    match looked_at.is_file() {
+        true => Ok(looked_at),
+        false => Err(MissingProgram { looked_at, this: this.to_owned() }),
+    }
+}

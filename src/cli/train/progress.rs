@@ -1,0 +1,248 @@
+//! How a run is going, as it goes: a bar in a terminal, a line every few seconds elsewhere, or JSON objects.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use headstart::client::{RunStatus, State};
+use headstart::spec::{RunSpec, Strategy};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Map, Value, json};
+
+use super::{LogFormat, outcome::Outcome};
+use crate::cli::format;
+use crate::cli::say::{Console, printable};
+
+/// Time between two lines.
+const EVERY: Duration = Duration::from_secs(5);
+/// Time between two looks at the clock by the bar.
+const REDRAW: Duration = Duration::from_millis(250);
+
+/// Shows a run.
+pub(super) struct Progress {
+    console: Console,
+    bar: ProgressBar,
+    format: LogFormat,
+    needed: u32,
+    eval_every: EvalEvery,
+    eval: BTreeMap<String, f64>,
+    last_line: Instant,
+    first_step: Option<(u64, Instant)>,
+}
+
+/// Steps between evaluations, as the run file says.
+#[derive(Clone, Copy, Debug)]
+enum EvalEvery {
+    Never,
+    Steps(u64),
+    Ratio(f64),
+    Epoch,
+}
+
+impl Progress {
+    /// A display for the run, and the console whose lines do not disturb it.
+    pub(super) fn new(spec: &RunSpec, format: LogFormat) -> (Progress, Console) {
+        let bar = match format == LogFormat::Text && std::io::stderr().is_terminal() {
+            true => ProgressBar::new(0),
+            false => ProgressBar::hidden(),
+        };
+        let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {percent:>3} %  {wide_msg}");
+        bar.set_style(style.expect("the template is well-formed").progress_chars("━╸─"));
+        bar.set_message("preparing: reading the data");
+        bar.enable_steady_tick(REDRAW);
+        let console = Console::new(bar.clone());
+        let eval_every = match (spec.eval_strategy, spec.eval_steps) {
+            (Strategy::No, _) => EvalEvery::Never,
+            (Strategy::Epoch, _) => EvalEvery::Epoch,
+            (Strategy::Steps, ratio) if ratio < 1.0 => EvalEvery::Ratio(ratio),
+            (Strategy::Steps, steps) => EvalEvery::Steps(steps as u64),
+        };
+        let progress = Progress {
+            console: console.clone(),
+            bar,
+            format,
+            needed: spec.cluster.min_workers,
+            eval_every,
+            eval: BTreeMap::new(),
+            last_line: Instant::now(),
+            first_step: None,
+        };
+        (progress, console)
+    }
+
+    /// Says what begins.
+    pub(super) fn begin(&self, status: &RunStatus, workers: u32) {
+        let RunStatus { run_id, total_steps, output_dir, .. } = status;
+        self.say(
+            || json!({"event": "start", "run_id": run_id, "total_steps": total_steps, "workers": workers, "output_dir": output_dir}),
+            || {
+                let workers = format::workers(workers as usize);
+                printable(&format!("run {run_id}: {total_steps} steps on {workers}, output in {output_dir}"))
+            },
+        );
+    }
+
+    /// Takes note of a status, and shows what is new and due.
+    pub(super) fn update(&mut self, status: &RunStatus, now: Instant) {
+        if status.eval != self.eval && !status.eval.is_empty() {
+            self.eval = status.eval.clone();
+            self.evaluation(status);
+        }
+        let (step, since) = *self.first_step.get_or_insert((status.step, now));
+        let left = time_left(status, step, now.saturating_duration_since(since));
+        self.bar.set_length(status.total_steps);
+        self.bar.set_position(status.step);
+        self.bar.set_message(printable(&self.describe(status, left)));
+        if self.bar.is_hidden() && now.saturating_duration_since(self.last_line) >= EVERY && !status.ended() {
+            self.last_line = now;
+            self.say(|| self.as_json(status, left), || {
+                let RunStatus { step, total_steps, .. } = status;
+                let percent = 100 * step / (*total_steps).max(1);
+                printable(&format!("step {step}/{total_steps} ({percent} %), {}", self.describe(status, left)))
+            });
+        }
+    }
+
+    /// Says what a stopped run leaves behind.
+    pub(super) fn kept(&self, kept: &str) {
+        self.say(|| json!({"event": "stopped", "kept": kept}), || printable(&format!("kept: {kept}")));
+    }
+
+    /// Says how a run ended.
+    pub(super) fn end(&self, outcome: &Outcome) {
+        self.say(|| outcome.as_json(), || printable(&outcome.describe()));
+    }
+
+    /// Takes the bar away.
+    pub(super) fn close(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn evaluation(&self, status: &RunStatus) {
+        let step = self.eval_every.last(status);
+        self.say(
+            || {
+                let mut line = Map::from_iter([("event".into(), "evaluation".into()), ("step".into(), step.into())]);
+                line.extend(status.eval.iter().map(|(name, value)| (name.clone(), (*value).into())));
+                Value::Object(line)
+            },
+            || printable(&format!("step {step}/{}: {}", status.total_steps, format::metrics(&status.eval))),
+        );
+    }
+
+    fn say(&self, json: impl Fn() -> Value, text: impl Fn() -> String) {
+        match self.format {
+            LogFormat::Text => self.console.out(&text()),
+            LogFormat::Json => self.console.out(&json().to_string()),
+        }
+    }
+
+    fn describe(&self, status: &RunStatus, left: Option<Duration>) -> String {
+        let mut parts = Vec::new();
+        if status.loss.is_finite() {
+            parts.push(format!("loss {}", format::loss(status.loss)));
+            parts.push(format!("{:.0} samples/s", status.samples_per_second));
+        }
+        parts.extend(left.map(|left| format!("{} left", format::duration(left))));
+        parts.extend(self.activity(status));
+        parts.join(", ")
+    }
+
+    /// What the run waits for, unless it is a step.
+    fn activity(&self, status: &RunStatus) -> Option<String> {
+        match status.state {
+            State::Waiting => Some(format!("waiting for workers {}/{}", status.ready(), self.needed.max(1))),
+            State::Evaluating => Some(format!("evaluating {}/{}", status.eval_done, status.eval_total)),
+            State::Saving => Some("saving".to_owned()),
+            State::Training if status.step == 0 => Some("computing the first step".to_owned()),
+            State::Training | State::Finished | State::Failed | State::Stopped | State::Unknown => None,
+        }
+    }
+
+    fn as_json(&self, status: &RunStatus, left: Option<Duration>) -> Value {
+        json!({
+            "event": "progress",
+            "state": status.state,
+            "step": status.step,
+            "total_steps": status.total_steps,
+            "epoch": status.epoch,
+            "loss": status.loss,
+            "learning_rate": status.learning_rate,
+            "samples_per_second": status.samples_per_second,
+            "seconds_left": left.map(|left| left.as_secs()),
+            "waits_for": self.activity(status),
+        })
+    }
+}
+
+impl EvalEvery {
+    /// The last step that was evaluated: a status has the metrics, but not whose they are.
+    fn last(self, status: &RunStatus) -> u64 {
+        let RunStatus { step, total_steps, .. } = *status;
+        let evaluating = status.state == State::Evaluating;
+        if step == total_steps && !evaluating {
+            return step;
+        }
+        let every = match self {
+            EvalEvery::Never => 1,
+            EvalEvery::Steps(every) => every,
+            EvalEvery::Ratio(ratio) => (ratio * total_steps as f64).ceil() as u64,
+            EvalEvery::Epoch if status.epoch > 0.0 => (step as f64 / status.epoch).round() as u64,
+            EvalEvery::Epoch => total_steps,
+        };
+        let done = if evaluating { step.saturating_sub(1) } else { step };
+        done / every.max(1) * every.max(1)
+    }
+}
+
+/// Time that the remaining steps take at the pace so far.
+fn time_left(status: &RunStatus, first: u64, took: Duration) -> Option<Duration> {
+    let done = status.step.checked_sub(first).filter(|done| *done > 0)?;
+    let seconds = took.as_secs_f64() * (status.total_steps.saturating_sub(status.step) as f64 / done as f64);
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(state: State, step: u64) -> RunStatus {
+        RunStatus {
+            run_id: "r".into(),
+            state,
+            detail: String::new(),
+            step,
+            total_steps: 90,
+            epoch: step as f64 / 25.0,
+            loss: f64::NAN,
+            learning_rate: 0.0,
+            samples_per_second: 0.0,
+            workers: Vec::new(),
+            eval: BTreeMap::new(),
+            output_dir: "o".into(),
+            eval_done: 0,
+            eval_total: 0,
+            exit_code: 0,
+        }
+    }
+
+    #[test]
+    fn metrics_belong_to_the_last_evaluated_step() {
+        let every = EvalEvery::Steps(20);
+        let last = |state, step| every.last(&status(state, step));
+        assert_eq!(last(State::Training, 0), 0);
+        assert_eq!(last(State::Training, 43), 40);
+        assert_eq!(last(State::Evaluating, 60), 40, "60 is still being evaluated");
+        assert_eq!(last(State::Saving, 90), 90, "the last step is evaluated too");
+        assert_eq!(EvalEvery::Epoch.last(&status(State::Training, 60)), 50);
+        assert_eq!(EvalEvery::Ratio(0.25).last(&status(State::Training, 60)), 46);
+    }
+
+    #[test]
+    fn the_pace_so_far_tells_the_time_left() {
+        let left = |step, first| time_left(&status(State::Training, step), first, Duration::from_secs(10));
+        assert_eq!(left(30, 0), Some(Duration::from_secs(20)));
+        assert_eq!(left(0, 0), None);
+        assert_eq!(left(90, 0), Some(Duration::ZERO));
+    }
+}

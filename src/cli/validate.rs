@@ -1,0 +1,90 @@
+//! `headstart validate`: everything that can be known before a worker starts.
+
+use headstart::data::RowIndex;
+use headstart::job::{self, Job};
+use headstart::spec::{InitFrom, Task};
+
+use super::error::CliError;
+use super::format::count;
+use super::{RunFile, say};
+
+/// Label names shown.
+const MOST_LABELS: usize = 20;
+/// Characters of a label shown.
+const LONGEST_LABEL: usize = 40;
+
+/// Prints a summary of the run, or fails the way the run would.
+pub(super) async fn run(file: &RunFile) -> Result<(), CliError> {
+    let spec = file.load()?;
+    let job = job::prepare(&spec).await?;
+    say::out(&say::printable(&summary(&job)));
+    let (shards, needed) = (job.spec.shards_per_step, job.spec.cluster.min_workers);
+    if shards < needed {
+        say::err(&format!(
+            "warning: a step has {shards} shards, so of at least {needed} workers (cluster.min_workers) only \
+             {shards} ever work at once; set shards_per_step to {needed} or more"
+        ));
+    }
+    Ok(())
+}
+
+fn summary(job: &Job) -> String {
+    let Job { spec, labels, train, eval, network, plan, output } = job;
+    let parameters: usize = network.table.iter().map(|parameter| parameter.len()).sum();
+    let trains = network.trainable.len();
+    let task = match spec.task {
+        Task::SequenceClassification => "sequence-classification",
+        Task::ImageClassification => "image-classification",
+    };
+    let init = match spec.init {
+        InitFrom::Pretrained => "pretrained weights",
+        InitFrom::Random => "random weights",
+    };
+    let lines = [
+        ("task", task.to_owned()),
+        ("model", format!("{}, {} layers", network.architecture.hf_class(), network.architecture.layers())),
+        ("", format!("from {} ({init})", network.directory())),
+        ("", format!("{} parameters, of which {} train", count(parameters as u64), count(trains as u64))),
+        ("", network.resolution.to_string()),
+        ("data", format!("{} to train on", rows(train))),
+        ("", if eval.is_empty() { "none to evaluate on".to_owned() } else { format!("{} to evaluate on", rows(eval)) }),
+        ("labels", named(labels)),
+        ("steps", format!("{}, {} to an epoch: {} epochs", count(plan.steps()), count(plan.steps_per_epoch()), epochs(plan.epoch_after(plan.steps())))),
+        ("batch", format!("{} samples a step, in {} shards", spec.global_batch_size, spec.shards_per_step)),
+        ("output_dir", output.to_string()),
+    ];
+    lines.map(|(name, text)| line(name, &text)).join("\n")
+}
+
+/// `name   text`, with further lines of the text below the first.
+fn line(name: &str, text: &str) -> String {
+    const INDENT: usize = 12;
+    let colon = if name.is_empty() { "" } else { ":" };
+    let text = text.replace('\n', &format!("\n{:INDENT$}", ""));
+    format!("{:<INDENT$}{text}", format!("{name}{colon}"))
+}
+
+fn rows(index: &RowIndex) -> String {
+    let files = index.files().len();
+    let rows = if index.len() == 1 { "row" } else { "rows" };
+    format!("{} {rows} in {} file{}", count(index.len()), count(files as u64), if files == 1 { "" } else { "s" })
+}
+
+fn named(labels: &[String]) -> String {
+    let mut names: Vec<String> = labels
+        .iter()
+        .take(MOST_LABELS)
+        .map(|label| match label.char_indices().nth(LONGEST_LABEL) {
+            Some((cut, _)) => format!("{}…", &label[..cut]),
+            None => label.clone(),
+        })
+        .collect();
+    if labels.len() > MOST_LABELS {
+        names.push(format!("and {} more", labels.len() - MOST_LABELS));
+    }
+    format!("{}: {}", labels.len(), names.join(", "))
+}
+
+fn epochs(epochs: f64) -> String {
+    if epochs.fract() == 0.0 { format!("{epochs:.0}") } else { format!("{epochs:.2}") }
+}
