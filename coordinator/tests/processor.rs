@@ -1,0 +1,63 @@
+//! Rule 11 of the numeric rules: reduction and update give one hash, whatever instructions this was compiled for.
+//!
+//! `make test` runs this twice, compiled for the oldest x86-64 and for x86-64-v3 (AVX2 and FMA).
+
+use headstart::id::{Segment, Step};
+use headstart::model::{Block, Init, Parameter, initial_values};
+use headstart::trainable::{SEGMENT, Trainable};
+use headstart::tree::{Node, Tree};
+use headstart_coordinator::master::Master;
+use headstart_coordinator::optimizer::Rule;
+use headstart_coordinator::reduce::Reducer;
+use headstart_coordinator::schedule::Schedule;
+
+/// Elements beyond a segment's end, and not a multiple of any vector width.
+const ELEMENTS: usize = SEGMENT + 12_345;
+const SHARDS: u32 = 7;
+const STEPS: u64 = 12;
+
+fn parameter(name: &str, len: usize, decay: bool) -> Parameter {
+    let init = Init::Normal { std: 0.02 };
+    Parameter { name: name.into(), shape: vec![len as u64], block: Block::Embed, init, decay, head: false }
+}
+
+async fn train(optimizer: &str) -> String {
+    let table = [parameter("a.weight", ELEMENTS - 1000, true), parameter("a.bias", 1000, false)];
+    let layout = Trainable::new(&table, &[]).expect("all of it trains");
+    let run_file = format!(
+        "base_model: x\ntask: image-classification\ndatasets: [x]\noutput_dir: x\nweight_decay: 0.01\n\
+         lr_scheduler_type: cosine\nwarmup_steps: 3\nlearning_rate: 1e-2\n{optimizer}\n"
+    );
+    let spec = headstart::spec::parse("run.yaml", &run_file, &[]).expect("the run file is good");
+    let initial = table.iter().flat_map(|parameter| initial_values(parameter, 7)).collect();
+    let master = Master::new(Rule::new(&spec), spec.max_grad_norm, &layout, initial);
+    let schedule = Schedule::new(&spec, STEPS, STEPS);
+    let reducer = Reducer::new(layout.segments());
+    let mut norms = 0.0;
+    for step in (0..STEPS).map(Step) {
+        reducer.open(step, Tree::new(SHARDS));
+        let open = reducer.current(step).expect("just opened");
+        for shard in 0..SHARDS {
+            let draws = parameter(&format!("gradient {} {shard}", step.0), ELEMENTS, true);
+            let gradient = initial_values(&draws, 11);
+            for segment in 0..layout.segments() {
+                let values = gradient[layout.segment(segment)].to_vec();
+                let node = Node { first: shard, shards: 1 };
+                open.insert(node, Segment(segment as u32), values).await.expect("a node of the tree");
+            }
+        }
+        let sums = reducer.take(step).expect("all are in");
+        let (applied, _) = master.update(sums, 3 * u64::from(SHARDS), schedule.learning_rate(step.0));
+        norms += applied.expect("the norm is finite").norm;
+    }
+    format!("{:032x} {:016x}", master.hash(), norms.to_bits())
+}
+
+#[tokio::test]
+async fn bits_do_not_depend_on_the_processor() {
+    assert_eq!(train("optim: adamw_torch").await, ADAMW);
+    assert_eq!(train("optim: sgd\noptim_args: \"momentum=0.9\"").await, SGD);
+}
+
+const ADAMW: &str = "";
+const SGD: &str = "";

@@ -1,0 +1,147 @@
+//! Coordinator and workers in one process, over real connections, with trainers that are cheap to run: joins, leaves and
+//! losses at any moment give the undisturbed run's bits.
+
+use std::path::Path;
+use std::time::Duration;
+
+use headstart::exit::Exit;
+use headstart::job;
+use headstart::message::StopReason;
+use headstart_coordinator::serve::serve;
+use headstart_tests::{load, outcome, texts};
+use headstart_worker::error::WorkerError;
+use headstart_worker::fake;
+use headstart_worker::session::{self, Settings};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// Longest time any of these runs may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Cluster {
+    url: String,
+    cache: tempfile::TempDir,
+    coordinator: JoinHandle<(Exit, String)>,
+    workers: Vec<JoinHandle<Result<(), WorkerError>>>,
+}
+
+impl Cluster {
+    async fn start(directory: &Path, output: &str, sets: &[&str]) -> Cluster {
+        // Paths of a run file are relative to the current directory, which tests share.
+        let absolute = |name: &str| directory.join(name).display().to_string();
+        let own = [
+            format!("base_model={}", absolute("model")),
+            format!("datasets.0.path={}", absolute("train.jsonl")),
+            format!("eval_datasets.0.path={}", absolute("eval.jsonl")),
+            format!("output_dir={}", absolute(output)),
+        ];
+        let sets: Vec<&str> = own.iter().map(String::as_str).chain(sets.iter().copied()).collect();
+        let job = job::prepare(&load(directory, &sets)).await.expect("the run can begin");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let never = std::future::pending::<(String, Exit)>();
+        let coordinator = tokio::spawn(async { serve(listener, job, never).await.expect("the checkpoint is whole") });
+        Cluster { url, cache: tempfile::tempdir().expect("a directory"), coordinator, workers: Vec::new() }
+    }
+
+    fn join(&mut self, name: &str) {
+        let settings = Settings {
+            coordinator: self.url.clone(),
+            name: name.to_owned(),
+            device: "cpu".to_owned(),
+            threads: None,
+            cache: self.cache.path().to_owned(),
+            memory: 1 << 30,
+        };
+        self.workers.push(tokio::spawn(session::run(settings, Box::new(fake::make_trainer))));
+    }
+
+    /// Waits until so many updates have been made, or the run is over.
+    async fn until(&self, step: u64) {
+        let mut client = headstart::client::Client::connect(&self.url).await.expect("the coordinator is there");
+        let mut watch = client.watch().await.expect("it can be watched");
+        while let Ok(Some(status)) = watch.message().await {
+            if status.step >= step || status.exit_code != 0 {
+                return;
+            }
+        }
+    }
+
+    async fn end(self) -> (Exit, String) {
+        tokio::time::timeout(PATIENCE, self.coordinator).await.expect("the run ends").expect("it does not panic")
+    }
+}
+
+async fn undisturbed(directory: &Path, sets: &[&str]) -> [String; 2] {
+    let mut cluster = Cluster::start(directory, "undisturbed", sets).await;
+    cluster.join("only");
+    let (exit, detail) = cluster.end().await;
+    assert_eq!(exit, Exit::Ok, "{detail}");
+    outcome(&directory.join("undisturbed"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn joins_and_losses_change_nothing() {
+    let directory = texts();
+    let sets = ["max_steps=60"];
+    let expected = undisturbed(directory.path(), &sets).await;
+    let mut cluster = Cluster::start(directory.path(), "disturbed", &sets).await;
+    for name in ["a", "b", "c"] {
+        cluster.join(name);
+    }
+    cluster.until(10).await;
+    cluster.workers[0].abort();
+    cluster.join("d");
+    cluster.until(25).await;
+    cluster.workers[1].abort();
+    cluster.workers[3].abort();
+    cluster.until(40).await;
+    cluster.workers[2].abort();
+    // Nobody is left for a moment: the run waits.
+    cluster.join("e");
+    let (exit, detail) = cluster.end().await;
+    assert_eq!(exit, Exit::Ok, "{detail}");
+    assert_eq!(outcome(&directory.path().join("disturbed")), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everyone_takes_part_and_is_told_of_the_end() {
+    let directory = texts();
+    let sets = ["cluster.min_workers=3"];
+    let expected = undisturbed(directory.path(), &[]).await;
+    let mut cluster = Cluster::start(directory.path(), "three", &sets).await;
+    for name in ["a", "b", "c"] {
+        cluster.join(name);
+    }
+    let workers = std::mem::take(&mut cluster.workers);
+    assert_eq!(cluster.end().await.0, Exit::Ok);
+    for worker in workers {
+        let ended = tokio::time::timeout(PATIENCE, worker).await.expect("it ends").expect("it does not panic");
+        assert!(matches!(ended, Err(WorkerError::Stopped { reason: StopReason::Finished, .. })), "{ended:?}");
+    }
+    assert_eq!(outcome(&directory.path().join("three")), expected);
+    assert!(headstart_tests::delivered(&directory.path().join("three")).iter().all(|&shards| shards > 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frozen_parameters_keep_their_values() {
+    let directory = texts();
+    let mut cluster = Cluster::start(directory.path(), "frozen", &["freeze=[\"bert.*\"]"]).await;
+    cluster.join("only");
+    assert_eq!(cluster.end().await.0, Exit::Ok);
+    let tensors = |path: &Path| std::fs::read(path).expect("it was written");
+    let (before, after) = (
+        tensors(&directory.path().join("model/model.safetensors")),
+        tensors(&directory.path().join("frozen/final/model.safetensors")),
+    );
+    let (before, after) = (
+        safetensors::SafeTensors::deserialize(&before).expect("a safetensors file"),
+        safetensors::SafeTensors::deserialize(&after).expect("a safetensors file"),
+    );
+    for (name, tensor) in after.tensors() {
+        match before.tensor(&name) {
+            Ok(same) if name.starts_with("bert.") => assert_eq!(same.data(), tensor.data(), "{name}"),
+            _ => assert!(name.starts_with("classifier."), "{name}"),
+        }
+    }
+}
