@@ -37,8 +37,19 @@ impl Exit {
     pub fn from_code(code: i32) -> Option<Exit> {
         use Exit::*;
         let all = [
-            Ok, Internal, Usage, Data, Permission, Checkpoint, Unreachable, Storage, Owned, NumericClass, Diverged,
-            Interrupted, Terminated,
+            Ok,
+            Internal,
+            Usage,
+            Data,
+            Permission,
+            Checkpoint,
+            Unreachable,
+            Storage,
+            Owned,
+            NumericClass,
+            Diverged,
+            Interrupted,
+            Terminated,
         ];
         all.into_iter().find(|exit| *exit as i32 == code)
     }

@@ -45,13 +45,9 @@ pub(super) async fn init(arguments: &InitArguments) -> Result<(), CliError> {
     let tensors: Vec<_> =
         network.table.iter().map(|parameter| (parameter.name.clone(), parameter.shape.clone())).collect();
     let values = |index: usize| network.load_one(index);
-    let written = checkpoint::write_model::<CheckpointError, _>(
-        &directory,
-        &tensors,
-        checkpoint::SHARD_BYTES,
-        values,
-    )
-    .await?;
+    let written =
+        checkpoint::write_model::<CheckpointError, _>(&directory, &tensors, checkpoint::SHARD_BYTES, values)
+            .await?;
     let config = format!("{:#}\n", network.config);
     directory.join("config.json")?.write(Bytes::from(config)).await?;
     checkpoint::copy_files(network.directory(), &directory).await?;

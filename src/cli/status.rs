@@ -42,7 +42,8 @@ fn describe(status: &RunStatus) -> String {
         ),
     ];
     if !status.eval.is_empty() {
-        lines.push(format!("last evaluation: {}", format::metrics(&status.eval)));
+        let metrics = format::metrics(&status.eval);
+        lines.push(format!("last evaluation, after step {}: {metrics}", status.eval_step));
     }
     lines.push(format!("output_dir: {}", status.output_dir));
     match status.workers.is_empty() {

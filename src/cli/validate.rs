@@ -47,9 +47,24 @@ fn summary(job: &Job) -> String {
         ("", format!("{} parameters, of which {} train", count(parameters as u64), count(trains as u64))),
         ("", network.resolution.to_string()),
         ("data", format!("{} to train on", rows(train))),
-        ("", if eval.is_empty() { "none to evaluate on".to_owned() } else { format!("{} to evaluate on", rows(eval)) }),
+        (
+            "",
+            if eval.is_empty() {
+                "none to evaluate on".to_owned()
+            } else {
+                format!("{} to evaluate on", rows(eval))
+            },
+        ),
         ("labels", named(labels)),
-        ("steps", format!("{}, {} to an epoch: {} epochs", count(plan.steps()), count(plan.steps_per_epoch()), epochs(plan.epoch_after(plan.steps())))),
+        (
+            "steps",
+            format!(
+                "{}, {} to an epoch: {} epochs",
+                count(plan.steps()),
+                count(plan.steps_per_epoch()),
+                epochs(plan.epoch_after(plan.steps()))
+            ),
+        ),
         ("batch", format!("{} samples a step, in {} shards", spec.global_batch_size, spec.shards_per_step)),
         ("output_dir", output.to_string()),
     ];
@@ -67,7 +82,12 @@ fn line(name: &str, text: &str) -> String {
 fn rows(index: &RowIndex) -> String {
     let files = index.files().len();
     let rows = if index.len() == 1 { "row" } else { "rows" };
-    format!("{} {rows} in {} file{}", count(index.len()), count(files as u64), if files == 1 { "" } else { "s" })
+    format!(
+        "{} {rows} in {} file{}",
+        count(index.len()),
+        count(files as u64),
+        if files == 1 { "" } else { "s" }
+    )
 }
 
 fn named(labels: &[String]) -> String {

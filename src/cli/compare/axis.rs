@@ -20,7 +20,8 @@ impl Axis {
 
     /// From the round number below all values to the one above them.
     pub(super) fn around(values: impl Iterator<Item = f64> + Clone) -> Axis {
-        let (low, high) = (values.clone().fold(f64::INFINITY, f64::min), values.fold(f64::NEG_INFINITY, f64::max));
+        let (low, high) =
+            (values.clone().fold(f64::INFINITY, f64::min), values.fold(f64::NEG_INFINITY, f64::max));
         let span = match high - low {
             // All values alike: room around them.
             span if span <= 0.0 => (low.abs() / 10.0).max(0.01),
@@ -56,7 +57,11 @@ impl Axis {
 /// The smallest of 1, 2, 5 and 10 times a power of ten that is not below `least`.
 fn round_step(least: f64) -> f64 {
     let power = 10f64.powf(least.log10().floor());
-    [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power).into_iter().find(|&step| step >= least).unwrap_or(10.0 * power)
+    [1.0, 2.0, 5.0, 10.0]
+        .map(|factor| factor * power)
+        .into_iter()
+        .find(|&step| step >= least)
+        .unwrap_or(10.0 * power)
 }
 
 #[cfg(test)]
@@ -65,12 +70,16 @@ mod tests {
 
     #[test]
     fn ticks_are_round() {
-        let labels = |axis: &Axis| axis.ticks().into_iter().map(|(_, label)| label).collect::<Vec<_>>().join(" ");
+        let labels =
+            |axis: &Axis| axis.ticks().into_iter().map(|(_, label)| label).collect::<Vec<_>>().join(" ");
         assert_eq!(labels(&Axis::of_steps(90)), "0 20 40 60 80");
         assert_eq!(labels(&Axis::of_steps(3)), "0 1 2 3");
         assert_eq!(labels(&Axis::of_steps(0)), "0 1");
         assert_eq!(labels(&Axis::around([21.3, 95.4].into_iter())), "20 30 40 50 60 70 80 90 100");
-        assert_eq!(labels(&Axis::around([0.213, 0.29].into_iter())), "0.21 0.22 0.23 0.24 0.25 0.26 0.27 0.28 0.29");
+        assert_eq!(
+            labels(&Axis::around([0.213, 0.29].into_iter())),
+            "0.21 0.22 0.23 0.24 0.25 0.26 0.27 0.28 0.29"
+        );
     }
 
     #[test]

@@ -98,7 +98,9 @@ impl CompareError {
     /// The exit code of a process that fails with this.
     pub(super) fn exit(&self) -> Exit {
         match self {
-            CompareError::Names { .. } | CompareError::TooMany(_) | CompareError::NoMetric { .. } => Exit::Usage,
+            CompareError::Names { .. } | CompareError::TooMany(_) | CompareError::NoMetric { .. } => {
+                Exit::Usage
+            }
             CompareError::NotFinished { .. }
             | CompareError::NoEvaluations { .. }
             | CompareError::Damaged { .. } => Exit::Data,

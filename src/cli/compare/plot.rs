@@ -32,7 +32,8 @@ pub(super) fn svg(metric: &str, kind: MetricKind, runs: &[Run]) -> String {
     let values = runs.iter().flat_map(|run| &run.curve).map(|(_, value)| scale * value);
     let last = runs.iter().map(|run| run.last().0).max().unwrap_or(0);
     let legend = Legend::lay_out(runs);
-    let frame = Frame { top: TITLE_HEIGHT + legend.height + 10.0, x: Axis::of_steps(last), y: Axis::around(values) };
+    let frame =
+        Frame { top: TITLE_HEIGHT + legend.height + 10.0, x: Axis::of_steps(last), y: Axis::around(values) };
     let height = frame.top + PLOT_HEIGHT + BELOW;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
@@ -161,7 +162,9 @@ fn marker(svg: &mut String, index: usize, (x, y): (f64, f64)) {
 fn line(svg: &mut String, (x1, y1): (f64, f64), (x2, y2): (f64, f64), colour: &str) {
     put(
         svg,
-        format_args!("<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"{colour}\"/>\n"),
+        format_args!(
+            "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"{colour}\"/>\n"
+        ),
     );
 }
 
@@ -234,8 +237,9 @@ mod tests {
 
     #[test]
     fn long_names_have_rows_of_their_own() {
-        let runs: Vec<Run> =
-            (0..3).map(|index| run(&format!("{index} {}", "name ".repeat(30)), &[(0, 0.5), (1, 0.6)])).collect();
+        let runs: Vec<Run> = (0..3)
+            .map(|index| run(&format!("{index} {}", "name ".repeat(30)), &[(0, 0.5), (1, 0.6)]))
+            .collect();
         let legend = Legend::lay_out(&runs);
         let rows: Vec<f64> = legend.entries.iter().map(|(_, y, _)| *y).collect();
         assert!(rows[0] < rows[1] && rows[1] < rows[2], "{rows:?}");

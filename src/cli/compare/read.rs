@@ -35,7 +35,8 @@ pub(super) async fn run(place: &str, name: Option<&str>, metric: &str) -> Result
     let (directory, metrics) = open(place).await?;
     let curve = curve(&metrics, &directory, metric)?;
     let file = directory.join("run.json")?;
-    let damaged = |reason: String| CompareError::Damaged { url: file.url().to_owned(), place: String::new(), reason };
+    let damaged =
+        |reason: String| CompareError::Damaged { url: file.url().to_owned(), place: String::new(), reason };
     let described: Value = match file.read(LARGEST).await {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?,
         Err(StoreError::NotFound { .. }) => return Err(not_finished(place)),
@@ -86,7 +87,8 @@ fn curve(metrics: &str, directory: &Location, metric: &str) -> Result<Vec<(u64, 
             place: format!(":{}", number + 1),
             reason,
         };
-        let line: Map<String, Value> = serde_json::from_str(line).map_err(|error| damaged(error.to_string()))?;
+        let line: Map<String, Value> =
+            serde_json::from_str(line).map_err(|error| damaged(error.to_string()))?;
         let measured = line.keys().filter_map(|key| key.strip_prefix(PREFIX));
         known.extend(measured.filter(|name| *name != "samples").map(str::to_owned));
         let Some(value) = line.get(&format!("{PREFIX}{metric}")) else { continue };

@@ -60,7 +60,10 @@ fn reached(kind: MetricKind, first: &Run, other: &Run, what: &str, saved: &Saved
         (0, _) | (_, None) => "no steps saved".to_owned(),
         (_, Some(_)) => format!("{} later", plural(-steps)),
     };
-    format!("  {} reaches {value} (step {}) at step {reached} of {}: {outcome}", first.name, saved.other_step, first.total_steps)
+    format!(
+        "  {} reaches {value} (step {}) at step {reached} of {}: {outcome}",
+        first.name, saved.other_step, first.total_steps
+    )
 }
 
 fn plural(steps: i64) -> String {

@@ -77,7 +77,8 @@ pub(super) enum Verdict {
 impl Worth {
     /// Compares two curves.
     pub(super) fn of(kind: MetricKind, first: &Run, other: &Run) -> Worth {
-        let better = |first: f64, other: f64| if kind.lower_is_better { other - first } else { first - other };
+        let better =
+            |first: f64, other: f64| if kind.lower_is_better { other - first } else { first - other };
         let gain = |step, first, other| Gain { step, first, other, gain: better(first, other) };
         let (end_step, end_value) = first.last();
         let end = gain(end_step, end_value, other.last().1);
@@ -176,9 +177,7 @@ fn mean(curve: &[(u64, f64)], start: u64, end: u64) -> f64 {
 fn height(curve: &[(u64, f64)], step: u64) -> f64 {
     let after = curve.partition_point(|&(here, _)| here < step);
     match (after.checked_sub(1).and_then(|before| curve.get(before)), curve.get(after)) {
-        (Some(&(s0, v0)), Some(&(s1, v1))) => {
-            v0 + (v1 - v0) * ((step - s0) as f64 / (s1 - s0) as f64)
-        }
+        (Some(&(s0, v0)), Some(&(s1, v1))) => v0 + (v1 - v0) * ((step - s0) as f64 / (s1 - s0) as f64),
         (_, Some(&(_, value))) | (Some(&(_, value)), None) => value,
         (None, None) => f64::NAN,
     }
@@ -225,9 +224,12 @@ mod tests {
     #[test]
     fn half_a_point_is_nothing() {
         let other = run("b", &[(0, 0.5), (90, 0.7)]);
-        for (shift, verdict) in
-            [(0.004, Verdict::Nothing), (-0.004, Verdict::Nothing), (0.006, Verdict::Ahead), (-0.006, Verdict::Negative)]
-        {
+        for (shift, verdict) in [
+            (0.004, Verdict::Nothing),
+            (-0.004, Verdict::Nothing),
+            (0.006, Verdict::Ahead),
+            (-0.006, Verdict::Negative),
+        ] {
             let first = run("a", &[(0, 0.5 + shift), (90, 0.7 + shift)]);
             assert_eq!(Worth::of(accuracy(), &first, &other).verdict, verdict, "{shift}");
         }

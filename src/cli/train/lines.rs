@@ -44,8 +44,10 @@ impl Sorter {
 fn entry(line: &str) -> Option<(&str, &str)> {
     let (time, rest) = line.split_once(' ')?;
     let (level, message) = rest.trim_start().split_once(' ')?;
-    let a_time = time.ends_with('Z') && time.contains('T') && time.starts_with(|first: char| first.is_ascii_digit());
-    (a_time && ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"].contains(&level)).then_some((level, message.trim_start()))
+    let a_time =
+        time.ends_with('Z') && time.contains('T') && time.starts_with(|first: char| first.is_ascii_digit());
+    (a_time && ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"].contains(&level))
+        .then_some((level, message.trim_start()))
 }
 
 #[cfg(test)]

@@ -43,12 +43,16 @@ impl Outcome {
         let mut lines = vec![format!("final weights: {}", self.directory)];
         lines.extend(self.weights.iter().map(|(name, sum)| format!("sha256 {sum}  {name}")));
         if let Some(eval) = &self.eval {
-            let shown = eval.iter().filter(|(name, _)| *name != "eval_samples").filter_map(|(name, value)| {
-                let name = name.strip_prefix("eval_")?;
-                Some(format!("{name} {}", MetricKind::of(name).value(value.as_f64()?)))
-            });
+            let shown =
+                eval.iter().filter(|(name, _)| *name != "eval_samples").filter_map(|(name, value)| {
+                    let name = name.strip_prefix("eval_")?;
+                    Some(format!("{name} {}", MetricKind::of(name).value(value.as_f64()?)))
+                });
             let shown = shown.collect::<Vec<_>>().join(", ");
-            lines.push(format!("last evaluation, after step {}: {shown}", eval.get("step").unwrap_or(&Value::Null)));
+            lines.push(format!(
+                "last evaluation, after step {}: {shown}",
+                eval.get("step").unwrap_or(&Value::Null)
+            ));
         }
         lines.push(format!("took {}", format::duration(self.took)));
         lines.join("\n")

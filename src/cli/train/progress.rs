@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use headstart::client::{RunStatus, State};
-use headstart::spec::{RunSpec, Strategy};
+use headstart::spec::RunSpec;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
@@ -24,19 +24,10 @@ pub(super) struct Progress {
     bar: ProgressBar,
     format: LogFormat,
     needed: u32,
-    eval_every: EvalEvery,
-    eval: BTreeMap<String, f64>,
+    /// The evaluation shown last.
+    eval: Option<(u64, BTreeMap<String, f64>)>,
     last_line: Instant,
     first_step: Option<(u64, Instant)>,
-}
-
-/// Steps between evaluations, as the run file says.
-#[derive(Clone, Copy, Debug)]
-enum EvalEvery {
-    Never,
-    Steps(u64),
-    Ratio(f64),
-    Epoch,
 }
 
 impl Progress {
@@ -51,19 +42,12 @@ impl Progress {
         bar.set_message("preparing: reading the data");
         bar.enable_steady_tick(REDRAW);
         let console = Console::new(bar.clone());
-        let eval_every = match (spec.eval_strategy, spec.eval_steps) {
-            (Strategy::No, _) => EvalEvery::Never,
-            (Strategy::Epoch, _) => EvalEvery::Epoch,
-            (Strategy::Steps, ratio) if ratio < 1.0 => EvalEvery::Ratio(ratio),
-            (Strategy::Steps, steps) => EvalEvery::Steps(steps as u64),
-        };
         let progress = Progress {
             console: console.clone(),
             bar,
             format,
             needed: spec.cluster.min_workers,
-            eval_every,
-            eval: BTreeMap::new(),
+            eval: None,
             last_line: Instant::now(),
             first_step: None,
         };
@@ -84,8 +68,9 @@ impl Progress {
 
     /// Takes note of a status, and shows what is new and due.
     pub(super) fn update(&mut self, status: &RunStatus, now: Instant) {
-        if status.eval != self.eval && !status.eval.is_empty() {
-            self.eval = status.eval.clone();
+        let eval = (status.eval_step, status.eval.clone());
+        if !status.eval.is_empty() && self.eval.as_ref() != Some(&eval) {
+            self.eval = Some(eval);
             self.evaluation(status);
         }
         let (step, since) = *self.first_step.get_or_insert((status.step, now));
@@ -95,11 +80,17 @@ impl Progress {
         self.bar.set_message(printable(&self.describe(status, left)));
         if self.bar.is_hidden() && now.saturating_duration_since(self.last_line) >= EVERY && !status.ended() {
             self.last_line = now;
-            self.say(|| self.as_json(status, left), || {
-                let RunStatus { step, total_steps, .. } = status;
-                let percent = 100 * step / (*total_steps).max(1);
-                printable(&format!("step {step}/{total_steps} ({percent} %), {}", self.describe(status, left)))
-            });
+            self.say(
+                || self.as_json(status, left),
+                || {
+                    let RunStatus { step, total_steps, .. } = status;
+                    let percent = 100 * step / (*total_steps).max(1);
+                    printable(&format!(
+                        "step {step}/{total_steps} ({percent} %), {}",
+                        self.describe(status, left)
+                    ))
+                },
+            );
         }
     }
 
@@ -119,10 +110,11 @@ impl Progress {
     }
 
     fn evaluation(&self, status: &RunStatus) {
-        let step = self.eval_every.last(status);
+        let step = status.eval_step;
         self.say(
             || {
-                let mut line = Map::from_iter([("event".into(), "evaluation".into()), ("step".into(), step.into())]);
+                let mut line =
+                    Map::from_iter([("event".into(), "evaluation".into()), ("step".into(), step.into())]);
                 line.extend(status.eval.iter().map(|(name, value)| (name.clone(), (*value).into())));
                 Value::Object(line)
             },
@@ -175,26 +167,6 @@ impl Progress {
     }
 }
 
-impl EvalEvery {
-    /// The last step that was evaluated: a status has the metrics, but not whose they are.
-    fn last(self, status: &RunStatus) -> u64 {
-        let RunStatus { step, total_steps, .. } = *status;
-        let evaluating = status.state == State::Evaluating;
-        if step == total_steps && !evaluating {
-            return step;
-        }
-        let every = match self {
-            EvalEvery::Never => 1,
-            EvalEvery::Steps(every) => every,
-            EvalEvery::Ratio(ratio) => (ratio * total_steps as f64).ceil() as u64,
-            EvalEvery::Epoch if status.epoch > 0.0 => (step as f64 / status.epoch).round() as u64,
-            EvalEvery::Epoch => total_steps,
-        };
-        let done = if evaluating { step.saturating_sub(1) } else { step };
-        done / every.max(1) * every.max(1)
-    }
-}
-
 /// Time that the remaining steps take at the pace so far.
 fn time_left(status: &RunStatus, first: u64, took: Duration) -> Option<Duration> {
     let done = status.step.checked_sub(first).filter(|done| *done > 0)?;
@@ -219,23 +191,12 @@ mod tests {
             samples_per_second: 0.0,
             workers: Vec::new(),
             eval: BTreeMap::new(),
+            eval_step: 0,
             output_dir: "o".into(),
             eval_done: 0,
             eval_total: 0,
             exit_code: 0,
         }
-    }
-
-    #[test]
-    fn metrics_belong_to_the_last_evaluated_step() {
-        let every = EvalEvery::Steps(20);
-        let last = |state, step| every.last(&status(state, step));
-        assert_eq!(last(State::Training, 0), 0);
-        assert_eq!(last(State::Training, 43), 40);
-        assert_eq!(last(State::Evaluating, 60), 40, "60 is still being evaluated");
-        assert_eq!(last(State::Saving, 90), 90, "the last step is evaluated too");
-        assert_eq!(EvalEvery::Epoch.last(&status(State::Training, 60)), 50);
-        assert_eq!(EvalEvery::Ratio(0.25).last(&status(State::Training, 60)), 46);
     }
 
     #[test]

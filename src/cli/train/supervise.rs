@@ -119,7 +119,8 @@ impl Supervisor {
     ) -> Result<(Supervisor, mpsc::Receiver<Event>), (StartError, Progress)> {
         let (events, inbox) = mpsc::channel(INBOX);
         let started = listen_for_signals(&events).and_then(|()| {
-            let mut arguments = vec![setting.run_file.to_string_lossy().into_owned(), "--exit-with-parent".into()];
+            let mut arguments =
+                vec![setting.run_file.to_string_lossy().into_owned(), "--exit-with-parent".into()];
             arguments.extend(["--listen".into(), "127.0.0.1:0".into()]);
             arguments.extend(setting.sets.iter().map(|set| format!("--set={set}")));
             process::start(Who::Coordinator, &setting.coordinator, &arguments, &console, &events)
@@ -315,7 +316,9 @@ impl Supervisor {
                     self.console.err(&format!("coordinator: {}", printable(error)));
                 }
                 Some(_) => {}
-                None => self.console.err(&format!("error: the coordinator (process {process}) {}", ended.how())),
+                None => {
+                    self.console.err(&format!("error: the coordinator (process {process}) {}", ended.how()))
+                }
             }
         }
         self.exit.get_or_insert(code.unwrap_or(Exit::Internal as u8));

@@ -1,0 +1,223 @@
+//! What people see: clear refusals, exit codes, Ctrl-C, and a comparison of runs.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use headstart_tests::{children, command, digits, headstart, outcome, sha256, succeed, text, texts};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+#[test]
+fn a_misspelt_key_is_shown_with_a_caret_and_a_suggestion() {
+    let directory = texts();
+    let run_file = directory.path().join("run.yaml");
+    let good = std::fs::read_to_string(&run_file).expect("it was written");
+    std::fs::write(&run_file, format!("{good}learning_rat: 1e-4\n")).expect("writable");
+    for program in ["train", "validate"] {
+        let output = headstart(directory.path(), &[program, "run.yaml"]);
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("run.yaml:17"), "the line: {said}");
+        assert!(said.contains("learning_rat:") && said.contains("did you mean"), "{said}");
+        assert!(!said.contains('\u{1b}'), "no colours where there is no terminal");
+    }
+    assert!(!directory.path().join("out").exists());
+}
+
+#[test]
+fn what_cannot_work_is_refused_before_a_worker_starts() {
+    let directory = texts();
+    std::fs::write(directory.path().join("bad.jsonl"), "{\"text\": \"a game\", \"label\": \"code\"}\n{\"text\": 5}\n")
+        .expect("writable");
+    let cases = [
+        ("base_model=nowhere", 12, "nowhere"),
+        ("datasets.0.path=nowhere.jsonl", 10, "nowhere.jsonl"),
+        ("datasets.0.path=bad.jsonl", 10, "bad.jsonl"),
+        ("datasets.0.label_column=section", 10, "section"),
+        ("model_overrides.num_attention_heads=5", 12, "num_attention_heads"),
+        ("sequence_len=500", 2, "sequence_len"),
+        ("freeze=[\"bert.nothing.*\"]", 2, "bert.nothing.*"),
+        ("shards_per_step=32", 2, "shards_per_step"),
+        ("resume_from_checkpoint=auto", 2, "resume_from_checkpoint"),
+    ];
+    for (set, code, named) in cases {
+        let output = headstart(directory.path(), &["train", "run.yaml", "--set", set]);
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(code), "{set}: {said}");
+        assert!(said.contains(named), "{set}: {said}");
+        assert!(!said.contains("panicked") && !said.contains("worker 1"), "{set}: {said}");
+        assert!(!directory.path().join("out").exists(), "{set}");
+    }
+}
+
+#[test]
+fn validate_says_what_would_be_trained_and_leaves_no_trace() {
+    let directory = texts();
+    let said = succeed(directory.path(), &["validate", "run.yaml"]);
+    for part in ["90", "30", "code", "other", "14", "classifier.weight"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!directory.path().join("out").exists());
+}
+
+#[test]
+fn the_schema_knows_every_key_of_the_examples() {
+    let directory = texts();
+    let schema: Value = serde_json::from_str(&succeed(directory.path(), &["schema"])).expect("it is JSON");
+    let properties = schema["properties"].as_object().expect("an object");
+    for key in ["base_model", "micro_batch_size", "cluster", "shards_per_step", "freeze"] {
+        assert!(properties.contains_key(key), "{key}");
+    }
+}
+
+#[test]
+fn a_coordinator_that_is_not_there_is_said_so() {
+    let directory = texts();
+    let output = headstart(directory.path(), &["status", "--coordinator", "http://127.0.0.1:1"]);
+    assert_eq!(output.status.code(), Some(20), "{}", text(&output));
+    assert!(text(&output).contains("http://127.0.0.1:1"));
+    let output = command("headstart-worker", directory.path())
+        .args(["--coordinator", "not a url", "--device", "cpu"])
+        .output()
+        .expect("the worker starts");
+    assert_ne!(output.status.code(), Some(0), "{}", text(&output));
+    let output = command("headstart-worker", directory.path()).args(["--device", "tpu"]).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output).contains("auto, cpu, cuda"), "{}", text(&output));
+}
+
+/// Waits for something that must come about within a minute.
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Interrupts a long run once it trains; returns its exit code and what it said.
+fn interrupted(directory: &Path, signal: Signal) -> (Option<i32>, String) {
+    let run = command("headstart", directory)
+        .args(["train", "run.yaml", "--workers", "2", "--log-format", "json"])
+        .args(["--set", "max_steps=100000", "--set", "eval_strategy=no"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("headstart starts");
+    let id = run.id();
+    let all = || [children(id, "headstart-worker"), children(id, "headstart-coordinator")].concat();
+    until("three children are running", || all().len() == 3);
+    // Lines of progress follow the first steps.
+    std::thread::sleep(Duration::from_secs(3));
+    let started = all();
+    kill(Pid::from_raw(id as i32), signal).expect("the run is ours");
+    let output = run.wait_with_output().expect("it ends");
+    for process in started {
+        until("all children have ended", || !Path::new(&format!("/proc/{process}")).exists());
+    }
+    (output.status.code(), text(&output))
+}
+
+#[test]
+fn ctrl_c_ends_all_children_and_says_what_was_kept() {
+    let directory = texts();
+    let (code, said) = interrupted(directory.path(), Signal::SIGINT);
+    assert_eq!(code, Some(130), "{said}");
+    assert!(said.contains("kept") && said.contains("checkpoint-"), "{said}");
+    let kept = std::fs::read_dir(directory.path().join("out")).expect("something was kept").flatten();
+    let checkpoint = kept.map(|entry| entry.path()).find(|path| path.is_dir()).expect("a directory");
+    // A new run begins from there.
+    let base = format!("base_model={}", checkpoint.display());
+    succeed(directory.path(), &["train", "run.yaml", "--workers", "1", "--set", &base, "--set", "output_dir=next"]);
+}
+
+#[test]
+fn sigterm_ends_a_run_in_order_too() {
+    let directory = texts();
+    let (code, said) = interrupted(directory.path(), Signal::SIGTERM);
+    assert_eq!(code, Some(143), "{said}");
+    assert!(said.contains("checkpoint-"), "{said}");
+}
+
+#[test]
+fn a_run_leaves_a_whole_directory_behind() {
+    let directory = texts();
+    let said = succeed(directory.path(), &["train", "run.yaml", "--workers", "2"]);
+    let out = directory.path().join("out/final");
+    assert!(said.contains(&sha256(&out.join("model.safetensors"))), "the hash is shown: {said}");
+    for line in std::fs::read_to_string(out.join("SHA256SUMS")).expect("it was written").lines() {
+        let (hash, name) = line.split_once("  ").expect("hash and name");
+        assert_eq!(sha256(&out.join(name)), hash, "{name}");
+    }
+    let read = |name: &str| std::fs::read_to_string(out.join(name)).expect("it was written");
+    let config: Value = serde_json::from_str(&read("config.json")).expect("JSON");
+    assert_eq!(config["architectures"][0], "BertForSequenceClassification");
+    assert_eq!(config["id2label"], serde_json::json!({"0": "code", "1": "other"}));
+    assert_eq!(read("tokenizer.json"), std::fs::read_to_string(directory.path().join("model/tokenizer.json")).expect("it is there"));
+    let run: Value = serde_json::from_str(&read("run.json")).expect("JSON");
+    assert_eq!(run["spec"]["seed"], 42, "defaults are filled in");
+    assert_eq!(run["weights_sha256"], sha256(&out.join("model.safetensors")).as_str());
+    let steps = read("metrics.jsonl").lines().filter(|line| line.contains("\"loss\"")).count();
+    assert_eq!(steps, 14);
+    let header = std::fs::read(out.join("model.safetensors")).expect("it was written");
+    assert!(header[8..200].starts_with(b"{\"__metadata__\":{\"format\":\"pt\"}"), "transformers wants this first");
+
+    // Weights of an output directory are never overwritten.
+    let before = outcome(&directory.path().join("out"));
+    let again = headstart(directory.path(), &["train", "run.yaml"]);
+    assert_eq!(again.status.code(), Some(2), "{}", text(&again));
+    assert_eq!(outcome(&directory.path().join("out")), before);
+}
+
+#[test]
+fn the_best_weights_are_those_that_are_written() {
+    let directory = digits();
+    let sets = ["metric_for_best_model=loss", "load_best_model_at_end=true", "learning_rate=0.3", "eval_steps=4"];
+    let mut arguments = vec!["train", "run.yaml", "--workers", "2", "--set", "eval_on_start=true"];
+    arguments.extend(sets.iter().flat_map(|set| ["--set", set]));
+    succeed(directory.path(), &arguments);
+    let out = directory.path().join("out/final");
+    let metrics = std::fs::read_to_string(out.join("metrics.jsonl")).expect("it was written");
+    let evaluations: Vec<Value> = metrics.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let best = evaluations
+        .iter()
+        .filter(|line| line.get("eval_loss").is_some())
+        .min_by(|one, other| one["eval_loss"].as_f64().partial_cmp(&other["eval_loss"].as_f64()).expect("numbers"))
+        .expect("there are evaluations");
+    let run: Value =
+        serde_json::from_str(&std::fs::read_to_string(out.join("run.json")).expect("it was written")).expect("JSON");
+    assert_eq!(run["weights_version"], best["step"], "a learning rate of 0.3 ruins what follows");
+    assert_ne!(run["weights_version"], 24);
+}
+
+#[test]
+fn a_head_start_is_measured() {
+    let directory = digits();
+    let pretrain = directory.path().join("pretrain.yaml");
+    let run_file = std::fs::read_to_string(directory.path().join("run.yaml")).expect("it was written");
+    std::fs::write(pretrain, run_file.replace("five_to_nine", "zero_to_four")).expect("writable");
+    let run = |file: &str, sets: &[&str]| {
+        let mut arguments = vec!["train", file, "--workers", "2"];
+        arguments.extend(sets.iter().flat_map(|set| ["--set", set]));
+        succeed(directory.path(), &arguments)
+    };
+    run("pretrain.yaml", &["output_dir=first", "max_steps=120", "eval_steps=60"]);
+    let second = ["eval_on_start=true", "eval_steps=8"];
+    run("run.yaml", &[&["output_dir=ahead", "init=pretrained", "base_model=first/final"][..], &second].concat());
+    run("run.yaml", &[&["output_dir=behind"][..], &second].concat());
+    let compared = succeed(
+        directory.path(),
+        &["compare", "ahead", "behind", "--names", "head start,from scratch", "--plot", "plot.svg"],
+    );
+    assert!(compared.contains("head start") && compared.contains("saved"), "{compared}");
+    let plot = std::fs::read_to_string(directory.path().join("plot.svg")).expect("it was written");
+    assert!(plot.starts_with("<svg") && plot.contains("from scratch"), "{plot}");
+    let json = succeed(directory.path(), &["compare", "ahead", "behind", "--json"]);
+    let json: Value = serde_json::from_str(&json).expect("JSON");
+    let curve = |run: usize| json["runs"][run]["curve"].as_array().expect("a curve").clone();
+    assert_eq!(curve(0).len(), 4, "before the first step and after 8, 16 and 24");
+    let third = |run: usize| curve(run)[1][1].as_f64().expect("a number");
+    assert!(third(0) > third(1) + 0.05, "ahead {}, behind {}", third(0), third(1));
+}
