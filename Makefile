@@ -59,6 +59,13 @@ parity: build ## the same training in PyTorch and transformers gives the same lo
 .PHONY: test
 test: build ## all tests
 	moto="$$(scripts/test-env.sh)" && $(TORCH) HEADSTART_MOTO="$$moto" $(CARGO) test --workspace --release
+	$(MAKE) --no-print-directory test-processor
+
+# The same arithmetic compiled for another processor: its bits must not change.
+.PHONY: test-processor
+test-processor: ready ## the coordinator's bits, compiled for x86-64-v3
+	CARGO_TARGET_DIR=$(TARGET_DIR)/x86-64-v3 RUSTFLAGS="-C target-cpu=x86-64-v3" \
+		$(CARGO) test --package headstart-coordinator --test processor --release
 
 .PHONY: check
 check: ready ## formatting, lints, licences, documentation

@@ -13,6 +13,7 @@ use headstart_worker::error::WorkerError;
 use headstart_worker::fake;
 use headstart_worker::session::{self, Settings};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// Longest time any of these runs may take.
@@ -22,7 +23,36 @@ struct Cluster {
     url: String,
     cache: tempfile::TempDir,
     coordinator: JoinHandle<(Exit, String)>,
-    workers: Vec<JoinHandle<Result<(), WorkerError>>>,
+    workers: Vec<Member>,
+}
+
+/// A worker on a thread of its own.
+struct Member {
+    life: oneshot::Sender<()>,
+    thread: std::thread::JoinHandle<Option<Result<(), WorkerError>>>,
+}
+
+impl Member {
+    fn start(settings: Settings) -> Member {
+        let (life, end) = oneshot::channel();
+        let live = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            // Dropping the runtime cuts its connections, wherever the worker stands.
+            runtime.block_on(async {
+                tokio::select! {
+                    ended = session::run(settings, Box::new(fake::make_trainer)) => Some(ended),
+                    _ = end => None,
+                }
+            })
+        };
+        Member { life, thread: std::thread::spawn(live) }
+    }
+
+    /// Cuts it off in the middle of whatever it does.
+    fn kill(self) {
+        drop(self.life);
+        assert!(self.thread.join().expect("it does not panic").is_none(), "it was at work");
+    }
 }
 
 impl Cluster {
@@ -53,15 +83,15 @@ impl Cluster {
             cache: self.cache.path().to_owned(),
             memory: 1 << 30,
         };
-        self.workers.push(tokio::spawn(session::run(settings, Box::new(fake::make_trainer))));
+        self.workers.push(Member::start(settings));
     }
 
     /// Waits until so many updates have been made, or the run is over.
     async fn until(&self, step: u64) {
-        let mut client = headstart::client::Client::connect(&self.url).await.expect("the coordinator is there");
+        let client = headstart::client::Client::connect(&self.url).await.expect("the coordinator is there");
         let mut watch = client.watch().await.expect("it can be watched");
-        while let Ok(Some(status)) = watch.message().await {
-            if status.step >= step || status.exit_code != 0 {
+        while let Ok(Some(status)) = watch.next().await {
+            if status.step >= step || status.ended() {
                 return;
             }
         }
@@ -90,13 +120,13 @@ async fn joins_and_losses_change_nothing() {
         cluster.join(name);
     }
     cluster.until(10).await;
-    cluster.workers[0].abort();
+    cluster.workers.remove(0).kill();
     cluster.join("d");
     cluster.until(25).await;
-    cluster.workers[1].abort();
-    cluster.workers[3].abort();
+    cluster.workers.remove(0).kill();
+    cluster.workers.remove(1).kill();
     cluster.until(40).await;
-    cluster.workers[2].abort();
+    cluster.workers.remove(0).kill();
     // Nobody is left for a moment: the run waits.
     cluster.join("e");
     let (exit, detail) = cluster.end().await;
@@ -115,9 +145,10 @@ async fn everyone_takes_part_and_is_told_of_the_end() {
     }
     let workers = std::mem::take(&mut cluster.workers);
     assert_eq!(cluster.end().await.0, Exit::Ok);
-    for worker in workers {
-        let ended = tokio::time::timeout(PATIENCE, worker).await.expect("it ends").expect("it does not panic");
-        assert!(matches!(ended, Err(WorkerError::Stopped { reason: StopReason::Finished, .. })), "{ended:?}");
+    for Member { life, thread } in workers {
+        let ended = thread.join().expect("it does not panic");
+        assert!(matches!(ended, Some(Err(WorkerError::Stopped { reason: StopReason::Finished, .. }))), "{ended:?}");
+        drop(life);
     }
     assert_eq!(outcome(&directory.path().join("three")), expected);
     assert!(headstart_tests::delivered(&directory.path().join("three")).iter().all(|&shards| shards > 0));

@@ -19,7 +19,7 @@ fn a_misspelt_key_is_shown_with_a_caret_and_a_suggestion() {
         let output = headstart(directory.path(), &[program, "run.yaml"]);
         let said = text(&output);
         assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains("run.yaml:17"), "the line: {said}");
+        assert!(said.contains("run.yaml:16"), "the line: {said}");
         assert!(said.contains("learning_rat:") && said.contains("did you mean"), "{said}");
         assert!(!said.contains('\u{1b}'), "no colours where there is no terminal");
     }

@@ -40,12 +40,16 @@ fn summary(job: &Job) -> String {
         InitFrom::Pretrained => "pretrained weights",
         InitFrom::Random => "random weights",
     };
+    let origin = match spec.init {
+        InitFrom::Pretrained => network.resolution.to_string(),
+        InitFrom::Random => format!("all {} tensors begin with fresh draws", network.table.len()),
+    };
     let lines = [
         ("task", task.to_owned()),
         ("model", format!("{}, {} layers", network.architecture.hf_class(), network.architecture.layers())),
         ("", format!("from {} ({init})", network.directory())),
         ("", format!("{} parameters, of which {} train", count(parameters as u64), count(trains as u64))),
-        ("", network.resolution.to_string()),
+        ("", origin),
         ("data", format!("{} to train on", rows(train))),
         (
             "",

@@ -170,8 +170,8 @@ impl Progress {
 /// Time that the remaining steps take at the pace so far.
 fn time_left(status: &RunStatus, first: u64, took: Duration) -> Option<Duration> {
     let done = status.step.checked_sub(first).filter(|done| *done > 0)?;
-    let seconds = took.as_secs_f64() * (status.total_steps.saturating_sub(status.step) as f64 / done as f64);
-    Duration::try_from_secs_f64(seconds).ok()
+    let left = status.total_steps.checked_sub(status.step).filter(|left| *left > 0)?;
+    Duration::try_from_secs_f64(took.as_secs_f64() * (left as f64 / done as f64)).ok()
 }
 
 #[cfg(test)]
@@ -204,6 +204,6 @@ mod tests {
         let left = |step, first| time_left(&status(State::Training, step), first, Duration::from_secs(10));
         assert_eq!(left(30, 0), Some(Duration::from_secs(20)));
         assert_eq!(left(0, 0), None);
-        assert_eq!(left(90, 0), Some(Duration::ZERO));
+        assert_eq!(left(90, 0), None);
     }
 }

@@ -79,7 +79,7 @@ impl Phase {
             Phase::Preparing => 3600,
             Phase::Running => 600,
             Phase::Stopping => STOP_PATIENCE.as_secs(),
-            Phase::Parting => 10,
+            Phase::Parting => 3,
             Phase::Terminating | Phase::Killing => 5,
             Phase::GivenUp => 0,
         })
@@ -243,6 +243,9 @@ impl Supervisor {
     }
 
     fn note(&mut self, status: RunStatus) {
+        if matches!(self.phase, Phase::Terminating | Phase::Killing) {
+            return;
+        }
         if self.status.is_none() {
             self.progress.begin(&status, self.setting.workers);
         }
@@ -297,8 +300,8 @@ impl Supervisor {
         self.asked = false;
         match answer {
             Ok(kept) => self.progress.kept(&kept),
-            // The coordinator is gone, and its status has said what there was to say.
-            Err(_) if !self.children.contains_key(&Who::Coordinator) => {}
+            // The coordinator is gone, or will be in a moment.
+            Err(_) if self.phase != Phase::Stopping => {}
             Err(error) => {
                 self.console.err(&format!("error: {}", printable(&error.to_string())));
                 self.enter(Phase::Terminating);
