@@ -54,7 +54,7 @@ sections-bits: build ## 1, 2, 3 and 5 workers give the same weights, bit for bit
 .PHONY: parity
 parity: build ## the same training in PyTorch and transformers gives the same losses
 	@examples/sections/setup.py
-	@$(BUILT) tests/parity/run.sh
+	@$(TORCH) $(BUILT) tests/parity/run.sh
 
 .PHONY: test
 test: build ## all tests

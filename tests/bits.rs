@@ -24,7 +24,10 @@ fn any_number_of_workers(directory: &Path, other_shards: &str) {
         assert_eq!(train(directory, name, workers, &[]), expected, "{workers} workers");
     }
     let other = train(directory, "other", 2, &[other_shards]);
-    assert_ne!(other[0], expected[0], "another shards_per_step gives other weights, so comparing shows something");
+    assert_ne!(
+        other[0], expected[0],
+        "another shards_per_step gives other weights, so comparing shows something"
+    );
     assert_ne!(other[1], expected[1]);
 }
 

@@ -36,7 +36,8 @@ impl Member {
     fn start(settings: Settings) -> Member {
         let (life, end) = oneshot::channel();
         let live = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             // Dropping the runtime cuts its connections, wherever the worker stands.
             runtime.block_on(async {
                 tokio::select! {
@@ -70,7 +71,8 @@ impl Cluster {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let never = std::future::pending::<(String, Exit)>();
-        let coordinator = tokio::spawn(async { serve(listener, job, never).await.expect("the checkpoint is whole") });
+        let coordinator =
+            tokio::spawn(async { serve(listener, job, never).await.expect("the checkpoint is whole") });
         Cluster { url, cache: tempfile::tempdir().expect("a directory"), coordinator, workers: Vec::new() }
     }
 
@@ -98,7 +100,10 @@ impl Cluster {
     }
 
     async fn end(self) -> (Exit, String) {
-        tokio::time::timeout(PATIENCE, self.coordinator).await.expect("the run ends").expect("it does not panic")
+        tokio::time::timeout(PATIENCE, self.coordinator)
+            .await
+            .expect("the run ends")
+            .expect("it does not panic")
     }
 }
 
@@ -147,7 +152,10 @@ async fn everyone_takes_part_and_is_told_of_the_end() {
     assert_eq!(cluster.end().await.0, Exit::Ok);
     for Member { life, thread } in workers {
         let ended = thread.join().expect("it does not panic");
-        assert!(matches!(ended, Some(Err(WorkerError::Stopped { reason: StopReason::Finished, .. }))), "{ended:?}");
+        assert!(
+            matches!(ended, Some(Err(WorkerError::Stopped { reason: StopReason::Finished, .. }))),
+            "{ended:?}"
+        );
         drop(life);
     }
     assert_eq!(outcome(&directory.path().join("three")), expected);

@@ -29,8 +29,11 @@ fn a_misspelt_key_is_shown_with_a_caret_and_a_suggestion() {
 #[test]
 fn what_cannot_work_is_refused_before_a_worker_starts() {
     let directory = texts();
-    std::fs::write(directory.path().join("bad.jsonl"), "{\"text\": \"a game\", \"label\": \"code\"}\n{\"text\": 5}\n")
-        .expect("writable");
+    std::fs::write(
+        directory.path().join("bad.jsonl"),
+        "{\"text\": \"a game\", \"label\": \"code\"}\n{\"text\": 5}\n",
+    )
+    .expect("writable");
     let cases = [
         ("base_model=nowhere", 12, "nowhere"),
         ("datasets.0.path=nowhere.jsonl", 10, "nowhere.jsonl"),
@@ -83,7 +86,8 @@ fn a_coordinator_that_is_not_there_is_said_so() {
         .output()
         .expect("the worker starts");
     assert_ne!(output.status.code(), Some(0), "{}", text(&output));
-    let output = command("headstart-worker", directory.path()).args(["--device", "tpu"]).output().expect("it starts");
+    let output =
+        command("headstart-worker", directory.path()).args(["--device", "tpu"]).output().expect("it starts");
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output).contains("auto, cpu, cuda"), "{}", text(&output));
 }
@@ -130,7 +134,10 @@ fn ctrl_c_ends_all_children_and_says_what_was_kept() {
     let checkpoint = kept.map(|entry| entry.path()).find(|path| path.is_dir()).expect("a directory");
     // A new run begins from there.
     let base = format!("base_model={}", checkpoint.display());
-    succeed(directory.path(), &["train", "run.yaml", "--workers", "1", "--set", &base, "--set", "output_dir=next"]);
+    succeed(
+        directory.path(),
+        &["train", "run.yaml", "--workers", "1", "--set", &base, "--set", "output_dir=next"],
+    );
 }
 
 #[test]
@@ -155,14 +162,20 @@ fn a_run_leaves_a_whole_directory_behind() {
     let config: Value = serde_json::from_str(&read("config.json")).expect("JSON");
     assert_eq!(config["architectures"][0], "BertForSequenceClassification");
     assert_eq!(config["id2label"], serde_json::json!({"0": "code", "1": "other"}));
-    assert_eq!(read("tokenizer.json"), std::fs::read_to_string(directory.path().join("model/tokenizer.json")).expect("it is there"));
+    assert_eq!(
+        read("tokenizer.json"),
+        std::fs::read_to_string(directory.path().join("model/tokenizer.json")).expect("it is there")
+    );
     let run: Value = serde_json::from_str(&read("run.json")).expect("JSON");
     assert_eq!(run["spec"]["seed"], 42, "defaults are filled in");
     assert_eq!(run["weights_sha256"], sha256(&out.join("model.safetensors")).as_str());
     let steps = read("metrics.jsonl").lines().filter(|line| line.contains("\"loss\"")).count();
     assert_eq!(steps, 14);
     let header = std::fs::read(out.join("model.safetensors")).expect("it was written");
-    assert!(header[8..200].starts_with(b"{\"__metadata__\":{\"format\":\"pt\"}"), "transformers wants this first");
+    assert!(
+        header[8..200].starts_with(b"{\"__metadata__\":{\"format\":\"pt\"}"),
+        "transformers wants this first"
+    );
 
     // Weights of an output directory are never overwritten.
     let before = outcome(&directory.path().join("out"));
@@ -174,20 +187,25 @@ fn a_run_leaves_a_whole_directory_behind() {
 #[test]
 fn the_best_weights_are_those_that_are_written() {
     let directory = digits();
-    let sets = ["metric_for_best_model=loss", "load_best_model_at_end=true", "learning_rate=0.3", "eval_steps=4"];
+    let sets =
+        ["metric_for_best_model=loss", "load_best_model_at_end=true", "learning_rate=0.3", "eval_steps=4"];
     let mut arguments = vec!["train", "run.yaml", "--workers", "2", "--set", "eval_on_start=true"];
     arguments.extend(sets.iter().flat_map(|set| ["--set", set]));
     succeed(directory.path(), &arguments);
     let out = directory.path().join("out/final");
     let metrics = std::fs::read_to_string(out.join("metrics.jsonl")).expect("it was written");
-    let evaluations: Vec<Value> = metrics.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let evaluations: Vec<Value> =
+        metrics.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let best = evaluations
         .iter()
         .filter(|line| line.get("eval_loss").is_some())
-        .min_by(|one, other| one["eval_loss"].as_f64().partial_cmp(&other["eval_loss"].as_f64()).expect("numbers"))
+        .min_by(|one, other| {
+            one["eval_loss"].as_f64().partial_cmp(&other["eval_loss"].as_f64()).expect("numbers")
+        })
         .expect("there are evaluations");
     let run: Value =
-        serde_json::from_str(&std::fs::read_to_string(out.join("run.json")).expect("it was written")).expect("JSON");
+        serde_json::from_str(&std::fs::read_to_string(out.join("run.json")).expect("it was written"))
+            .expect("JSON");
     assert_eq!(run["weights_version"], best["step"], "a learning rate of 0.3 ruins what follows");
     assert_ne!(run["weights_version"], 24);
 }
@@ -205,7 +223,10 @@ fn a_head_start_is_measured() {
     };
     run("pretrain.yaml", &["output_dir=first", "max_steps=120", "eval_steps=60"]);
     let second = ["eval_on_start=true", "eval_steps=8"];
-    run("run.yaml", &[&["output_dir=ahead", "init=pretrained", "base_model=first/final"][..], &second].concat());
+    run(
+        "run.yaml",
+        &[&["output_dir=ahead", "init=pretrained", "base_model=first/final"][..], &second].concat(),
+    );
     run("run.yaml", &[&["output_dir=behind"][..], &second].concat());
     let compared = succeed(
         directory.path(),

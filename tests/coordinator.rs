@@ -6,10 +6,10 @@ use std::process::Command;
 use headstart_tests::{command, digits, program, repository};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-use tonic_reflection::pb::v1::ServerReflectionRequest;
 
 #[test]
 fn it_links_no_libtorch() {
@@ -43,14 +43,16 @@ fn listening() -> (std::process::Child, String, tempfile::TempDir) {
     let mut line = String::new();
     let output = coordinator.stdout.take().expect("its output is piped");
     std::io::BufReader::new(output).read_line(&mut line).expect("it says where it listens");
-    let url = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("it said {line:?}")).to_owned();
+    let url =
+        line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("it said {line:?}")).to_owned();
     (coordinator, url, directory)
 }
 
 #[tokio::test]
 async fn it_answers_health_and_reflection_and_ends_with_its_parent() {
     let (mut coordinator, url, _directory) = listening();
-    let channel = tonic::transport::Endpoint::from_shared(url).expect("a URL").connect().await.expect("it listens");
+    let channel =
+        tonic::transport::Endpoint::from_shared(url).expect("a URL").connect().await.expect("it listens");
     let request = HealthCheckRequest { service: "headstart.v1.Control".into() };
     let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
     let answer = health.check(request).await.expect("an answer").into_inner();

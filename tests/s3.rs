@@ -21,7 +21,8 @@ struct Server {
 
 impl Server {
     fn start() -> Server {
-        let program = std::env::var("HEADSTART_MOTO").expect("HEADSTART_MOTO names a moto_server: run `make test`");
+        let program =
+            std::env::var("HEADSTART_MOTO").expect("HEADSTART_MOTO names a moto_server: run `make test`");
         let free = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = free.local_addr().expect("it is bound").to_string();
         drop(free);
@@ -46,7 +47,11 @@ impl Server {
     fn put(&self, path: &str) -> Option<()> {
         let mut connection = TcpStream::connect(&self.address).ok()?;
         let host = &self.address;
-        write!(connection, "PUT {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").ok()?;
+        write!(
+            connection,
+            "PUT {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        .ok()?;
         let mut answer = String::new();
         connection.read_to_string(&mut answer).ok()?;
         answer.starts_with("HTTP/1.1 200").then_some(())
@@ -96,7 +101,13 @@ fn everything_through_s3_gives_the_bits_of_a_local_disk() {
 
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
-        for name in ["model/config.json", "model/model.safetensors", "model/tokenizer.json", "train.jsonl", "eval.jsonl"] {
+        for name in [
+            "model/config.json",
+            "model/model.safetensors",
+            "model/tokenizer.json",
+            "train.jsonl",
+            "eval.jsonl",
+        ] {
             upload(&directory.path().join(name), &format!("s3://{BUCKET}/in/{name}")).await;
         }
     });
@@ -112,10 +123,12 @@ fn everything_through_s3_gives_the_bits_of_a_local_disk() {
     assert!(said.contains(&format!("s3://{BUCKET}/runs/one/final")), "{said}");
     runtime.block_on(async {
         for name in ["final/model.safetensors", "final/ledger.jsonl"] {
-            download(&format!("s3://{BUCKET}/runs/one/{name}"), &directory.path().join("remote").join(name)).await;
+            download(&format!("s3://{BUCKET}/runs/one/{name}"), &directory.path().join("remote").join(name))
+                .await;
         }
     });
-    let (remote, local) = (outcome(&directory.path().join("remote")), outcome(&directory.path().join("local")));
+    let (remote, local) =
+        (outcome(&directory.path().join("remote")), outcome(&directory.path().join("local")));
     assert_eq!(remote[0], local[0], "the weights are the same");
 
     // The same output again is refused, and named; so is a bucket that does not exist.

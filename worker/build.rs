@@ -13,7 +13,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn torch() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=src/torch/shim.cpp");
     println!("cargo:rerun-if-env-changed=LIBTORCH");
-    let libtorch = std::env::var("LIBTORCH").map_err(|_| "LIBTORCH is not set: run `make build`, or `make env`")?;
+    let libtorch =
+        std::env::var("LIBTORCH").map_err(|_| "LIBTORCH is not set: run `make build`, or `make env`")?;
     cc::Build::new()
         .cpp(true)
         .std("c++17")

@@ -16,4 +16,4 @@ headstart train "$here/run.yaml"
 
 "$python" "$here/parity.py" --start "$runs/start" --data examples/sections/data/train.jsonl \
     --rows "$runs/rows.jsonl" --metrics "$runs/run/final/metrics.jsonl"
-"$python" "$here/check_final.py" "$runs/run/final" examples/sections/data/eval.jsonl
+"$here/final.sh" "$runs/run" examples/sections/data/eval.jsonl

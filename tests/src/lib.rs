@@ -70,18 +70,72 @@ pub fn digits() -> TempDir {
 }
 
 const WORDS: [&str; 58] = [
-    "a", "library", "for", "the", "game", "python", "of", "and", "tool", "data", "files", "with", "to", "in", "shared",
-    "development", "fast", "small", "server", "client", "network", "image", "sound", "text", "editor", "web", "module",
-    "perl", "ruby", "java", "font", "driver", "kernel", "graph", "math", "video", "player", "plugin", "theme", "desktop",
-    "common", "documentation", "headers", "bindings", "parser", "compiler", "debug", "symbols", "test", "suite", "mail",
-    "database", "simple", "command", "line", "interface", "system", "monitor",
+    "a",
+    "library",
+    "for",
+    "the",
+    "game",
+    "python",
+    "of",
+    "and",
+    "tool",
+    "data",
+    "files",
+    "with",
+    "to",
+    "in",
+    "shared",
+    "development",
+    "fast",
+    "small",
+    "server",
+    "client",
+    "network",
+    "image",
+    "sound",
+    "text",
+    "editor",
+    "web",
+    "module",
+    "perl",
+    "ruby",
+    "java",
+    "font",
+    "driver",
+    "kernel",
+    "graph",
+    "math",
+    "video",
+    "player",
+    "plugin",
+    "theme",
+    "desktop",
+    "common",
+    "documentation",
+    "headers",
+    "bindings",
+    "parser",
+    "compiler",
+    "debug",
+    "symbols",
+    "test",
+    "suite",
+    "mail",
+    "database",
+    "simple",
+    "command",
+    "line",
+    "interface",
+    "system",
+    "monitor",
 ];
 
 /// A directory with a small BERT, texts of two labels and a run file `run.yaml` of a few steps, dropout on.
 pub fn texts() -> TempDir {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let at = |name: &str| directory.path().join(name);
-    let write = |name: &str, content: String| std::fs::write(at(name), content).expect("the directory is writable");
+    let write =
+        |name: &str, content: String| std::fs::write(at(name), content).expect("the directory is writable");
     std::fs::create_dir(at("model")).expect("the directory is writable");
     for name in ["config.json", "model.safetensors"] {
         let from = repository().join("tests/reference/bert").join(name);
@@ -120,7 +174,9 @@ fn tokenizer() -> Value {
     let vocab: BTreeMap<&str, usize> =
         special.iter().chain(&WORDS).enumerate().map(|(id, word)| (*word, id)).collect();
     let piece = |id: usize| serde_json::json!({"SpecialToken": {"id": special[id], "type_id": 0}});
-    let token = |id: usize| (special[id].to_owned(), serde_json::json!({"id": special[id], "ids": [id], "tokens": [special[id]]}));
+    let token = |id: usize| {
+        (special[id].to_owned(), serde_json::json!({"id": special[id], "ids": [id], "tokens": [special[id]]}))
+    };
     let tokens: serde_json::Map<String, Value> = [token(2), token(3)].into_iter().collect();
     let sequence = |name: &str, kind: usize| serde_json::json!({"Sequence": {"id": name, "type_id": kind}});
     serde_json::json!({
@@ -172,7 +228,8 @@ pub fn children(parent: u32, name: &str) -> Vec<i32> {
             let mut fields = rest.split(' ');
             let (state, parent_of) = (fields.next(), fields.next());
             // The kernel keeps 15 characters of a program's name.
-            let same = start.split_once(" (").is_some_and(|(_, program)| program == &name[..name.len().min(15)]);
+            let same =
+                start.split_once(" (").is_some_and(|(_, program)| program == &name[..name.len().min(15)]);
             same && state != Some("Z") && parent_of == Some(&parent.to_string())
         })
         .collect();

@@ -96,7 +96,12 @@ impl Collator {
     }
 
     /// Makes a batch of samples with these labels; `numbers` are the rows' numbers, for messages.
-    pub fn collate(&self, samples: &[Sample<'_>], labels: &[i64], numbers: &[u64]) -> Result<Batch, CollateError> {
+    pub fn collate(
+        &self,
+        samples: &[Sample<'_>],
+        labels: &[i64],
+        numbers: &[u64],
+    ) -> Result<Batch, CollateError> {
         match &self.kind {
             Kind::Text { tokenizer, vocab, token_types, .. } => {
                 texts(tokenizer, [*vocab, *token_types], samples, labels, numbers)
@@ -110,7 +115,8 @@ fn tokenizer(url: &str, json: &[u8], sequence_len: u32) -> Result<Tokenizer, Col
     if sequence_len < SHORTEST {
         return Err(CollateError::TooShort(sequence_len));
     }
-    let failed = |error: tokenizers::Error| CollateError::Tokenizer { url: url.to_owned(), reason: error.to_string() };
+    let failed =
+        |error: tokenizers::Error| CollateError::Tokenizer { url: url.to_owned(), reason: error.to_string() };
     let mut tokenizer = Tokenizer::from_bytes(json).map_err(failed)?;
     // What the file itself says of padding and cutting is for somebody else's batches.
     tokenizer.with_padding(None);
@@ -136,7 +142,9 @@ fn texts(
             return Err(refuse(format!("token {id} is beyond the network's vocab_size {vocab}")));
         }
         if let Some(kind) = encoding.get_type_ids().iter().find(|&&kind| u64::from(kind) >= token_types) {
-            return Err(refuse(format!("token type {kind} is beyond the network's type_vocab_size {token_types}")));
+            return Err(refuse(format!(
+                "token type {kind} is beyond the network's type_vocab_size {token_types}"
+            )));
         }
         if encoding.get_ids().is_empty() {
             return Err(refuse("the text has no token".into()));

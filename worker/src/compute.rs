@@ -1,7 +1,7 @@
 //! One lease, from rows to a partial.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures::StreamExt;
@@ -126,7 +126,12 @@ impl Subtree {
 
     /// Adds a shard's gradient sum; `false` when it, or the loss, is not finite. A shard is judged here, where its rows
     /// are known.
-    fn add_gradient(&mut self, trainer: &mut dyn Trainer, draw: Draw, batches: &[Batch]) -> Result<bool, TrainError> {
+    fn add_gradient(
+        &mut self,
+        trainer: &mut dyn Trainer,
+        draw: Draw,
+        batches: &[Batch],
+    ) -> Result<bool, TrainError> {
         let began = Instant::now();
         let mut gradient = self.buffers.take(trainer.trainable_len());
         let mut totals = Totals::default();
@@ -141,7 +146,12 @@ impl Subtree {
     }
 
     /// Adds a shard's metric sums. An evaluation may report an infinite loss.
-    fn add_metrics(&mut self, trainer: &mut dyn Trainer, shard: u32, batches: &[Batch]) -> Result<(), TrainError> {
+    fn add_metrics(
+        &mut self,
+        trainer: &mut dyn Trainer,
+        shard: u32,
+        batches: &[Batch],
+    ) -> Result<(), TrainError> {
         let began = Instant::now();
         let mut totals = Totals::default();
         for batch in batches {
@@ -175,9 +185,9 @@ fn totals_of(Sums { samples, loss, tokens, counts }: Sums) -> Totals {
 /// Whether no element is NaN or infinite, at the speed of memory: exponents of all ones are the largest.
 fn all_finite(values: &[f32]) -> bool {
     const INFINITE: u32 = 0x7F80_0000;
-    values.chunks(4096).all(|chunk| {
-        chunk.iter().map(|value| value.to_bits() & 0x7FFF_FFFF).fold(0, u32::max) < INFINITE
-    })
+    values
+        .chunks(4096)
+        .all(|chunk| chunk.iter().map(|value| value.to_bits() & 0x7FFF_FFFF).fold(0, u32::max) < INFINITE)
 }
 
 #[cfg(test)]
@@ -195,7 +205,9 @@ mod tests {
                 labels: vec![0],
             };
             let draw = Draw { seed: 3, step: 1, shard, micro_batch: 0 };
-            assert!(sum.add_gradient(&mut trainer, draw, &[row(0), row(1)]).expect("fake gradients do not fail"));
+            assert!(
+                sum.add_gradient(&mut trainer, draw, &[row(0), row(1)]).expect("fake gradients do not fail")
+            );
         }
         sum.take()
     }

@@ -42,7 +42,9 @@ pub enum WorkerError {
     #[error("the coordinator's run file: {0}")]
     Spec(#[from] serde_json::Error),
     /// `--threads` is not the run's number.
-    #[error("--threads is {asked}, but the run has threads_per_worker {run}; it decides bits, so leave --threads out")]
+    #[error(
+        "--threads is {asked}, but the run has threads_per_worker {run}; it decides bits, so leave --threads out"
+    )]
     Threads {
         /// Of the command line.
         asked: u32,
@@ -79,13 +81,16 @@ impl WorkerError {
     /// The exit code of a process that fails with this.
     pub fn exit(&self) -> Exit {
         match self {
-            WorkerError::Unreachable { .. } | WorkerError::Broken(_) | WorkerError::Exchange(_) => Exit::Unreachable,
+            WorkerError::Unreachable { .. } | WorkerError::Broken(_) | WorkerError::Exchange(_) => {
+                Exit::Unreachable
+            }
             WorkerError::Stopped { reason: StopReason::NumericClass, .. } => Exit::NumericClass,
             WorkerError::Stopped { reason: StopReason::Finished | StopReason::Stopped, .. } => Exit::Ok,
             WorkerError::Stopped { .. } | WorkerError::Train(_) | WorkerError::Ended(_) => Exit::Internal,
-            WorkerError::Wire(_) | WorkerError::Spec(_) | WorkerError::Threads { .. } | WorkerError::Plan(_) => {
-                Exit::Usage
-            }
+            WorkerError::Wire(_)
+            | WorkerError::Spec(_)
+            | WorkerError::Threads { .. }
+            | WorkerError::Plan(_) => Exit::Usage,
             WorkerError::Network(error) => error.exit(),
             WorkerError::Checkpoint(error) => error.exit(),
             WorkerError::Data(error) => error.exit(),

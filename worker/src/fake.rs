@@ -78,7 +78,8 @@ impl Trainer for FakeTrainer {
 
     fn gradient(&mut self, draw: Draw, batch: &Batch, gradient: &mut [f32]) -> Result<Sums, TrainError> {
         let Draw { seed, step, shard, micro_batch } = draw;
-        let targets = FakeTrainer::rows(batch, seed ^ (step << 32) ^ u64::from(shard << 8) ^ u64::from(micro_batch));
+        let targets =
+            FakeTrainer::rows(batch, seed ^ (step << 32) ^ u64::from(shard << 8) ^ u64::from(micro_batch));
         if draw.is_first() {
             gradient.fill(0.0);
         }

@@ -21,7 +21,9 @@ pub enum ImageError {
     #[error("the image cannot be read: {0}")]
     Read(#[from] std::io::Error),
     /// Its size is not the network's, and it may not be resized.
-    #[error("the image has {found:?} pixels (height, width), the network takes {expected:?} and do_resize is off")]
+    #[error(
+        "the image has {found:?} pixels (height, width), the network takes {expected:?} and do_resize is off"
+    )]
     Size {
         /// Its own.
         found: [u32; 2],
@@ -86,5 +88,6 @@ fn grey(image: &DynamicImage) -> GrayImage {
         let [red, green, blue] = pixel.0.map(u32::from);
         ((red * 19_595 + green * 38_470 + blue * 7_471 + 0x8000) >> 16) as u8
     });
-    GrayImage::from_raw(colours.width(), colours.height(), levels.collect()).expect("one level for each pixel")
+    GrayImage::from_raw(colours.width(), colours.height(), levels.collect())
+        .expect("one level for each pixel")
 }

@@ -191,7 +191,8 @@ impl Worker {
             return Ok(None);
         }
         let began = Instant::now();
-        let computed = compute(work, self.seed, self.loader.clone(), &self.engine, &self.buffers, revoked).await;
+        let computed =
+            compute(work, self.seed, self.loader.clone(), &self.engine, &self.buffers, revoked).await;
         let Partial { gradient, totals } = match computed {
             Ok(partial) => partial,
             Err(Unfinished::Revoked) => return Ok(None),
@@ -208,7 +209,9 @@ impl Worker {
         }
         match pushed {
             Ok(accepted) => debug!(%lease, ?computed, accepted, "partial"),
-            Err(ExchangeError::Refused(status)) => debug!(%lease, reason = status.message(), "partial refused"),
+            Err(ExchangeError::Refused(status)) => {
+                debug!(%lease, reason = status.message(), "partial refused")
+            }
             Err(error) => return Err(error.into()),
         }
         let pushed = began.elapsed() - computed;

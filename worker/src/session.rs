@@ -139,7 +139,9 @@ impl Session {
                     self.waiting.retain(|command| !is_lease(command, lease));
                 }
                 Ok(command) if self.waiting.len() < COMMANDS => self.waiting.push_back(command),
-                Ok(command) => return WorkerError::Broken(format!("too many commands; the last: {command:?}")),
+                Ok(command) => {
+                    return WorkerError::Broken(format!("too many commands; the last: {command:?}"));
+                }
             }
         }
     }

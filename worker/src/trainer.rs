@@ -40,7 +40,9 @@ impl Batch {
     /// Unmasked input tokens; an image counts as one.
     pub fn tokens(&self) -> u64 {
         match self {
-            Batch::Text { attention_mask, .. } => attention_mask.iter().filter(|&&real| real == 1).count() as u64,
+            Batch::Text { attention_mask, .. } => {
+                attention_mask.iter().filter(|&&real| real == 1).count() as u64
+            }
             Batch::Image { labels, .. } => labels.len() as u64,
         }
     }

@@ -6,7 +6,7 @@ use headstart::client::{Client, ClientError};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use super::supervise::Event;
+use super::phase::Event;
 
 /// Time between two attempts. Early ones fail: the coordinator listens before it has loaded the weights.
 const RETRY: Duration = Duration::from_millis(500);

@@ -4,6 +4,7 @@ mod count;
 mod follow;
 mod lines;
 mod outcome;
+mod phase;
 mod process;
 mod progress;
 mod supervise;
@@ -18,8 +19,9 @@ use headstart::exit::Exit;
 use super::RunFile;
 use super::error::{CliError, MissingProgram};
 use outcome::Outcome;
+use phase::Setting;
 use progress::Progress;
-use supervise::{Setting, Supervisor};
+use supervise::Supervisor;
 
 /// What to train, and on what.
 #[derive(Debug, Args)]

@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use super::StartError;
 use super::lines::{LONGEST, Sorter};
-use super::supervise::Event;
+use super::phase::Event;
 use crate::cli::say::{Console, printable};
 
 /// How long a child's output is read after its end: somebody else may hold it open.
@@ -147,7 +147,8 @@ async fn attend(
         }
     };
     let ended = Ended { status, error };
-    if matches!(who, Who::Worker(_)) && status.code().is_some_and(|code| code != 0) {
+    let by_itself = *orders.borrow() == Order::Live;
+    if matches!(who, Who::Worker(_)) && by_itself && status.code().is_some_and(|code| code != 0) {
         sleep(COORDINATOR_FIRST).await;
     }
     // Nobody listens any more when everything is over.

@@ -18,6 +18,14 @@ const EVERY: Duration = Duration::from_secs(5);
 /// Time between two looks at the clock by the bar.
 const REDRAW: Duration = Duration::from_millis(250);
 
+/// Before the number of steps is known.
+const PREPARING: &str = "{wide_msg}";
+const RUNNING: &str = "{bar:24} {pos}/{len} {percent:>3} %  {wide_msg}";
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is well-formed").progress_chars("━╸─")
+}
+
 /// Shows a run.
 pub(super) struct Progress {
     console: Console,
@@ -37,9 +45,8 @@ impl Progress {
             true => ProgressBar::new(0),
             false => ProgressBar::hidden(),
         };
-        let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {percent:>3} %  {wide_msg}");
-        bar.set_style(style.expect("the template is well-formed").progress_chars("━╸─"));
-        bar.set_message("preparing: reading the data");
+        bar.set_style(style(PREPARING));
+        bar.set_message("reading data and checkpoint");
         bar.enable_steady_tick(REDRAW);
         let console = Console::new(bar.clone());
         let progress = Progress {
@@ -57,6 +64,8 @@ impl Progress {
     /// Says what begins.
     pub(super) fn begin(&self, status: &RunStatus, workers: u32) {
         let RunStatus { run_id, total_steps, output_dir, .. } = status;
+        self.bar.set_length(*total_steps);
+        self.bar.set_style(style(RUNNING));
         self.say(
             || json!({"event": "start", "run_id": run_id, "total_steps": total_steps, "workers": workers, "output_dir": output_dir}),
             || {
@@ -73,8 +82,13 @@ impl Progress {
             self.eval = Some(eval);
             self.evaluation(status);
         }
-        let (step, since) = *self.first_step.get_or_insert((status.step, now));
-        let left = time_left(status, step, now.saturating_duration_since(since));
+        // The pace is that of steps: loading and the first evaluation do not count.
+        if status.step > 0 && self.first_step.is_none() {
+            self.first_step = Some((status.step, now));
+        }
+        let left = self
+            .first_step
+            .and_then(|(step, since)| time_left(status, step, now.saturating_duration_since(since)));
         self.bar.set_length(status.total_steps);
         self.bar.set_position(status.step);
         self.bar.set_message(printable(&self.describe(status, left)));

@@ -1,7 +1,6 @@
 //! The one loop that owns the child processes: it hears of everything, and every phase has a deadline.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use headstart::client::{Client, ClientError, RunStatus, State};
@@ -12,6 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::StartError;
 use super::follow::follow;
+use super::phase::{Event, Phase, STOP_PATIENCE, Setting};
 use super::process::{self, Ended, Handle, Order, Who};
 use super::progress::Progress;
 use crate::cli::format;
@@ -20,74 +20,6 @@ use crate::cli::say::{Console, printable};
 /// Events that may wait for the loop.
 const INBOX: usize = 256;
 
-/// What to start.
-#[derive(Debug)]
-pub(super) struct Setting {
-    /// The coordinator's program.
-    pub(super) coordinator: PathBuf,
-    /// The worker's program.
-    pub(super) worker: PathBuf,
-    /// The run file.
-    pub(super) run_file: PathBuf,
-    /// What is changed in it.
-    pub(super) sets: Vec<String>,
-    /// Workers to start.
-    pub(super) workers: u32,
-    /// Workers without which the run does not go on.
-    pub(super) min_workers: u32,
-    /// What they compute on.
-    pub(super) device: String,
-}
-
-/// What the loop hears of.
-#[derive(Debug)]
-pub(super) enum Event {
-    /// The coordinator is ready for workers.
-    Listening(String),
-    /// How the run is going.
-    Status(Box<RunStatus>),
-    /// A child ended.
-    Ended(Who, Ended),
-    /// The user, or the system, wants this to end.
-    Signal(Exit),
-    /// The coordinator's answer to a request to stop.
-    Stopped(Result<String, ClientError>),
-}
-
-/// What is going on, and for how long it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// The coordinator reads data and checkpoint.
-    Preparing,
-    /// Workers are at work; each status is a new lease of life.
-    Running,
-    /// The coordinator has been asked to stop, or its workers were told to.
-    Stopping,
-    /// The coordinator is gone, workers are leaving.
-    Parting,
-    /// All have been sent SIGTERM.
-    Terminating,
-    /// All have been sent SIGKILL.
-    Killing,
-    /// A process survives SIGKILL: nothing more can be done.
-    GivenUp,
-}
-
-impl Phase {
-    fn limit(self) -> Duration {
-        Duration::from_secs(match self {
-            Phase::Preparing => 3600,
-            Phase::Running => 600,
-            Phase::Stopping => STOP_PATIENCE.as_secs(),
-            Phase::Parting => 3,
-            Phase::Terminating | Phase::Killing => 5,
-            Phase::GivenUp => 0,
-        })
-    }
-}
-
-/// Time for a stopped run to write what it keeps.
-const STOP_PATIENCE: Duration = Duration::from_secs(120);
 /// Time for an answer that is on its way when everything else has ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -339,18 +271,19 @@ impl Supervisor {
             }
             return;
         }
-        let unreachable = ended.status.code() == Some(Exit::Unreachable as i32);
+        let code = ended.status.code();
+        let follows_coordinator = code.is_none_or(|code| code == Exit::Unreachable as i32);
         match self.phase {
             Phase::Terminating | Phase::Killing => return,
-            // Of course it is.
-            Phase::Parting if unreachable => return,
+            // Its session broke when the coordinator went away.
+            Phase::Parting if follows_coordinator => return,
             _ => self.show_error(who, ended),
         }
         let over = self.status.as_ref().is_some_and(RunStatus::ended);
         if over || self.phase != Phase::Running {
             return;
         }
-        self.lost = Some(ended.status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1));
+        self.lost = Some(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Exit::Internal as u8));
         let follows = match left {
             0 => "no worker is left, so the run is stopped".to_owned(),
             left => format!("the run goes on with {}", format::workers(left)),

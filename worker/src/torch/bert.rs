@@ -113,7 +113,13 @@ impl Blocks for Bert {
         self.layers.len()
     }
 
-    fn layer(&self, layer: usize, hidden: &Tensor, mask: Option<&Tensor>, training: bool) -> Result<Tensor, TrainError> {
+    fn layer(
+        &self,
+        layer: usize,
+        hidden: &Tensor,
+        mask: Option<&Tensor>,
+        training: bool,
+    ) -> Result<Tensor, TrainError> {
         self.layers[layer].forward(hidden, mask, training)
     }
 

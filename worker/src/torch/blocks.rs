@@ -22,7 +22,13 @@ pub(super) trait Blocks {
     fn layers(&self) -> usize;
 
     /// One layer: `[rows, tokens, hidden]` in and out. `mask`: see [`mask`].
-    fn layer(&self, layer: usize, hidden: &Tensor, mask: Option<&Tensor>, training: bool) -> Result<Tensor, TrainError>;
+    fn layer(
+        &self,
+        layer: usize,
+        hidden: &Tensor,
+        mask: Option<&Tensor>,
+        training: bool,
+    ) -> Result<Tensor, TrainError>;
 
     /// Logits, `[rows, labels]`.
     fn head(&self, hidden: &Tensor, training: bool) -> Result<Tensor, TrainError>;

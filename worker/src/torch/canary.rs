@@ -42,7 +42,8 @@ pub(super) fn canary(
             step::gradient(network.as_ref(), &parameters, draw, &batch, &mut gradient).map(|_| gradient)
         };
         let (first, second) = (compute()?, compute()?);
-        if let Some(element) = first.iter().zip(&second).position(|(one, two)| one.to_bits() != two.to_bits()) {
+        if let Some(element) = first.iter().zip(&second).position(|(one, two)| one.to_bits() != two.to_bits())
+        {
             return Err(TrainError::Nondeterministic(format!(
                 "the same gradient, computed twice, differs in element {element} ({} and {}): \
                  this machine cannot give equal bits",
@@ -87,7 +88,9 @@ fn batches(architecture: &Architecture, micro_batch: usize, sequence_len: usize)
         Architecture::Bert(config) => {
             let full = sequence_len.clamp(2, LONGEST);
             let rows = micro_batch.clamp(1, (LONGEST / full).max(1));
-            [(1, full.min(7)), (1, full), (rows, full)].map(|(rows, tokens)| texts(config, rows, tokens)).into()
+            [(1, full.min(7)), (1, full), (rows, full)]
+                .map(|(rows, tokens)| texts(config, rows, tokens))
+                .into()
         }
         Architecture::ViT(config) => {
             let shape = [config.channels, config.image[0], config.image[1]].map(|side| side as usize);
@@ -101,7 +104,8 @@ fn batches(architecture: &Architecture, micro_batch: usize, sequence_len: usize)
 fn texts(config: &BertConfig, rows: usize, tokens: usize) -> Batch {
     let real = |row: usize, token: usize| row.is_multiple_of(2) || token < tokens.div_ceil(2);
     let places = || (0..rows).flat_map(|row| (0..tokens).map(move |token| (row, token)));
-    let id = |(row, token): (usize, usize)| if real(row, token) { draw(row, token) % config.vocab } else { 0 };
+    let id =
+        |(row, token): (usize, usize)| if real(row, token) { draw(row, token) % config.vocab } else { 0 };
     Batch::Text {
         input_ids: places().map(|place| id(place) as i64).collect(),
         attention_mask: places().map(|(row, token)| i64::from(real(row, token))).collect(),

@@ -13,7 +13,9 @@ const CUDA_LIBRARY: &str = "libtorch_cuda.so";
 pub fn choose_device(asked: &str) -> Result<String, TrainError> {
     match asked {
         "cpu" => Ok("cpu".to_owned()),
-        "auto" => Ok(if load_cuda().is_ok() && Cuda::device_count() > 0 { "cuda:0" } else { "cpu" }.to_owned()),
+        "auto" => {
+            Ok(if load_cuda().is_ok() && Cuda::device_count() > 0 { "cuda:0" } else { "cpu" }.to_owned())
+        }
         _ => {
             let refuse = |reason: String| TrainError::Device(format!("--device {asked}: {reason}"));
             let index = match asked.strip_prefix("cuda") {
@@ -21,13 +23,16 @@ pub fn choose_device(asked: &str) -> Result<String, TrainError> {
                 Some(rest) => rest.strip_prefix(':').and_then(|number| number.parse::<i64>().ok()),
                 None => None,
             };
-            let index = index.ok_or_else(|| refuse("not a device; write auto, cpu, cuda or cuda:N".into()))?;
+            let index =
+                index.ok_or_else(|| refuse("not a device; write auto, cpu, cuda or cuda:N".into()))?;
             load_cuda().map_err(|error| {
                 refuse(format!("{CUDA_LIBRARY} cannot be loaded ({error}); put the lib folder of a torch with CUDA on LD_LIBRARY_PATH"))
             })?;
             match Cuda::device_count() {
                 0 => Err(refuse("no GPU was found; look at nvidia-smi".into())),
-                count if index >= count => Err(refuse(format!("this machine has {count} GPUs, counted from 0"))),
+                count if index >= count => {
+                    Err(refuse(format!("this machine has {count} GPUs, counted from 0")))
+                }
                 _ => Ok(format!("cuda:{index}")),
             }
         }
@@ -50,7 +55,8 @@ pub(super) fn kind(device: Device) -> String {
         .unwrap_or_default();
     gpus.sort();
     let information = gpus.get(index).and_then(|gpu| std::fs::read_to_string(gpu.join("information")).ok());
-    let model = information.as_deref().and_then(|text| text.lines().find_map(|line| line.strip_prefix("Model:")));
+    let model =
+        information.as_deref().and_then(|text| text.lines().find_map(|line| line.strip_prefix("Model:")));
     model.map_or_else(|| "cuda".to_owned(), |name| name.trim().to_owned())
 }
 

@@ -15,7 +15,8 @@ const MARK: &str = "HEADSTART_ENVIRONMENT";
 /// An error means that it could not; the numeric class tells what is in force then, so a worker that differs is refused.
 pub fn fix_environment() -> std::io::Result<()> {
     let settings = settings(std::env::var("ATEN_CPU_CAPABILITY").ok().as_deref());
-    let in_place = settings.iter().all(|(name, value)| std::env::var_os(name).is_some_and(|found| found == **value));
+    let in_place =
+        settings.iter().all(|(name, value)| std::env::var_os(name).is_some_and(|found| found == **value));
     if in_place || std::env::var_os(MARK).is_some() {
         return Ok(());
     }

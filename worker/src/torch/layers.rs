@@ -57,7 +57,13 @@ pub(super) struct Attention {
 
 impl Attention {
     /// The projections are `{name}.query`, `{name}.key` and `{name}.value`.
-    pub(super) fn new(parameters: &Parameters, name: &str, heads: u64, dropout: f64, bias: bool) -> Attention {
+    pub(super) fn new(
+        parameters: &Parameters,
+        name: &str,
+        heads: u64,
+        dropout: f64,
+        bias: bool,
+    ) -> Attention {
         let linear = |part: &str| Linear::new(parameters, &format!("{name}.{part}"), bias);
         Attention {
             query: linear("query"),

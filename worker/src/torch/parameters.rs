@@ -48,7 +48,8 @@ impl Parameters {
         let mut tensors = Vec::with_capacity(table.len());
         for (parameter, values) in table.iter().zip(values) {
             if values.len() != parameter.len() {
-                let text = format!("{} has {} values, expected {}", parameter.name, values.len(), parameter.len());
+                let text =
+                    format!("{} has {} values, expected {}", parameter.name, values.len(), parameter.len());
                 return Err(TrainError::Torch(text));
             }
             let shape: Vec<i64> = parameter.shape.iter().map(|&side| side as i64).collect();
@@ -59,7 +60,11 @@ impl Parameters {
         }
         Ok(Parameters {
             tensors,
-            index: table.iter().enumerate().map(|(index, parameter)| (parameter.name.clone(), index)).collect(),
+            index: table
+                .iter()
+                .enumerate()
+                .map(|(index, parameter)| (parameter.name.clone(), index))
+                .collect(),
             slots: layout.slots().to_vec(),
             places,
             blocks: table.iter().map(|parameter| parameter.block).collect(),
@@ -69,7 +74,11 @@ impl Parameters {
     }
 
     /// The parameters of a network with these first values.
-    pub(super) fn of(network: &Network, values: Vec<Vec<f32>>, device: Device) -> Result<Parameters, TrainError> {
+    pub(super) fn of(
+        network: &Network,
+        values: Vec<Vec<f32>>,
+        device: Device,
+    ) -> Result<Parameters, TrainError> {
         Parameters::new(&network.table, &network.trainable, values, device)
     }
 
@@ -85,7 +94,8 @@ impl Parameters {
 
     /// A parameter by name, sharing its storage: later [`Parameters::set`] shows through.
     pub(super) fn tensor(&self, name: &str) -> Tensor {
-        let index = self.index.get(name).unwrap_or_else(|| panic!("the table of this architecture has no {name}"));
+        let index =
+            self.index.get(name).unwrap_or_else(|| panic!("the table of this architecture has no {name}"));
         self.tensors[*index].shallow_clone()
     }
 

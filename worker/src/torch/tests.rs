@@ -32,12 +32,14 @@ struct Reference {
 impl Reference {
     fn open(name: &str) -> Reference {
         let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/reference").join(name);
-        let text = std::fs::read_to_string(directory.join("reference.json")).expect("the reference is committed");
+        let text =
+            std::fs::read_to_string(directory.join("reference.json")).expect("the reference is committed");
         Reference { directory, facts: serde_json::from_str(&text).expect("the reference is JSON") }
     }
 
     fn spec(&self, sets: &[&str]) -> RunSpec {
-        let task = if self.directory.ends_with("bert") { "sequence-classification" } else { "image-classification" };
+        let task =
+            if self.directory.ends_with("bert") { "sequence-classification" } else { "image-classification" };
         let text = format!(
             "base_model: {}\ntask: {task}\ndatasets: [{{path: none.jsonl}}]\noutput_dir: none\n",
             self.directory.display()
@@ -49,9 +51,11 @@ impl Reference {
     /// A trainer of the reference's weights.
     fn trainer(&self, sets: &[&str]) -> (TorchTrainer, Arc<Network>) {
         let labels: Vec<String> = (0..3).map(|label| format!("LABEL_{label}")).collect();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
         let (network, values) = runtime.block_on(async {
-            let network = Network::open_without_files(&self.spec(sets), &labels).await.expect("it is a checkpoint");
+            let network =
+                Network::open_without_files(&self.spec(sets), &labels).await.expect("it is a checkpoint");
             let mut values = vec![Vec::new(); network.table.len()];
             let store = |index: usize, loaded| {
                 values[index] = loaded;
@@ -90,7 +94,8 @@ impl Reference {
     fn gradients(&self) -> BTreeMap<String, Vec<f32>> {
         let bytes = std::fs::read(self.directory.join("gradients.safetensors")).expect("committed");
         let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("a safetensors file");
-        let values = |data: &[u8]| data.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+        let values =
+            |data: &[u8]| data.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
         tensors.iter().map(|(name, tensor)| (name.to_owned(), values(tensor.data()))).collect()
     }
 }
@@ -184,14 +189,14 @@ fn dropout_depends_on_what_is_computed_and_on_nothing_else() {
         let (mut one, _) = reference.trainer(&dropout);
         let (_, expected) = gradient(&mut one, DRAW, &batch);
         let (mut other, _) = reference.trainer(&dropout);
-        for draw in [
-            Draw { seed: 9, ..DRAW },
-            Draw { step: 9, ..DRAW },
-            Draw { shard: 9, ..DRAW },
-        ] {
+        for draw in [Draw { seed: 9, ..DRAW }, Draw { step: 9, ..DRAW }, Draw { shard: 9, ..DRAW }] {
             assert_ne!(bits(&gradient(&mut other, draw, &batch).1), bits(&expected), "{name}: {draw:?}");
         }
-        assert_eq!(bits(&gradient(&mut other, DRAW, &batch).1), bits(&expected), "{name}: another worker, later");
+        assert_eq!(
+            bits(&gradient(&mut other, DRAW, &batch).1),
+            bits(&expected),
+            "{name}: another worker, later"
+        );
     }
 }
 
@@ -207,7 +212,12 @@ fn frozen_parameters_cost_no_gradient_and_change_no_other() {
         let (_, found) = gradient(&mut trainer, DRAW, &batch);
         assert!(found.len() < expected.len());
         for slot in network.trainable.slots() {
-            let same = whole.trainable.slots().iter().find(|other| other.parameter == slot.parameter).expect("a slot");
+            let same = whole
+                .trainable
+                .slots()
+                .iter()
+                .find(|other| other.parameter == slot.parameter)
+                .expect("a slot");
             let (found, expected) = (&found[slot.range.clone()], &expected[same.range.clone()]);
             assert_eq!(bits(found), bits(expected), "{name}: {}", network.table[slot.parameter].name);
         }

@@ -106,7 +106,13 @@ impl Blocks for ViT {
         self.layers.len()
     }
 
-    fn layer(&self, layer: usize, hidden: &Tensor, _: Option<&Tensor>, training: bool) -> Result<Tensor, TrainError> {
+    fn layer(
+        &self,
+        layer: usize,
+        hidden: &Tensor,
+        _: Option<&Tensor>,
+        training: bool,
+    ) -> Result<Tensor, TrainError> {
         self.layers[layer].forward(hidden, training)
     }
 

@@ -1,0 +1,66 @@
+//! Prints a finished run's logits for the first rows of its evaluation data, as JSON that `tests/parity/check_final.py`
+//! compares with what transformers computes from the same files.
+//!
+//!     cargo run --release -p headstart-worker --example logits -- RUN/final 64 > logits.json
+
+use std::error::Error;
+use std::sync::Arc;
+
+use headstart::checkpoint::CheckpointError;
+use headstart::data::{Content, Rows};
+use headstart::network::Network;
+use headstart::spec::RunSpec;
+use headstart::store::{Location, Stores};
+use headstart_worker::collate::{Collator, Sample};
+use headstart_worker::member::TrainerJob;
+use headstart_worker::torch::{self, TorchTrainer};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    torch::fix_environment()?;
+    let mut arguments = std::env::args().skip(1);
+    let (Some(directory), Some(count)) = (arguments.next(), arguments.next()) else {
+        return Err("usage: logits RUN/final COUNT".into());
+    };
+    tokio::runtime::Runtime::new()?.block_on(print(&directory, count.parse()?))
+}
+
+async fn print(directory: &str, count: u64) -> Result<(), Box<dyn Error>> {
+    let run = Location::parse(directory)?.join("run.json")?.read(1 << 24).await?;
+    let run: serde_json::Value = serde_json::from_slice(&run)?;
+    let mut spec: RunSpec = serde_json::from_value(run["spec"].clone())?;
+    directory.clone_into(&mut spec.base_model);
+    spec.init = headstart::spec::InitFrom::Pretrained;
+    let labels: Vec<String> = serde_json::from_value(run["labels"].clone())?;
+    let network = Network::open(&spec, &labels).await?;
+    let index = headstart::data::index(&spec.eval_datasets, spec.task, Some(&labels)).await?.0;
+    let numbers: Vec<u64> = (0..count.min(index.len())).collect();
+    let rows = Rows::new(Arc::new(index), None, Stores::default()).read(&numbers).await?;
+    let collator = Collator::for_network(&network, spec.sequence_len).await?;
+    let mut values = vec![Vec::new(); network.table.len()];
+    let store = |index: usize, loaded| {
+        values[index] = loaded;
+        Ok::<(), CheckpointError>(())
+    };
+    network.load(store).await?;
+    let job = TrainerJob {
+        threads: spec.threads_per_worker,
+        micro_batch: spec.per_device_train_batch_size,
+        sequence_len: collator.sequence_len(),
+        device: torch::choose_device("cpu")?,
+        network: Arc::new(network),
+        values,
+    };
+    let trainer = TorchTrainer::new(job)?;
+    let samples: Vec<Sample<'_>> = rows
+        .iter()
+        .map(|row| match &row.content {
+            Content::Text(text) => Sample::Text(text),
+            Content::Image(file) => Sample::Image(file),
+        })
+        .collect();
+    let actual: Vec<i64> = rows.iter().map(|row| i64::from(row.label)).collect();
+    let logits = trainer.logits(&collator.collate(&samples, &actual, &numbers)?)?;
+    let logits: Vec<&[f32]> = logits.chunks(labels.len()).collect();
+    println!("{}", serde_json::json!({"rows": numbers, "logits": logits}));
+    Ok(())
+}
