@@ -1,5 +1,7 @@
 //! Which sample belongs to which step and shard: a pure function of seed, epoch and step, never of who computes it.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::ops::Range;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;

@@ -1,5 +1,7 @@
 //! Which parameters train, and where they sit in the flat trainable vector and its segments.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::ops::Range;
 
 use crate::model::Parameter;

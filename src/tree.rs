@@ -3,6 +3,8 @@
 //! The tree over `n` shards splits at the largest power of two below `n`. Sums follow its edges, never the order of
 //! arrival, so a sum's bits depend on the shards alone. Workers and coordinator fold with the same code.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::collections::BTreeMap;
 use std::fmt;
 

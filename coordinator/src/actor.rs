@@ -239,8 +239,8 @@ impl Actor {
         if let ToWorker::Revoke { lease, reason } = &command {
             info!(%worker, %lease, reason, "lease revoked");
         }
-        let sent = self.outboxes.get(&worker).map(|outbox| outbox.try_send(command));
-        if let Some(Err(mpsc::error::TrySendError::Full(_))) = sent {
+        let Some(outbox) = self.outboxes.get(&worker) else { return };
+        if let Err(mpsc::error::TrySendError::Full(_)) = outbox.try_send(command) {
             warn!(%worker, "does not read its commands; its session is closed");
             self.outboxes.remove(&worker);
         }

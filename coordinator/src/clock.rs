@@ -11,7 +11,6 @@ pub struct Clock {
 
 impl Clock {
     /// Starts now.
-    #[allow(clippy::disallowed_methods)]
     pub fn start() -> Clock {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Clock { began: Instant::now(), began_unix: unix.as_secs_f64() }

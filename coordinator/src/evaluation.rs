@@ -1,5 +1,7 @@
 //! Metrics from sums, which weights are best, and when improvement has ended. Definitions: transformers, scikit-learn.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::collections::BTreeMap;
 
 use headstart::id::Version;

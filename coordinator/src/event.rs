@@ -1,5 +1,7 @@
 //! What happens to the machine, and what it wants done.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::collections::BTreeMap;
 
 use headstart::exit::Exit;

@@ -1,5 +1,7 @@
 //! Who computes which node. A node is leased whole, and when it comes back it is leased again whole.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! The coordinator's decisions: a pure function of what happened. No clock, no randomness, no I/O, no await.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

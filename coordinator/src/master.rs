@@ -3,6 +3,8 @@
 //! Everything is held per segment. An update locks one segment at a time, so a pull that is under way reads either
 //! the old or the new weights of a segment, knows which, and gives up when its version has been overtaken.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use headstart::id::{Segment, Version};

@@ -1,5 +1,7 @@
 //! The workers of a run, and who may be one.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -130,8 +132,7 @@ impl Membership {
     /// The share of `shards` that is fair for a worker by measured speed, at least 1. Those `served` a moment ago have
     /// theirs, and do not count.
     pub fn fair_share(&self, worker: WorkerId, shards: u32, served: &BTreeSet<WorkerId>) -> u32 {
-        let known: Vec<f64> =
-            self.ready().filter_map(|(_, m)| m.shard_time).map(|time| speed(time)).collect();
+        let known: Vec<f64> = self.ready().filter_map(|(_, m)| m.shard_time).map(speed).collect();
         let typical = if known.is_empty() { 1.0 } else { known.iter().sum::<f64>() / known.len() as f64 };
         let of = |member: &Member| member.shard_time.map_or(typical, speed);
         let others = self.ready().filter(|(id, _)| !served.contains(id));

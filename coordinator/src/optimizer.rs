@@ -3,6 +3,8 @@
 //! Only IEEE `+ − × ÷ √`, one rounding each and never a fused multiply-add, so the bits do not depend on the machine.
 //! Scalars are computed in f64 and rounded to f32 once, as torch does.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::ops::Range;
 
 use headstart::spec::{Optimizer, RunSpec};

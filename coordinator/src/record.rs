@@ -4,6 +4,8 @@
 //! its SHA-256: two runs' ledgers compare byte for byte. Whatever depends on time or on the number of workers goes to
 //! the metrics.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::time::Duration;
 
 use headstart::message::Totals;

@@ -1,5 +1,7 @@
 //! The learning rate of each step, and which steps are followed by an evaluation. Definitions: transformers.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use headstart::spec::{RunSpec, Scheduler, Strategy};
 
 /// Learning rate and evaluation points of a run.

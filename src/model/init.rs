@@ -1,5 +1,7 @@
 //! First values of parameters that no checkpoint provides: draws that depend on (seed, name, element) alone.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use std::f64::consts::TAU;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;

@@ -1,7 +1,8 @@
 //! The `headstart-worker` program.
 
+#![allow(unsafe_code)]
+
 use std::io::{IsTerminal, Read};
-use std::process::ExitCode;
 
 use clap::Parser;
 use headstart::exit::Exit;
@@ -13,16 +14,18 @@ use headstart_worker::torch;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-fn main() -> ExitCode {
-    let config = Config::parse();
-    // libtorch reads its settings when it is loaded, so this may start the program anew.
+fn main() -> ! {
+    let exit = run(Config::parse());
+    // libtorch may still be computing on its thread: destructors must not pull its memory from under it.
+    // SAFETY: ends the process at once; nothing of it runs afterwards.
+    unsafe { nix::libc::_exit(exit as i32) }
+}
+
+fn run(config: Config) -> Exit {
     let fixed = torch::fix_environment();
     log_to_stderr(config.log_format);
     if let Err(error) = fixed {
         warn!(%error, "libtorch's settings could not be fixed; this worker may be refused");
-    }
-    if config.exit_with_parent {
-        std::thread::spawn(exit_with_parent);
     }
     let device = match torch::choose_device(&config.device) {
         Ok(device) => device,
@@ -44,38 +47,50 @@ fn main() -> ExitCode {
         cache: cache.path().to_owned(),
         memory: memory_for_accumulators(),
     };
-    let code = runtime.block_on(async {
+    runtime.block_on(async {
         tokio::select! {
             ended = session::run(settings, Box::new(torch::make_trainer)) => report(ended),
-            (exit, name) = ending_signal() => {
-                info!(signal = name, "ended; the lease goes to another worker");
-                exit.into()
+            (exit, why) = told_to_end(config.exit_with_parent) => {
+                info!(why, "ended; the lease goes to another worker");
+                exit
             }
         }
-    });
-    drop(cache);
-    runtime.shutdown_background();
-    code
+    })
 }
 
-fn report(ended: Result<(), WorkerError>) -> ExitCode {
+fn report(ended: Result<(), WorkerError>) -> Exit {
     match ended {
-        Ok(()) => Exit::Ok.into(),
+        Ok(()) => Exit::Ok,
         Err(WorkerError::Stopped { reason: StopReason::Finished | StopReason::Stopped, detail }) => {
             info!(detail, "ended");
-            Exit::Ok.into()
+            Exit::Ok
         }
         Err(error) => fail(error.exit(), &error.to_string()),
     }
 }
 
-async fn ending_signal() -> (Exit, &'static str) {
+/// Waits for a signal, or for the end of the process that started this one.
+async fn told_to_end(with_parent: bool) -> (Exit, &'static str) {
     let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be handled on this system");
     let mut terminate = signal(SignalKind::terminate()).expect("signals can be handled on this system");
     tokio::select! {
         _ = interrupt.recv() => (Exit::Interrupted, "SIGINT"),
         _ = terminate.recv() => (Exit::Terminated, "SIGTERM"),
+        () = parent_gone(), if with_parent => (Exit::Terminated, "the parent process is gone"),
     }
+}
+
+/// Waits for the end of standard input, on a thread of its own: reading it cannot be called off.
+async fn parent_gone() {
+    let (gone, told) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut byte = [0];
+        while matches!(std::io::stdin().read(&mut byte), Ok(1..)) {}
+        // Nobody waits any more when the run is over.
+        let _ = gone.send(());
+    });
+    // An error would mean that the thread is gone, which is as final.
+    let _ = told.await;
 }
 
 /// The given directory, kept; or one of the worker's own that goes with it.
@@ -113,12 +128,6 @@ fn memory_for_accumulators() -> u64 {
     available.and_then(|kib| kib.trim().parse::<u64>().ok()).map_or(1 << 30, |kib| kib * 1024 / 2)
 }
 
-fn exit_with_parent() {
-    let mut byte = [0];
-    while matches!(std::io::stdin().read(&mut byte), Ok(1..)) {}
-    std::process::exit(Exit::Terminated as i32);
-}
-
 fn log_to_stderr(format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
@@ -133,7 +142,7 @@ fn log_to_stderr(format: LogFormat) {
     }
 }
 
-fn fail(exit: Exit, detail: &str) -> ExitCode {
+fn fail(exit: Exit, detail: &str) -> Exit {
     error!("{detail}");
-    exit.into()
+    exit
 }

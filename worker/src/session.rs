@@ -12,7 +12,7 @@ use headstart::wire::pb;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use crate::error::WorkerError;
 use crate::exchange::{Exchange, connect};
@@ -178,7 +178,7 @@ impl Session {
                 stopped = self.stopped() => return Err(stopped),
             };
             if let Some((lease, failure)) = outcome {
-                warn!(%lease, ?failure, "lease failed");
+                info!(%lease, ?failure, "lease failed");
                 self.say(FromWorker::LeaseFailed { lease, failure }).await?;
             }
         }

@@ -42,8 +42,12 @@ pub(super) fn gradient(
         upstream = backward(&root, &input, parameters.trained(block), |place, found| match found {
             Some(found) => elements(found, |found| store(&mut gradient[place], found)),
             // Not reached by the loss, or a table that the input's gradient is added to below.
-            None if draw.is_first() => Ok(gradient[place].fill(0.0)),
-            None => Ok(()),
+            None => {
+                if draw.is_first() {
+                    gradient[place].fill(0.0);
+                }
+                Ok(())
+            }
         })?;
     }
     if let Some(of_input) = upstream {
