@@ -1,7 +1,7 @@
 //! Gradients with libtorch. Nothing outside this folder knows about tensors.
 //!
-//! A network is a chain of [`blocks`]: embed, layers, head. [`step`] runs it forward block by block, each seeded by what
-//! it computes, and backward from the last block to the first. [`parameters`] ties tensors to the flat trainable vector.
+//! A network is a chain of `blocks`: embed, layers, head. `step` runs it forward block by block, each seeded by what
+//! it computes, and backward from the last block to the first. `parameters` ties tensors to the flat trainable vector.
 
 mod bert;
 mod blocks;
