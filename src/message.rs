@@ -54,8 +54,8 @@ impl Totals {
             samples: left.samples + right.samples,
             loss: left.loss + right.loss,
             counts,
-            tokens: left.tokens + right.tokens,
-            compute: left.compute + right.compute,
+            tokens: left.tokens.saturating_add(right.tokens),
+            compute: left.compute.saturating_add(right.compute),
         }
     }
 }

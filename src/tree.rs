@@ -209,6 +209,14 @@ pub fn add(left: &mut [f32], right: &[f32]) {
     }
 }
 
+/// Whether no element is NaN or infinite, at the speed of memory: exponents of all ones are the largest.
+pub fn all_finite(values: &[f32]) -> bool {
+    const INFINITE: u32 = 0x7F80_0000;
+    values
+        .chunks(4096)
+        .all(|chunk| chunk.iter().map(|value| value.to_bits() & 0x7FFF_FFFF).fold(0, u32::max) < INFINITE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,5 +273,18 @@ mod tests {
         assert_eq!(fold.check(node(1, 2)), Err(Unfoldable::NotANode(node(1, 2))));
         assert_eq!(fold.first_missing(), Some(2));
         assert!(!fold.has_sibling_of(node(2, 1)) && fold.has_sibling_of(node(2, 2)));
+    }
+
+    #[test]
+    fn what_is_not_finite_is_seen_wherever_it_stands() {
+        let mut values = vec![f32::MAX; 9000];
+        assert!(all_finite(&values));
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -f32::NAN] {
+            for place in [0, 4095, 4096, 8999] {
+                values[place] = bad;
+                assert!(!all_finite(&values));
+                values[place] = f32::MIN_POSITIVE;
+            }
+        }
     }
 }

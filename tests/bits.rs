@@ -14,7 +14,8 @@ fn train(directory: &Path, name: &str, workers: usize, sets: &[&str]) -> [String
     arguments.extend(sets.iter().flat_map(|set| ["--set", set]));
     succeed(directory, &arguments);
     let shards = delivered(&directory.join(name));
-    assert_eq!(shards.len(), workers, "each worker delivered something: {shards:?}");
+    assert_eq!(shards.len(), workers, "{shards:?}");
+    assert!(shards.iter().all(|&shards| shards > 0), "each worker delivered something: {shards:?}");
     outcome(&directory.join(name))
 }
 

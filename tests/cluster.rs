@@ -12,7 +12,7 @@ use headstart_tests::{load, outcome, texts};
 use headstart_worker::error::WorkerError;
 use headstart_worker::fake;
 use headstart_worker::session::{self, Settings};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -68,11 +68,12 @@ impl Cluster {
         ];
         let sets: Vec<&str> = own.iter().map(String::as_str).chain(sets.iter().copied()).collect();
         let job = job::prepare(&load(directory, &sets)).await.expect("the run can begin");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port is free");
+        let url = format!("http://{}", socket.local_addr().expect("it is bound"));
         let never = std::future::pending::<(String, Exit)>();
         let coordinator =
-            tokio::spawn(async { serve(listener, job, never).await.expect("the checkpoint is whole") });
+            tokio::spawn(async { serve(socket, job, |_| (), never).await.expect("the checkpoint is whole") });
         Cluster { url, cache: tempfile::tempdir().expect("a directory"), coordinator, workers: Vec::new() }
     }
 
@@ -90,13 +91,20 @@ impl Cluster {
 
     /// Waits until so many updates have been made, or the run is over.
     async fn until(&self, step: u64) {
-        let client = headstart::client::Client::connect(&self.url).await.expect("the coordinator is there");
+        let client = loop {
+            match headstart::client::Client::connect(&self.url).await {
+                Ok(client) => break client,
+                // It loads its weights before it listens.
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
         let mut watch = client.watch().await.expect("it can be watched");
         while let Ok(Some(status)) = watch.next().await {
-            if status.step >= step || status.ended() {
+            if status.step >= step {
                 return;
             }
         }
+        panic!("the run ended before step {step}");
     }
 
     async fn end(self) -> (Exit, String) {

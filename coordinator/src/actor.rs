@@ -110,12 +110,19 @@ pub struct Actor {
     writer: Arc<Writer>,
     records: Records,
     clock: Clock,
-    best: Option<(Version, Vec<Vec<f32>>)>,
+    best: Option<Best>,
     outboxes: BTreeMap<WorkerId, mpsc::Sender<ToWorker>>,
     inbox: mpsc::Receiver<Mail>,
     handle: Handle,
     status: watch::Sender<Status>,
     counted: (u64, u64),
+}
+
+/// The best evaluated weights, which may be written at the end rather than the last, and their evaluation.
+struct Best {
+    version: Version,
+    weights: Vec<Vec<f32>>,
+    eval: serde_json::Map<String, serde_json::Value>,
 }
 
 /// What an actor is made of.
@@ -226,7 +233,10 @@ impl Actor {
                 Effect::OpenStep(step, tree) => self.reducer.open(step, tree),
                 Effect::Update { step, samples, learning_rate } => self.update(step, samples, learning_rate),
                 Effect::Record(record) => self.record(&record),
-                Effect::KeepBest(version) => self.best = Some((version, self.master.copy())),
+                Effect::KeepBest(version) => {
+                    let eval = self.records.last_eval().clone();
+                    self.best = Some(Best { version, weights: self.master.copy(), eval });
+                }
                 Effect::Finish { best } => self.finish(best),
                 Effect::Export(version) => self.export(version),
                 Effect::End(exit, detail) => ended = Some((exit, detail)),
@@ -250,7 +260,8 @@ impl Actor {
         let (master, reducer, handle) = (self.master.clone(), self.reducer.clone(), self.handle.clone());
         let (done, outcome) = oneshot::channel();
         rayon::spawn(move || {
-            let sums = reducer.take(step).expect("the machine asks for an update when every node is in");
+            // Dropping `done` reports the failure; a panic here would abort the process.
+            let Some(sums) = reducer.take(step) else { return };
             let (outcome, buffers) = master.update(sums, samples, learning_rate);
             for buffer in buffers {
                 reducer.recycle(buffer);
@@ -260,7 +271,10 @@ impl Actor {
         tokio::spawn(async move {
             let event = match outcome.await {
                 Ok(outcome) => Event::Updated(step, outcome),
-                Err(_) => Event::Failed(Exit::Internal, format!("the update of {step} panicked")),
+                Err(_) => Event::Failed(
+                    Exit::Internal,
+                    format!("{step} is to be applied, but a partial is missing"),
+                ),
             };
             // The actor outlives its updates unless the run has ended.
             let _ = handle.tell(event).await;
@@ -283,11 +297,10 @@ impl Actor {
     }
 
     fn finish(&mut self, best: bool) {
-        let (version, weights) = match self.best.take().filter(|_| best) {
-            Some(best) => best,
-            None => (self.master.version(), self.master.copy()),
+        let kept = match self.best.take().filter(|_| best) {
+            Some(Best { version, weights, eval }) => Kept { eval, ..self.kept(version, weights) },
+            None => self.kept(self.master.version(), self.master.copy()),
         };
-        let kept = self.kept(version, weights);
         let (writer, handle) = (self.writer.clone(), self.handle.clone());
         tokio::spawn(async move {
             let event = match writer.finish(kept).await {

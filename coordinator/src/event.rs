@@ -24,8 +24,8 @@ pub enum Event {
     LeaseFailed(WorkerId, LeaseId, Failure),
     /// A session ended, politely or not.
     Left(WorkerId, String),
-    /// A partial begins to arrive. Answered.
-    PushBegun(PartialId),
+    /// A partial begins to arrive, with these sums beside it. Answered.
+    PushBegun(PartialId, Totals),
     /// All segments of a partial have been added. Answered.
     PushEnded(PartialId, Totals),
     /// The update the machine asked for is done.

@@ -17,6 +17,8 @@ pub struct LeaseTable {
     frontier: u32,
     /// Nodes that were leased and came back, lowest first.
     returned: BTreeSet<Node>,
+    /// Who has tried a node in vain.
+    failed: BTreeSet<(Node, WorkerId)>,
     out: BTreeMap<LeaseId, Lease>,
     done: u32,
 }
@@ -28,6 +30,8 @@ pub struct Lease {
     pub worker: WorkerId,
     /// What is computed.
     pub work: Work,
+    /// When it was granted.
+    pub granted: Duration,
     /// When it is taken back.
     pub expires: Duration,
 }
@@ -35,7 +39,14 @@ pub struct Lease {
 impl LeaseTable {
     /// All of a tree's shards, unleased.
     pub fn new(tree: Tree) -> LeaseTable {
-        LeaseTable { tree, frontier: 0, returned: BTreeSet::new(), out: BTreeMap::new(), done: 0 }
+        LeaseTable {
+            tree,
+            frontier: 0,
+            returned: BTreeSet::new(),
+            failed: BTreeSet::new(),
+            out: BTreeMap::new(),
+            done: 0,
+        }
     }
 
     /// Shards that nobody computes at the moment and that are not done.
@@ -54,9 +65,13 @@ impl LeaseTable {
         self.tree.shards()
     }
 
-    /// Takes the lowest unleased node: one that came back, whole, or else a new one of at most `limit` shards.
-    pub fn next(&mut self, limit: u32) -> Option<Node> {
-        if let Some(node) = self.returned.pop_first() {
+    /// Takes the lowest unleased node for a worker: one that came back, whole, or else a new one of at most `limit`
+    /// shards. A node that the worker has failed at is for the `others`, unless all of them have failed at it too.
+    pub fn next(&mut self, worker: WorkerId, limit: u32, others: &[WorkerId]) -> Option<Node> {
+        let failed = |node: Node, worker: WorkerId| self.failed.contains(&(node, worker));
+        let suits = |node: Node| !failed(node, worker) || others.iter().all(|&other| failed(node, other));
+        if let Some(node) = self.returned.iter().copied().find(|&node| suits(node)) {
+            self.returned.remove(&node);
             return Some(node);
         }
         if self.frontier == self.tree.shards() {
@@ -89,6 +104,20 @@ impl LeaseTable {
         let lease = self.out.remove(&id)?;
         self.returned.insert(lease.work.node);
         Some(lease)
+    }
+
+    /// Takes back a lease that its worker failed at.
+    pub fn fail(&mut self, id: LeaseId) -> Option<Lease> {
+        let lease = self.give_back(id)?;
+        self.failed.insert((lease.work.node, lease.worker));
+        Some(lease)
+    }
+
+    /// Gives a lease more time.
+    pub fn extend(&mut self, id: LeaseId, expires: Duration) {
+        if let Some(lease) = self.out.get_mut(&id) {
+            lease.expires = lease.expires.max(expires);
+        }
     }
 
     /// The leases a worker holds.

@@ -55,6 +55,8 @@ pub struct Machine {
     members: Membership,
     phase: Phase,
     version: Version,
+    /// Something has been recorded, which binds the numeric class.
+    committed: bool,
     stop: Option<(String, Exit)>,
     leases_granted: u64,
     not_finite: BTreeMap<u32, u32>,
@@ -90,6 +92,8 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// Shortest lease, and the lease of a worker whose speed is unknown.
 const SHORTEST_LEASE: Duration = Duration::from_secs(60);
 const FIRST_LEASE: Duration = Duration::from_secs(600);
+/// A partial on its way in may take so long; pauses between its messages have a limit of their own.
+const LONGEST_PUSH: Duration = Duration::from_secs(3600);
 /// A lease lasts so many times its expected duration.
 const LEASE_SLACK: u32 = 10;
 /// Shards of an evaluation that one lease covers at most, so that a lost lease costs little.
@@ -108,6 +112,7 @@ impl Machine {
             members: Membership::default(),
             phase: Phase::Saving,
             version: Version(0),
+            committed: false,
             stop: None,
             leases_granted: 0,
             not_finite: BTreeMap::new(),
@@ -139,7 +144,7 @@ impl Machine {
             Event::Ready(worker, ready) => match self.members.admit(worker, ready, &self.run.parameters) {
                 Ok(()) => {}
                 Err(rejected) => {
-                    self.members.leave(worker, self.version > Version(0));
+                    self.members.leave(worker, self.committed);
                     turn_away(worker, rejected, &mut effects);
                 }
             },
@@ -147,11 +152,8 @@ impl Machine {
             Event::LeaseFailed(worker, lease, failure) => {
                 self.lease_failed(worker, lease, failure, &mut effects)
             }
-            Event::Left(worker, _) => self.left(worker),
-            Event::PushBegun(partial) => {
-                self.heard(now, partial.worker);
-                effects.push(Effect::Answer(self.check(&partial)));
-            }
+            Event::Left(worker, _) => self.left(worker, &mut effects),
+            Event::PushBegun(partial, totals) => self.push_begun(now, &partial, &totals, &mut effects),
             Event::PushEnded(partial, totals) => self.push_ended(now, partial, totals, &mut effects),
             Event::Updated(step, outcome) => self.updated(step, outcome, &mut effects),
             Event::Finished => self.end(Exit::Ok, "the run is complete".into(), &mut effects),
@@ -194,12 +196,17 @@ impl Machine {
     }
 
     /// A worker is gone: its leases go to others at once.
-    fn left(&mut self, worker: WorkerId) {
-        self.members.leave(worker, self.version > Version(0));
-        if let Phase::Reducing { table, .. } = &mut self.phase {
-            for lease in table.of(worker) {
-                table.give_back(lease);
-            }
+    fn left(&mut self, worker: WorkerId, effects: &mut Vec<Effect>) {
+        let had_class = self.members.class().is_some();
+        self.members.leave(worker, self.committed);
+        let Phase::Reducing { work, table, .. } = &mut self.phase else { return };
+        for lease in table.of(worker) {
+            table.give_back(lease);
+        }
+        if had_class && self.members.class().is_none() {
+            // Whoever comes next may bind another numeric class: what this one has computed must not be mixed with it.
+            let pass = work.pass;
+            self.begin(pass, effects);
         }
     }
 
@@ -214,13 +221,14 @@ impl Machine {
         if table.get(lease).is_none_or(|lease| lease.worker != worker) {
             return;
         }
-        let Some(Lease { work, .. }) = table.give_back(lease) else { return };
+        let Some(Lease { work, .. }) = table.fail(lease) else { return };
         let failures = self.failures.entry(work.node).or_default();
         *failures += 1;
         let exhausted = *failures >= NODE_FAILURES;
+        let confirmed = *failures >= 2 || self.members.ready().count() == 1;
         let place = describe(&work);
         match failure {
-            Failure::Data(text) => self.end(Exit::Data, text, effects),
+            Failure::Data(text) if confirmed => self.end(Exit::Data, text, effects),
             Failure::NotFinite { shard, rows } => {
                 let times = self.not_finite.entry(shard).or_default();
                 *times += 1;
@@ -238,7 +246,7 @@ impl Machine {
             Failure::Storage(text) if exhausted => {
                 self.end(Exit::Storage, format!("{place} failed {NODE_FAILURES} times: {text}"), effects);
             }
-            Failure::Error(_) | Failure::Storage(_) => {}
+            Failure::Data(_) | Failure::Error(_) | Failure::Storage(_) => {}
         }
     }
 
@@ -262,10 +270,20 @@ impl Machine {
         }
     }
 
+    /// Judges a partial before any of it is added: sums that cannot be right would leave their gradient behind.
+    fn push_begun(&mut self, now: Duration, partial: &PartialId, totals: &Totals, effects: &mut Vec<Effect>) {
+        self.heard(now, partial.worker);
+        let verdict = self.check(partial).and_then(|()| self.plausible(&partial.work, totals));
+        if let (Ok(()), Phase::Reducing { table, .. }) = (&verdict, &mut self.phase) {
+            // From here on the transfer's own limits apply.
+            table.extend(partial.lease, now + LONGEST_PUSH);
+        }
+        effects.push(Effect::Answer(verdict));
+    }
+
     fn push_ended(&mut self, now: Duration, partial: PartialId, totals: Totals, effects: &mut Vec<Effect>) {
         self.heard(now, partial.worker);
-        let accepted = self.check(&partial).and_then(|()| self.plausible(&partial.work, &totals));
-        if let Err(refused) = accepted {
+        if let Err(refused) = self.check(&partial) {
             effects.push(Effect::Answer(Err(refused)));
             return;
         }
@@ -273,10 +291,11 @@ impl Machine {
             unreachable!("check() finds leases only while reducing")
         };
         let node = partial.work.node;
+        let lease = table.complete(partial.lease).expect("check() found it");
         if let Some(member) = self.members.get_mut(partial.worker) {
-            member.credit(node.shards, totals.compute, partial.work.pass == Pass::Train);
+            let took = now.saturating_sub(lease.granted);
+            member.credit(node.shards, totals.compute, took, partial.work.pass == Pass::Train);
         }
-        table.complete(partial.lease);
         fold.insert(node, totals, Totals::merge).expect("a leased node is not part of the sum yet");
         effects.push(Effect::Answer(Ok(())));
         if let Some(totals) = fold.take_root() {
@@ -286,7 +305,8 @@ impl Machine {
 
     fn plausible(&self, work: &Work, totals: &Totals) -> Result<(), Refused> {
         let rows = self.run.plan.rows_of(work).len() as u64;
-        let counts = if work.pass == Pass::Eval { 3 * self.run.labels.len() } else { 0 };
+        let labels = if work.pass == Pass::Eval { self.run.labels.len() } else { 0 };
+        let counts = 3 * labels;
         if totals.samples != rows {
             let found = totals.samples;
             return Err(Refused::Implausible(format!("{} has {rows} samples, not {found}", describe(work))));
@@ -294,6 +314,10 @@ impl Machine {
         if totals.counts.len() != counts {
             let found = totals.counts.len();
             return Err(Refused::Implausible(format!("{} has {counts} counts, not {found}", describe(work))));
+        }
+        if labels > 0 && !add_up(&totals.counts, labels, rows) {
+            let text = format!("the counts of {} do not add up to its {rows} samples", describe(work));
+            return Err(Refused::Implausible(text));
         }
         if work.pass == Pass::Train && !totals.loss.is_finite() {
             return Err(Refused::Implausible(format!("the loss of {} is {}", describe(work), totals.loss)));
@@ -328,6 +352,7 @@ impl Machine {
             }
         };
         self.version = Version(step.0 + 1);
+        self.committed = true;
         self.last_loss = totals.loss / totals.samples as f64;
         let workers = self.members.ready().count();
         effects.push(Effect::Record(Record::Step { step, totals, learning_rate, applied, workers }));
@@ -343,6 +368,7 @@ impl Machine {
 
     fn evaluated(&mut self, totals: Totals, effects: &mut Vec<Effect>) {
         let metrics = evaluation::metrics(&totals);
+        self.committed = true;
         let verdict = self.best.judge(self.version, &metrics);
         self.last_eval = (self.version, metrics.clone());
         effects.push(Effect::Record(Record::Eval {
@@ -411,14 +437,18 @@ impl Machine {
             .map(|(id, _)| id)
             .collect();
         for worker in silent {
-            self.left(worker);
+            self.left(worker, effects);
             effects.push(Effect::Close(worker));
         }
         let Phase::Reducing { table, .. } = &mut self.phase else { return };
-        for id in table.expired(now) {
-            let Some(lease) = table.give_back(id) else { continue };
-            let reason = format!("{} took too long", describe(&lease.work));
-            effects.push(Effect::Send(lease.worker, ToWorker::Revoke { lease: id, reason }));
+        let expired: Vec<Lease> =
+            table.expired(now).into_iter().filter_map(|id| table.get(id).copied()).collect();
+        for Lease { worker, work, .. } in expired {
+            // It hangs though it is heard: given another lease, it would hang again.
+            let detail = format!("{} took too long", describe(&work));
+            effects.push(Effect::Send(worker, ToWorker::Stop { reason: StopReason::Refused, detail }));
+            effects.push(Effect::Close(worker));
+            self.left(worker, effects);
         }
     }
 
@@ -428,12 +458,9 @@ impl Machine {
         if self.members.ready().count() < self.run.spec.cluster.min_workers.max(1) as usize {
             return;
         }
-        let idle: Vec<WorkerId> = self
-            .members
-            .ready()
-            .map(|(worker, _)| worker)
-            .filter(|&worker| table.of(worker).is_empty())
-            .collect();
+        let ready: Vec<WorkerId> = self.members.ready().map(|(worker, _)| worker).collect();
+        let idle: Vec<WorkerId> =
+            ready.iter().copied().filter(|&worker| table.of(worker).is_empty()).collect();
         let mut served = BTreeSet::new();
         for worker in idle {
             let share = self.members.fair_share(worker, table.unleased(), &served);
@@ -443,14 +470,14 @@ impl Machine {
                 Pass::Train => share.min(longest_node(member.join.memory, self.run.trainable)),
                 Pass::Eval => share.min(LONGEST_EVAL),
             };
-            let Some(node) = table.next(limit) else { return };
+            let Some(node) = table.next(worker, limit, &ready) else { continue };
             self.leases_granted += 1;
             let id = LeaseId(self.leases_granted);
             let duration = member
-                .shard_time
+                .lease_time
                 .map_or(FIRST_LEASE, |each| (each * node.shards * LEASE_SLACK).max(SHORTEST_LEASE));
             let work = Work { pass: work.pass, step: work.step, node, version: work.version };
-            table.grant(id, Lease { worker, work, expires: now + duration });
+            table.grant(id, Lease { worker, work, granted: now, expires: now + duration });
             effects.push(Effect::Send(worker, ToWorker::Lease { lease: id, work, expires: duration }));
         }
     }
@@ -460,6 +487,17 @@ impl Machine {
 fn longest_node(memory: u64, trainable: u64) -> u32 {
     let accumulators = memory / (4 * trainable.max(1));
     1 << accumulators.saturating_sub(1).min(31)
+}
+
+/// Whether counts of `rows` samples can be right: every row has one actual and one predicted label.
+fn add_up(counts: &[u64], labels: usize, rows: u64) -> bool {
+    let (hits, rest) = counts.split_at(labels);
+    let (predicted, actual) = rest.split_at(labels);
+    let sum = |counts: &[u64]| counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count));
+    let most = predicted.iter().zip(actual).map(|(predicted, actual)| predicted.min(actual));
+    sum(predicted) == Some(rows)
+        && sum(actual) == Some(rows)
+        && hits.iter().zip(most).all(|(hits, most)| hits <= most)
 }
 
 fn turn_away(worker: WorkerId, rejected: Rejected, effects: &mut Vec<Effect>) {
@@ -474,7 +512,7 @@ fn turn_away(worker: WorkerId, rejected: Rejected, effects: &mut Vec<Effect>) {
 /// After the end, pushes are refused and newcomers are told.
 fn refuse_after_end(event: &Event) -> Vec<Effect> {
     match event {
-        Event::PushBegun(partial) | Event::PushEnded(partial, _) => {
+        Event::PushBegun(partial, _) | Event::PushEnded(partial, _) => {
             let refused = Refused::NotLeased { lease: partial.lease, worker: partial.worker };
             vec![Effect::Answer(Err(refused))]
         }

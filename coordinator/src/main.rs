@@ -1,6 +1,7 @@
 //! The `headstart-coordinator` program.
 
 use std::io::{IsTerminal, Read, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -8,7 +9,7 @@ use headstart::exit::Exit;
 use headstart::{job, spec};
 use headstart_coordinator::config::{Config, LogFormat};
 use headstart_coordinator::serve::serve;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
@@ -38,14 +39,20 @@ async fn run(config: Config) -> Result<(Exit, String), (Exit, String)> {
     let text =
         std::fs::read_to_string(&config.run_file).map_err(|e| (Exit::Usage, format!("{name}: {e}")))?;
     let spec = spec::parse(&name, &text, &config.sets).map_err(|e| (Exit::Usage, e.to_string()))?;
+    let socket =
+        bind(config.listen).map_err(|e| (Exit::Usage, format!("--listen {}: {e}", config.listen)))?;
     let job = job::prepare(&spec).await.map_err(|e| (e.exit(), e.to_string()))?;
     info!("{}", job.network.resolution);
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|e| (Exit::Usage, format!("--listen {}: {e}", config.listen)))?;
-    let address = listener.local_addr().map_err(|e| (Exit::Internal, e.to_string()))?;
-    announce(&format!("listening on http://{address}"));
-    serve(listener, job, stop_signal()).await.map_err(|e| (e.exit(), e.to_string()))
+    let ready = |address| announce(&format!("listening on http://{address}"));
+    serve(socket, job, ready, stop_signal()).await.map_err(|e| (e.exit(), e.to_string()))
+}
+
+/// Takes the address, before anything that takes long.
+fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 /// Waits for a signal that ends the run.

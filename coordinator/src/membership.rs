@@ -19,6 +19,8 @@ pub struct Member {
     pub shards: u64,
     /// Compute time of one training shard, smoothed.
     pub shard_time: Option<Duration>,
+    /// Time from grant to complete partial, per training shard, smoothed: what leases are measured by.
+    pub lease_time: Option<Duration>,
     /// When it was last heard.
     pub heard: Duration,
 }
@@ -64,7 +66,7 @@ impl Membership {
         if self.members.len() >= most as usize {
             return Err(Rejected::Full(most));
         }
-        let member = Member { join, ready: false, shards: 0, shard_time: None, heard: now };
+        let member = Member { join, ready: false, shards: 0, shard_time: None, lease_time: None, heard: now };
         self.members.insert(worker, member);
         Ok(())
     }
@@ -143,17 +145,18 @@ impl Membership {
 }
 
 impl Member {
-    /// Takes note of a completed node.
-    pub fn credit(&mut self, shards: u32, compute: Duration, training: bool) {
+    /// Takes note of a completed node: how long it was computed, and how long its lease lasted in all.
+    pub fn credit(&mut self, shards: u32, compute: Duration, lease: Duration, training: bool) {
         self.shards += u64::from(shards);
         if training && shards > 0 && !compute.is_zero() {
-            let each = compute / shards;
-            self.shard_time = Some(match self.shard_time {
-                None => each,
-                Some(before) => before.mul_f64(1.0 - SMOOTHING) + each.mul_f64(SMOOTHING),
-            });
+            self.shard_time = Some(smooth(self.shard_time, compute / shards));
+            self.lease_time = Some(smooth(self.lease_time, lease / shards));
         }
     }
+}
+
+fn smooth(before: Option<Duration>, now: Duration) -> Duration {
+    before.map_or(now, |before| before.mul_f64(1.0 - SMOOTHING) + now.mul_f64(SMOOTHING))
 }
 
 /// Shards a second.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use headstart::id::{Segment, Version};
 use headstart::message::{FromWorker, PartialId, Pass, ToWorker, Totals};
+use headstart::tree;
 use headstart::wire::{self, CHUNK, pb};
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tonic::{Request, Response, Status, Streaming};
@@ -146,22 +147,23 @@ impl pb::bulk_server::Bulk for Services {
     ) -> Result<Response<pb::PushSummary>, Status> {
         let mut chunks = request.into_inner();
         let first = next(&mut chunks).await?.ok_or_else(|| Status::invalid_argument("the push is empty"))?;
+        let pb::SegmentChunk { partial, totals, .. } = first;
         let partial =
-            first.partial.clone().ok_or_else(|| Status::invalid_argument("the push has no header"))?;
-        let partial = PartialId::try_from(partial)?;
-        self.handle.ask(Event::PushBegun(partial.clone())).await??;
-        let (totals, accepted) = match partial.work.pass {
+            partial.ok_or_else(|| Status::invalid_argument("the push does not name its partial"))?;
+        let totals = totals.ok_or_else(|| Status::invalid_argument("the push has no totals"))?;
+        let (partial, totals) = (PartialId::try_from(partial)?, Totals::from(totals));
+        self.handle.ask(Event::PushBegun(partial.clone(), totals.clone())).await??;
+        let accepted = match partial.work.pass {
             Pass::Train => {
                 let open = self.reducer.current(partial.work.step)?;
-                Push { services: self, open, partial: &partial, parts: Vec::new(), seen: 0, added: false }
-                    .receive(first, &mut chunks)
-                    .await?
+                let whole = vec![false; self.master.segments()];
+                let push =
+                    Push { services: self, open, partial: &partial, parts: Vec::new(), whole, added: false };
+                push.receive(&mut chunks).await?
             }
-            Pass::Eval => {
-                (first.totals.ok_or_else(|| Status::invalid_argument("the push has no totals"))?, true)
-            }
+            Pass::Eval => true,
         };
-        self.handle.ask(Event::PushEnded(partial, Totals::from(totals))).await??;
+        self.handle.ask(Event::PushEnded(partial, totals)).await??;
         Ok(Response::new(pb::PushSummary { accepted }))
     }
 
@@ -238,33 +240,29 @@ struct Push<'a> {
     partial: &'a PartialId,
     /// Segments of which some chunks have arrived.
     parts: Vec<(Segment, Vec<f32>, usize)>,
-    /// Segments that have arrived whole.
-    seen: usize,
+    /// Per segment, whether it has arrived whole.
+    whole: Vec<bool>,
     added: bool,
 }
 
 impl Push<'_> {
-    async fn receive(
-        mut self,
-        first: pb::SegmentChunk,
-        chunks: &mut Streaming<pb::SegmentChunk>,
-    ) -> Result<(pb::Totals, bool), Status> {
-        let mut chunk = Some(first);
-        while let Some(message) = chunk.take() {
-            let pb::SegmentChunk { partial: _, segment, offset, payload, crc32, totals } = message;
-            if !payload.is_empty() {
-                self.services.handle.traffic().up.fetch_add(payload.len() as u64, Ordering::Relaxed);
-                self.place(Segment(segment), offset as usize, &payload, crc32).await?;
-            }
-            if let Some(totals) = totals {
-                return self.complete(totals);
-            }
-            chunk = next(chunks).await?;
+    /// Takes every segment in; whether any of them was new.
+    async fn receive(mut self, chunks: &mut Streaming<pb::SegmentChunk>) -> Result<bool, Status> {
+        while let Some(message) = next(chunks).await? {
+            let pb::SegmentChunk { partial: _, segment, offset, payload, crc32, totals: _ } = message;
+            self.services.handle.traffic().up.fetch_add(payload.len() as u64, Ordering::Relaxed);
+            self.place(Segment(segment), offset as usize, &payload, crc32).await?;
         }
-        Err(Status::invalid_argument(format!(
-            "the partial of {} ended without totals",
-            self.partial.work.node
-        )))
+        let arrived = self.whole.iter().filter(|&&whole| whole).count();
+        match arrived == self.whole.len() {
+            true => Ok(self.added),
+            false => {
+                let (node, segments) = (self.partial.work.node, self.whole.len());
+                Err(Status::invalid_argument(format!(
+                    "the partial of {node} has {arrived} of {segments} segments"
+                )))
+            }
+        }
     }
 
     /// Copies a chunk to its place. Chunks of a segment arrive in order, so a segment is whole when the last has come.
@@ -284,6 +282,9 @@ impl Push<'_> {
         if !rest.is_empty() || offset + values.len() > len {
             return Err(bad("the chunk does not fit"));
         }
+        if self.whole[segment.0 as usize] {
+            return Err(bad("the segment was sent twice"));
+        }
         let at = match self.parts.iter().position(|(part, ..)| *part == segment) {
             Some(at) => at,
             None if self.parts.len() >= OPEN_SEGMENTS => return Err(bad("too many segments at once")),
@@ -299,25 +300,17 @@ impl Push<'_> {
         for (to, from) in buffer[offset..].iter_mut().zip(values) {
             *to = f32::from_le_bytes(*from);
         }
+        if !tree::all_finite(&buffer[offset..offset + values.len()]) {
+            return Err(bad("a value is not finite"));
+        }
         *filled += values.len();
         if *filled == len {
+            self.whole[segment.0 as usize] = true;
             let (_, buffer, _) = self.parts.swap_remove(at);
             let inserted = self.open.insert(self.partial.work.node, segment, buffer).await?;
             self.added |= inserted == Inserted::Added;
-            self.seen += 1;
         }
         Ok(())
-    }
-
-    fn complete(self, totals: pb::Totals) -> Result<(pb::Totals, bool), Status> {
-        let segments = self.services.master.segments();
-        if self.seen != segments || !self.parts.is_empty() {
-            return Err(Status::invalid_argument(format!(
-                "the partial of {} has {} of {segments} segments",
-                self.partial.work.node, self.seen
-            )));
-        }
-        Ok((totals, self.added))
     }
 }
 
@@ -363,7 +356,11 @@ impl pb::jobs_server::Jobs for Services {
             .await
             .map_err(|_| Gone)?
             .clone();
-        let kept = ended.kept.unwrap_or_else(|| "the finished run".into());
+        let kept = match (ended.kept, ended.ended) {
+            (Some(kept), _) => kept,
+            (None, Some((headstart::exit::Exit::Ok, _)) | None) => "the finished run".to_owned(),
+            (None, Some((_, detail))) => return Err(Status::internal(wire::clip(&detail))),
+        };
         Ok(Response::new(pb::StopResponse { kept }))
     }
 }

@@ -31,7 +31,7 @@ impl Schedule {
             warmup: count(spec.warmup_steps),
             steps,
             eval_every,
-            eval_on_start: spec.eval_on_start && eval_every.is_some(),
+            eval_on_start: spec.eval_on_start,
         }
     }
 

@@ -1,6 +1,7 @@
 //! One run, from a prepared job to its end, served on a listener.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use headstart::job::Job;
 use headstart::wire::{FRAME, MESSAGE_LIMIT, WINDOW, pb};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
@@ -33,12 +34,40 @@ use crate::rpc::{Facts, Services};
 /// Time that workers and clients have to hear of the end.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// Why a run could not be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The weights cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Nobody can connect.
+    #[error("cannot listen: {0}")]
+    Listen(#[from] std::io::Error),
+}
+
+impl ServeError {
+    /// The exit code of a process that fails with this.
+    pub fn exit(&self) -> Exit {
+        match self {
+            ServeError::Checkpoint(error) => error.exit(),
+            ServeError::Listen(_) => Exit::Internal,
+        }
+    }
+}
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1024;
+
 /// Serves a run until it ends, or until `stop` resolves with the reason and exit code of a stop.
+///
+/// `socket` is bound but does not listen: workers that come while the weights are loaded are refused and try again, rather
+/// than waiting for an answer. `ready` is called with the address when they are welcome.
 pub async fn serve(
-    listener: TcpListener,
+    socket: TcpSocket,
     job: Job,
+    ready: impl FnOnce(SocketAddr),
     stop: impl Future<Output = (String, Exit)> + Send + 'static,
-) -> Result<(Exit, String), CheckpointError> {
+) -> Result<(Exit, String), ServeError> {
     let clock = Clock::start();
     let run_id = run_id(&clock);
     let (data, data_hash) = describe_data(&job);
@@ -78,6 +107,8 @@ pub async fn serve(
     let (actor, handle) = Actor::new(parts);
     let services = Services { handle: handle.clone(), reducer, master, facts: Arc::new(facts) };
     let over = CancellationToken::new();
+    let listener = socket.listen(BACKLOG)?;
+    ready(listener.local_addr()?);
     let server = tokio::spawn(listen(listener, services, over.clone()));
     tokio::spawn(pass_on(handle, stop));
     let ended = actor.run(first).await;

@@ -67,6 +67,18 @@ pub enum CollateError {
     OtherKind(u64),
 }
 
+impl CollateError {
+    /// The row it is about, if it is about one.
+    pub fn row(&self) -> Option<u64> {
+        match self {
+            CollateError::Text { row, .. }
+            | CollateError::Image { row, .. }
+            | CollateError::OtherKind(row) => Some(*row),
+            CollateError::Network(_) | CollateError::Tokenizer { .. } | CollateError::TooShort(_) => None,
+        }
+    }
+}
+
 impl Collator {
     /// Reads the tokenizer or the image settings of a network. Sequences are cut to `sequence_len`, or to the network's
     /// own limit.

@@ -28,8 +28,13 @@ pub enum LoadError {
     #[error(transparent)]
     Data(#[from] DataError),
     /// Its rows could not be made a batch.
-    #[error(transparent)]
-    Collate(#[from] CollateError),
+    #[error("{file}: {error}")]
+    Collate {
+        /// The file of the row it is about.
+        file: String,
+        /// What is wrong with it.
+        error: CollateError,
+    },
 }
 
 impl From<LoadError> for Failure {
@@ -37,7 +42,7 @@ impl From<LoadError> for Failure {
         let text = error.to_string();
         match error {
             LoadError::Data(error) if error.exit() != Exit::Data => Failure::Storage(text),
-            LoadError::Data(_) | LoadError::Collate(_) => Failure::Data(text),
+            LoadError::Data(_) | LoadError::Collate { .. } => Failure::Data(text),
         }
     }
 }
@@ -72,16 +77,21 @@ impl Loader {
             Pass::Train => (&self.train, self.micro_batch),
             Pass::Eval => (&self.eval, usize::MAX),
         };
-        let rows = rows.read(&self.rows(work, shard)).await?;
+        let (index, rows) = (rows.index(), rows.read(&self.rows(work, shard)).await?);
         let collator = self.collator.clone();
         let batches = tokio::task::spawn_blocking(move || {
             rows.chunks(size.min(rows.len().max(1))).map(|rows| collate(&collator, rows)).collect()
         });
-        batches.await.expect("collating does not panic")
+        let batches: Result<Vec<Batch>, CollateError> = batches.await.expect("collating does not panic");
+        batches.map_err(|error| {
+            let place = error.row().and_then(|row| index.row(row).ok());
+            let file = place.map_or_else(String::new, |place| index.files()[place.file].url.clone());
+            LoadError::Collate { file, error }
+        })
     }
 }
 
-fn collate(collator: &Collator, rows: &[Row]) -> Result<Batch, LoadError> {
+fn collate(collator: &Collator, rows: &[Row]) -> Result<Batch, CollateError> {
     let samples: Vec<Sample<'_>> = rows
         .iter()
         .map(|row| match &row.content {
@@ -91,5 +101,5 @@ fn collate(collator: &Collator, rows: &[Row]) -> Result<Batch, LoadError> {
         .collect();
     let labels: Vec<i64> = rows.iter().map(|row| i64::from(row.label)).collect();
     let numbers: Vec<u64> = rows.iter().map(|row| row.number).collect();
-    Ok(collator.collate(&samples, &labels, &numbers)?)
+    collator.collate(&samples, &labels, &numbers)
 }

@@ -29,6 +29,9 @@ pub enum ExchangeError {
     /// The coordinator no longer wants it: the lease has ended, or the version was replaced.
     #[error("{}", .0.message())]
     Refused(Status),
+    /// Too many partials wait for their siblings: to be sent again.
+    #[error("{}", .0.message())]
+    Crowded(Status),
     /// The connection broke, or the other side misbehaved.
     #[error("{}", .0.message())]
     Broken(Status),
@@ -46,7 +49,8 @@ pub enum ExchangeError {
 impl From<Status> for ExchangeError {
     fn from(status: Status) -> Self {
         match status.code() {
-            Code::FailedPrecondition | Code::ResourceExhausted => ExchangeError::Refused(status),
+            Code::FailedPrecondition => ExchangeError::Refused(status),
+            Code::ResourceExhausted => ExchangeError::Crowded(status),
             _ => ExchangeError::Broken(status),
         }
     }
@@ -145,22 +149,17 @@ impl Exchange {
     }
 }
 
-/// A partial as messages: a header in the first, totals in the last.
+/// A partial as messages: its name and totals, then its segments.
 fn chunks(
     partial: PartialId,
     gradient: Arc<Vec<f32>>,
     totals: Totals,
 ) -> impl Stream<Item = pb::SegmentChunk> + Send + 'static {
-    let header = pb::SegmentChunk { partial: Some(partial.into()), ..Default::default() };
-    let trailer = pb::SegmentChunk { totals: Some(totals.into()), ..Default::default() };
-    if gradient.is_empty() {
-        let only = pb::SegmentChunk { partial: header.partial, ..trailer };
-        return stream::iter(vec![only]).boxed();
-    }
+    let header =
+        pb::SegmentChunk { partial: Some(partial.into()), totals: Some(totals.into()), ..Default::default() };
     let step = CHUNK / size_of::<f32>();
     let body = stream::iter((0..gradient.len()).step_by(step)).map(move |start| {
-        let values = &gradient[start..(start + step).min(gradient.len())];
-        let payload = wire::payload(values);
+        let payload = wire::payload(&gradient[start..(start + step).min(gradient.len())]);
         pb::SegmentChunk {
             partial: None,
             segment: (start / SEGMENT) as u32,
@@ -170,5 +169,5 @@ fn chunks(
             totals: None,
         }
     });
-    stream::iter([header]).chain(body).chain(stream::iter([trailer])).boxed()
+    stream::iter([header]).chain(body)
 }

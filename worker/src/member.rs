@@ -203,7 +203,13 @@ impl Worker {
         self.times.compute.fetch_add(computed.as_micros() as u64, Ordering::Relaxed);
         let id = PartialId { run_id: self.run_id.clone(), epoch: self.epoch, worker: self.id, lease, work };
         let gradient = Arc::new(gradient);
-        let pushed = self.exchange.push(id, gradient.clone(), totals).await;
+        // The coordinator waits half a minute for room before it says that there is none.
+        let pushed = loop {
+            match self.exchange.push(id.clone(), gradient.clone(), totals.clone()).await {
+                Err(ExchangeError::Crowded(_)) if !revoked.load(Ordering::Relaxed) => {}
+                pushed => break pushed,
+            }
+        };
         if let Ok(buffer) = Arc::try_unwrap(gradient) {
             self.buffers.put(buffer);
         }

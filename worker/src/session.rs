@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use headstart::id::LeaseId;
 use headstart::message::{FromWorker, Join, ToWorker, Welcome};
-use headstart::wire::pb;
+use headstart::wire::{MESSAGE_LIMIT, pb};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -100,7 +100,8 @@ impl Session {
         let Settings { name, device, memory, .. } = settings.clone();
         let join = FromWorker::Join(Join { name, device, memory });
         events.send(join.into()).await.expect("the receiver is still here");
-        let mut client = pb::control_client::ControlClient::new(channel);
+        let mut client =
+            pb::control_client::ControlClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT);
         let commands = client.session(ReceiverStream::new(outgoing)).await.map_err(broken)?.into_inner();
         Ok(Session { events, commands, revocations: BTreeMap::new(), waiting: VecDeque::new() })
     }

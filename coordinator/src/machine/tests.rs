@@ -147,8 +147,8 @@ impl Cluster {
     fn deliver(&mut self, worker: WorkerId) {
         let (lease, work) = self.leases.remove(&worker).expect("it holds a lease");
         let partial = PartialId { run_id: "r".into(), epoch: CoordinatorEpoch(1), worker, lease, work };
-        assert_eq!(self.tell(Event::PushBegun(partial.clone())), Some(Ok(())));
         let (gradient, totals) = compute(&self.machine.run.plan, &work, work.node);
+        assert_eq!(self.tell(Event::PushBegun(partial.clone(), totals.clone())), Some(Ok(())));
         if let (Pass::Train, Some(sums)) = (work.pass, &mut self.sums) {
             sums.insert(work.node, gradient, add).expect("a new node");
         }
@@ -257,7 +257,7 @@ fn a_full_node_goes_to_another_worker_when_its_first_dies() {
 }
 
 #[test]
-fn an_expired_lease_is_revoked_and_its_partial_refused() {
+fn a_worker_that_lets_its_lease_expire_is_let_go_and_its_partial_refused() {
     let mut cluster = Cluster::new(0, &[]);
     let slow = cluster.join();
     let (lease, work) = cluster.leases[&slow];
@@ -266,13 +266,13 @@ fn an_expired_lease_is_revoked_and_its_partial_refused() {
     cluster.tell(Event::Heard(slow));
     let effects = cluster.machine.apply(cluster.now, Event::Tick);
     assert!(
-        effects.iter().any(|effect| matches!(effect, Effect::Send(to, ToWorker::Revoke { lease: id, .. })
-            if *to == slow && *id == lease)),
+        effects.iter().any(|effect| matches!(effect, Effect::Send(to, ToWorker::Stop { .. }) if *to == slow)),
         "{effects:?}"
     );
+    assert!(effects.contains(&Effect::Close(slow)));
     let partial = PartialId { run_id: "r".into(), epoch: CoordinatorEpoch(1), worker: slow, lease, work };
     assert_eq!(
-        cluster.tell(Event::PushBegun(partial)),
+        cluster.tell(Event::PushBegun(partial, Totals::default())),
         Some(Err(Refused::NotLeased { lease, worker: slow }))
     );
 }
@@ -298,33 +298,49 @@ fn sums_that_cannot_be_right_are_refused() {
     let (lease, work) = cluster.leases[&worker];
     let partial = |work| PartialId { run_id: "r".into(), epoch: CoordinatorEpoch(1), worker, lease, work };
     let samples = Totals { samples: 3, ..Totals::default() };
-    let refused = cluster.tell(Event::PushEnded(partial(work), samples));
+    let refused = cluster.tell(Event::PushBegun(partial(work), samples));
     assert!(matches!(refused, Some(Err(Refused::Implausible(_)))), "{refused:?}");
     let (_, mut totals) = compute(&cluster.machine.run.plan, &work, work.node);
     totals.loss = f64::NAN;
-    let refused = cluster.tell(Event::PushEnded(partial(work), totals));
+    let refused = cluster.tell(Event::PushBegun(partial(work), totals));
     assert!(matches!(refused, Some(Err(Refused::Implausible(_)))), "{refused:?}");
     let other = Work { version: Version(5), ..work };
-    let refused = cluster.tell(Event::PushBegun(partial(other)));
+    let refused = cluster.tell(Event::PushBegun(partial(other), Totals::default()));
     assert!(matches!(refused, Some(Err(Refused::OtherWork { .. }))), "{refused:?}");
 }
 
 #[test]
-fn a_shard_that_is_twice_not_finite_ends_the_run() {
-    let mut cluster = Cluster::new(0, &[]);
-    for expected in [None, Some(Exit::Diverged)] {
-        let worker = cluster.join();
-        let (lease, _) = cluster.leases[&worker];
-        let failure = Failure::NotFinite { shard: 1, rows: vec![4, 8] };
-        cluster.leases.remove(&worker);
-        // The same worker is idle again, so it gets the node once more.
-        cluster.tell(Event::LeaseFailed(worker, lease, failure));
-        assert_eq!(cluster.ended.as_ref().map(|(exit, _)| *exit), expected);
-        if expected.is_none() {
-            cluster.kill(worker);
-        }
+fn a_shard_that_is_not_finite_on_two_workers_ends_the_run() {
+    let mut cluster = Cluster::new(0, &["cluster.min_workers=2"]);
+    let (first, second) = (cluster.join(), cluster.join());
+    let failure = || Failure::NotFinite { shard: 1, rows: vec![4, 8] };
+    let (lease, failed) = cluster.leases.remove(&first).expect("it is at work");
+    cluster.tell(Event::LeaseFailed(first, lease, failure()));
+    assert!(!cluster.leases.contains_key(&first), "the node is not for the one that failed at it");
+    cluster.deliver(second);
+    let (lease, again) = cluster.leases.remove(&second).expect("it is at work");
+    assert_eq!(again, failed);
+    assert_eq!(cluster.ended, None);
+    cluster.tell(Event::LeaseFailed(second, lease, failure()));
+    let (exit, detail) = cluster.ended.expect("ended");
+    assert_eq!(exit, Exit::Diverged);
+    assert!(detail.contains("rows [4, 8]"), "{detail}");
+}
+
+#[test]
+fn numeric_classes_are_not_mixed_in_a_first_step() {
+    let mut cluster = Cluster::new(0, &["cluster.min_workers=2"]);
+    let (first, second) = (cluster.join(), cluster.join());
+    cluster.deliver(first);
+    cluster.kill(second);
+    cluster.kill(first);
+    let join = Join { name: "w".into(), device: "cpu".into(), memory: 1 << 30 };
+    for worker in [WorkerId(10), WorkerId(11)] {
+        cluster.tell(Event::Joined(worker, join.clone()));
+        cluster.tell(Event::Ready(worker, ready(2)));
     }
-    assert!(cluster.ended.expect("ended").1.contains("rows [4, 8]"));
+    let leased: u32 = cluster.leases.values().map(|(_, work)| work.node.shards).sum();
+    assert_eq!(leased, 7, "what the others delivered is computed again");
 }
 
 #[test]
