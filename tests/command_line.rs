@@ -1,5 +1,6 @@
 //! What people see: clear refusals, exit codes, Ctrl-C, and a comparison of runs.
 
+use std::io::BufRead;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -82,7 +83,7 @@ fn a_coordinator_that_is_not_there_is_said_so() {
     assert_eq!(output.status.code(), Some(20), "{}", text(&output));
     assert!(text(&output).contains("http://127.0.0.1:1"));
     let output = command("headstart-worker", directory.path())
-        .args(["--coordinator", "not a url", "--device", "cpu"])
+        .args(["--coordinator", "http://no host", "--device", "cpu"])
         .output()
         .expect("the worker starts");
     assert_ne!(output.status.code(), Some(0), "{}", text(&output));
@@ -103,9 +104,10 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 
 /// Interrupts a long run once it trains; returns its exit code and what it said.
 fn interrupted(directory: &Path, signal: Signal) -> (Option<i32>, String) {
-    let run = command("headstart", directory)
+    let mut run = command("headstart", directory)
         .args(["train", "run.yaml", "--workers", "2", "--log-format", "json"])
         .args(["--set", "max_steps=100000", "--set", "eval_strategy=no"])
+        .args(["--set", "cluster.min_workers=2"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -113,15 +115,21 @@ fn interrupted(directory: &Path, signal: Signal) -> (Option<i32>, String) {
     let id = run.id();
     let all = || [children(id, "headstart-worker"), children(id, "headstart-coordinator")].concat();
     until("three children are running", || all().len() == 3);
-    // Lines of progress follow the first steps.
-    std::thread::sleep(Duration::from_secs(3));
+    let mut lines =
+        std::io::BufReader::new(run.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
+    let steps = |line: &String| {
+        let line: Option<Value> = serde_json::from_str(line).ok();
+        line.is_some_and(|line| line["event"] == "progress" && line["step"].as_u64() > Some(0))
+    };
+    assert!(lines.any(|line| steps(&line)), "it trains");
     let started = all();
     kill(Pid::from_raw(id as i32), signal).expect("the run is ours");
+    let rest: Vec<String> = lines.collect();
     let output = run.wait_with_output().expect("it ends");
     for process in started {
         until("all children have ended", || !Path::new(&format!("/proc/{process}")).exists());
     }
-    (output.status.code(), text(&output))
+    (output.status.code(), format!("{}\n{}", rest.join("\n"), text(&output)))
 }
 
 #[test]

@@ -70,6 +70,10 @@ pub async fn run(settings: Settings, make: MakeTrainer) -> Result<(), WorkerErro
 }
 
 async fn dial(url: &str) -> Result<tonic::transport::Channel, WorkerError> {
+    let unreachable = |reason: String| WorkerError::Unreachable { url: url.to_owned(), reason };
+    if let Err(error) = tonic::transport::Endpoint::from_shared(url.to_owned()) {
+        return Err(unreachable(format!("{error}; write http://host:port")));
+    }
     let began = tokio::time::Instant::now();
     loop {
         match connect(url).await {
@@ -77,7 +81,7 @@ async fn dial(url: &str) -> Result<tonic::transport::Channel, WorkerError> {
             Err(error) if began.elapsed() >= PATIENCE => {
                 let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
                 let reason = format!("{error}{}, tried for {PATIENCE:?}", source.unwrap_or_default());
-                return Err(WorkerError::Unreachable { url: url.to_owned(), reason });
+                return Err(unreachable(reason));
             }
             Err(error) => debug!(%error, "not reachable yet"),
         }
