@@ -2,23 +2,25 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headstart::exit::Exit;
-use headstart::id::{CoordinatorEpoch, LeaseId, Step, Version, WorkerId};
-use headstart::message::{Failure, PartialId, Pass, StopReason, ToWorker, Totals, Welcome, Work};
+use headstart::id::{CoordinatorEpoch, Step, Version, WorkerId};
+use headstart::message::{Pass, StopReason, ToWorker, Totals, Welcome};
 use headstart::plan::Plan;
 use headstart::spec::RunSpec;
 use headstart::tree::{Fold, Node};
 
 use crate::evaluation::{self, Best};
-use crate::event::{Effect, Event, Record, Refused, describe};
-use crate::lease::{Lease, LeaseTable};
+use crate::event::{Effect, Event, Record, Refused};
+use crate::lease::LeaseTable;
 use crate::master::{Applied, NotFinite};
 use crate::membership::{Membership, Rejected};
 use crate::schedule::Schedule;
 
+mod leases;
+mod partials;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -87,19 +89,6 @@ struct WorkKind {
 
 /// How often workers are to be heard.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
-/// Silence after which a worker counts as gone.
-const SILENCE: Duration = Duration::from_secs(30);
-/// Shortest lease, and the lease of a worker whose speed is unknown.
-const SHORTEST_LEASE: Duration = Duration::from_secs(60);
-const FIRST_LEASE: Duration = Duration::from_secs(600);
-/// A partial on its way in may take so long; pauses between its messages have a limit of their own.
-const LONGEST_PUSH: Duration = Duration::from_secs(3600);
-/// A lease lasts so many times its expected duration.
-const LEASE_SLACK: u32 = 10;
-/// Shards of an evaluation that one lease covers at most, so that a lost lease costs little.
-const LONGEST_EVAL: u32 = 32;
-/// Failures of one node after which the run fails.
-const NODE_FAILURES: u32 = 3;
 
 impl Machine {
     /// A run at version 0, and what to do first.
@@ -210,121 +199,6 @@ impl Machine {
         }
     }
 
-    fn lease_failed(
-        &mut self,
-        worker: WorkerId,
-        lease: LeaseId,
-        failure: Failure,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Phase::Reducing { table, .. } = &mut self.phase else { return };
-        if table.get(lease).is_none_or(|lease| lease.worker != worker) {
-            return;
-        }
-        let Some(Lease { work, .. }) = table.fail(lease) else { return };
-        let failures = self.failures.entry(work.node).or_default();
-        *failures += 1;
-        let exhausted = *failures >= NODE_FAILURES;
-        let confirmed = *failures >= 2 || self.members.ready().count() == 1;
-        let place = describe(&work);
-        match failure {
-            Failure::Data(text) if confirmed => self.end(Exit::Data, text, effects),
-            Failure::NotFinite { shard, rows } => {
-                let times = self.not_finite.entry(shard).or_default();
-                *times += 1;
-                if *times >= 2 {
-                    let detail = format!(
-                        "loss or gradient is not finite in {place}, shard {shard} (rows {rows:?}), computed twice; \
-                         lower learning_rate, or look at these rows"
-                    );
-                    self.end(Exit::Diverged, detail, effects);
-                }
-            }
-            Failure::Error(text) if exhausted => {
-                self.end(Exit::Internal, format!("{place} failed {NODE_FAILURES} times: {text}"), effects);
-            }
-            Failure::Storage(text) if exhausted => {
-                self.end(Exit::Storage, format!("{place} failed {NODE_FAILURES} times: {text}"), effects);
-            }
-            Failure::Data(_) | Failure::Error(_) | Failure::Storage(_) => {}
-        }
-    }
-
-    /// Whether a partial is the one a lease asked for.
-    fn check(&self, partial: &PartialId) -> Result<(), Refused> {
-        let PartialId { run_id, epoch, worker, lease, work } = partial;
-        if *run_id != self.run.id || *epoch != self.run.epoch {
-            let sent = format!("{run_id}, {epoch}");
-            return Err(Refused::OtherRun { sent, ours: format!("{}, {}", self.run.id, self.run.epoch) });
-        }
-        let held = match &self.phase {
-            Phase::Reducing { table, .. } => table.get(*lease).filter(|held| held.worker == *worker),
-            _ => None,
-        };
-        match held {
-            None => Err(Refused::NotLeased { lease: *lease, worker: *worker }),
-            Some(held) if held.work != *work => {
-                Err(Refused::OtherWork { lease: *lease, leased: describe(&held.work), sent: describe(work) })
-            }
-            Some(_) => Ok(()),
-        }
-    }
-
-    /// Judges a partial before any of it is added: sums that cannot be right would leave their gradient behind.
-    fn push_begun(&mut self, now: Duration, partial: &PartialId, totals: &Totals, effects: &mut Vec<Effect>) {
-        self.heard(now, partial.worker);
-        let verdict = self.check(partial).and_then(|()| self.plausible(&partial.work, totals));
-        if let (Ok(()), Phase::Reducing { table, .. }) = (&verdict, &mut self.phase) {
-            // From here on the transfer's own limits apply.
-            table.extend(partial.lease, now + LONGEST_PUSH);
-        }
-        effects.push(Effect::Answer(verdict));
-    }
-
-    fn push_ended(&mut self, now: Duration, partial: PartialId, totals: Totals, effects: &mut Vec<Effect>) {
-        self.heard(now, partial.worker);
-        if let Err(refused) = self.check(&partial) {
-            effects.push(Effect::Answer(Err(refused)));
-            return;
-        }
-        let Phase::Reducing { table, totals: fold, .. } = &mut self.phase else {
-            unreachable!("check() finds leases only while reducing")
-        };
-        let node = partial.work.node;
-        let lease = table.complete(partial.lease).expect("check() found it");
-        if let Some(member) = self.members.get_mut(partial.worker) {
-            let took = now.saturating_sub(lease.granted);
-            member.credit(node.shards, totals.compute, took, partial.work.pass == Pass::Train);
-        }
-        fold.insert(node, totals, Totals::merge).expect("a leased node is not part of the sum yet");
-        effects.push(Effect::Answer(Ok(())));
-        if let Some(totals) = fold.take_root() {
-            self.reduced(totals, effects);
-        }
-    }
-
-    fn plausible(&self, work: &Work, totals: &Totals) -> Result<(), Refused> {
-        let rows = self.run.plan.rows_of(work).len() as u64;
-        let labels = if work.pass == Pass::Eval { self.run.labels.len() } else { 0 };
-        let counts = 3 * labels;
-        if totals.samples != rows {
-            let found = totals.samples;
-            return Err(Refused::Implausible(format!("{} has {rows} samples, not {found}", describe(work))));
-        }
-        if totals.counts.len() != counts {
-            let found = totals.counts.len();
-            return Err(Refused::Implausible(format!("{} has {counts} counts, not {found}", describe(work))));
-        }
-        if labels > 0 && !add_up(&totals.counts, labels, rows) {
-            let text = format!("the counts of {} do not add up to its {rows} samples", describe(work));
-            return Err(Refused::Implausible(text));
-        }
-        if work.pass == Pass::Train && !totals.loss.is_finite() {
-            return Err(Refused::Implausible(format!("the loss of {} is {}", describe(work), totals.loss)));
-        }
-        Ok(())
-    }
-
     /// Every shard of a step or evaluation is in.
     fn reduced(&mut self, totals: Totals, effects: &mut Vec<Effect>) {
         let Phase::Reducing { work, .. } = &self.phase else { unreachable!("called while reducing") };
@@ -428,76 +302,6 @@ impl Machine {
         self.phase = Phase::Ended;
         effects.push(Effect::End(exit, detail));
     }
-
-    fn tick(&mut self, now: Duration, effects: &mut Vec<Effect>) {
-        let silent: Vec<WorkerId> = self
-            .members
-            .iter()
-            .filter(|(_, m)| now.saturating_sub(m.heard) > SILENCE)
-            .map(|(id, _)| id)
-            .collect();
-        for worker in silent {
-            self.left(worker, effects);
-            effects.push(Effect::Close(worker));
-        }
-        let Phase::Reducing { table, .. } = &mut self.phase else { return };
-        let expired: Vec<Lease> =
-            table.expired(now).into_iter().filter_map(|id| table.get(id).copied()).collect();
-        for Lease { worker, work, .. } in expired {
-            // It hangs though it is heard: given another lease, it would hang again.
-            let detail = format!("{} took too long", describe(&work));
-            effects.push(Effect::Send(worker, ToWorker::Stop { reason: StopReason::Refused, detail }));
-            effects.push(Effect::Close(worker));
-            self.left(worker, effects);
-        }
-    }
-
-    /// Gives every idle worker the lowest unleased node, sized by its speed and memory.
-    fn assign(&mut self, now: Duration, effects: &mut Vec<Effect>) {
-        let Phase::Reducing { work, table, .. } = &mut self.phase else { return };
-        if self.members.ready().count() < self.run.spec.cluster.min_workers.max(1) as usize {
-            return;
-        }
-        let ready: Vec<WorkerId> = self.members.ready().map(|(worker, _)| worker).collect();
-        let idle: Vec<WorkerId> =
-            ready.iter().copied().filter(|&worker| table.of(worker).is_empty()).collect();
-        let mut served = BTreeSet::new();
-        for worker in idle {
-            let share = self.members.fair_share(worker, table.unleased(), &served);
-            served.insert(worker);
-            let Some(member) = self.members.get_mut(worker) else { continue };
-            let limit = match work.pass {
-                Pass::Train => share.min(longest_node(member.join.memory, self.run.trainable)),
-                Pass::Eval => share.min(LONGEST_EVAL),
-            };
-            let Some(node) = table.next(worker, limit, &ready) else { continue };
-            self.leases_granted += 1;
-            let id = LeaseId(self.leases_granted);
-            let duration = member
-                .lease_time
-                .map_or(FIRST_LEASE, |each| (each * node.shards * LEASE_SLACK).max(SHORTEST_LEASE));
-            let work = Work { pass: work.pass, step: work.step, node, version: work.version };
-            table.grant(id, Lease { worker, work, granted: now, expires: now + duration });
-            effects.push(Effect::Send(worker, ToWorker::Lease { lease: id, work, expires: duration }));
-        }
-    }
-}
-
-/// The most shards whose accumulators, `(1 + log2 shards) · 4` bytes per trainable parameter, fit a worker's memory.
-fn longest_node(memory: u64, trainable: u64) -> u32 {
-    let accumulators = memory / (4 * trainable.max(1));
-    1 << accumulators.saturating_sub(1).min(31)
-}
-
-/// Whether counts of `rows` samples can be right: every row has one actual and one predicted label.
-fn add_up(counts: &[u64], labels: usize, rows: u64) -> bool {
-    let (hits, rest) = counts.split_at(labels);
-    let (predicted, actual) = rest.split_at(labels);
-    let sum = |counts: &[u64]| counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count));
-    let most = predicted.iter().zip(actual).map(|(predicted, actual)| predicted.min(actual));
-    sum(predicted) == Some(rows)
-        && sum(actual) == Some(rows)
-        && hits.iter().zip(most).all(|(hits, most)| hits <= most)
 }
 
 fn turn_away(worker: WorkerId, rejected: Rejected, effects: &mut Vec<Effect>) {

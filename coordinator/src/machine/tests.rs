@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use headstart::message::{Join, NumericClass, Ready};
+use headstart::id::LeaseId;
+use headstart::message::{Failure, Join, NumericClass, PartialId, Ready, Work};
 use headstart::tree::{self, Tree};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
+use super::leases::FIRST_LEASE;
 use super::*;
 
 const RUN_FILE: &str = "

@@ -1,0 +1,113 @@
+//! Partials: whether one is wanted and can be right, and what becomes of it.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::time::Duration;
+
+use headstart::message::{PartialId, Pass, Totals, Work};
+
+use super::{Machine, Phase};
+use crate::event::{Effect, Refused, describe};
+
+/// A partial on its way in may take so long; pauses between its messages have a limit of their own.
+const LONGEST_PUSH: Duration = Duration::from_secs(3600);
+
+impl Machine {
+    /// Whether a partial is the one a lease asked for.
+    pub(super) fn check(&self, partial: &PartialId) -> Result<(), Refused> {
+        let PartialId { run_id, epoch, worker, lease, work } = partial;
+        if *run_id != self.run.id || *epoch != self.run.epoch {
+            let sent = format!("{run_id}, {epoch}");
+            return Err(Refused::OtherRun { sent, ours: format!("{}, {}", self.run.id, self.run.epoch) });
+        }
+        let held = match &self.phase {
+            Phase::Reducing { table, .. } => table.get(*lease).filter(|held| held.worker == *worker),
+            _ => None,
+        };
+        match held {
+            None => Err(Refused::NotLeased { lease: *lease, worker: *worker }),
+            Some(held) if held.work != *work => {
+                Err(Refused::OtherWork { lease: *lease, leased: describe(&held.work), sent: describe(work) })
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Judges a partial before any of it is added: sums that cannot be right would leave their gradient behind.
+    pub(super) fn push_begun(
+        &mut self,
+        now: Duration,
+        partial: &PartialId,
+        totals: &Totals,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.heard(now, partial.worker);
+        let verdict = self.check(partial).and_then(|()| self.plausible(&partial.work, totals));
+        if let (Ok(()), Phase::Reducing { table, .. }) = (&verdict, &mut self.phase) {
+            // From here on the transfer's own limits apply.
+            table.extend(partial.lease, now + LONGEST_PUSH);
+        }
+        effects.push(Effect::Answer(verdict));
+    }
+
+    pub(super) fn push_ended(
+        &mut self,
+        now: Duration,
+        partial: PartialId,
+        totals: Totals,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.heard(now, partial.worker);
+        if let Err(refused) = self.check(&partial) {
+            effects.push(Effect::Answer(Err(refused)));
+            return;
+        }
+        let Phase::Reducing { table, totals: fold, .. } = &mut self.phase else {
+            unreachable!("check() finds leases only while reducing")
+        };
+        let node = partial.work.node;
+        let lease = table.complete(partial.lease).expect("check() found it");
+        if let Some(member) = self.members.get_mut(partial.worker) {
+            let took = now.saturating_sub(lease.granted);
+            member.credit(node.shards, totals.compute, took, partial.work.pass == Pass::Train);
+        }
+        fold.insert(node, totals, Totals::merge).expect("a leased node is not part of the sum yet");
+        effects.push(Effect::Answer(Ok(())));
+        if let Some(totals) = fold.take_root() {
+            self.reduced(totals, effects);
+        }
+    }
+
+    fn plausible(&self, work: &Work, totals: &Totals) -> Result<(), Refused> {
+        let rows = self.run.plan.rows_of(work).len() as u64;
+        let labels = if work.pass == Pass::Eval { self.run.labels.len() } else { 0 };
+        let counts = 3 * labels;
+        if totals.samples != rows {
+            let found = totals.samples;
+            return Err(Refused::Implausible(format!("{} has {rows} samples, not {found}", describe(work))));
+        }
+        if totals.counts.len() != counts {
+            let found = totals.counts.len();
+            return Err(Refused::Implausible(format!("{} has {counts} counts, not {found}", describe(work))));
+        }
+        if labels > 0 && !add_up(&totals.counts, labels, rows) {
+            let text = format!("the counts of {} do not add up to its {rows} samples", describe(work));
+            return Err(Refused::Implausible(text));
+        }
+        if work.pass == Pass::Train && !totals.loss.is_finite() {
+            return Err(Refused::Implausible(format!("the loss of {} is {}", describe(work), totals.loss)));
+        }
+        Ok(())
+    }
+}
+
+/// Whether counts of `rows` samples can be right: every row has one actual and one predicted label.
+fn add_up(counts: &[u64], labels: usize, rows: u64) -> bool {
+    let (hits, rest) = counts.split_at(labels);
+    let (predicted, actual) = rest.split_at(labels);
+    let sum = |counts: &[u64]| counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count));
+    let most = predicted.iter().zip(actual).map(|(predicted, actual)| predicted.min(actual));
+    sum(predicted) == Some(rows)
+        && sum(actual) == Some(rows)
+        && hits.iter().zip(most).all(|(hits, most)| hits <= most)
+}
