@@ -126,7 +126,7 @@ async fn undisturbed(directory: &Path, sets: &[&str]) -> [String; 2] {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn joins_and_losses_change_nothing() {
     let directory = texts();
-    let sets = ["max_steps=60"];
+    let sets = ["max_steps=300"];
     let expected = undisturbed(directory.path(), &sets).await;
     let mut cluster = Cluster::start(directory.path(), "disturbed", &sets).await;
     for name in ["a", "b", "c"] {

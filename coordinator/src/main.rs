@@ -6,12 +6,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use headstart::exit::Exit;
+use headstart::spec::InitFrom;
 use headstart::{job, spec};
 use headstart_coordinator::config::{Config, LogFormat};
 use headstart_coordinator::serve::serve;
 use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 fn main() -> ExitCode {
     let config = Config::parse();
@@ -42,7 +43,12 @@ async fn run(config: Config) -> Result<(Exit, String), (Exit, String)> {
     let socket =
         bind(config.listen).map_err(|e| (Exit::Usage, format!("--listen {}: {e}", config.listen)))?;
     let job = job::prepare(&spec).await.map_err(|e| (e.exit(), e.to_string()))?;
-    info!("{}", job.network.resolution);
+    let resolution = &job.network.resolution;
+    match spec.init {
+        // Worth a look: a head is expected to be new, a layer is not.
+        InitFrom::Pretrained if !resolution.is_exact() => warn!("{resolution}"),
+        InitFrom::Pretrained | InitFrom::Random => info!("{resolution}"),
+    }
     let ready = |address| announce(&format!("listening on http://{address}"));
     serve(socket, job, ready, stop_signal()).await.map_err(|e| (e.exit(), e.to_string()))
 }

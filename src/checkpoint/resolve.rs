@@ -40,6 +40,11 @@ impl Resolution {
         Resolution { sources: vec![None; table.len()], newly_initialised, ..Resolution::default() }
     }
 
+    /// Whether checkpoint and model have the same tensors.
+    pub fn is_exact(&self) -> bool {
+        self.newly_initialised.is_empty() && self.mismatched.is_empty() && self.unused.is_empty()
+    }
+
     /// Number of parameters loaded.
     pub fn loaded(&self) -> usize {
         self.sources.iter().flatten().count()
