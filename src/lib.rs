@@ -15,6 +15,7 @@
 //! | [`tree`] | In which order are sums added? The canonical reduction tree. |
 //! | [`trainable`] | Which parameters train, and where do they sit in the flat vector and its segments? |
 //! | [`message`] | What do coordinator and worker say to each other? |
+//! | [`memory`] | How do processes on one machine hand each other numbers without a socket? |
 //! | [`wire`] | How does that cross the network? The only place that knows protobuf types. |
 //! | [`client`] | How is a run going? Asks its coordinator. |
 //! | [`id`], [`exit`] | Numbers with a meaning: steps, versions, workers; exit codes. |
@@ -25,6 +26,7 @@ pub mod data;
 pub mod exit;
 pub mod id;
 pub mod job;
+pub mod memory;
 pub mod message;
 pub mod model;
 pub mod network;

@@ -8,6 +8,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use pulp::Arch;
+
 /// A sub-tree of the canonical tree: the shards `first .. first + shards`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Node {
@@ -204,17 +206,18 @@ impl<T> Fold<T> {
 /// `left += right`, element by element in f32: the one addition that every sum of gradients is made of.
 pub fn add(left: &mut [f32], right: &[f32]) {
     debug_assert_eq!(left.len(), right.len());
-    for (left, right) in left.iter_mut().zip(right) {
-        *left += right;
-    }
+    Arch::new().dispatch(|| {
+        for (left, right) in left.iter_mut().zip(right) {
+            *left += right;
+        }
+    });
 }
 
 /// Whether no element is NaN or infinite, at the speed of memory: exponents of all ones are the largest.
 pub fn all_finite(values: &[f32]) -> bool {
     const INFINITE: u32 = 0x7F80_0000;
-    values
-        .chunks(4096)
-        .all(|chunk| chunk.iter().map(|value| value.to_bits() & 0x7FFF_FFFF).fold(0, u32::max) < INFINITE)
+    let largest = |chunk: &[f32]| chunk.iter().map(|value| value.to_bits() & 0x7FFF_FFFF).fold(0, u32::max);
+    Arch::new().dispatch(|| values.chunks(4096).all(|chunk| largest(chunk) < INFINITE))
 }
 
 #[cfg(test)]

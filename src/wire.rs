@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::id::{CoordinatorEpoch, LeaseId, Step, Version, WorkerId};
+use crate::memory::Address;
 use crate::message::{
     Failure, FromWorker, Join, NumericClass, PartialId, Pass, Ready, StopReason, ToWorker, Totals, Welcome,
     Work,
@@ -156,6 +157,18 @@ impl From<Totals> for pb::Totals {
 impl From<pb::Totals> for Totals {
     fn from(pb::Totals { samples, loss, counts, tokens, compute_micros }: pb::Totals) -> Self {
         Totals { samples, loss, counts, tokens, compute: Duration::from_micros(compute_micros) }
+    }
+}
+
+impl From<Address> for pb::Memory {
+    fn from(Address { pid, file, name }: Address) -> Self {
+        pb::Memory { process: pid, file, name }
+    }
+}
+
+impl From<pb::Memory> for Address {
+    fn from(pb::Memory { process, file, name }: pb::Memory) -> Self {
+        Address { pid: process, file, name }
     }
 }
 

@@ -262,8 +262,8 @@ impl Actor {
         rayon::spawn(move || {
             // Dropping `done` reports the failure; a panic here would abort the process.
             let Some(sums) = reducer.take(step) else { return };
-            let (outcome, buffers) = master.update(sums, samples, learning_rate);
-            for buffer in buffers {
+            let outcome = master.update(&sums, samples, learning_rate);
+            for buffer in sums {
                 reducer.recycle(buffer);
             }
             let _ = done.send(outcome);

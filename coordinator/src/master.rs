@@ -5,9 +5,11 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::ops::Range;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use headstart::id::{Segment, Version};
+use headstart::memory::{self, Address, Region, Values};
 use headstart::trainable::Trainable;
 use rayon::prelude::*;
 use tokio::sync::watch;
@@ -23,12 +25,14 @@ pub struct Master {
     segments: Vec<RwLock<State>>,
     stretches: Vec<Vec<Stretch>>,
     version: watch::Sender<Version>,
+    /// Where workers on this machine read the weights.
+    region: Option<Region>,
 }
 
 #[derive(Debug)]
 struct State {
     version: Version,
-    weights: Vec<f32>,
+    weights: Values,
     moments: Vec<Vec<f32>>,
 }
 
@@ -62,23 +66,41 @@ pub struct Overtaken {
 }
 
 impl Master {
-    /// Takes over the initial trainable vector.
-    pub fn new(rule: Rule, max_norm: f64, layout: &Trainable, mut weights: Vec<f32>) -> Master {
-        assert_eq!(weights.len(), layout.len(), "the initial weights fill the layout");
-        let mut segments = Vec::with_capacity(layout.segments());
-        for index in (0..layout.segments()).rev() {
-            let part = weights.split_off(layout.segment(index).start);
-            let moments = vec![vec![0.0; part.len()]; rule.moments()];
-            segments.push(RwLock::new(State { version: Version(0), weights: part, moments }));
-        }
-        segments.reverse();
-        let stretches = (0..layout.segments()).map(|index| stretches(layout, index)).collect();
-        Master { rule, max_norm, segments, stretches, version: watch::Sender::new(Version(0)) }
+    /// Takes over the initial trainable vector. Fails when there is no memory for it.
+    pub fn new(rule: Rule, max_norm: f64, layout: &Trainable, initial: &[f32]) -> std::io::Result<Master> {
+        assert_eq!(initial.len(), layout.len(), "the initial weights fill the layout");
+        let places: Vec<_> = (0..layout.segments()).map(|index| layout.segment(index)).collect();
+        let lens: Vec<usize> = places.iter().map(Range::len).collect();
+        let (region, values) = memory::create(&lens)?;
+        let state = |(place, mut weights): (Range<usize>, Values)| {
+            let moments = vec![vec![0.0; place.len()]; rule.moments()];
+            weights.copy_from_slice(&initial[place]);
+            RwLock::new(State { version: Version(0), weights, moments })
+        };
+        Ok(Master {
+            rule,
+            max_norm,
+            segments: places.into_iter().zip(values).map(state).collect(),
+            stretches: (0..layout.segments()).map(|index| stretches(layout, index)).collect(),
+            version: watch::Sender::new(Version(0)),
+            region,
+        })
+    }
+
+    /// Where another process of this machine finds the vector. It may find any version there, and parts of two while an
+    /// update runs: what it computes from one that was replaced meanwhile is refused.
+    pub fn address(&self) -> Option<Address> {
+        self.region.as_ref().map(Region::address)
     }
 
     /// Number of segments.
     pub fn segments(&self) -> usize {
         self.segments.len()
+    }
+
+    /// Size of the vector.
+    pub fn bytes(&self) -> usize {
+        self.segments.iter().map(|state| size_of_val(&read(state).weights[..])).sum()
     }
 
     /// Elements of a segment, or `None` when there is no such segment.
@@ -96,37 +118,38 @@ impl Master {
         self.version.subscribe()
     }
 
-    /// Divides the gradient sums by the number of samples, clips, updates and publishes. Runs on the compute pool;
-    /// returns the buffers for reuse.
-    pub fn update(
-        &self,
-        mut sums: Vec<Vec<f32>>,
-        samples: u64,
-        learning_rate: f64,
-    ) -> (Result<Applied, NotFinite>, Vec<Vec<f32>>) {
-        let gradient = hash(sums.par_iter().map(|sum| xxh3_128(bytemuck::cast_slice(sum))).collect());
+    /// Divides the gradient sums by the number of samples, clips, updates and publishes. Runs on the compute pool.
+    ///
+    /// `sums`: one vector per segment.
+    pub fn update(&self, sums: &[Vec<f32>], samples: u64, learning_rate: f64) -> Result<Applied, NotFinite> {
         // f64 squares per segment, added in segment order: rayon never splits a sum.
-        let squares: Vec<f64> =
-            sums.par_iter_mut().map(|sum| optimizer::mean_and_squares(sum, samples)).collect();
+        let (gradient, squares): (Vec<u128>, Vec<f64>) =
+            sums.par_iter().map(|sum| optimizer::hash_and_squares(sum, samples)).unzip();
         let norm = squares.iter().sum::<f64>().sqrt();
         if !norm.is_finite() {
-            return (Err(NotFinite { norm }), sums);
+            return Err(NotFinite { norm });
         }
         let next = Version(self.version().0 + 1);
         let factor = optimizer::clip_factor(norm, self.max_norm);
-        let hashes = (&self.segments, &self.stretches, &sums)
+        let hashes = (&self.segments, &self.stretches, sums)
             .into_par_iter()
-            .map(|(state, stretches, gradient)| {
+            .map(|(state, stretches, sum)| {
                 let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
                 let State { version, weights, moments } = &mut *state;
-                optimizer::Update { rule: self.rule, number: next.0, learning_rate, factor, stretches }
-                    .apply(weights, gradient, moments);
                 *version = next;
-                xxh3_128(bytemuck::cast_slice(weights))
+                optimizer::Update {
+                    rule: self.rule,
+                    number: next.0,
+                    learning_rate,
+                    samples,
+                    factor,
+                    stretches,
+                }
+                .apply(weights, sum, moments)
             })
             .collect();
         self.version.send_replace(next);
-        (Ok(Applied { norm, gradient, weights: hash(hashes) }), sums)
+        Ok(Applied { norm, gradient: hash(gradient), weights: hash(hashes) })
     }
 
     /// Hands part of a segment to `take`, provided it still is of the asked version.
@@ -134,7 +157,7 @@ impl Master {
         &self,
         asked: Version,
         segment: Segment,
-        range: std::ops::Range<usize>,
+        range: Range<usize>,
         take: impl FnOnce(&[f32]) -> T,
     ) -> Result<T, Overtaken> {
         let state = read(&self.segments[segment.0 as usize]);
@@ -146,12 +169,17 @@ impl Master {
 
     /// A copy of the whole vector, segment by segment.
     pub fn copy(&self) -> Vec<Vec<f32>> {
-        self.segments.iter().map(|state| read(state).weights.clone()).collect()
+        self.segments.iter().map(|state| read(state).weights.to_vec()).collect()
     }
 
     /// Hash of the weights as they are.
     pub fn hash(&self) -> u128 {
-        hash(self.segments.iter().map(|state| xxh3_128(bytemuck::cast_slice(&read(state).weights))).collect())
+        hash(
+            self.segments
+                .iter()
+                .map(|state| xxh3_128(bytemuck::cast_slice(&read(state).weights[..])))
+                .collect(),
+        )
     }
 }
 

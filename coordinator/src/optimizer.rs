@@ -8,6 +8,8 @@
 use std::ops::Range;
 
 use headstart::spec::{Optimizer, RunSpec};
+use pulp::Arch;
+use xxhash_rust::xxh3::Xxh3Default;
 
 /// Lanes of a sum of squares. Fixed, because a sum's bits depend on its order.
 const LANES: usize = 16;
@@ -64,24 +66,33 @@ pub struct Stretch {
     pub decay: bool,
 }
 
-/// Divides the gradient sum by the number of samples, in place, and returns the sum of squares (f64).
-///
-/// `gradient`: `[elements of the segment]`, summed over samples on entry, their mean on return.
-pub fn mean_and_squares(gradient: &mut [f32], samples: u64) -> f64 {
-    let count = samples as f32;
+/// Elements that are worked on together, while they are in a core's cache.
+const PIECE: usize = 1 << 14;
+
+/// Hash (XXH3-128) of a segment's gradient sum, and the sum of squares (f64) of its mean over samples.
+pub fn hash_and_squares(sum: &[f32], samples: u64) -> (u128, f64) {
+    let mut hash = Xxh3Default::new();
     let mut lanes = [0.0f64; LANES];
-    let mut chunks = gradient.chunks_exact_mut(LANES);
-    for chunk in &mut chunks {
+    for piece in sum.chunks(PIECE) {
+        hash.update(bytemuck::cast_slice(piece));
+        Arch::new().dispatch(|| add_squares(&mut lanes, piece, samples as f32));
+    }
+    (hash.digest128(), lanes.iter().sum())
+}
+
+#[inline(always)]
+fn add_squares(lanes: &mut [f64; LANES], sum: &[f32], count: f32) {
+    let (chunks, rest) = sum.as_chunks::<LANES>();
+    for chunk in chunks {
         for (lane, value) in lanes.iter_mut().zip(chunk) {
-            *value /= count;
-            *lane += f64::from(*value) * f64::from(*value);
+            let mean = f64::from(value / count);
+            *lane += mean * mean;
         }
     }
-    for (lane, value) in lanes.iter_mut().zip(chunks.into_remainder()) {
-        *value /= count;
-        *lane += f64::from(*value) * f64::from(*value);
+    for (lane, value) in lanes.iter_mut().zip(rest) {
+        let mean = f64::from(value / count);
+        *lane += mean * mean;
     }
-    lanes.iter().sum()
 }
 
 /// The factor that brings a gradient of this norm down to `max_norm` (torch.nn.utils.clip_grad_norm_); 1 when
@@ -98,6 +109,8 @@ pub struct Update<'a> {
     pub number: u64,
     /// Learning rate.
     pub learning_rate: f64,
+    /// Samples the gradient was summed over.
+    pub samples: u64,
     /// Factor on the gradient, from clipping.
     pub factor: f32,
     /// Where weight decay applies.
@@ -105,71 +118,111 @@ pub struct Update<'a> {
 }
 
 impl Update<'_> {
-    /// Applies the update: `weights`, `gradient` (mean over samples) and each of `moments` are of equal length.
-    pub fn apply(&self, weights: &mut [f32], gradient: &[f32], moments: &mut [Vec<f32>]) {
-        match (self.rule, moments) {
-            (Rule::AdamW { betas, epsilon, weight_decay }, [first, second]) => {
-                let adam = AdamScalars::new(betas, epsilon, self.learning_rate, self.number);
-                for Stretch { range, decay } in self.stretches.iter().cloned() {
-                    let keep = if decay { (1.0 - self.learning_rate * weight_decay) as f32 } else { 1.0 };
-                    let elements = weights[range.clone()]
-                        .iter_mut()
-                        .zip(&gradient[range.clone()])
-                        .zip(first[range.clone()].iter_mut().zip(&mut second[range]));
-                    for ((weight, gradient), (first, second)) in elements {
-                        adam.step(keep, self.factor * gradient, weight, first, second);
-                    }
-                }
+    /// Applies the update to a segment: `weights`, `sum` (of gradients over samples) and each of `moments` are of equal
+    /// length. Returns the hash (XXH3-128) of the new weights.
+    pub fn apply(&self, weights: &mut [f32], sum: &[f32], moments: &mut [Vec<f32>]) -> u128 {
+        let mut hash = Xxh3Default::new();
+        for Stretch { range, decay } in self.stretches {
+            let kernel = self.kernel(*decay);
+            for start in range.clone().step_by(PIECE) {
+                let piece = start..(start + PIECE).min(range.end);
+                let moments = moments.iter_mut().map(|moment| &mut moment[piece.clone()]);
+                kernel.apply(
+                    &mut weights[piece.clone()],
+                    &sum[piece.clone()],
+                    &mut moments.collect::<Vec<_>>(),
+                );
+                hash.update(bytemuck::cast_slice(&weights[piece]));
             }
-            (Rule::Sgd { momentum, weight_decay }, [buffer]) => {
-                let (momentum, rate) = (momentum as f32, self.learning_rate as f32);
-                for Stretch { range, decay } in self.stretches.iter().cloned() {
-                    let penalty = if decay { weight_decay as f32 } else { 0.0 };
-                    let elements = weights[range.clone()]
-                        .iter_mut()
-                        .zip(&gradient[range.clone()])
-                        .zip(&mut buffer[range]);
-                    for ((weight, gradient), buffer) in elements {
-                        let gradient = self.factor * gradient + penalty * *weight;
-                        *buffer = momentum * *buffer + gradient;
-                        *weight -= rate * *buffer;
-                    }
-                }
-            }
-            (rule, moments) => unreachable!("{rule:?} was given {} moments", moments.len()),
         }
+        hash.digest128()
+    }
+
+    fn kernel(&self, decay: bool) -> Kernel {
+        let (count, factor) = (self.samples as f32, self.factor);
+        let rule = match self.rule {
+            Rule::AdamW { betas: (beta1, beta2), epsilon, weight_decay } => {
+                let correction1 = 1.0 - libm::pow(beta1, self.number as f64);
+                let correction2 = 1.0 - libm::pow(beta2, self.number as f64);
+                let keep = if decay { 1.0 - self.learning_rate * weight_decay } else { 1.0 };
+                Scalars::AdamW {
+                    gain1: (1.0 - beta1) as f32,
+                    beta2: beta2 as f32,
+                    gain2: (1.0 - beta2) as f32,
+                    root_correction: correction2.sqrt() as f32,
+                    epsilon: epsilon as f32,
+                    step_size: (self.learning_rate / correction1) as f32,
+                    keep: keep as f32,
+                }
+            }
+            Rule::Sgd { momentum, weight_decay } => Scalars::Sgd {
+                momentum: momentum as f32,
+                rate: self.learning_rate as f32,
+                penalty: if decay { weight_decay as f32 } else { 0.0 },
+            },
+        };
+        Kernel { count, factor, rule }
     }
 }
 
-struct AdamScalars {
-    gain1: f32,
-    beta2: f32,
-    gain2: f32,
-    root_correction: f32,
-    epsilon: f32,
-    step_size: f32,
+/// One update of elements with equal decay.
+struct Kernel {
+    count: f32,
+    factor: f32,
+    rule: Scalars,
 }
 
-impl AdamScalars {
-    fn new((beta1, beta2): (f64, f64), epsilon: f64, learning_rate: f64, number: u64) -> AdamScalars {
-        let correction1 = 1.0 - libm::pow(beta1, number as f64);
-        let correction2 = 1.0 - libm::pow(beta2, number as f64);
-        AdamScalars {
-            gain1: (1.0 - beta1) as f32,
-            beta2: beta2 as f32,
-            gain2: (1.0 - beta2) as f32,
-            root_correction: correction2.sqrt() as f32,
-            epsilon: epsilon as f32,
-            step_size: (learning_rate / correction1) as f32,
+enum Scalars {
+    AdamW {
+        gain1: f32,
+        beta2: f32,
+        gain2: f32,
+        root_correction: f32,
+        epsilon: f32,
+        step_size: f32,
+        keep: f32,
+    },
+    Sgd {
+        momentum: f32,
+        rate: f32,
+        penalty: f32,
+    },
+}
+
+impl Kernel {
+    /// Wider registers do the same operations on more elements at a time: the bits are equal.
+    fn apply(&self, weights: &mut [f32], sum: &[f32], moments: &mut [&mut [f32]]) {
+        match moments {
+            [first, second] => Arch::new().dispatch(|| self.adamw(weights, sum, first, second)),
+            [buffer] => Arch::new().dispatch(|| self.sgd(weights, sum, buffer)),
+            _ => unreachable!("a rule has one or two moments"),
         }
     }
 
-    #[inline]
-    fn step(&self, keep: f32, gradient: f32, weight: &mut f32, first: &mut f32, second: &mut f32) {
-        *first += self.gain1 * (gradient - *first);
-        *second = self.beta2 * *second + self.gain2 * gradient * gradient;
-        let denominator = second.sqrt() / self.root_correction + self.epsilon;
-        *weight = keep * *weight - self.step_size * (*first / denominator);
+    #[inline(always)]
+    fn adamw(&self, weights: &mut [f32], sum: &[f32], first: &mut [f32], second: &mut [f32]) {
+        let Scalars::AdamW { gain1, beta2, gain2, root_correction, epsilon, step_size, keep } = self.rule
+        else {
+            unreachable!("two moments are AdamW's")
+        };
+        let elements = weights.iter_mut().zip(sum).zip(first.iter_mut().zip(second));
+        for ((weight, sum), (first, second)) in elements {
+            let gradient = self.factor * (sum / self.count);
+            *first += gain1 * (gradient - *first);
+            *second = beta2 * *second + gain2 * gradient * gradient;
+            let denominator = second.sqrt() / root_correction + epsilon;
+            *weight = keep * *weight - step_size * (*first / denominator);
+        }
+    }
+
+    #[inline(always)]
+    fn sgd(&self, weights: &mut [f32], sum: &[f32], buffer: &mut [f32]) {
+        let Scalars::Sgd { momentum, rate, penalty } = self.rule else { unreachable!("one moment is SGD's") };
+        for ((weight, sum), buffer) in weights.iter_mut().zip(sum).zip(buffer) {
+            let gradient = self.factor * (sum / self.count) + penalty * *weight;
+            *buffer = momentum * *buffer + gradient;
+            *weight -= rate * *buffer;
+        }
     }
 }
 
@@ -183,11 +236,8 @@ mod tests {
         for number in 1..=steps {
             let gradient: Vec<f32> = weights.iter().map(|weight| 2.0 * weight + 0.25).collect();
             let stretches = [Stretch { range: 0..3, decay }];
-            Update { rule, number, learning_rate: 0.1, factor: 1.0, stretches: &stretches }.apply(
-                &mut weights,
-                &gradient,
-                &mut moments,
-            );
+            Update { rule, number, learning_rate: 0.1, samples: 1, factor: 1.0, stretches: &stretches }
+                .apply(&mut weights, &gradient, &mut moments);
         }
         weights
     }
@@ -214,9 +264,8 @@ mod tests {
 
     #[test]
     fn the_norm_of_a_mean() {
-        let mut gradient: Vec<f32> = (0..40).map(|index| index as f32 * 4.0).collect();
-        let squares = mean_and_squares(&mut gradient, 4);
-        assert_eq!(gradient[39], 39.0);
+        let sum: Vec<f32> = (0..40).map(|index| index as f32 * 4.0).collect();
+        let (_, squares) = hash_and_squares(&sum, 4);
         assert_eq!(squares, (0..40).map(|index| f64::from(index * index)).sum::<f64>());
         assert_eq!(clip_factor(5.0, 0.0), 1.0);
         assert_eq!(clip_factor(0.5, 1.0), 1.0);

@@ -128,11 +128,7 @@ impl OpenStep {
     }
 
     async fn attempt_on_pool(self: Arc<Self>, node: Node, segment: Segment, values: Vec<f32>) -> Attempt {
-        let (done, outcome) = tokio::sync::oneshot::channel();
-        rayon::spawn(move || {
-            let _ = done.send(self.attempt(node, segment, values));
-        });
-        outcome.await.expect("the compute pool runs every job it is given")
+        on_pool(move || self.attempt(node, segment, values)).await
     }
 
     fn attempt(&self, node: Node, segment: Segment, values: Vec<f32>) -> Attempt {
@@ -161,6 +157,15 @@ impl OpenStep {
         self.merged.notify_waiters();
         Attempt::Done(Ok(Inserted::Added))
     }
+}
+
+/// Runs a computation on the compute pool.
+pub async fn on_pool<T: Send + 'static>(compute: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, outcome) = tokio::sync::oneshot::channel();
+    rayon::spawn(move || {
+        let _ = done.send(compute());
+    });
+    outcome.await.expect("the compute pool runs every job it is given")
 }
 
 /// `left + right`, element by element.

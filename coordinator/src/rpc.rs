@@ -6,9 +6,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use headstart::id::{Segment, Version};
+use headstart::memory::{Address, Reader};
 use headstart::message::{FromWorker, PartialId, Pass, ToWorker, Totals};
+use headstart::trainable::SEGMENT;
 use headstart::tree;
 use headstart::wire::{self, CHUNK, pb};
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
@@ -147,7 +149,7 @@ impl pb::bulk_server::Bulk for Services {
     ) -> Result<Response<pb::PushSummary>, Status> {
         let mut chunks = request.into_inner();
         let first = next(&mut chunks).await?.ok_or_else(|| Status::invalid_argument("the push is empty"))?;
-        let pb::SegmentChunk { partial, totals, .. } = first;
+        let pb::SegmentChunk { partial, totals, memory, .. } = first;
         let partial =
             partial.ok_or_else(|| Status::invalid_argument("the push does not name its partial"))?;
         let totals = totals.ok_or_else(|| Status::invalid_argument("the push has no totals"))?;
@@ -159,7 +161,10 @@ impl pb::bulk_server::Bulk for Services {
                 let whole = vec![false; self.master.segments()];
                 let push =
                     Push { services: self, open, partial: &partial, parts: Vec::new(), whole, added: false };
-                push.receive(&mut chunks).await?
+                match memory {
+                    Some(memory) => push.copy(memory.into()).await?,
+                    None => push.receive(&mut chunks).await?,
+                }
             }
             Pass::Eval => true,
         };
@@ -171,7 +176,7 @@ impl pb::bulk_server::Bulk for Services {
         &self,
         request: Request<pb::PullRequest>,
     ) -> Result<Response<Self::PullWeightsStream>, Status> {
-        let pb::PullRequest { run_id, coordinator_epoch: _, weights_version, worker_id: _ } =
+        let pb::PullRequest { run_id, coordinator_epoch: _, weights_version, worker_id: _, local } =
             request.into_inner();
         self.same_run(&run_id)?;
         let version = Version(weights_version);
@@ -180,6 +185,12 @@ impl pb::bulk_server::Bulk for Services {
             .wait_for(|current| *current >= version)
             .await
             .map_err(|_| Status::unavailable("the run has ended"))?;
+        if let Some(address) = self.master.address().filter(|_| local) {
+            let bytes = self.master.bytes() as u64;
+            self.handle.traffic().down.fetch_add(bytes, Ordering::Relaxed);
+            let whole = pb::SegmentChunk { memory: Some(address.into()), ..Default::default() };
+            return Ok(Response::new(Box::pin(stream::iter([Ok(whole)]))));
+        }
         let places = chunk_places(&self.master);
         let (master, handle) = (self.master.clone(), self.handle.clone());
         let chunks = stream::iter(places).map(move |(segment, range)| {
@@ -187,12 +198,11 @@ impl pb::bulk_server::Bulk for Services {
             let payload = master.read(version, segment, range, wire::payload)?;
             handle.traffic().down.fetch_add(payload.len() as u64, Ordering::Relaxed);
             Ok(pb::SegmentChunk {
-                partial: None,
                 segment: segment.0,
                 offset,
                 crc32: crc32fast::hash(&payload),
                 payload,
-                totals: None,
+                ..Default::default()
             })
         });
         Ok(Response::new(Box::pin(chunks)))
@@ -246,10 +256,33 @@ struct Push<'a> {
 }
 
 impl Push<'_> {
+    /// Copies every segment from the worker's memory, several at a time; whether any of them was new.
+    async fn copy(self, address: Address) -> Result<bool, Status> {
+        let unreadable = |error: std::io::Error| {
+            Status::not_found(format!("the memory of {} cannot be read: {error}", self.partial.worker))
+        };
+        let reader = Arc::new(Reader::open(&address).map_err(unreadable)?);
+        let segments = (0..self.whole.len() as u32).map(Segment);
+        let copies = segments.map(|segment| self.copy_segment(&reader, segment));
+        let copies = stream::iter(copies).buffer_unordered(rayon::current_num_threads());
+        copies.try_fold(false, async |added, inserted| Ok(added | (inserted == Inserted::Added))).await
+    }
+
+    async fn copy_segment(&self, reader: &Arc<Reader>, segment: Segment) -> Result<Inserted, Status> {
+        let len = self.services.master.segment_len(segment).expect("segments are numbered from 0");
+        let (reader, buffer) = (reader.clone(), self.services.reducer.buffer(len));
+        let values = reduce::on_pool(move || read_finite(&reader, segment, buffer)).await;
+        let values = values.map_err(|what| Status::invalid_argument(format!("{segment}: {what}")))?;
+        let bytes = size_of_val(values.as_slice()) as u64;
+        self.services.handle.traffic().up.fetch_add(bytes, Ordering::Relaxed);
+        Ok(self.open.insert(self.partial.work.node, segment, values).await?)
+    }
+
     /// Takes every segment in; whether any of them was new.
     async fn receive(mut self, chunks: &mut Streaming<pb::SegmentChunk>) -> Result<bool, Status> {
         while let Some(message) = next(chunks).await? {
-            let pb::SegmentChunk { partial: _, segment, offset, payload, crc32, totals: _ } = message;
+            let pb::SegmentChunk { partial: _, segment, offset, payload, crc32, totals: _, memory: _ } =
+                message;
             self.services.handle.traffic().up.fetch_add(payload.len() as u64, Ordering::Relaxed);
             self.place(Segment(segment), offset as usize, &payload, crc32).await?;
         }
@@ -312,6 +345,20 @@ impl Push<'_> {
         }
         Ok(())
     }
+}
+
+/// Elements copied and judged at a time, while they are in a core's cache.
+const PIECE: usize = 1 << 16;
+
+fn read_finite(reader: &Reader, segment: Segment, mut values: Vec<f32>) -> Result<Vec<f32>, String> {
+    for (at, piece) in values.chunks_mut(PIECE).enumerate() {
+        let start = segment.0 as usize * SEGMENT + at * PIECE;
+        reader.read(start, piece).map_err(|error| error.to_string())?;
+        if !tree::all_finite(piece) {
+            return Err("a value is not finite".into());
+        }
+    }
+    Ok(values)
 }
 
 /// Segments of one push that may be incomplete at a time; each holds a buffer.

@@ -74,7 +74,8 @@ pub async fn serve(
     let network = Arc::new(job.network);
     let initial = network.initial_vector().await?;
     let rule = Rule::new(&job.spec);
-    let master = Arc::new(Master::new(rule, job.spec.max_grad_norm, &network.trainable, initial));
+    let master = Arc::new(Master::new(rule, job.spec.max_grad_norm, &network.trainable, &initial)?);
+    drop(initial);
     let reducer = Arc::new(Reducer::new(network.trainable.segments()));
     let (machine, first) = Machine::new(Run {
         id: run_id.clone(),

@@ -29,8 +29,8 @@ async fn train(optimizer: &str) -> String {
          lr_scheduler_type: cosine\nwarmup_steps: 3\nlearning_rate: 1e-2\n{optimizer}\n"
     );
     let spec = headstart::spec::parse("run.yaml", &run_file, &[]).expect("the run file is good");
-    let initial = table.iter().flat_map(|parameter| initial_values(parameter, 7)).collect();
-    let master = Master::new(Rule::new(&spec), spec.max_grad_norm, &layout, initial);
+    let initial: Vec<f32> = table.iter().flat_map(|parameter| initial_values(parameter, 7)).collect();
+    let master = Master::new(Rule::new(&spec), spec.max_grad_norm, &layout, &initial).expect("memory");
     let schedule = Schedule::new(&spec, STEPS, STEPS);
     let reducer = Reducer::new(layout.segments());
     let mut norms = 0.0;
@@ -47,7 +47,7 @@ async fn train(optimizer: &str) -> String {
             }
         }
         let sums = reducer.take(step).expect("all are in");
-        let (applied, _) = master.update(sums, 3 * u64::from(SHARDS), schedule.learning_rate(step.0));
+        let applied = master.update(&sums, 3 * u64::from(SHARDS), schedule.learning_rate(step.0));
         norms += applied.expect("the norm is finite").norm;
     }
     format!("{:032x} {:016x}", master.hash(), norms.to_bits())

@@ -146,6 +146,9 @@ keys! {
         min_workers: u32,
         /// Workers beyond this number are turned away. Default 32.
         max_workers: u32,
+        /// Whether workers on the coordinator's machine exchange gradients and weights with it through memory that both
+        /// see, rather than over the network. Default true.
+        shared_memory: bool,
     }
 }
 

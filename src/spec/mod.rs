@@ -255,4 +255,6 @@ pub struct Cluster {
     pub min_workers: u32,
     /// Workers beyond this number are turned away.
     pub max_workers: u32,
+    /// Whether workers on the coordinator's machine exchange bulk data through memory.
+    pub shared_memory: bool,
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures::StreamExt;
+use headstart::memory::{self, Address, Region, Values};
 use headstart::message::{Failure, Pass, Totals, Work};
 use headstart::tree::{self, Fold, Node, Tree};
 
@@ -18,8 +19,8 @@ const AHEAD: usize = 2;
 /// A lease's result.
 #[derive(Debug, Default)]
 pub struct Partial {
-    /// Gradient sum over the node's samples, the flat trainable vector; empty for evaluations.
-    pub gradient: Vec<f32>,
+    /// Gradient sum over the node's samples, the flat trainable vector; none for evaluations.
+    pub gradient: Option<Gradient>,
     /// Sums beside it.
     pub totals: Totals,
 }
@@ -47,23 +48,45 @@ impl From<TrainError> for Unfinished {
     }
 }
 
+/// A vector as long as the trainable one, in memory that a coordinator on this machine can read.
+#[derive(Debug)]
+pub struct Gradient {
+    values: Values,
+    region: Option<Region>,
+}
+
+impl Gradient {
+    fn new(len: usize) -> std::io::Result<Gradient> {
+        let (region, mut values) = memory::create(&[len])?;
+        Ok(Gradient { values: values.pop().expect("one part was asked for"), region })
+    }
+
+    /// The numbers.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// Where another process finds them.
+    pub fn address(&self) -> Option<Address> {
+        self.region.as_ref().map(Region::address)
+    }
+}
+
 /// Gradient vectors between two uses, so that fresh ones need not be mapped and cleared for every shard.
 #[derive(Clone, Debug, Default)]
-pub struct Buffers(Arc<Mutex<Vec<Vec<f32>>>>);
+pub struct Buffers(Arc<Mutex<Vec<Gradient>>>);
 
 impl Buffers {
     /// A vector of `len` elements of unspecified value.
-    fn take(&self, len: usize) -> Vec<f32> {
-        let mut buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        buffer.resize(len, 0.0);
-        buffer
+    fn take(&self, len: usize) -> Result<Gradient, TrainError> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let kept = kept.filter(|gradient| gradient.values.len() == len);
+        kept.map_or_else(|| Gradient::new(len).map_err(|error| TrainError::Memory { len, error }), Ok)
     }
 
     /// Keeps a vector for later.
-    pub fn put(&self, buffer: Vec<f32>) {
-        if buffer.capacity() > 0 {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
-        }
+    pub fn put(&self, gradient: Gradient) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(gradient);
     }
 }
 
@@ -133,15 +156,15 @@ impl Subtree {
         batches: &[Batch],
     ) -> Result<bool, TrainError> {
         let began = Instant::now();
-        let mut gradient = self.buffers.take(trainer.trainable_len());
+        let mut gradient = self.buffers.take(trainer.trainable_len())?;
         let mut totals = Totals::default();
         for (micro_batch, batch) in (0..).zip(batches) {
-            let sums = trainer.gradient(Draw { micro_batch, ..draw }, batch, &mut gradient)?;
+            let sums = trainer.gradient(Draw { micro_batch, ..draw }, batch, &mut gradient.values)?;
             totals = Totals::merge(totals, totals_of(sums));
         }
         totals.compute = began.elapsed();
-        let finite = totals.loss.is_finite() && tree::all_finite(&gradient);
-        self.insert(draw.shard, Partial { gradient, totals });
+        let finite = totals.loss.is_finite() && tree::all_finite(&gradient.values);
+        self.insert(draw.shard, Partial { gradient: Some(gradient), totals });
         Ok(finite)
     }
 
@@ -158,17 +181,20 @@ impl Subtree {
             totals = Totals::merge(totals, totals_of(trainer.evaluate(batch)?));
         }
         totals.compute = began.elapsed();
-        self.insert(shard, Partial { gradient: Vec::new(), totals });
+        self.insert(shard, Partial { gradient: None, totals });
         Ok(())
     }
 
     fn insert(&mut self, shard: u32, leaf: Partial) {
         let node = Node { first: shard - self.first, shards: 1 };
         let merge = |left: Partial, right: Partial| {
-            let mut gradient = left.gradient;
-            tree::add(&mut gradient, &right.gradient);
-            self.buffers.put(right.gradient);
-            Partial { gradient, totals: Totals::merge(left.totals, right.totals) }
+            let totals = Totals::merge(left.totals, right.totals);
+            let (Some(mut sum), Some(other)) = (left.gradient, right.gradient) else {
+                return Partial { gradient: None, totals };
+            };
+            tree::add(&mut sum.values, &other.values);
+            self.buffers.put(other);
+            Partial { gradient: Some(sum), totals }
         };
         self.fold.insert(node, leaf, merge).expect("each shard is computed once");
     }
@@ -210,10 +236,16 @@ mod tests {
         let mut pending = vec![tree.root()];
         while let Some(node) = pending.pop() {
             let Some((left, right)) = Tree::children(node) else { continue };
-            let (mut sum, whole) = (partial(left), partial(node));
-            tree::add(&mut sum.gradient, &partial(right).gradient);
+            let whole = partial(node);
+            let values = |partial: Partial| partial.gradient.expect("a training pass").values;
+            let mut sum = values(partial(left));
+            tree::add(&mut sum, &values(partial(right)));
             let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-            assert_eq!(bits(&sum.gradient), bits(&whole.gradient), "{node}");
+            assert_eq!(
+                bits(&sum),
+                bits(whole.gradient.as_ref().expect("a training pass").values()),
+                "{node}"
+            );
             assert_eq!(whole.totals.samples, 2 * u64::from(node.shards));
             pending.extend([left, right]);
         }

@@ -1,18 +1,22 @@
 //! Bulk traffic: pulling weights and row indexes, pushing partials, in chunks with checksums.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
 use headstart::id::{CoordinatorEpoch, Version, WorkerId};
+use headstart::memory::{Address, Reader};
 use headstart::message::{PartialId, Pass, Totals};
 use headstart::trainable::{SEGMENT, Trainable};
 use headstart::wire::{self, CHUNK, FRAME, MESSAGE_LIMIT, WINDOW, pb};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
+use tonic::{Code, Status, Streaming};
+use tracing::info;
 
+use crate::compute::Gradient;
 use crate::engine::{Ended, Engine};
-use crate::trainer::TrainError;
+use crate::trainer::{TrainError, Trainer};
 
 /// The bulk connection of a session.
 #[derive(Clone)]
@@ -21,6 +25,10 @@ pub struct Exchange {
     run_id: String,
     epoch: CoordinatorEpoch,
     worker: WorkerId,
+    /// Whether memory is tried before the network.
+    local: Arc<AtomicBool>,
+    /// The coordinator's weights, once found.
+    weights: Arc<Mutex<Option<(Address, Arc<Reader>)>>>,
 }
 
 /// Why an exchange failed.
@@ -75,60 +83,101 @@ pub async fn connect(url: &str) -> Result<Channel, tonic::transport::Error> {
 const DEADLINE: Duration = Duration::from_secs(3600);
 
 impl Exchange {
-    /// Bulk traffic of one membership.
+    /// Bulk traffic of one membership, over the network.
     pub fn new(channel: Channel, run_id: String, epoch: CoordinatorEpoch, worker: WorkerId) -> Exchange {
         let client = pb::bulk_client::BulkClient::new(channel)
             .max_decoding_message_size(MESSAGE_LIMIT)
             .max_encoding_message_size(MESSAGE_LIMIT);
-        Exchange { client, run_id, epoch, worker }
+        Exchange { client, run_id, epoch, worker, local: Arc::default(), weights: Arc::default() }
     }
 
-    /// Pulls the trainable vector of a version into the trainer.
+    /// Whether a coordinator on the same machine may hand over numbers in memory.
+    pub fn share_memory(&self, local: bool) {
+        self.local.store(local, Ordering::Relaxed);
+    }
+
+    /// Brings the trainable vector of a version into the trainer.
     pub async fn pull_weights(
         &self,
         version: Version,
         layout: &Trainable,
         engine: &Engine,
     ) -> Result<(), ExchangeError> {
+        let mut chunks = self.request_weights(version).await?;
+        let Some(first) = chunks.message().await? else { return Err(incomplete(0, layout)) };
+        let Some(memory) = first.memory else { return receive(first, chunks, layout, engine).await };
+        match self.reader(memory.into()) {
+            Ok(reader) => {
+                let len = layout.len();
+                engine.run(move |trainer| copy(&reader, len, trainer)).await?
+            }
+            Err(error) => {
+                info!(%error, "the coordinator's memory is out of reach; weights come over the network");
+                self.local.store(false, Ordering::Relaxed);
+                let mut chunks = self.request_weights(version).await?;
+                let Some(first) = chunks.message().await? else { return Err(incomplete(0, layout)) };
+                receive(first, chunks, layout, engine).await
+            }
+        }
+    }
+
+    async fn request_weights(&self, version: Version) -> Result<Streaming<pb::SegmentChunk>, ExchangeError> {
         let mut request = tonic::Request::new(pb::PullRequest {
             run_id: self.run_id.clone(),
             coordinator_epoch: self.epoch.0,
             weights_version: version.0,
             worker_id: self.worker.0,
+            local: self.local.load(Ordering::Relaxed),
         });
         request.set_timeout(DEADLINE);
-        let mut chunks = self.client.clone().pull_weights(request).await?.into_inner();
-        let mut next = 0;
-        while let Some(chunk) = chunks.message().await? {
-            let pb::SegmentChunk { partial: _, segment, offset, payload, crc32, totals: _ } = chunk;
-            let at = segment as usize * SEGMENT + offset as usize;
-            let (values, rest) = payload.as_chunks::<4>();
-            if at != next || at + values.len() > layout.len() || !rest.is_empty() {
-                let place = format!("{} bytes for element {at}, expected element {next}", payload.len());
-                return Err(ExchangeError::Damaged(place));
+        Ok(self.client.clone().pull_weights(request).await?.into_inner())
+    }
+
+    /// The reader of the coordinator's weights, opened once.
+    fn reader(&self, address: Address) -> std::io::Result<Arc<Reader>> {
+        let mut known = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some((open, reader)) if *open == address => Ok(reader.clone()),
+            _ => {
+                let reader = Arc::new(Reader::open(&address)?);
+                *known = Some((address, reader.clone()));
+                Ok(reader)
             }
-            if crc32fast::hash(&payload) != crc32 {
-                return Err(ExchangeError::Damaged(format!("checksum of element {at} on")));
-            }
-            next += values.len();
-            let values: Vec<f32> = values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
-            engine.run(move |trainer| trainer.set_trainable(at, &values)).await??;
-        }
-        match next == layout.len() {
-            true => Ok(()),
-            false => Err(ExchangeError::Damaged(format!("{next} of {} elements arrived", layout.len()))),
         }
     }
 
-    /// Pushes a partial, whole: the gradient sum (empty for evaluations) and the totals. `false` if an equal copy had
+    /// Hands a partial over, whole: the gradient sum (none for evaluations) and the totals. `false` if an equal copy had
     /// been there before.
     pub async fn push(
         &self,
         partial: PartialId,
-        gradient: Arc<Vec<f32>>,
+        gradient: Option<Arc<Gradient>>,
         totals: Totals,
     ) -> Result<bool, ExchangeError> {
-        let mut request = tonic::Request::new(chunks(partial, gradient, totals));
+        let header = pb::SegmentChunk {
+            partial: Some(partial.into()),
+            totals: Some(totals.into()),
+            ..Default::default()
+        };
+        let local = self.local.load(Ordering::Relaxed);
+        if let Some(address) = gradient.as_ref().filter(|_| local).and_then(|gradient| gradient.address()) {
+            let header = pb::SegmentChunk { memory: Some(address.into()), ..header.clone() };
+            match self.send(stream::iter([header])).await {
+                Err(status) if status.code() == Code::NotFound => {
+                    info!(reason = status.message(), "gradients go over the network");
+                    self.local.store(false, Ordering::Relaxed);
+                }
+                sent => return Ok(sent?),
+            }
+        }
+        Ok(self.send(stream::iter([header]).chain(chunks(gradient))).await?)
+    }
+
+    async fn send(
+        &self,
+        chunks: impl Stream<Item = pb::SegmentChunk> + Send + 'static,
+    ) -> Result<bool, Status> {
+        let mut request = tonic::Request::new(chunks);
         request.set_timeout(DEADLINE);
         let pb::PushSummary { accepted } = self.client.clone().push_partial(request).await?.into_inner();
         Ok(accepted)
@@ -149,25 +198,71 @@ impl Exchange {
     }
 }
 
-/// A partial as messages: its name and totals, then its segments.
-fn chunks(
-    partial: PartialId,
-    gradient: Arc<Vec<f32>>,
-    totals: Totals,
-) -> impl Stream<Item = pb::SegmentChunk> + Send + 'static {
-    let header =
-        pb::SegmentChunk { partial: Some(partial.into()), totals: Some(totals.into()), ..Default::default() };
+/// Elements copied at a time, so that they stay in a core's cache between two copies.
+const PIECE: usize = 1 << 16;
+
+/// Copies the coordinator's weights into the trainer.
+///
+/// The coordinator may begin the next update meanwhile. Then the step that these weights are for has ended, so nothing
+/// computed with them will be accepted.
+fn copy(reader: &Reader, len: usize, trainer: &mut dyn Trainer) -> Result<(), ExchangeError> {
+    let mut piece = vec![0.0; PIECE.min(len)];
+    for start in (0..len).step_by(PIECE) {
+        let values = &mut piece[..PIECE.min(len - start)];
+        reader.read(start, values).map_err(|error| ExchangeError::Damaged(error.to_string()))?;
+        trainer.set_trainable(start, values)?;
+    }
+    Ok(())
+}
+
+/// Copies weights into the trainer as they arrive.
+async fn receive(
+    first: pb::SegmentChunk,
+    mut chunks: Streaming<pb::SegmentChunk>,
+    layout: &Trainable,
+    engine: &Engine,
+) -> Result<(), ExchangeError> {
+    let mut next = 0;
+    let mut arrived = Some(first);
+    while let Some(chunk) = arrived {
+        let pb::SegmentChunk { partial: _, segment, offset, payload, crc32, totals: _, memory: _ } = chunk;
+        let at = segment as usize * SEGMENT + offset as usize;
+        let (values, rest) = payload.as_chunks::<4>();
+        if at != next || at + values.len() > layout.len() || !rest.is_empty() {
+            let place = format!("{} bytes for element {at}, expected element {next}", payload.len());
+            return Err(ExchangeError::Damaged(place));
+        }
+        if crc32fast::hash(&payload) != crc32 {
+            return Err(ExchangeError::Damaged(format!("checksum of element {at} on")));
+        }
+        next += values.len();
+        let values: Vec<f32> = values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+        engine.run(move |trainer| trainer.set_trainable(at, &values)).await??;
+        arrived = chunks.message().await?;
+    }
+    match next == layout.len() {
+        true => Ok(()),
+        false => Err(incomplete(next, layout)),
+    }
+}
+
+fn incomplete(arrived: usize, layout: &Trainable) -> ExchangeError {
+    ExchangeError::Damaged(format!("{arrived} of {} elements arrived", layout.len()))
+}
+
+/// The segments of a gradient as messages.
+fn chunks(gradient: Option<Arc<Gradient>>) -> impl Stream<Item = pb::SegmentChunk> + Send + 'static {
     let step = CHUNK / size_of::<f32>();
-    let body = stream::iter((0..gradient.len()).step_by(step)).map(move |start| {
-        let payload = wire::payload(&gradient[start..(start + step).min(gradient.len())]);
+    let len = gradient.as_ref().map_or(0, |gradient| gradient.values().len());
+    stream::iter((0..len).step_by(step)).map(move |start| {
+        let values = gradient.as_ref().map_or(&[][..], |gradient| gradient.values());
+        let payload = wire::payload(&values[start..(start + step).min(len)]);
         pb::SegmentChunk {
-            partial: None,
             segment: (start / SEGMENT) as u32,
             offset: (start % SEGMENT) as u32,
             crc32: crc32fast::hash(&payload),
             payload,
-            totals: None,
+            ..Default::default()
         }
-    });
-    stream::iter([header]).chain(body)
+    })
 }

@@ -100,6 +100,7 @@ impl Worker {
         if let Some(asked) = settings.threads.filter(|asked| *asked != spec.threads_per_worker) {
             return Err(WorkerError::Threads { asked, run: spec.threads_per_worker });
         }
+        exchange.share_memory(spec.cluster.shared_memory);
         let network = Arc::new(Network::open(&spec, &welcome.labels).await?);
         let loader = Loader::new(
             Plan::new(&spec, welcome.train_rows, welcome.eval_rows)?,
@@ -202,7 +203,7 @@ impl Worker {
         let computed = began.elapsed();
         self.times.compute.fetch_add(computed.as_micros() as u64, Ordering::Relaxed);
         let id = PartialId { run_id: self.run_id.clone(), epoch: self.epoch, worker: self.id, lease, work };
-        let gradient = Arc::new(gradient);
+        let gradient = gradient.map(Arc::new);
         // The coordinator waits half a minute for room before it says that there is none.
         let pushed = loop {
             match self.exchange.push(id.clone(), gradient.clone(), totals.clone()).await {
@@ -210,8 +211,8 @@ impl Worker {
                 pushed => break pushed,
             }
         };
-        if let Ok(buffer) = Arc::try_unwrap(gradient) {
-            self.buffers.put(buffer);
+        if let Some(Ok(gradient)) = gradient.map(Arc::try_unwrap) {
+            self.buffers.put(gradient);
         }
         match pushed {
             Ok(accepted) => debug!(%lease, ?computed, accepted, "partial"),

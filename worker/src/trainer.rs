@@ -87,6 +87,14 @@ pub enum TrainError {
     /// libtorch reported an error.
     #[error("libtorch: {0}")]
     Torch(String),
+    /// There is no memory for a gradient.
+    #[error("no memory for a gradient of {len} elements: {error}")]
+    Memory {
+        /// Elements.
+        len: usize,
+        /// What the system says.
+        error: std::io::Error,
+    },
     /// The device is missing or unusable.
     #[error("{0}")]
     Device(String),

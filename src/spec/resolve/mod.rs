@@ -126,7 +126,7 @@ impl Check<'_> {
 
     fn cluster(&mut self, file: &RunFile) -> Cluster {
         let Some(found) = &file.cluster else {
-            return Cluster { min_workers: 1, max_workers: 32 };
+            return Cluster { min_workers: 1, max_workers: 32, shared_memory: true };
         };
         let block = &found.value;
         let min_workers = self.count("cluster.min_workers", &block.min_workers, 1, MOST_WORKERS);
@@ -138,6 +138,7 @@ impl Check<'_> {
             let message = format!("`cluster.min_workers` {min_workers} is above max_workers {max_workers}");
             self.refuse(&at, message, "training would never begin: raise max_workers");
         }
-        Cluster { min_workers, max_workers }
+        let shared_memory = block.shared_memory.as_ref().is_none_or(|found| found.value);
+        Cluster { min_workers, max_workers, shared_memory }
     }
 }

@@ -184,7 +184,7 @@ fn the_optimizer_has_only_keys_of_its_own() {
 fn the_cluster_must_be_possible() {
     assert_eq!(
         accepted("cluster: {min_workers: 40}\n").cluster,
-        Cluster { min_workers: 40, max_workers: 40 }
+        Cluster { min_workers: 40, max_workers: 40, shared_memory: true }
     );
     refused(
         r#"

@@ -120,13 +120,28 @@ impl Parameters {
         for slot in self.slots[first..].iter().take_while(|slot| slot.range.start < end) {
             let (from, to) = (slot.range.start.max(offset), slot.range.end.min(end));
             let part = &values[from - offset..to - offset];
-            let start = (from - slot.range.start) as i64;
-            let tensor = self.tensors[slot.parameter].f_detach()?.f_view([-1])?;
-            let mut place = tensor.f_narrow(0, start, part.len() as i64)?;
-            place.f_copy_(&Tensor::f_from_slice(part)?)?;
+            write(&self.tensors[slot.parameter], from - slot.range.start, part)?;
         }
         Ok(())
     }
+}
+
+/// Overwrites elements of a contiguous f32 tensor, in row-major order from number `start` on.
+fn write(tensor: &Tensor, start: usize, values: &[f32]) -> Result<(), TrainError> {
+    if tensor.device() != Device::Cpu {
+        let flat = tensor.f_detach()?.f_view([-1])?;
+        let mut place = flat.f_narrow(0, start as i64, values.len() as i64)?;
+        place.f_copy_(&Tensor::f_from_slice(values)?)?;
+        return Ok(());
+    }
+    assert!(tensor.is_contiguous() && tensor.kind() == Kind::Float && start + values.len() <= tensor.numel());
+    // SAFETY: the tensor is contiguous f32 in host memory with room for the values, as just checked. Its storage is shared
+    // with the network's blocks, but only this thread, which is here, reads or writes it.
+    unsafe {
+        let place = tensor.data_ptr().cast::<f32>().add(start);
+        std::ptr::copy_nonoverlapping(values.as_ptr(), place, values.len());
+    }
+    Ok(())
 }
 
 /// Gives the elements of an f32 tensor, in row-major order, to `read`; copies only what is elsewhere or strided.
