@@ -11,6 +11,7 @@
 //! | [`model`] | Which tensors does a network have, and how do they begin? |
 //! | [`checkpoint`] | Which values do they have? safetensors, in and out, as transformers lays them out. |
 //! | [`network`] | All of that together: a network ready to be trained. |
+//! | [`draw`] | What is drawn at random? A pure function of what it is for. |
 //! | [`plan`] | Which sample belongs to which step and shard? A pure function of the seed. |
 //! | [`tree`] | In which order are sums added? The canonical reduction tree. |
 //! | [`trainable`] | Which parameters train, and where do they sit in the flat vector and its segments? |
@@ -23,6 +24,7 @@
 pub mod checkpoint;
 pub mod client;
 pub mod data;
+pub mod draw;
 pub mod exit;
 pub mod id;
 pub mod job;

@@ -7,6 +7,7 @@ use std::f64::consts::TAU;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Init, Parameter};
+use crate::draw;
 
 /// A parameter's first values, row-major.
 ///
@@ -42,11 +43,7 @@ fn normal(key: u64, std: f64, len: usize) -> Vec<f32> {
     values
 }
 
-/// Draw `counter` of a uniform distribution over (0, 1]: 53 bits of a SplitMix64 stream (Steele et al., 2014).
+/// Draw `counter` of a uniform distribution over (0, 1], of 53 bits.
 fn uniform(key: u64, counter: u64) -> f64 {
-    let mut bits = key.wrapping_add(counter.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    bits ^= bits >> 31;
-    ((bits >> 11) + 1) as f64 / (1u64 << 53) as f64
+    ((draw::bits(key, counter) >> 11) + 1) as f64 / (1u64 << 53) as f64
 }

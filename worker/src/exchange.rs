@@ -107,9 +107,13 @@ impl Exchange {
         let Some(first) = chunks.message().await? else { return Err(incomplete(0, layout)) };
         let Some(memory) = first.memory else { return receive(first, chunks, layout, engine).await };
         match self.reader(memory.into()) {
+            // The coordinator may begin the next update meanwhile. Then the step that these weights are for has ended, so
+            // nothing that is computed with them will be accepted.
             Ok(reader) => {
-                let len = layout.len();
-                engine.run(move |trainer| copy(&reader, len, trainer)).await?
+                let load = move |trainer: &mut dyn Trainer| {
+                    trainer.load_trainable(&|at, into| reader.read(at, into))
+                };
+                Ok(engine.run(load).await??)
             }
             Err(error) => {
                 info!(%error, "the coordinator's memory is out of reach; weights come over the network");
@@ -196,23 +200,6 @@ impl Exchange {
         }
         Ok(index)
     }
-}
-
-/// Elements copied at a time, so that they stay in a core's cache between two copies.
-const PIECE: usize = 1 << 16;
-
-/// Copies the coordinator's weights into the trainer.
-///
-/// The coordinator may begin the next update meanwhile. Then the step that these weights are for has ended, so nothing
-/// computed with them will be accepted.
-fn copy(reader: &Reader, len: usize, trainer: &mut dyn Trainer) -> Result<(), ExchangeError> {
-    let mut piece = vec![0.0; PIECE.min(len)];
-    for start in (0..len).step_by(PIECE) {
-        let values = &mut piece[..PIECE.min(len - start)];
-        reader.read(start, values).map_err(|error| ExchangeError::Damaged(error.to_string()))?;
-        trainer.set_trainable(start, values)?;
-    }
-    Ok(())
 }
 
 /// Copies weights into the trainer as they arrive.

@@ -95,6 +95,9 @@ pub enum TrainError {
         /// What the system says.
         error: std::io::Error,
     },
+    /// The weights cannot be read.
+    #[error("the coordinator's weights cannot be read: {0}")]
+    Weights(std::io::Error),
     /// The device is missing or unusable.
     #[error("{0}")]
     Device(String),
@@ -102,6 +105,12 @@ pub enum TrainError {
     #[error("{0}")]
     Nondeterministic(String),
 }
+
+/// Fills a slice with the trainable vector's elements from a number on.
+pub type ReadWeights<'a> = dyn Fn(usize, &mut [f32]) -> std::io::Result<()> + Sync + 'a;
+
+/// Elements that are copied at a time.
+pub const PIECE: usize = 1 << 16;
 
 /// Computes gradients from weights and samples. Stateless but for the weights it was given.
 ///
@@ -119,10 +128,30 @@ pub trait Trainer {
     /// Overwrites the trainable vector from element `offset` on.
     fn set_trainable(&mut self, offset: usize, values: &[f32]) -> Result<(), TrainError>;
 
+    /// Overwrites the whole trainable vector with what `read` gives from an element on. Threads may call it at a time.
+    fn load_trainable(&mut self, read: &ReadWeights<'_>) -> Result<(), TrainError> {
+        load_in_pieces(self, read)
+    }
+
     /// Computes a micro-batch's gradient, the *sum* over its samples, into `gradient`, the flat trainable vector (f32).
     /// The first micro-batch of a shard overwrites what is there, whatever it is; later ones add to it.
     fn gradient(&mut self, draw: Draw, batch: &Batch, gradient: &mut [f32]) -> Result<Sums, TrainError>;
 
     /// Forward pass without dropout: loss and counts.
     fn evaluate(&mut self, batch: &Batch) -> Result<Sums, TrainError>;
+}
+
+/// [`Trainer::load_trainable`] by [`Trainer::set_trainable`], piece by piece.
+pub fn load_in_pieces<T: Trainer + ?Sized>(
+    trainer: &mut T,
+    read: &ReadWeights<'_>,
+) -> Result<(), TrainError> {
+    let len = trainer.trainable_len();
+    let mut piece = vec![0.0; PIECE.min(len)];
+    for start in (0..len).step_by(PIECE) {
+        let values = &mut piece[..PIECE.min(len - start)];
+        read(start, values).map_err(TrainError::Weights)?;
+        trainer.set_trainable(start, values)?;
+    }
+    Ok(())
 }

@@ -6,7 +6,8 @@ use headstart::model::{Activation, BertConfig};
 use tch::{Device, Tensor};
 
 use super::blocks::{Blocks, Lookup};
-use super::layers::{Attention, Linear, Norm, activate, dropout};
+use super::dropout::{Draws, dropout};
+use super::layers::{Attention, Linear, Norm, activate};
 use super::parameters::Parameters;
 use crate::trainer::{Batch, TrainError};
 
@@ -80,12 +81,17 @@ impl Layer {
         }
     }
 
-    fn forward(&self, hidden: &Tensor, mask: Option<&Tensor>, training: bool) -> Result<Tensor, TrainError> {
-        let context = self.attention.forward(hidden, mask, training)?;
-        let attended = dropout(&self.attention_output.forward(&context)?, self.dropout, training)?;
+    fn forward(
+        &self,
+        hidden: &Tensor,
+        mask: Option<&Tensor>,
+        draws: Option<&Draws>,
+    ) -> Result<Tensor, TrainError> {
+        let context = self.attention.forward(hidden, mask, draws)?;
+        let attended = dropout(&self.attention_output.forward(&context)?, self.dropout, draws)?;
         let attended = self.attention_norm.forward(&attended.f_add(hidden)?)?;
         let inner = activate(&self.intermediate.forward(&attended)?, self.activation)?;
-        let output = dropout(&self.output.forward(&inner)?, self.dropout, training)?;
+        let output = dropout(&self.output.forward(&inner)?, self.dropout, draws)?;
         self.output_norm.forward(&output.f_add(&attended)?)
     }
 }
@@ -105,8 +111,8 @@ impl Blocks for Bert {
         Ok(sum.f_add(&self.positions.weight.f_narrow(0, 0, tokens)?)?)
     }
 
-    fn embed(&self, input: &Tensor, training: bool) -> Result<Tensor, TrainError> {
-        dropout(&self.embedding_norm.forward(input)?, self.hidden_dropout, training)
+    fn embed(&self, input: &Tensor, draws: Option<&Draws>) -> Result<Tensor, TrainError> {
+        dropout(&self.embedding_norm.forward(input)?, self.hidden_dropout, draws)
     }
 
     fn layers(&self) -> usize {
@@ -118,15 +124,15 @@ impl Blocks for Bert {
         layer: usize,
         hidden: &Tensor,
         mask: Option<&Tensor>,
-        training: bool,
+        draws: Option<&Draws>,
     ) -> Result<Tensor, TrainError> {
-        self.layers[layer].forward(hidden, mask, training)
+        self.layers[layer].forward(hidden, mask, draws)
     }
 
-    fn head(&self, hidden: &Tensor, training: bool) -> Result<Tensor, TrainError> {
+    fn head(&self, hidden: &Tensor, draws: Option<&Draws>) -> Result<Tensor, TrainError> {
         let first = hidden.f_select(1, 0)?; // [rows, hidden]: the vector of [CLS]
         let pooled = self.pooler.forward(&first)?.f_tanh()?;
-        self.classifier.forward(&dropout(&pooled, self.classifier_dropout, training)?)
+        self.classifier.forward(&dropout(&pooled, self.classifier_dropout, draws)?)
     }
 
     fn lookups<'a>(&self, batch: &'a Batch) -> Vec<Lookup<'a>> {

@@ -6,17 +6,18 @@ use headstart::model::Architecture;
 use tch::{Device, Kind, Tensor};
 
 use super::bert::Bert;
+use super::dropout::Draws;
 use super::parameters::Parameters;
 use super::vit::ViT;
 use crate::trainer::{Batch, TrainError};
 
-/// A forward pass in blocks, each a function of the one before and of parameters of its own.
+/// A forward pass in blocks, each a function of the one before, of parameters of its own, and of `draws` in training.
 pub(super) trait Blocks {
     /// What the first block works on: images, or the sums of looked-up embeddings, `[rows, tokens, hidden]`.
     fn input(&self, batch: &Batch, device: Device) -> Result<Tensor, TrainError>;
 
     /// Embeddings, `[rows, tokens, hidden]`.
-    fn embed(&self, input: &Tensor, training: bool) -> Result<Tensor, TrainError>;
+    fn embed(&self, input: &Tensor, draws: Option<&Draws>) -> Result<Tensor, TrainError>;
 
     /// Number of layers.
     fn layers(&self) -> usize;
@@ -27,11 +28,11 @@ pub(super) trait Blocks {
         layer: usize,
         hidden: &Tensor,
         mask: Option<&Tensor>,
-        training: bool,
+        draws: Option<&Draws>,
     ) -> Result<Tensor, TrainError>;
 
     /// Logits, `[rows, labels]`.
-    fn head(&self, hidden: &Tensor, training: bool) -> Result<Tensor, TrainError>;
+    fn head(&self, hidden: &Tensor, draws: Option<&Draws>) -> Result<Tensor, TrainError>;
 
     /// The tables that [`Blocks::input`] looked rows up in, as far as they train. Their gradient never becomes a tensor:
     /// it is the input's gradient, row by row, added to the rows that were looked up.
@@ -80,9 +81,9 @@ pub(super) fn mask(batch: &Batch, device: Device) -> Result<Option<Tensor>, Trai
 pub(super) fn logits(blocks: &dyn Blocks, batch: &Batch, device: Device) -> Result<Tensor, TrainError> {
     let _guard = tch::no_grad_guard();
     let mask = mask(batch, device)?;
-    let mut hidden = blocks.embed(&blocks.input(batch, device)?, false)?;
+    let mut hidden = blocks.embed(&blocks.input(batch, device)?, None)?;
     for layer in 0..blocks.layers() {
-        hidden = blocks.layer(layer, &hidden, mask.as_ref(), false)?;
+        hidden = blocks.layer(layer, &hidden, mask.as_ref(), None)?;
     }
-    blocks.head(&hidden, false)
+    blocks.head(&hidden, None)
 }

@@ -1,8 +1,9 @@
 //! What transformer encoders are built of. Shapes: `[rows, tokens, hidden]` unless said otherwise; all f32.
 
 use headstart::model::Activation;
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
+use super::dropout::{Draws, dropout};
 use super::parameters::Parameters;
 use crate::trainer::TrainError;
 
@@ -79,7 +80,7 @@ impl Attention {
         &self,
         hidden: &Tensor,
         mask: Option<&Tensor>,
-        training: bool,
+        draws: Option<&Draws>,
     ) -> Result<Tensor, TrainError> {
         let (rows, tokens, width) = hidden.size3()?;
         // [rows, heads, tokens, width / heads]
@@ -89,18 +90,23 @@ impl Attention {
         let query = split(self.query.forward(hidden)?)?;
         let key = split(self.key.forward(hidden)?)?;
         let value = split(self.value.forward(hidden)?)?;
-        let dropout = if training { self.dropout } else { 0.0 };
-        let context =
-            Tensor::f_scaled_dot_product_attention(&query, &key, &value, mask, dropout, false, None, false)?;
+        let context = match draws.filter(|_| self.dropout > 0.0) {
+            Some(draws) if hidden.device() == Device::Cpu => {
+                // As scaled_dot_product_attention computes it without a fused kernel, with dropout of our own.
+                let scale = 1.0 / ((width / self.heads) as f64).sqrt();
+                let scores = query.f_mul_scalar(scale)?.f_matmul(&key.f_transpose(-2, -1)?)?;
+                let scores = match mask {
+                    Some(mask) => scores.f_masked_fill(&mask.f_logical_not()?, f64::NEG_INFINITY)?,
+                    None => scores,
+                };
+                dropout(&scores.f_softmax(-1, Kind::Float)?, self.dropout, Some(draws))?.f_matmul(&value)?
+            }
+            draws => {
+                let p = draws.map_or(0.0, |_| self.dropout);
+                Tensor::f_scaled_dot_product_attention(&query, &key, &value, mask, p, false, None, false)?
+            }
+        };
         Ok(context.f_transpose(1, 2)?.f_reshape([rows, tokens, width])?)
-    }
-}
-
-/// Zeroes elements with probability `p` and scales the others up, in training.
-pub(super) fn dropout(input: &Tensor, p: f64, training: bool) -> Result<Tensor, TrainError> {
-    match training && p > 0.0 {
-        true => Ok(input.f_dropout(p, true)?),
-        false => Ok(input.shallow_clone()),
     }
 }
 

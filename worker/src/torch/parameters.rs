@@ -1,16 +1,15 @@
 //! A network's tensors, and their places in the flat trainable vector.
 
-#![allow(unsafe_code)]
-
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use headstart::model::{Block, Parameter};
 use headstart::network::Network;
 use headstart::trainable::{Slot, Trainable};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
-use crate::trainer::TrainError;
+use super::host;
+use crate::trainer::{PIECE, TrainError};
 
 /// The parameters of a network, on one device, in f32.
 pub(super) struct Parameters {
@@ -110,6 +109,16 @@ impl Parameters {
         of_block.map(|slot| Trained { tensor: &self.tensors[slot.parameter], place: slot.range.clone() })
     }
 
+    /// The trainable vector in pieces, each with the number of its first element; only on the host.
+    pub(super) fn pieces(&mut self) -> Result<Vec<(usize, &mut [f32])>, TrainError> {
+        let mut pieces = Vec::new();
+        for (tensor, place) in self.tensors.iter_mut().zip(&self.places) {
+            let Some(place) = place else { continue };
+            pieces.extend(place.clone().step_by(PIECE).zip(host::elements_mut(tensor)?.chunks_mut(PIECE)));
+        }
+        Ok(pieces)
+    }
+
     /// Overwrites the trainable vector from element `offset` on.
     pub(super) fn set(&mut self, offset: usize, values: &[f32]) -> Result<(), TrainError> {
         let end = offset + values.len();
@@ -120,41 +129,16 @@ impl Parameters {
         for slot in self.slots[first..].iter().take_while(|slot| slot.range.start < end) {
             let (from, to) = (slot.range.start.max(offset), slot.range.end.min(end));
             let part = &values[from - offset..to - offset];
-            write(&self.tensors[slot.parameter], from - slot.range.start, part)?;
+            let (tensor, start) = (&mut self.tensors[slot.parameter], from - slot.range.start);
+            match self.device {
+                Device::Cpu => host::elements_mut(tensor)?[start..start + part.len()].copy_from_slice(part),
+                _ => {
+                    let flat = tensor.f_detach()?.f_view([-1])?;
+                    let mut place = flat.f_narrow(0, start as i64, part.len() as i64)?;
+                    place.f_copy_(&Tensor::f_from_slice(part)?)?;
+                }
+            }
         }
         Ok(())
     }
-}
-
-/// Overwrites elements of a contiguous f32 tensor, in row-major order from number `start` on.
-fn write(tensor: &Tensor, start: usize, values: &[f32]) -> Result<(), TrainError> {
-    if tensor.device() != Device::Cpu {
-        let flat = tensor.f_detach()?.f_view([-1])?;
-        let mut place = flat.f_narrow(0, start as i64, values.len() as i64)?;
-        place.f_copy_(&Tensor::f_from_slice(values)?)?;
-        return Ok(());
-    }
-    assert!(tensor.is_contiguous() && tensor.kind() == Kind::Float && start + values.len() <= tensor.numel());
-    // SAFETY: the tensor is contiguous f32 in host memory with room for the values, as just checked. Its storage is shared
-    // with the network's blocks, but only this thread, which is here, reads or writes it.
-    unsafe {
-        let place = tensor.data_ptr().cast::<f32>().add(start);
-        std::ptr::copy_nonoverlapping(values.as_ptr(), place, values.len());
-    }
-    Ok(())
-}
-
-/// Gives the elements of an f32 tensor, in row-major order, to `read`; copies only what is elsewhere or strided.
-pub(super) fn elements<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> Result<T, TrainError> {
-    let here = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;
-    if here.f_kind()? != Kind::Float {
-        return Err(TrainError::Torch(format!("expected f32, found {:?}", here.kind())));
-    }
-    let pointer = here.data_ptr().cast::<f32>();
-    if here.numel() == 0 {
-        return Ok(read(&[]));
-    }
-    // SAFETY: the tensor is contiguous f32 in host memory, so its storage has this many elements from `pointer` on, aligned
-    // and initialised; `here` keeps it alive, and nothing writes to it, until `read` has returned.
-    Ok(read(unsafe { std::slice::from_raw_parts(pointer, here.numel()) }))
 }

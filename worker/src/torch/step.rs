@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use headstart::model::Block;
 use tch::{Device, Reduction, Tensor};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::blocks::{Blocks, mask};
-use super::parameters::{Parameters, Trained, elements};
+use super::dropout::Draws;
+use super::host;
+use super::parameters::{Parameters, Trained};
 use crate::trainer::{Batch, Draw, Sums, TrainError};
 
 /// One block between its forward and its backward pass.
@@ -31,7 +32,6 @@ pub(super) fn gradient(
     gradient: &mut [f32],
 ) -> Result<Sums, TrainError> {
     let (passed, loss) = forward(blocks, parameters, draw, batch)?;
-    let store = if draw.is_first() { overwrite } else { headstart::tree::add };
     let mut upstream = None;
     for Passed { block, input, output } in passed.into_iter().rev() {
         // Summing output times its gradient passes that gradient on, bit for bit.
@@ -39,20 +39,20 @@ pub(super) fn gradient(
             None => output,
             Some(of_output) => output.f_mul(of_output)?.f_sum(None)?,
         };
-        upstream = backward(&root, &input, parameters.trained(block), |place, found| match found {
-            Some(found) => elements(found, |found| store(&mut gradient[place], found)),
-            // Not reached by the loss, or a table that the input's gradient is added to below.
-            None => {
-                if draw.is_first() {
-                    gradient[place].fill(0.0);
-                }
-                Ok(())
+        upstream = backward(&root, &input, parameters.trained(block), |place, found| {
+            let place = &mut gradient[place];
+            match found {
+                Some(found) if draw.is_first() => host::copy(found, place),
+                Some(found) => host::elements(found, |found| headstart::tree::add(place, found)),
+                // Not reached by the loss, or a table that the input's gradient is added to below.
+                None if draw.is_first() => host::clear(place),
+                None => Ok(()),
             }
         })?;
     }
     if let Some(of_input) = upstream {
         let hidden = of_input.size().last().map_or(1, |&hidden| hidden as usize);
-        elements(&of_input, |of_input| {
+        host::elements(&of_input, |of_input| {
             for lookup in blocks.lookups(batch) {
                 lookup.scatter(hidden, of_input, gradient);
             }
@@ -82,13 +82,13 @@ fn forward(
     for block in chain(blocks) {
         let keep = wanted || trains(block);
         let input = hidden.f_detach()?.f_set_requires_grad(wanted)?;
-        seed(draw, block);
+        let draws = Draws::new(draw, block, device);
         let output = {
             let _guard = (!keep).then(tch::no_grad_guard);
             match block {
-                Block::Embed => blocks.embed(&input, true)?,
-                Block::Layer(layer) => blocks.layer(layer as usize, &input, mask.as_ref(), true)?,
-                Block::Head => loss_sum(&blocks.head(&input, true)?, &labels)?,
+                Block::Embed => blocks.embed(&input, Some(&draws))?,
+                Block::Layer(layer) => blocks.layer(layer as usize, &input, mask.as_ref(), Some(&draws))?,
+                Block::Head => loss_sum(&blocks.head(&input, Some(&draws))?, &labels)?,
             }
         };
         hidden = output.shallow_clone();
@@ -103,10 +103,6 @@ fn forward(
 fn chain(blocks: &dyn Blocks) -> impl Iterator<Item = Block> {
     let layers = (0..blocks.layers() as u32).map(Block::Layer);
     std::iter::once(Block::Embed).chain(layers).chain(std::iter::once(Block::Head))
-}
-
-fn overwrite(to: &mut [f32], from: &[f32]) {
-    to.copy_from_slice(from);
 }
 
 /// Gives the gradient of each of a block's parameters to `store`, `None` where the graph does not reach it; returns the
@@ -148,17 +144,4 @@ pub(super) fn judge(logits: &Tensor, batch: &Batch, device: Device) -> Result<Su
         counts[2 * classes + actual] += 1;
     }
     Ok(Sums { samples: predicted.len() as u64, loss, tokens: batch.tokens(), counts })
-}
-
-/// Seeds libtorch's generators for one block of one micro-batch.
-fn seed(draw: Draw, block: Block) {
-    let Draw { seed, step, shard, micro_batch } = draw;
-    let block = match block {
-        Block::Embed => 0,
-        Block::Layer(layer) => 1 + u64::from(layer),
-        Block::Head => u64::MAX,
-    };
-    let words = [step, u64::from(shard), u64::from(micro_batch), block];
-    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-    tch::manual_seed(xxh3_64_with_seed(&bytes, seed) as i64);
 }

@@ -4,20 +4,23 @@ use std::sync::Arc;
 
 use headstart::message::NumericClass;
 use headstart::network::Network;
+use rayon::prelude::*;
 use tch::Device;
 
 use super::blocks::{self, Blocks};
 use super::canary::canary;
-use super::parameters::{Parameters, elements};
-use super::{device, shim, step};
+use super::parameters::Parameters;
+use super::{device, host, shim, step};
 use crate::member::TrainerJob;
-use crate::trainer::{Batch, Draw, Sums, TrainError, Trainer};
+use crate::trainer::{Batch, Draw, ReadWeights, Sums, TrainError, Trainer, load_in_pieces};
 
 /// Computes gradients with libtorch. One in a process: libtorch has one random generator for all threads.
 pub struct TorchTrainer {
     network: Arc<Network>,
     parameters: Parameters,
     blocks: Box<dyn Blocks>,
+    /// Copies weights; as many threads as compute.
+    pool: rayon::ThreadPool,
     threads: u32,
     micro_batch: u32,
     sequence_len: u32,
@@ -36,13 +39,15 @@ impl TorchTrainer {
         tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
         let parameters = Parameters::of(&network, values, device::device(&device))?;
         let blocks = blocks::build(&network.architecture, &parameters);
-        Ok(TorchTrainer { network, parameters, blocks, threads, micro_batch, sequence_len })
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build();
+        let pool = pool.map_err(|error| TrainError::Device(error.to_string()))?;
+        Ok(TorchTrainer { network, parameters, blocks, pool, threads, micro_batch, sequence_len })
     }
 
     /// Logits of a batch without dropout: `[rows × labels]`, row-major.
     pub fn logits(&self, batch: &Batch) -> Result<Vec<f32>, TrainError> {
         let logits = blocks::logits(self.blocks.as_ref(), batch, self.parameters.device())?;
-        elements(&logits, <[f32]>::to_vec)
+        host::elements(&logits, <[f32]>::to_vec)
     }
 }
 
@@ -73,6 +78,15 @@ impl Trainer for TorchTrainer {
 
     fn set_trainable(&mut self, offset: usize, values: &[f32]) -> Result<(), TrainError> {
         self.parameters.set(offset, values)
+    }
+
+    fn load_trainable(&mut self, read: &ReadWeights<'_>) -> Result<(), TrainError> {
+        if self.parameters.device() != Device::Cpu {
+            return load_in_pieces(self, read);
+        }
+        let pieces = self.parameters.pieces()?;
+        let load = || pieces.into_par_iter().try_for_each(|(at, into)| read(at, into));
+        self.pool.install(load).map_err(TrainError::Weights)
     }
 
     fn gradient(&mut self, draw: Draw, batch: &Batch, gradient: &mut [f32]) -> Result<Sums, TrainError> {

@@ -4,7 +4,8 @@ use headstart::model::{Activation, ViTConfig};
 use tch::{Device, Tensor};
 
 use super::blocks::{Blocks, Lookup};
-use super::layers::{Attention, Linear, Norm, activate, dropout};
+use super::dropout::{Draws, dropout};
+use super::layers::{Attention, Linear, Norm, activate};
 use super::parameters::Parameters;
 use crate::trainer::{Batch, TrainError};
 
@@ -71,13 +72,13 @@ impl Layer {
         }
     }
 
-    fn forward(&self, hidden: &Tensor, training: bool) -> Result<Tensor, TrainError> {
-        let context = self.attention.forward(&self.norm_before.forward(hidden)?, None, training)?;
-        let attended = dropout(&self.attention_output.forward(&context)?, self.dropout, training)?;
+    fn forward(&self, hidden: &Tensor, draws: Option<&Draws>) -> Result<Tensor, TrainError> {
+        let context = self.attention.forward(&self.norm_before.forward(hidden)?, None, draws)?;
+        let attended = dropout(&self.attention_output.forward(&context)?, self.dropout, draws)?;
         let hidden = attended.f_add(hidden)?;
         let inner = self.intermediate.forward(&self.norm_after.forward(&hidden)?)?;
         let inner = activate(&inner, self.activation)?;
-        let output = dropout(&self.output.forward(&inner)?, self.dropout, training)?;
+        let output = dropout(&self.output.forward(&inner)?, self.dropout, draws)?;
         Ok(output.f_add(&hidden)?)
     }
 }
@@ -91,7 +92,7 @@ impl Blocks for ViT {
         Ok(Tensor::f_from_slice(pixels)?.f_view(shape)?.f_to_device(device)?)
     }
 
-    fn embed(&self, input: &Tensor, training: bool) -> Result<Tensor, TrainError> {
+    fn embed(&self, input: &Tensor, draws: Option<&Draws>) -> Result<Tensor, TrainError> {
         let (bias, none) = (Some(&self.projection_bias), [0, 0]);
         let patches = input.f_conv2d(&self.projection, bias, self.patch, none, [1, 1], 1)?;
         // [rows, hidden, down, across] → [rows, patches, hidden]
@@ -99,7 +100,7 @@ impl Blocks for ViT {
         let (rows, _, hidden) = patches.size3()?;
         let class_token = self.class_token.f_expand([rows, 1, hidden], false)?;
         let tokens = Tensor::f_cat(&[class_token, patches], 1)?.f_add(&self.positions)?;
-        dropout(&tokens, self.dropout, training)
+        dropout(&tokens, self.dropout, draws)
     }
 
     fn layers(&self) -> usize {
@@ -111,12 +112,12 @@ impl Blocks for ViT {
         layer: usize,
         hidden: &Tensor,
         _: Option<&Tensor>,
-        training: bool,
+        draws: Option<&Draws>,
     ) -> Result<Tensor, TrainError> {
-        self.layers[layer].forward(hidden, training)
+        self.layers[layer].forward(hidden, draws)
     }
 
-    fn head(&self, hidden: &Tensor, _: bool) -> Result<Tensor, TrainError> {
+    fn head(&self, hidden: &Tensor, _: Option<&Draws>) -> Result<Tensor, TrainError> {
         // The class token's vector; normalising only it gives the bits of normalising all.
         self.classifier.forward(&self.norm.forward(&hidden.f_select(1, 0)?)?)
     }
