@@ -263,8 +263,8 @@ impl Actor {
             // Dropping `done` reports the failure; a panic here would abort the process.
             let Some(sums) = reducer.take(step) else { return };
             let outcome = master.update(&sums, samples, learning_rate);
-            for buffer in sums {
-                reducer.recycle(buffer);
+            for sum in sums {
+                reducer.recycle(sum.values);
             }
             let _ = done.send(outcome);
         });

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::optimizer::{self, Rule, Stretch};
+use crate::reduce::Whole;
 
 /// The trainable vector with its optimizer state.
 #[derive(Debug)]
@@ -120,12 +121,10 @@ impl Master {
 
     /// Divides the gradient sums by the number of samples, clips, updates and publishes. Runs on the compute pool.
     ///
-    /// `sums`: one vector per segment.
-    pub fn update(&self, sums: &[Vec<f32>], samples: u64, learning_rate: f64) -> Result<Applied, NotFinite> {
-        // f64 squares per segment, added in segment order: rayon never splits a sum.
-        let (gradient, squares): (Vec<u128>, Vec<f64>) =
-            sums.par_iter().map(|sum| optimizer::hash_and_squares(sum, samples)).unzip();
-        let norm = squares.iter().sum::<f64>().sqrt();
+    /// `sums`: one per segment.
+    pub fn update(&self, sums: &[Whole], samples: u64, learning_rate: f64) -> Result<Applied, NotFinite> {
+        // In segment order: a sum's bits depend on its order.
+        let norm = sums.iter().map(|sum| sum.squares).sum::<f64>().sqrt() / samples as f64;
         if !norm.is_finite() {
             return Err(NotFinite { norm });
         }
@@ -145,11 +144,11 @@ impl Master {
                     factor,
                     stretches,
                 }
-                .apply(weights, sum, moments)
+                .apply(weights, &sum.values, moments)
             })
             .collect();
         self.version.send_replace(next);
-        Ok(Applied { norm, gradient: hash(gradient), weights: hash(hashes) })
+        Ok(Applied { norm, gradient: hash(sums.iter().map(|sum| sum.hash).collect()), weights: hash(hashes) })
     }
 
     /// Hands part of a segment to `take`, provided it still is of the asked version.

@@ -69,30 +69,29 @@ pub struct Stretch {
 /// Elements that are worked on together, while they are in a core's cache.
 const PIECE: usize = 1 << 14;
 
-/// Hash (XXH3-128) of a segment's gradient sum, and the sum of squares (f64) of its mean over samples.
-pub fn hash_and_squares(sum: &[f32], samples: u64) -> (u128, f64) {
+/// Hash (XXH3-128) of a segment's gradient sum, and its sum of squares (f64).
+pub fn hash_and_squares(sum: &[f32]) -> (u128, f64) {
     let mut hash = Xxh3Default::new();
     let mut lanes = [0.0f64; LANES];
     for piece in sum.chunks(PIECE) {
         hash.update(bytemuck::cast_slice(piece));
-        Arch::new().dispatch(|| add_squares(&mut lanes, piece, samples as f32));
+        lanes = Arch::new().dispatch(|| add_squares(lanes, piece));
     }
     (hash.digest128(), lanes.iter().sum())
 }
 
 #[inline(always)]
-fn add_squares(lanes: &mut [f64; LANES], sum: &[f32], count: f32) {
-    let (chunks, rest) = sum.as_chunks::<LANES>();
+fn add_squares(mut lanes: [f64; LANES], values: &[f32]) -> [f64; LANES] {
+    let (chunks, rest) = values.as_chunks::<LANES>();
     for chunk in chunks {
         for (lane, value) in lanes.iter_mut().zip(chunk) {
-            let mean = f64::from(value / count);
-            *lane += mean * mean;
+            *lane += f64::from(*value) * f64::from(*value);
         }
     }
     for (lane, value) in lanes.iter_mut().zip(rest) {
-        let mean = f64::from(value / count);
-        *lane += mean * mean;
+        *lane += f64::from(*value) * f64::from(*value);
     }
+    lanes
 }
 
 /// The factor that brings a gradient of this norm down to `max_norm` (torch.nn.utils.clip_grad_norm_); 1 when
@@ -265,8 +264,8 @@ mod tests {
     #[test]
     fn the_norm_of_a_mean() {
         let sum: Vec<f32> = (0..40).map(|index| index as f32 * 4.0).collect();
-        let (_, squares) = hash_and_squares(&sum, 4);
-        assert_eq!(squares, (0..40).map(|index| f64::from(index * index)).sum::<f64>());
+        let (_, squares) = hash_and_squares(&sum);
+        assert_eq!(squares, (0..40).map(|index| 16.0 * f64::from(index * index)).sum::<f64>());
         assert_eq!(clip_factor(5.0, 0.0), 1.0);
         assert_eq!(clip_factor(0.5, 1.0), 1.0);
         assert!((clip_factor(4.0, 1.0) - 0.25).abs() < 1e-6);

@@ -9,6 +9,8 @@ use headstart::id::{Segment, Step};
 use headstart::tree::{Fold, Node, Tree, Unfoldable};
 use tokio::sync::Notify;
 
+use crate::optimizer;
+
 /// Sums the partials of one step at a time.
 #[derive(Debug)]
 pub struct Reducer {
@@ -23,9 +25,28 @@ pub struct OpenStep {
     step: Step,
     /// Values of a segment that may wait for their siblings: `log2(shards) + 2`.
     limit: usize,
-    folds: Vec<Mutex<Fold<Vec<f32>>>>,
+    segments: Vec<Mutex<Sum>>,
     merged: Notify,
     spare: Arc<Spare>,
+}
+
+/// A segment's sum under construction.
+#[derive(Debug)]
+struct Sum {
+    fold: Fold<Vec<f32>>,
+    /// Once every shard is in it.
+    whole: Option<Whole>,
+}
+
+/// A segment of a step's gradient, summed over all shards.
+#[derive(Debug)]
+pub struct Whole {
+    /// The sum.
+    pub values: Vec<f32>,
+    /// Its hash (XXH3-128).
+    pub hash: u128,
+    /// Its sum of squares (f64).
+    pub squares: f64,
 }
 
 /// What became of a segment.
@@ -71,8 +92,9 @@ impl Reducer {
     /// Begins a step; what an unfinished earlier one held is dropped.
     pub fn open(&self, step: Step, tree: Tree) {
         let limit = tree.shards().ilog2() as usize + 2;
-        let folds = (0..self.segments).map(|_| Mutex::new(Fold::new(tree))).collect();
-        let open = OpenStep { step, limit, folds, merged: Notify::new(), spare: self.spare.clone() };
+        let sum = |_| Mutex::new(Sum { fold: Fold::new(tree), whole: None });
+        let segments = (0..self.segments).map(sum).collect();
+        let open = OpenStep { step, limit, segments, merged: Notify::new(), spare: self.spare.clone() };
         *lock(&self.open) = Some(Arc::new(open));
     }
 
@@ -81,11 +103,11 @@ impl Reducer {
         lock(&self.open).as_ref().filter(|open| open.step == step).cloned().ok_or(Refused::WrongStep(step))
     }
 
-    /// Ends a step: its gradient sums, one vector per segment. `None` when a node is missing.
-    pub fn take(&self, step: Step) -> Option<Vec<Vec<f32>>> {
+    /// Ends a step: its gradient sums, one per segment. `None` when a node is missing.
+    pub fn take(&self, step: Step) -> Option<Vec<Whole>> {
         let open = self.current(step).ok()?;
         *lock(&self.open) = None;
-        open.folds.iter().map(|fold| lock(fold).take_root()).collect()
+        open.segments.iter().map(|sum| lock(sum).whole.take()).collect()
     }
 
     /// A buffer of `len` elements of unspecified value, reused where possible.
@@ -109,7 +131,7 @@ impl OpenStep {
         segment: Segment,
         values: Vec<f32>,
     ) -> Result<Inserted, Refused> {
-        if segment.0 as usize >= self.folds.len() {
+        if segment.0 as usize >= self.segments.len() {
             return Err(Refused::NoSegment(segment));
         }
         let mut values = values;
@@ -132,14 +154,15 @@ impl OpenStep {
     }
 
     fn attempt(&self, node: Node, segment: Segment, values: Vec<f32>) -> Attempt {
-        let mut fold = lock(&self.folds[segment.0 as usize]);
+        let mut sum = lock(&self.segments[segment.0 as usize]);
+        let Sum { fold, whole } = &mut *sum;
         match fold.check(node) {
             Err(Unfoldable::NotANode(node)) => return Attempt::Done(Err(Refused::NotANode(node))),
-            Err(Unfoldable::Duplicate(_)) => {
+            Ok(()) if whole.is_none() => {}
+            Ok(()) | Err(Unfoldable::Duplicate(_)) => {
                 self.spare.put(values);
                 return Attempt::Done(Ok(Inserted::Duplicate));
             }
-            Ok(()) => {}
         }
         let welcome = fold.unmerged() < self.limit
             || fold.first_missing() == Some(node.first)
@@ -153,7 +176,11 @@ impl OpenStep {
             sum
         });
         debug_assert!(inserted.is_ok(), "checked above under the same lock");
-        drop(fold);
+        if let Some(values) = fold.take_root() {
+            let (hash, squares) = optimizer::hash_and_squares(&values);
+            *whole = Some(Whole { values, hash, squares });
+        }
+        drop(sum);
         self.merged.notify_waiters();
         Attempt::Done(Ok(Inserted::Added))
     }
@@ -258,7 +285,7 @@ mod tests {
             });
             let expected = partial(tree.root());
             let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-            prop_assert_eq!(bits(&sum[0]), bits(&expected));
+            prop_assert_eq!(bits(&sum[0].values), bits(&expected));
         }
     }
 

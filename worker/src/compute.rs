@@ -157,13 +157,13 @@ impl Subtree {
     ) -> Result<bool, TrainError> {
         let began = Instant::now();
         let mut gradient = self.buffers.take(trainer.trainable_len())?;
-        let mut totals = Totals::default();
+        let (mut totals, mut finite) = (Totals::default(), true);
         for (micro_batch, batch) in (0..).zip(batches) {
             let sums = trainer.gradient(Draw { micro_batch, ..draw }, batch, &mut gradient.values)?;
+            finite &= sums.finite;
             totals = Totals::merge(totals, totals_of(sums));
         }
         totals.compute = began.elapsed();
-        let finite = totals.loss.is_finite() && tree::all_finite(&gradient.values);
         self.insert(draw.shard, Partial { gradient: Some(gradient), totals });
         Ok(finite)
     }
@@ -204,7 +204,7 @@ impl Subtree {
     }
 }
 
-fn totals_of(Sums { samples, loss, tokens, counts }: Sums) -> Totals {
+fn totals_of(Sums { samples, loss, finite: _, tokens, counts }: Sums) -> Totals {
     Totals { samples, loss, counts, tokens, ..Totals::default() }
 }
 

@@ -83,15 +83,16 @@ impl Trainer for FakeTrainer {
         if draw.is_first() {
             gradient.fill(0.0);
         }
-        for (element, (weight, gradient)) in self.weights.iter().zip(gradient).enumerate() {
+        for (element, (weight, gradient)) in self.weights.iter().zip(gradient.iter_mut()).enumerate() {
             for target in &targets {
                 // Magnitudes far apart, so that a sum in another order has other bits.
                 let scale = [1.0, 1e-3, 1e3, 1e-6][element % 4];
                 *gradient += (weight - target / (1.0 + (element % 977) as f32)) * scale;
             }
         }
-        let samples = targets.len() as u64;
-        Ok(Sums { samples, loss: self.loss(&targets), tokens: batch.tokens(), counts: Vec::new() })
+        let (samples, loss) = (targets.len() as u64, self.loss(&targets));
+        let finite = loss.is_finite() && headstart::tree::all_finite(gradient);
+        Ok(Sums { samples, loss, finite, tokens: batch.tokens(), counts: Vec::new() })
     }
 
     fn evaluate(&mut self, batch: &Batch) -> Result<Sums, TrainError> {
@@ -103,6 +104,7 @@ impl Trainer for FakeTrainer {
             counts[self.labels + predicted] += 1;
             counts[2 * self.labels + actual as usize] += 1;
         }
-        Ok(Sums { samples: targets.len() as u64, loss: self.loss(&targets), tokens: batch.tokens(), counts })
+        let samples = targets.len() as u64;
+        Ok(Sums { samples, loss: self.loss(&targets), finite: true, tokens: batch.tokens(), counts })
     }
 }

@@ -75,6 +75,8 @@ pub struct Sums {
     pub samples: u64,
     /// Sum of the samples' losses.
     pub loss: f64,
+    /// Whether the gradient is finite, so far as this micro-batch changed it, and the loss too. True in evaluation.
+    pub finite: bool,
     /// Unmasked input tokens; images count as one each.
     pub tokens: u64,
     /// Evaluation only: per label, true positives, then predicted, then actual: `3 × labels` numbers.

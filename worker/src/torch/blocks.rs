@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use headstart::model::Architecture;
+use headstart::tree;
 use tch::{Device, Kind, Tensor};
 
 use super::bert::Bert;
@@ -49,13 +50,18 @@ pub(super) struct Lookup<'a> {
 
 impl Lookup<'_> {
     /// Adds the gradient of the looked-up sums, `[tokens, hidden]`, to the trainable vector's, in the order of tokens.
-    pub(super) fn scatter(self, hidden: usize, of_input: &[f32], gradient: &mut [f32]) {
+    /// Whether all that it changed is finite.
+    pub(super) fn scatter(self, hidden: usize, of_input: &[f32], gradient: &mut [f32]) -> bool {
         let table = &mut gradient[self.place];
+        let mut finite = true;
         for (row, token) in self.rows.zip(of_input.chunks_exact(hidden)) {
             if let Some(row) = row {
-                headstart::tree::add(&mut table[row * hidden..(row + 1) * hidden], token);
+                let sum = &mut table[row * hidden..(row + 1) * hidden];
+                tree::add(sum, token);
+                finite &= tree::all_finite(sum);
             }
         }
+        finite
     }
 }
 

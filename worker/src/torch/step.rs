@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use headstart::model::Block;
+use headstart::tree;
 use tch::{Device, Reduction, Tensor};
 
 use super::blocks::{Blocks, mask};
@@ -32,6 +33,7 @@ pub(super) fn gradient(
     gradient: &mut [f32],
 ) -> Result<Sums, TrainError> {
     let (passed, loss) = forward(blocks, parameters, draw, batch)?;
+    let mut finite = loss.is_finite();
     let mut upstream = None;
     for Passed { block, input, output } in passed.into_iter().rev() {
         // Summing output times its gradient passes that gradient on, bit for bit.
@@ -42,23 +44,27 @@ pub(super) fn gradient(
         upstream = backward(&root, &input, parameters.trained(block), |place, found| {
             let place = &mut gradient[place];
             match found {
-                Some(found) if draw.is_first() => host::copy(found, place),
-                Some(found) => host::elements(found, |found| headstart::tree::add(place, found)),
+                Some(found) if draw.is_first() => host::copy(found, place)?,
+                Some(found) => host::elements(found, |found| tree::add(place, found))?,
                 // Not reached by the loss, or a table that the input's gradient is added to below.
-                None if draw.is_first() => host::clear(place),
-                None => Ok(()),
+                None if draw.is_first() => return host::clear(place),
+                None => return Ok(()),
             }
+            // Judged here, while it is in a core's cache.
+            finite &= tree::all_finite(place);
+            Ok(())
         })?;
     }
     if let Some(of_input) = upstream {
         let hidden = of_input.size().last().map_or(1, |&hidden| hidden as usize);
         host::elements(&of_input, |of_input| {
             for lookup in blocks.lookups(batch) {
-                lookup.scatter(hidden, of_input, gradient);
+                finite &= lookup.scatter(hidden, of_input, gradient);
             }
         })?;
     }
-    Ok(Sums { samples: batch.labels().len() as u64, loss, tokens: batch.tokens(), counts: Vec::new() })
+    let samples = batch.labels().len() as u64;
+    Ok(Sums { samples, loss, finite, tokens: batch.tokens(), counts: Vec::new() })
 }
 
 /// The blocks that need a backward pass, in order; the last output is the loss, whose value is returned beside.
@@ -143,5 +149,5 @@ pub(super) fn judge(logits: &Tensor, batch: &Batch, device: Device) -> Result<Su
         counts[classes + predicted] += 1;
         counts[2 * classes + actual] += 1;
     }
-    Ok(Sums { samples: predicted.len() as u64, loss, tokens: batch.tokens(), counts })
+    Ok(Sums { samples: predicted.len() as u64, loss, finite: true, tokens: batch.tokens(), counts })
 }
