@@ -5,6 +5,7 @@ use headstart::network::Network;
 use headstart::trainable::SEGMENT;
 use headstart_coordinator::master::Master;
 use headstart_coordinator::optimizer::Rule;
+use headstart_coordinator::reduce::Whole;
 use headstart_tests::repository;
 use headstart_worker::member::TrainerJob;
 use headstart_worker::torch::make_trainer;
@@ -57,7 +58,8 @@ async fn losses_agree(name: &str, task: &str) {
     };
     network.load(store).await.expect("the weights are whole");
     let initial = network.initial_vector().await.expect("the weights are whole");
-    let master = Master::new(Rule::new(&spec), spec.max_grad_norm, &network.trainable, initial);
+    let master =
+        Master::new(Rule::new(&spec), spec.max_grad_norm, &network.trainable, &initial).expect("memory");
     let device = "cpu".to_owned();
     let network = std::sync::Arc::new(network);
     let len = network.trainable.len();
@@ -70,8 +72,8 @@ async fn losses_agree(name: &str, task: &str) {
         let sums = trainer.gradient(draw, &batch, &mut gradient).expect("a gradient");
         let loss = sums.loss / sums.samples as f64;
         assert!((loss - expected).abs() < 2e-5, "{name}, step {step}: loss {loss}, PyTorch has {expected}");
-        let segments = gradient.chunks(SEGMENT).map(<[f32]>::to_vec).collect();
-        master.update(segments, sums.samples, rate).0.expect("the norm is finite");
+        let segments: Vec<Whole> = gradient.chunks(SEGMENT).map(|part| Whole::new(part.to_vec())).collect();
+        master.update(&segments, sums.samples, rate).expect("the norm is finite");
         trainer.set_trainable(0, &master.copy().concat()).expect("it fits");
     }
 }

@@ -49,6 +49,14 @@ pub struct Whole {
     pub squares: f64,
 }
 
+impl Whole {
+    /// Takes a sum, and what an update needs to know of it.
+    pub fn new(values: Vec<f32>) -> Whole {
+        let (hash, squares) = optimizer::hash_and_squares(&values);
+        Whole { values, hash, squares }
+    }
+}
+
 /// What became of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inserted {
@@ -177,8 +185,7 @@ impl OpenStep {
         });
         debug_assert!(inserted.is_ok(), "checked above under the same lock");
         if let Some(values) = fold.take_root() {
-            let (hash, squares) = optimizer::hash_and_squares(&values);
-            *whole = Some(Whole { values, hash, squares });
+            *whole = Some(Whole::new(values));
         }
         drop(sum);
         self.merged.notify_waiters();
