@@ -14,7 +14,9 @@ use tokio::runtime::Handle;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unsent {
     /// Another protocol is asked for.
-    #[error("{variable} is {found}, but this program speaks grpc only: name the collector's grpc port (4317)")]
+    #[error(
+        "{variable} is {found}, but this program speaks grpc only: name the collector's grpc port (4317)"
+    )]
     Protocol {
         /// Where.
         variable: &'static str,
@@ -42,8 +44,10 @@ pub(super) fn provider(program: &'static str) -> Result<Option<SdkTracerProvider
     let runtime = sending_thread()?;
     // The connection belongs to the runtime that is entered when it is made.
     let _entered = runtime.enter();
-    let exporter = Reporting { inner: SpanExporter::builder().with_tonic().build()?, failed: AtomicBool::new(false) };
-    let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource(program));
+    let exporter =
+        Reporting { inner: SpanExporter::builder().with_tonic().build()?, failed: AtomicBool::new(false) };
+    let provider =
+        SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource(program));
     Ok(Some(provider.build()))
 }
 
@@ -71,7 +75,9 @@ fn check_protocol(environment: impl Fn(&str) -> Option<String>) -> Result<(), Un
 fn sending_thread() -> std::io::Result<Handle> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
-    std::thread::Builder::new().name("otlp".into()).spawn(move || runtime.block_on(std::future::pending::<()>()))?;
+    std::thread::Builder::new()
+        .name("otlp".into())
+        .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
     Ok(handle)
 }
 

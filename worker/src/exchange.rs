@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt, stream};
 use headstart::id::{CoordinatorEpoch, Version, WorkerId};
 use headstart::message::{PartialId, Pass, Totals};
+use headstart::telemetry::context::inject;
 use headstart::trainable::{SEGMENT, Trainable};
 use headstart::wire::{self, CHUNK, FRAME, MESSAGE_LIMIT, WINDOW, pb};
 use tonic::transport::{Channel, Endpoint};
@@ -97,6 +98,7 @@ impl Exchange {
             worker_id: self.worker.0,
         });
         request.set_timeout(DEADLINE);
+        inject(&mut request);
         let mut chunks = self.client.clone().pull_weights(request).await?.into_inner();
         let mut next = 0;
         while let Some(chunk) = chunks.message().await? {
@@ -122,6 +124,7 @@ impl Exchange {
 
     /// Pushes a partial, whole: the gradient sum (empty for evaluations) and the totals. `false` if an equal copy had
     /// been there before.
+    #[tracing::instrument(level = "debug", skip_all, fields(lease = partial.lease.0, bytes = 4 * gradient.len()))]
     pub async fn push(
         &self,
         partial: PartialId,
@@ -130,6 +133,7 @@ impl Exchange {
     ) -> Result<bool, ExchangeError> {
         let mut request = tonic::Request::new(chunks(partial, gradient, totals));
         request.set_timeout(DEADLINE);
+        inject(&mut request);
         let pb::PushSummary { accepted } = self.client.clone().push_partial(request).await?.into_inner();
         Ok(accepted)
     }
