@@ -19,6 +19,7 @@
 //! | [`memory`] | How do processes on one machine hand each other numbers without a socket? |
 //! | [`wire`] | How does that cross the network? The only place that knows protobuf types. |
 //! | [`client`] | How is a run going? Asks its coordinator. |
+//! | [`telemetry`] | What do programs say of themselves? Log lines, and spans for a collector. |
 //! | [`id`], [`exit`] | Numbers with a meaning: steps, versions, workers; exit codes. |
 
 pub mod checkpoint;
@@ -35,6 +36,7 @@ pub mod network;
 pub mod plan;
 pub mod spec;
 pub mod store;
+pub mod telemetry;
 pub mod trainable;
 pub mod tree;
 pub mod wire;

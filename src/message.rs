@@ -99,6 +99,17 @@ pub struct Ready {
     pub parameters: String,
 }
 
+/// Where a worker's time has gone since it was ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Computing.
+    pub compute: Duration,
+    /// Pushing and pulling.
+    pub transfer: Duration,
+    /// Without a lease.
+    pub wait: Duration,
+}
+
 /// What a worker says on its session.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FromWorker {
@@ -107,14 +118,7 @@ pub enum FromWorker {
     /// The checkpoint is loaded and the canary has run.
     Ready(Ready),
     /// Still alive.
-    Heartbeat {
-        /// Time spent computing since it was ready.
-        compute: Duration,
-        /// Time spent pushing and pulling.
-        transfer: Duration,
-        /// Time spent without a lease.
-        wait: Duration,
-    },
+    Heartbeat(Spent),
     /// A lease could not be computed.
     LeaseFailed {
         /// Which.
@@ -160,6 +164,8 @@ pub enum ToWorker {
         work: Work,
         /// How long it may take from receipt.
         expires: Duration,
+        /// The coordinator's span of this lease, as W3C trace context; `None` where spans are not sent.
+        traceparent: Option<String>,
     },
     /// Forget this lease.
     Revoke {

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use crate::id::{CoordinatorEpoch, LeaseId, Step, Version, WorkerId};
 use crate::memory::Address;
 use crate::message::{
-    Failure, FromWorker, Join, NumericClass, PartialId, Pass, Ready, StopReason, ToWorker, Totals, Welcome,
-    Work,
+    Failure, FromWorker, Join, NumericClass, PartialId, Pass, Ready, Spent, StopReason, ToWorker, Totals,
+    Welcome, Work,
 };
 use crate::tree::Node;
 
@@ -228,7 +228,7 @@ impl From<FromWorker> for pb::WorkerEvent {
                 canary: canary.to_be_bytes().to_vec().into(),
                 parameters,
             }),
-            FromWorker::Heartbeat { compute, transfer, wait } => Event::Heartbeat(pb::Heartbeat {
+            FromWorker::Heartbeat(Spent { compute, transfer, wait }) => Event::Heartbeat(pb::Heartbeat {
                 compute_micros: micros(compute),
                 transfer_micros: micros(transfer),
                 wait_micros: micros(wait),
@@ -267,11 +267,11 @@ impl TryFrom<pb::WorkerEvent> for FromWorker {
                 })
             }
             Event::Heartbeat(pb::Heartbeat { compute_micros, transfer_micros, wait_micros }) => {
-                FromWorker::Heartbeat {
+                FromWorker::Heartbeat(Spent {
                     compute: Duration::from_micros(compute_micros),
                     transfer: Duration::from_micros(transfer_micros),
                     wait: Duration::from_micros(wait_micros),
-                }
+                })
             }
             Event::LeaseFailed(pb::LeaseFailed { lease_id, reason }) => FromWorker::LeaseFailed {
                 lease: LeaseId(lease_id),
@@ -311,10 +311,11 @@ impl From<ToWorker> for pb::Command {
         use pb::command::Command;
         let command = match message {
             ToWorker::Welcome(welcome) => Command::Welcome(welcome.into()),
-            ToWorker::Lease { lease, work, expires } => Command::Lease(pb::Lease {
+            ToWorker::Lease { lease, work, expires, traceparent } => Command::Lease(pb::Lease {
                 lease_id: lease.0,
                 work: Some(work.into()),
                 expires_millis: u64::try_from(expires.as_millis()).unwrap_or(u64::MAX),
+                traceparent: traceparent.unwrap_or_default(),
             }),
             ToWorker::Revoke { lease, reason } => {
                 Command::Revoke(pb::Revoke { lease_id: lease.0, reason: clip(&reason) })
@@ -343,10 +344,11 @@ impl TryFrom<pb::Command> for ToWorker {
         use pb::command::Command;
         Ok(match command.ok_or(missing("Command", "command"))? {
             Command::Welcome(welcome) => ToWorker::Welcome(welcome.into()),
-            Command::Lease(pb::Lease { lease_id, work, expires_millis }) => ToWorker::Lease {
+            Command::Lease(pb::Lease { lease_id, work, expires_millis, traceparent }) => ToWorker::Lease {
                 lease: LeaseId(lease_id),
                 work: work.ok_or(missing("Lease", "work"))?.try_into()?,
                 expires: Duration::from_millis(expires_millis),
+                traceparent: Some(traceparent).filter(|text| !text.is_empty()),
             },
             Command::Revoke(pb::Revoke { lease_id, reason }) => {
                 ToWorker::Revoke { lease: LeaseId(lease_id), reason }

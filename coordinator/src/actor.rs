@@ -16,8 +16,10 @@ use crate::event::{Effect, Event, Record, Refused};
 use crate::finish::{Kept, Writer};
 use crate::machine::{Machine, Snapshot};
 use crate::master::Master;
+use crate::meter::{Meter, Stopwatch};
 use crate::record::{Observed, Records};
 use crate::reduce::Reducer;
+use crate::spans::Spans;
 
 /// Events that may wait for the loop.
 const INBOX: usize = 1024;
@@ -33,6 +35,7 @@ pub struct Handle {
     status: watch::Receiver<Status>,
     workers: Arc<AtomicU64>,
     traffic: Arc<Traffic>,
+    meter: Arc<Meter>,
 }
 
 /// Bytes of bulk payload since the run began.
@@ -100,6 +103,16 @@ impl Handle {
     pub fn traffic(&self) -> &Traffic {
         &self.traffic
     }
+
+    /// Where durations and what is in flight are measured.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// Events that wait for the loop.
+    pub fn queued(&self) -> usize {
+        self.inbox.max_capacity() - self.inbox.capacity()
+    }
 }
 
 /// Owner of the machine and of everything that follows from its decisions.
@@ -116,6 +129,8 @@ pub struct Actor {
     handle: Handle,
     status: watch::Sender<Status>,
     counted: (u64, u64),
+    stopwatch: Stopwatch,
+    spans: Spans,
 }
 
 /// The best evaluated weights, which may be written at the end rather than the last, and their evaluation.
@@ -154,6 +169,7 @@ impl Actor {
             status: followed,
             workers: Arc::new(AtomicU64::new(0)),
             traffic: Arc::new(Traffic::default()),
+            meter: Arc::new(Meter::default()),
         };
         let actor = Actor {
             machine,
@@ -168,6 +184,8 @@ impl Actor {
             handle: handle.clone(),
             status,
             counted: (0, 0),
+            stopwatch: Stopwatch::default(),
+            spans: Spans::new(tracing::Span::current()),
         };
         (actor, handle)
     }
@@ -201,6 +219,8 @@ impl Actor {
     }
 
     fn observe(&mut self, event: &Event) {
+        self.stopwatch.event(event, self.clock.elapsed(), &self.handle.meter);
+        self.spans.event(event);
         match event {
             Event::Joined(worker, join) => info!(%worker, name = join.name, device = join.device, "joined"),
             Event::Ready(worker, ready) => info!(%worker, class = ?ready.class, "ready"),
@@ -217,7 +237,9 @@ impl Actor {
         mut answer: Option<oneshot::Sender<Result<(), Refused>>>,
     ) -> Option<(Exit, String)> {
         let mut ended = None;
-        for effect in effects {
+        for mut effect in effects {
+            self.stopwatch.effect(&effect, self.clock.elapsed(), &self.handle.meter);
+            self.spans.effect(&mut effect);
             match effect {
                 Effect::Answer(verdict) => {
                     if let Err(refused) = &verdict {

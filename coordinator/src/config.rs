@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use headstart::telemetry::LogFormat;
 
 /// Plans a run, leases its work to workers, reduces their gradients, and writes the weights.
 #[derive(Debug, Parser)]
@@ -14,6 +15,9 @@ pub struct Config {
     /// Where workers and clients connect.
     #[arg(long, default_value = "0.0.0.0:7070")]
     pub listen: SocketAddr,
+    /// Where health checks and Prometheus ask over HTTP: /healthz, /readyz, /metrics. Nowhere by default.
+    #[arg(long)]
+    pub admin: Option<SocketAddr>,
     /// A run file key set differently, such as `learning_rate=1e-4`. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
@@ -23,13 +27,4 @@ pub struct Config {
     /// End when standard input does: the process that started this one is gone.
     #[arg(long)]
     pub exit_with_parent: bool,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }

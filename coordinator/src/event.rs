@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use headstart::exit::Exit;
 use headstart::id::{LeaseId, Step, Version, WorkerId};
-use headstart::message::{Failure, Join, PartialId, Pass, Ready, ToWorker, Totals, Work};
+use headstart::message::{Failure, Join, PartialId, Pass, Ready, Spent, ToWorker, Totals, Work};
 use headstart::tree::Tree;
 
 use crate::master::{Applied, NotFinite};
@@ -18,8 +18,8 @@ pub enum Event {
     Joined(WorkerId, Join),
     /// A worker can compute.
     Ready(WorkerId, Ready),
-    /// A worker is alive.
-    Heard(WorkerId),
+    /// A worker is alive, and where its time has gone.
+    Heard(WorkerId, Spent),
     /// A worker could not compute a lease.
     LeaseFailed(WorkerId, LeaseId, Failure),
     /// A session ended, politely or not.

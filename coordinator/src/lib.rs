@@ -5,6 +5,7 @@
 //! hands them to the [`reduce::Reducer`] and takes them from the [`master::Master`].
 
 pub mod actor;
+pub mod admin;
 pub mod card;
 pub mod clock;
 pub mod config;
@@ -15,10 +16,12 @@ pub mod lease;
 pub mod machine;
 pub mod master;
 pub mod membership;
+pub mod meter;
 pub mod optimizer;
 pub mod record;
 pub mod reduce;
 pub mod rpc;
 pub mod schedule;
 pub mod serve;
+pub mod spans;
 pub mod status;

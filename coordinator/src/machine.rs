@@ -25,7 +25,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-pub use status::{Activity, Delivered, Snapshot, WorkerLine};
+pub use status::{Activity, Counts, Delivered, Snapshot, WorkerLine};
 
 /// What the machine knows of the run from the start.
 #[derive(Clone, Debug)]
@@ -60,10 +60,11 @@ pub struct Machine {
     /// Something has been recorded, which binds the numeric class.
     committed: bool,
     stop: Option<(String, Exit)>,
-    leases_granted: u64,
+    counts: Counts,
     not_finite: BTreeMap<u32, u32>,
     failures: BTreeMap<Node, u32>,
     last_loss: f64,
+    last_norm: f64,
     last_eval: (Version, BTreeMap<&'static str, f64>),
 }
 
@@ -103,10 +104,11 @@ impl Machine {
             version: Version(0),
             committed: false,
             stop: None,
-            leases_granted: 0,
+            counts: Counts::default(),
             not_finite: BTreeMap::new(),
             failures: BTreeMap::new(),
             last_loss: f64::NAN,
+            last_norm: f64::NAN,
             last_eval: (Version(0), BTreeMap::new()),
         };
         let mut effects = Vec::new();
@@ -137,7 +139,12 @@ impl Machine {
                     turn_away(worker, rejected, &mut effects);
                 }
             },
-            Event::Heard(worker) => self.heard(now, worker),
+            Event::Heard(worker, spent) => {
+                self.heard(now, worker);
+                if let Some(member) = self.members.get_mut(worker) {
+                    member.spent = spent;
+                }
+            }
             Event::LeaseFailed(worker, lease, failure) => {
                 self.lease_failed(worker, lease, failure, &mut effects)
             }
@@ -191,6 +198,7 @@ impl Machine {
         let Phase::Reducing { work, table, .. } = &mut self.phase else { return };
         for lease in table.of(worker) {
             table.give_back(lease);
+            self.counts.leases_released += 1;
         }
         if had_class && self.members.class().is_none() {
             // Whoever comes next may bind another numeric class: what this one has computed must not be mixed with it.
@@ -228,6 +236,7 @@ impl Machine {
         self.version = Version(step.0 + 1);
         self.committed = true;
         self.last_loss = totals.loss / totals.samples as f64;
+        self.last_norm = applied.norm;
         let workers = self.members.ready().count();
         effects.push(Effect::Record(Record::Step { step, totals, learning_rate, applied, workers }));
         for (worker, _) in self.members.ready() {

@@ -1,22 +1,23 @@
 //! The `headstart-coordinator` program.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Parser;
 use headstart::exit::Exit;
 use headstart::spec::InitFrom;
-use headstart::{job, spec};
-use headstart_coordinator::config::{Config, LogFormat};
-use headstart_coordinator::serve::serve;
+use headstart::{job, spec, telemetry};
+use headstart_coordinator::admin::Admin;
+use headstart_coordinator::config::Config;
+use headstart_coordinator::serve::{Serving, serve};
 use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 fn main() -> ExitCode {
     let config = Config::parse();
-    log_to_stderr(config.log_format);
+    let telemetry = telemetry::start("headstart-coordinator", config.log_format, "info");
     if config.exit_with_parent {
         std::thread::spawn(exit_with_parent);
     }
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         }
         Ok((exit, detail)) | Err((exit, detail)) => fail(exit, &detail),
     };
+    telemetry.end();
     runtime.shutdown_background();
     code
 }
@@ -42,6 +44,7 @@ async fn run(config: Config) -> Result<(Exit, String), (Exit, String)> {
     let spec = spec::parse(&name, &text, &config.sets).map_err(|e| (Exit::Usage, e.to_string()))?;
     let socket =
         bind(config.listen).map_err(|e| (Exit::Usage, format!("--listen {}: {e}", config.listen)))?;
+    let admin = config.admin.map(|address| answer_on(address, config.listen)).transpose()?;
     let job = job::prepare(&spec).await.map_err(|e| (e.exit(), e.to_string()))?;
     let resolution = &job.network.resolution;
     match spec.init {
@@ -49,7 +52,13 @@ async fn run(config: Config) -> Result<(Exit, String), (Exit, String)> {
         InitFrom::Pretrained if !resolution.is_exact() => warn!("{resolution}"),
         InitFrom::Pretrained | InitFrom::Random => info!("{resolution}"),
     }
-    let ready = |address| announce(&format!("listening on http://{address}"));
+    let ready = |serving: Serving| {
+        let address = serving.address;
+        if let Some(admin) = admin {
+            admin.serving(serving);
+        }
+        announce(&format!("listening on http://{address}"));
+    };
     serve(socket, job, ready, stop_signal()).await.map_err(|e| (e.exit(), e.to_string()))
 }
 
@@ -59,6 +68,20 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)
+}
+
+/// Opens the admin port, which says from here on how far the run is.
+fn answer_on(address: SocketAddr, listen: SocketAddr) -> Result<Admin, (Exit, String)> {
+    let refused = |why: String| (Exit::Usage, format!("--admin {address}: {why}"));
+    let same_host =
+        address.ip() == listen.ip() || address.ip().is_unspecified() || listen.ip().is_unspecified();
+    // The system would see this only when both listen, after everything was loaded.
+    if address.port() != 0 && address.port() == listen.port() && same_host {
+        return Err(refused(format!("--listen has the same port: {listen}")));
+    }
+    let admin = Admin::start(address).map_err(|error| refused(error.to_string()))?;
+    announce(&format!("admin on http://{}", admin.address()));
+    Ok(admin)
 }
 
 /// Waits for a signal that ends the run.
@@ -82,20 +105,6 @@ fn exit_with_parent() {
     let mut byte = [0];
     while matches!(std::io::stdin().read(&mut byte), Ok(1..)) {}
     std::process::exit(Exit::Terminated as i32);
-}
-
-fn log_to_stderr(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
-    match format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
-    }
 }
 
 fn fail(exit: Exit, detail: &str) -> ExitCode {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use headstart::id::WorkerId;
-use headstart::message::{Join, NumericClass, Ready};
+use headstart::message::{Join, NumericClass, Ready, Spent};
 
 /// One worker.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub struct Member {
     pub lease_time: Option<Duration>,
     /// When it was last heard.
     pub heard: Duration,
+    /// Where its time has gone, by its last heartbeat.
+    pub spent: Spent,
 }
 
 /// All workers, and the numeric class they share.
@@ -66,7 +68,15 @@ impl Membership {
         if self.members.len() >= most as usize {
             return Err(Rejected::Full(most));
         }
-        let member = Member { join, ready: false, shards: 0, shard_time: None, lease_time: None, heard: now };
+        let member = Member {
+            join,
+            ready: false,
+            shards: 0,
+            shard_time: None,
+            lease_time: None,
+            heard: now,
+            spent: Spent::default(),
+        };
         self.members.insert(worker, member);
         Ok(())
     }

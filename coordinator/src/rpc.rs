@@ -10,12 +10,13 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use headstart::id::{Segment, Version};
 use headstart::memory::{Address, Reader};
 use headstart::message::{FromWorker, PartialId, Pass, ToWorker, Totals};
+use headstart::telemetry::context::extract;
 use headstart::trainable::SEGMENT;
 use headstart::tree;
 use headstart::wire::{self, CHUNK, pb};
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tonic::{Request, Response, Status, Streaming};
-use tracing::debug;
+use tracing::{Span, debug, debug_span, instrument};
 
 use crate::actor::{Gone, Handle};
 use crate::event::{Event, Refused};
@@ -113,9 +114,9 @@ impl pb::control_server::Control for Services {
                 let event = match events.message().await {
                     Ok(Some(message)) => match FromWorker::try_from(message) {
                         Ok(FromWorker::Ready(ready)) => Event::Ready(worker, ready),
-                        Ok(FromWorker::Heartbeat { compute, transfer, wait }) => {
-                            debug!(%worker, ?compute, ?transfer, ?wait, "heartbeat");
-                            Event::Heard(worker)
+                        Ok(FromWorker::Heartbeat(spent)) => {
+                            debug!(%worker, ?spent, "heartbeat");
+                            Event::Heard(worker, spent)
                         }
                         Ok(FromWorker::LeaseFailed { lease, failure }) => {
                             Event::LeaseFailed(worker, lease, failure)
@@ -143,10 +144,13 @@ impl pb::bulk_server::Bulk for Services {
     type PullWeightsStream = Answers<pb::SegmentChunk>;
     type PullIndexStream = Answers<pb::IndexChunk>;
 
+    #[instrument(level = "debug", name = "push", skip_all, fields(worker, lease, segments))]
     async fn push_partial(
         &self,
         request: Request<Streaming<pb::SegmentChunk>>,
     ) -> Result<Response<pb::PushSummary>, Status> {
+        extract(&request);
+        let _present = self.handle.meter().pushes.enter();
         let mut chunks = request.into_inner();
         let first = next(&mut chunks).await?.ok_or_else(|| Status::invalid_argument("the push is empty"))?;
         let pb::SegmentChunk { partial, totals, memory, .. } = first;
@@ -154,11 +158,13 @@ impl pb::bulk_server::Bulk for Services {
             partial.ok_or_else(|| Status::invalid_argument("the push does not name its partial"))?;
         let totals = totals.ok_or_else(|| Status::invalid_argument("the push has no totals"))?;
         let (partial, totals) = (PartialId::try_from(partial)?, Totals::from(totals));
+        Span::current().record("worker", partial.worker.0).record("lease", partial.lease.0);
         self.handle.ask(Event::PushBegun(partial.clone(), totals.clone())).await??;
         let accepted = match partial.work.pass {
             Pass::Train => {
                 let open = self.reducer.current(partial.work.step)?;
                 let whole = vec![false; self.master.segments()];
+                Span::current().record("segments", whole.len() as u64);
                 let push =
                     Push { services: self, open, partial: &partial, parts: Vec::new(), whole, added: false };
                 match memory {
@@ -176,6 +182,9 @@ impl pb::bulk_server::Bulk for Services {
         &self,
         request: Request<pb::PullRequest>,
     ) -> Result<Response<Self::PullWeightsStream>, Status> {
+        let span = debug_span!("publish", version = request.get_ref().weights_version);
+        span.in_scope(|| extract(&request));
+        let present = self.handle.meter().pulls.enter();
         let pb::PullRequest { run_id, coordinator_epoch: _, weights_version, worker_id: _, local } =
             request.into_inner();
         self.same_run(&run_id)?;
@@ -194,6 +203,8 @@ impl pb::bulk_server::Bulk for Services {
         let places = chunk_places(&self.master);
         let (master, handle) = (self.master.clone(), self.handle.clone());
         let chunks = stream::iter(places).map(move |(segment, range)| {
+            // Both last as long as the stream.
+            let _held = (&span, &present);
             let offset = range.start as u32;
             let payload = master.read(version, segment, range, wire::payload)?;
             handle.traffic().down.fetch_add(payload.len() as u64, Ordering::Relaxed);
@@ -334,6 +345,7 @@ impl Push<'_> {
             *to = f32::from_le_bytes(*from);
         }
         if !tree::all_finite(&buffer[offset..offset + values.len()]) {
+            self.services.handle.meter().not_finite.fetch_add(1, Ordering::Relaxed);
             return Err(bad("a value is not finite"));
         }
         *filled += values.len();

@@ -18,7 +18,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tracing::info;
+use tracing::{Instrument, info, info_span};
 
 use crate::actor::{Actor, Handle, Parts};
 use crate::clock::Clock;
@@ -55,17 +55,30 @@ impl ServeError {
     }
 }
 
+/// A run that workers may join.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    /// Where they connect.
+    pub address: SocketAddr,
+    /// Name of the run.
+    pub run_id: String,
+    /// Its actor.
+    pub handle: Handle,
+    /// Its clock.
+    pub clock: Clock,
+}
+
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
 
 /// Serves a run until it ends, or until `stop` resolves with the reason and exit code of a stop.
 ///
 /// `socket` is bound but does not listen: workers that come while the weights are loaded are refused and try again, rather
-/// than waiting for an answer. `ready` is called with the address when they are welcome.
+/// than waiting for an answer. `ready` is called when they are welcome.
 pub async fn serve(
     socket: TcpSocket,
     job: Job,
-    ready: impl FnOnce(SocketAddr),
+    ready: impl FnOnce(Serving),
     stop: impl Future<Output = (String, Exit)> + Send + 'static,
 ) -> Result<(Exit, String), ServeError> {
     let clock = Clock::start();
@@ -105,14 +118,21 @@ pub async fn serve(
         output: job.output,
     });
     let parts = Parts { machine, master: master.clone(), reducer: reducer.clone(), writer, records, clock };
-    let (actor, handle) = Actor::new(parts);
-    let services = Services { handle: handle.clone(), reducer, master, facts: Arc::new(facts) };
+    let span = info_span!("run", run_id = facts.run_id);
+    let (actor, handle) = span.in_scope(|| Actor::new(parts));
+    let facts = Arc::new(facts);
+    let services = Services { handle: handle.clone(), reducer, master, facts: facts.clone() };
     let over = CancellationToken::new();
     let listener = socket.listen(BACKLOG)?;
-    ready(listener.local_addr()?);
+    ready(Serving {
+        address: listener.local_addr()?,
+        run_id: facts.run_id.clone(),
+        handle: handle.clone(),
+        clock,
+    });
     let server = tokio::spawn(listen(listener, services, over.clone()));
     tokio::spawn(pass_on(handle, stop));
-    let ended = actor.run(first).await;
+    let ended = actor.run(first).instrument(span).await;
     over.cancel();
     // Workers and watchers are told; whoever does not hang up by then is cut off with the process.
     let _ = tokio::time::timeout(FAREWELL, server).await;

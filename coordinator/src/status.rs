@@ -11,7 +11,7 @@ use headstart::id::Version;
 /// Translates a status.
 pub fn describe(run_id: &str, output_dir: &str, status: &Status) -> pb::RunStatus {
     let Status { snapshot, samples_per_second, ended, kept } = status;
-    let Snapshot { activity, step, total_steps, epoch, loss, learning_rate, eval, workers } = snapshot;
+    let Snapshot { activity, step, total_steps, epoch, loss, learning_rate, eval, workers, .. } = snapshot;
     let (Version(eval_step), metrics) = eval;
     let (state, detail) = state(activity, ended, kept);
     let (eval_done, eval_total) = match activity {
@@ -38,6 +38,20 @@ pub fn describe(run_id: &str, output_dir: &str, status: &Status) -> pb::RunStatu
     }
 }
 
+/// The state's name, as metrics have it.
+pub fn name(status: &Status) -> &'static str {
+    match state(&status.snapshot.activity, &status.ended, &status.kept).0 {
+        State::Waiting => "waiting",
+        State::Training => "training",
+        State::Evaluating => "evaluating",
+        State::Saving => "saving",
+        State::Finished => "finished",
+        State::Stopped => "stopped",
+        State::Failed => "failed",
+        State::Unspecified => "loading",
+    }
+}
+
 fn state(activity: &Activity, ended: &Option<(Exit, String)>, kept: &Option<String>) -> (State, String) {
     match (ended, activity) {
         (Some((Exit::Ok, detail)), _) => (State::Finished, detail.clone()),
@@ -56,6 +70,6 @@ fn state(activity: &Activity, ended: &Option<(Exit, String)>, kept: &Option<Stri
 }
 
 fn worker(line: &WorkerLine) -> pb::WorkerStatus {
-    let WorkerLine { worker, name, device, ready, shards, activity, shard_seconds } = line.clone();
+    let WorkerLine { worker, name, device, ready, shards, activity, shard_seconds, .. } = line.clone();
     pb::WorkerStatus { worker_id: worker.0, name, device, shards, ready, activity, shard_seconds }
 }

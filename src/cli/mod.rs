@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use headstart::exit::Exit;
 use headstart::spec::{self, RunSpec};
+use headstart::telemetry::{self, LogFormat};
 
 use error::CliError;
 
@@ -65,7 +66,8 @@ impl RunFile {
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
     let command = Cli::parse().command;
-    log_to_stderr();
+    // What the library has to say, when something is odd.
+    let telemetry = telemetry::start("headstart", LogFormat::Text, "warn");
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -80,6 +82,7 @@ pub(crate) fn main() -> ExitCode {
             error.exit().into()
         }
     };
+    telemetry.end();
     // Whatever still runs on a thread of its own must not keep the program.
     runtime.shutdown_background();
     code
@@ -102,19 +105,6 @@ async fn perform(command: Command) -> Result<ExitCode, CliError> {
 
 fn done((): ()) -> ExitCode {
     Exit::Ok.into()
-}
-
-/// What the library has to say, when something is odd; `RUST_LOG` changes how much.
-fn log_to_stderr() {
-    use std::io::IsTerminal;
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .init();
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use headstart::telemetry::LogFormat;
 
 /// Computes gradients for a coordinator. Stateless: it may be killed, paused or added at any moment.
 #[derive(Debug, Parser)]
@@ -26,13 +27,4 @@ pub struct Config {
     /// End when standard input does: the process that started this one is gone.
     #[arg(long)]
     pub exit_with_parent: bool,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }

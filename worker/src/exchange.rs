@@ -8,6 +8,7 @@ use futures::{Stream, StreamExt, stream};
 use headstart::id::{CoordinatorEpoch, Version, WorkerId};
 use headstart::memory::{Address, Reader};
 use headstart::message::{PartialId, Pass, Totals};
+use headstart::telemetry::context::inject;
 use headstart::trainable::{SEGMENT, Trainable};
 use headstart::wire::{self, CHUNK, FRAME, MESSAGE_LIMIT, WINDOW, pb};
 use tonic::transport::{Channel, Endpoint};
@@ -134,6 +135,7 @@ impl Exchange {
             local: self.local.load(Ordering::Relaxed),
         });
         request.set_timeout(DEADLINE);
+        inject(&mut request);
         Ok(self.client.clone().pull_weights(request).await?.into_inner())
     }
 
@@ -152,6 +154,7 @@ impl Exchange {
 
     /// Hands a partial over, whole: the gradient sum (none for evaluations) and the totals. `false` if an equal copy had
     /// been there before.
+    #[tracing::instrument(level = "debug", skip_all, fields(lease = partial.lease.0, bytes = size(gradient.as_deref())))]
     pub async fn push(
         &self,
         partial: PartialId,
@@ -183,6 +186,7 @@ impl Exchange {
     ) -> Result<bool, Status> {
         let mut request = tonic::Request::new(chunks);
         request.set_timeout(DEADLINE);
+        inject(&mut request);
         let pb::PushSummary { accepted } = self.client.clone().push_partial(request).await?.into_inner();
         Ok(accepted)
     }
@@ -235,6 +239,11 @@ async fn receive(
 
 fn incomplete(arrived: usize, layout: &Trainable) -> ExchangeError {
     ExchangeError::Damaged(format!("{arrived} of {} elements arrived", layout.len()))
+}
+
+/// Bytes of a gradient.
+fn size(gradient: Option<&Gradient>) -> usize {
+    gradient.map_or(0, |gradient| size_of_val(gradient.values()))
 }
 
 /// The segments of a gradient as messages.

@@ -2,12 +2,13 @@
 
 #![allow(unsafe_code)]
 
-use std::io::{IsTerminal, Read};
+use std::io::Read;
 
 use clap::Parser;
 use headstart::exit::Exit;
 use headstart::message::StopReason;
-use headstart_worker::config::{Config, LogFormat};
+use headstart::telemetry;
+use headstart_worker::config::Config;
 use headstart_worker::error::WorkerError;
 use headstart_worker::session::{self, Settings};
 use headstart_worker::torch;
@@ -15,18 +16,20 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 fn main() -> ! {
-    let exit = run(Config::parse());
+    let config = Config::parse();
+    let fixed = torch::fix_environment();
+    let telemetry = telemetry::start("headstart-worker", config.log_format, "info");
+    if let Err(error) = fixed {
+        warn!(%error, "libtorch's settings could not be fixed; this worker may be refused");
+    }
+    let exit = run(config);
+    telemetry.end();
     // libtorch may still be computing on its thread: destructors must not pull its memory from under it.
     // SAFETY: ends the process at once; nothing of it runs afterwards.
     unsafe { nix::libc::_exit(exit as i32) }
 }
 
 fn run(config: Config) -> Exit {
-    let fixed = torch::fix_environment();
-    log_to_stderr(config.log_format);
-    if let Err(error) = fixed {
-        warn!(%error, "libtorch's settings could not be fixed; this worker may be refused");
-    }
     let device = match torch::choose_device(&config.device) {
         Ok(device) => device,
         Err(error) => return fail(Exit::Usage, &error.to_string()),
@@ -126,20 +129,6 @@ fn memory_for_accumulators() -> u64 {
     let available =
         info.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB"));
     available.and_then(|kib| kib.trim().parse::<u64>().ok()).map_or(1 << 30, |kib| kib * 1024 / 2)
-}
-
-fn log_to_stderr(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
-    match format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
-    }
 }
 
 fn fail(exit: Exit, detail: &str) -> Exit {

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use headstart::checkpoint::CheckpointError;
 use headstart::data::RowIndex;
 use headstart::id::{CoordinatorEpoch, LeaseId, Version, WorkerId};
-use headstart::message::{Failure, FromWorker, PartialId, Pass, Ready, ToWorker, Welcome, Work};
+use headstart::message::{Failure, FromWorker, PartialId, Pass, Ready, Spent, ToWorker, Welcome, Work};
 use headstart::network::Network;
 use headstart::plan::Plan;
 use headstart::spec::RunSpec;
-use tracing::debug;
+use headstart::telemetry::context::continue_trace;
+use tracing::{Instrument, debug, debug_span, instrument};
 
 use crate::collate::Collator;
 use crate::compute::{Buffers, Partial, Unfinished, compute};
@@ -59,11 +60,11 @@ impl Times {
     /// The sums so far, as a heartbeat.
     pub fn heartbeat(&self) -> FromWorker {
         let read = |sum: &AtomicU64| Duration::from_micros(sum.load(Ordering::Relaxed));
-        FromWorker::Heartbeat {
+        FromWorker::Heartbeat(Spent {
             compute: read(&self.compute),
             transfer: read(&self.transfer),
             wait: read(&self.wait),
-        }
+        })
     }
 }
 
@@ -156,8 +157,16 @@ impl Worker {
         revoked: &AtomicBool,
     ) -> Result<FailedLease, WorkerError> {
         match command {
-            ToWorker::Publish(version) => self.pull(version).await.map(|()| None),
-            ToWorker::Lease { lease, work, expires: _ } => self.lease(lease, work, revoked).await,
+            ToWorker::Publish(version) => {
+                // A trace of its own: one that lasted as long as the session would grow without end.
+                let span = debug_span!(parent: None, "published", version = version.0);
+                self.pull(version).instrument(span).await.map(|()| None)
+            }
+            ToWorker::Lease { lease, work, expires: _, traceparent } => {
+                let span = debug_span!(parent: None, "lease", lease = lease.0, step = work.step.0, node = %work.node);
+                continue_trace(&span, traceparent.as_deref());
+                self.lease(lease, work, revoked).instrument(span).await
+            }
             ToWorker::Revoke { .. } => Ok(None),
             ToWorker::Welcome(_) | ToWorker::Stop { .. } => {
                 Err(WorkerError::Broken("a command out of place".into()))
@@ -166,6 +175,7 @@ impl Worker {
     }
 
     /// Brings the trainer's weights to a version. One that has been replaced meanwhile is left for the next command.
+    #[instrument(level = "debug", skip_all, fields(version = version.0))]
     async fn pull(&mut self, version: Version) -> Result<(), WorkerError> {
         if self.version == Some(version) {
             return Ok(());
@@ -192,8 +202,9 @@ impl Worker {
             return Ok(None);
         }
         let began = Instant::now();
-        let computed =
-            compute(work, self.seed, self.loader.clone(), &self.engine, &self.buffers, revoked).await;
+        let computed = compute(work, self.seed, self.loader.clone(), &self.engine, &self.buffers, revoked)
+            .instrument(debug_span!("compute", shards = work.node.shards))
+            .await;
         let Partial { gradient, totals } = match computed {
             Ok(partial) => partial,
             Err(Unfinished::Revoked) => return Ok(None),

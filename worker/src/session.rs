@@ -12,7 +12,7 @@ use headstart::wire::{MESSAGE_LIMIT, pb};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tracing::{debug, info};
+use tracing::{Instrument, debug, info, info_span};
 
 use crate::error::WorkerError;
 use crate::exchange::{Exchange, connect};
@@ -45,6 +45,16 @@ const COMMANDS: usize = 64;
 pub async fn run(settings: Settings, make: MakeTrainer) -> Result<(), WorkerError> {
     let mut session = Session::open(&settings).await?;
     let welcome = session.welcome().await?;
+    let span = info_span!("session", worker = welcome.worker.0, run_id = welcome.run_id);
+    attend(session, settings, welcome, make).instrument(span).await
+}
+
+async fn attend(
+    mut session: Session,
+    settings: Settings,
+    welcome: Welcome,
+    make: MakeTrainer,
+) -> Result<(), WorkerError> {
     info!(worker = %welcome.worker, run = welcome.run_id, "joined");
     let channel = dial(&settings.coordinator).await?;
     let exchange = Exchange::new(channel, welcome.run_id.clone(), welcome.epoch, welcome.worker);

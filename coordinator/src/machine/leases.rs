@@ -38,6 +38,8 @@ impl Machine {
             return;
         }
         let Some(Lease { work, .. }) = table.fail(lease) else { return };
+        self.counts.leases_released += 1;
+        self.counts.not_finite += u64::from(matches!(failure, Failure::NotFinite { .. }));
         let failures = self.failures.entry(work.node).or_default();
         *failures += 1;
         let exhausted = *failures >= NODE_FAILURES;
@@ -108,14 +110,15 @@ impl Machine {
                 Pass::Eval => share.min(LONGEST_EVAL),
             };
             let Some(node) = table.next(worker, limit, &ready) else { continue };
-            self.leases_granted += 1;
-            let id = LeaseId(self.leases_granted);
+            self.counts.leases_granted += 1;
+            let id = LeaseId(self.counts.leases_granted);
             let duration = member
                 .lease_time
                 .map_or(FIRST_LEASE, |each| (each * node.shards * LEASE_SLACK).max(SHORTEST_LEASE));
             let work = Work { pass: work.pass, step: work.step, node, version: work.version };
             table.grant(id, Lease { worker, work, granted: now, expires: now + duration });
-            effects.push(Effect::Send(worker, ToWorker::Lease { lease: id, work, expires: duration }));
+            let lease = ToWorker::Lease { lease: id, work, expires: duration, traceparent: None };
+            effects.push(Effect::Send(worker, lease));
         }
     }
 }

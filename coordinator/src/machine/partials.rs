@@ -47,6 +47,7 @@ impl Machine {
             // From here on the transfer's own limits apply.
             table.extend(partial.lease, now + LONGEST_PUSH);
         }
+        self.counts.refused += u64::from(verdict.is_err());
         effects.push(Effect::Answer(verdict));
     }
 
@@ -59,6 +60,7 @@ impl Machine {
     ) {
         self.heard(now, partial.worker);
         if let Err(refused) = self.check(&partial) {
+            self.counts.refused += 1;
             effects.push(Effect::Answer(Err(refused)));
             return;
         }
@@ -71,6 +73,9 @@ impl Machine {
             let took = now.saturating_sub(lease.granted);
             member.credit(node.shards, totals.compute, took, partial.work.pass == Pass::Train);
         }
+        let pass = usize::from(partial.work.pass == Pass::Eval);
+        self.counts.partials[pass] += 1;
+        self.counts.shards[pass] += u64::from(node.shards);
         fold.insert(node, totals, Totals::merge).expect("a leased node is not part of the sum yet");
         effects.push(Effect::Answer(Ok(())));
         if let Some(totals) = fold.take_root() {

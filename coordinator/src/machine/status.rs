@@ -1,13 +1,15 @@
 //! What people see of the machine.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use headstart::id::{Version, WorkerId};
 
 use super::{Machine, Phase};
 use crate::event::describe;
+use crate::lease::Lease;
 use crate::membership::Member;
-use headstart::message::{NumericClass, Pass};
+use headstart::message::{NumericClass, Pass, Spent};
 
 /// The state of a run at a glance.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,12 +24,33 @@ pub struct Snapshot {
     pub epoch: f64,
     /// Mean loss of the last step.
     pub loss: f64,
+    /// Norm of the last step's mean gradient, before clipping.
+    pub grad_norm: f64,
     /// Learning rate of the step in flight.
     pub learning_rate: f64,
     /// The last evaluation: which weights, and their metrics, none before the first.
     pub eval: (Version, BTreeMap<&'static str, f64>),
     /// Everybody here.
     pub workers: Vec<WorkerLine>,
+    /// What has happened so far.
+    pub counts: Counts,
+}
+
+/// What has happened since the run began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Leases granted.
+    pub leases_granted: u64,
+    /// Leases that ended without a partial.
+    pub leases_released: u64,
+    /// Partials accepted, of training and of evaluations.
+    pub partials: [u64; 2],
+    /// Their shards.
+    pub shards: [u64; 2],
+    /// Partials refused.
+    pub refused: u64,
+    /// Leases that failed because a shard's gradient or loss is not finite.
+    pub not_finite: u64,
 }
 
 /// What a run is doing.
@@ -72,6 +95,10 @@ pub struct WorkerLine {
     pub activity: String,
     /// Seconds of compute for one shard.
     pub shard_seconds: f64,
+    /// Where its time has gone, by its last heartbeat.
+    pub spent: Spent,
+    /// When the oldest lease it holds was granted.
+    pub leased_since: Option<Duration>,
 }
 
 /// Shards a worker delivered to the run.
@@ -95,9 +122,11 @@ impl Machine {
             total_steps: self.run.plan.steps(),
             epoch: self.run.plan.epoch_after(self.version.0),
             loss: self.last_loss,
+            grad_norm: self.last_norm,
             learning_rate: self.schedule.learning_rate(self.version.0),
             eval: self.last_eval.clone(),
             workers,
+            counts: self.counts,
         }
     }
 
@@ -130,19 +159,17 @@ impl Machine {
     }
 
     fn line(&self, worker: WorkerId, member: &Member) -> WorkerLine {
-        let leases = match &self.phase {
-            Phase::Reducing { table, .. } => table
-                .of(worker)
-                .iter()
-                .filter_map(|&id| table.get(id))
-                .map(|lease| describe(&lease.work))
-                .collect(),
+        let leases: Vec<&Lease> = match &self.phase {
+            Phase::Reducing { table, .. } => {
+                table.of(worker).iter().filter_map(|&id| table.get(id)).collect()
+            }
             _ => Vec::new(),
         };
+        let works: Vec<String> = leases.iter().map(|lease| describe(&lease.work)).collect();
         let activity = match (member.ready, leases.is_empty()) {
             (false, _) => "loading".to_owned(),
             (true, true) => "idle".to_owned(),
-            (true, false) => leases.join("; "),
+            (true, false) => works.join("; "),
         };
         WorkerLine {
             worker,
@@ -152,6 +179,8 @@ impl Machine {
             shards: member.shards,
             activity,
             shard_seconds: member.shard_time.map_or(f64::NAN, |time| time.as_secs_f64()),
+            spent: member.spent,
+            leased_since: leases.iter().map(|lease| lease.granted).min(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use headstart::id::LeaseId;
-use headstart::message::{Failure, Join, NumericClass, PartialId, Ready, Work};
+use headstart::message::{Failure, Join, NumericClass, PartialId, Ready, Spent, Work};
 use headstart::tree::{self, Tree};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
@@ -265,7 +265,7 @@ fn a_worker_that_lets_its_lease_expire_is_let_go_and_its_partial_refused() {
     let (lease, work) = cluster.leases[&slow];
     cluster.leases.clear();
     cluster.now += FIRST_LEASE;
-    cluster.tell(Event::Heard(slow));
+    cluster.tell(Event::Heard(slow, Spent::default()));
     let effects = cluster.machine.apply(cluster.now, Event::Tick);
     assert!(
         effects.iter().any(|effect| matches!(effect, Effect::Send(to, ToWorker::Stop { .. }) if *to == slow)),

@@ -9,6 +9,7 @@ mod process;
 mod progress;
 mod supervise;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -34,6 +35,9 @@ pub(super) struct Arguments {
     /// What the workers compute on: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     device: String,
+    /// Where the coordinator answers health checks and Prometheus: /healthz, /readyz, /metrics. Nowhere by default.
+    #[arg(long)]
+    admin: Option<SocketAddr>,
     /// How progress is printed.
     #[arg(long, value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -98,7 +102,7 @@ impl StartError {
 /// Trains until the run is over; the exit code is the coordinator's.
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     let began = Instant::now();
-    let Arguments { file, workers, device, log_format } = arguments;
+    let Arguments { file, workers, device, admin, log_format } = arguments;
     let spec = file.load()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let chosen = count::choose(&spec, workers, cores)?;
@@ -111,6 +115,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         workers: chosen.workers,
         min_workers: spec.cluster.min_workers.max(1),
         device,
+        admin,
     };
     let (progress, console) = Progress::new(&spec, log_format);
     if let Some(warning) = chosen.warning {

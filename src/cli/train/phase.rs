@@ -1,5 +1,6 @@
 //! What the supervisor is told, what it hears of, and the phases it goes through, each with its limit.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,11 +29,15 @@ pub(super) struct Setting {
     pub(super) min_workers: u32,
     /// What they compute on.
     pub(super) device: String,
+    /// Where the coordinator answers health checks and Prometheus.
+    pub(super) admin: Option<SocketAddr>,
 }
 
 /// What the loop hears of.
 #[derive(Debug)]
 pub(super) enum Event {
+    /// The coordinator answers health checks and Prometheus.
+    Admin(String),
     /// The coordinator is ready for workers.
     Listening(String),
     /// How the run is going.

@@ -168,12 +168,14 @@ fn obey(child: &mut Child, order: Order) {
     }
 }
 
-/// Reads the line that says where the coordinator listens, then whatever else comes, so that it never blocks.
+/// Reads the lines that say where the coordinator listens, and whatever else comes, so that it never blocks.
 async fn announcements(mut stdout: impl AsyncBufRead + Unpin, events: mpsc::Sender<Event>) {
     while let Some(line) = next_line(&mut stdout).await {
-        if let Some(url) = line.strip_prefix("listening on ") {
+        let listening = line.strip_prefix("listening on ").map(|url| Event::Listening(url.trim().to_owned()));
+        let admin = line.strip_prefix("admin on ").map(|url| Event::Admin(url.trim().to_owned()));
+        if let Some(event) = listening.or(admin) {
             // Nobody listens any more when everything is over.
-            let _ = events.send(Event::Listening(url.trim().to_owned())).await;
+            let _ = events.send(event).await;
         }
     }
 }

@@ -54,6 +54,7 @@ impl Supervisor {
             let mut arguments =
                 vec![setting.run_file.to_string_lossy().into_owned(), "--exit-with-parent".into()];
             arguments.extend(["--listen".into(), "127.0.0.1:0".into()]);
+            arguments.extend(setting.admin.map(|address| format!("--admin={address}")));
             arguments.extend(setting.sets.iter().map(|set| format!("--set={set}")));
             process::start(Who::Coordinator, &setting.coordinator, &arguments, &console, &events)
         });
@@ -102,6 +103,7 @@ impl Supervisor {
 
     fn hear(&mut self, event: Event) {
         match event {
+            Event::Admin(url) => self.console.err(&format!("admin on {url}")),
             Event::Listening(url) => self.listening(url),
             Event::Status(status) => self.note(*status),
             Event::Signal(exit) => self.signalled(exit),

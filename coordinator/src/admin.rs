@@ -1,0 +1,228 @@
+//! The admin port: health, readiness and metrics of one coordinator over HTTP. It only reads, and everything about it is
+//! bounded, so that nobody who asks can disturb the run.
+
+mod exposition;
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::machine::Activity;
+use crate::serve::Serving;
+
+/// Connections at a time. One more cuts off the oldest, so that a flood of idle ones does not shut out a health check.
+const CONNECTIONS: usize = 64;
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 128;
+/// Time for the head of a request, and for all of a connection: it carries one request.
+const HEAD: Duration = Duration::from_secs(5);
+const WHOLE: Duration = Duration::from_secs(10);
+/// Largest head of a request in bytes, and most headers in it. Bodies are not read.
+const HEAD_BYTES: usize = 16 << 10;
+const HEADERS: usize = 64;
+/// The actor's loop turns at least once a second, unless it copies or hashes large weights. Silence beyond this is a hang.
+const PULSE: Duration = Duration::from_secs(30);
+/// Pause after a connection could not be accepted, as when file descriptors have run out.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// The admin port, which answers from before the run is loaded until the process ends.
+#[derive(Debug)]
+pub struct Admin {
+    address: SocketAddr,
+    run: Arc<OnceLock<Run>>,
+}
+
+/// A run that has been loaded.
+#[derive(Debug)]
+struct Run {
+    serving: Serving,
+    /// When the actor's loop last turned, in milliseconds since the run began.
+    turned: Arc<AtomicU64>,
+}
+
+impl Admin {
+    /// Takes the address and answers on it.
+    pub fn start(address: SocketAddr) -> io::Result<Admin> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let listener = socket.listen(BACKLOG)?;
+        let admin = Admin { address: listener.local_addr()?, run: Arc::default() };
+        tokio::spawn(accept(listener, admin.run.clone()));
+        Ok(admin)
+    }
+
+    /// Where it answers.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on there is a run to speak of.
+    pub fn serving(&self, serving: Serving) {
+        let turned = Arc::new(AtomicU64::new(millis(serving.clock.elapsed())));
+        tokio::spawn(feel_pulse(serving.clone(), turned.clone()));
+        // Only the first one counts: a process serves one run.
+        let _ = self.run.set(Run { serving, turned });
+    }
+}
+
+/// Notes every turn of the actor's loop, which publishes its status each time.
+async fn feel_pulse(serving: Serving, turned: Arc<AtomicU64>) {
+    let mut status = serving.handle.status();
+    while status.changed().await.is_ok() {
+        turned.store(millis(serving.clock.elapsed()), Ordering::Relaxed);
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn accept(listener: TcpListener, run: Arc<OnceLock<Run>>) {
+    let mut connections = JoinSet::new();
+    let mut oldest: VecDeque<AbortHandle> = VecDeque::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_AGAIN).await;
+            continue;
+        };
+        while connections.try_join_next().is_some() {}
+        oldest.retain(|connection| !connection.is_finished());
+        if oldest.len() >= CONNECTIONS
+            && let Some(connection) = oldest.pop_front()
+        {
+            connection.abort();
+        }
+        oldest.push_back(connections.spawn(converse(stream, run.clone())));
+    }
+}
+
+/// One connection: one request, one answer.
+async fn converse(stream: TcpStream, run: Arc<OnceLock<Run>>) {
+    let service = service_fn(move |request| {
+        let answer = answer(&request, run.get());
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(HEAD_BYTES)
+        .max_headers(HEADERS)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    // Whoever sends nonsense, or nothing, gets no answer and no log line.
+    let _ = tokio::time::timeout(WHOLE, connection).await;
+}
+
+fn answer(request: &Request<Incoming>, run: Option<&Run>) -> Response<String> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    match request.uri().path() {
+        "/healthz" => verdict(healthy(run)),
+        "/readyz" => verdict(ready(run)),
+        "/metrics" => match exposition::render(run.map(|run| &run.serving)) {
+            Ok(metrics) => {
+                let mut answer = text(StatusCode::OK, metrics);
+                let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+                answer.headers_mut().insert(CONTENT_TYPE, kind);
+                answer
+            }
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        },
+        _ => text(StatusCode::NOT_FOUND, "there are /healthz, /readyz and /metrics\n"),
+    }
+}
+
+fn verdict(verdict: Result<(), &'static str>) -> Response<String> {
+    match verdict {
+        Ok(()) => text(StatusCode::OK, "ok\n"),
+        Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<String>) -> Response<String> {
+    let mut answer = Response::new(body.into());
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer
+}
+
+/// Whether the actor's loop turns. While the run is loaded there is none, and the process is as healthy as its answer.
+fn healthy(run: Option<&Run>) -> Result<(), &'static str> {
+    match run {
+        Some(Run { serving, turned }) => {
+            pulse(serving.clock.elapsed(), Duration::from_millis(turned.load(Ordering::Relaxed)))
+        }
+        None => Ok(()),
+    }
+}
+
+fn pulse(now: Duration, turned: Duration) -> Result<(), &'static str> {
+    match now.saturating_sub(turned) <= PULSE {
+        true => Ok(()),
+        false => Err("the coordinator's loop hangs"),
+    }
+}
+
+/// Whether workers are welcome.
+fn ready(run: Option<&Run>) -> Result<(), &'static str> {
+    let Some(Run { serving, .. }) = run else { return Err("the run is being loaded") };
+    let status = serving.handle.status();
+    let status = status.borrow();
+    match status.ended {
+        Some(_) => Err("the run is over"),
+        None => welcomes(&status.snapshot.activity),
+    }
+}
+
+fn welcomes(activity: &Activity) -> Result<(), &'static str> {
+    match activity {
+        Activity::Waiting { .. } | Activity::Training | Activity::Evaluating { .. } => Ok(()),
+        Activity::Saving => Err("the run is stopping: its weights are being written"),
+        Activity::Ended => Err("the run is over"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_that_has_not_turned_for_long_is_not_healthy() {
+        let at = Duration::from_secs;
+        assert_eq!(pulse(at(100), at(99)), Ok(()));
+        assert_eq!(pulse(at(100), at(70)), Ok(()));
+        assert!(pulse(at(100), at(69)).is_err());
+        assert_eq!(pulse(at(69), at(70)), Ok(()), "read in another order");
+    }
+
+    #[test]
+    fn nobody_is_ready_before_the_run_is_loaded() {
+        assert_eq!(healthy(None), Ok(()));
+        assert!(ready(None).is_err());
+    }
+
+    #[test]
+    fn workers_are_welcome_until_the_run_stops() {
+        assert_eq!(welcomes(&Activity::Waiting { ready: 0, needed: 1 }), Ok(()));
+        assert_eq!(welcomes(&Activity::Training), Ok(()));
+        assert!(welcomes(&Activity::Saving).is_err());
+        assert!(welcomes(&Activity::Ended).is_err());
+    }
+}
