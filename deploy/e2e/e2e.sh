@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# `make e2e`: builds the images and plays the manifests' pods with podman. What is checked: run.py, in the order it happens.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/headstart
+mkdir -p "$cache"
+# shellcheck source=deploy/e2e/containers.sh
+. deploy/e2e/containers.sh
+
+exec 9>"$cache/e2e.lock"
+flock --nonblock 9 || fail "another make e2e is running"
+install_podman
+configure_podman "$cache/containers"
+base=$(base_image "$(debian_suite)")
+s3_image "$base"
+echo "images:"
+ENGINE=podman TAG=e2e BASE=$base deploy/build.sh
+moto=$(scripts/test-env.sh)
+KUBECTL=$(scripts/kubectl.sh)
+export KUBECTL
+# podman's helpers outlive a run; they must not keep the lock.
+"$(dirname "$moto")/python" deploy/e2e/run.py 9>&-
+# Layers of earlier builds.
+podman image prune --force >/dev/null
