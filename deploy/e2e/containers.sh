@@ -1,6 +1,7 @@
 # Sourced by e2e.sh: podman with storage, networks and settings of its own in the cache, and the images that e2e needs.
 # shellcheck shell=bash
 
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/headstart
 PACKAGES=(podman runc conmon catatonit netavark aardvark-dns iptables debootstrap)
 
 fail() { echo "headstart: $1" >&2; exit 1; }

@@ -3,11 +3,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/headstart
-mkdir -p "$cache"
 # shellcheck source=deploy/e2e/containers.sh
 . deploy/e2e/containers.sh
 
+mkdir -p "$cache"
 exec 9>"$cache/e2e.lock"
 flock --nonblock 9 || fail "another make e2e is running"
 install_podman

@@ -66,11 +66,24 @@ def logs(container):
     return done.stdout
 
 
+def of_process(container, name):
+    """A file of the kernel about the container's first process."""
+    return pathlib.Path(f"/proc/{inspect(container)['State']['Pid']}/{name}").read_text()
+
+
+def status_of_process(container):
+    return dict(line.split(":\t", 1) for line in of_process(container, "status").splitlines())
+
+
+def handles(container, signal):
+    """Has the first process a handler for this signal? Without one it ignores it."""
+    return bool(int(status_of_process(container)["SigCgt"], 16) >> (signal - 1) & 1)
+
+
 def confinement(container):
-    """What the kernel says about the container's first process."""
-    process = inspect(container)["State"]["Pid"]
-    status = dict(line.split(":\t", 1) for line in pathlib.Path(f"/proc/{process}/status").read_text().splitlines())
-    mounts = [line.split() for line in pathlib.Path(f"/proc/{process}/mountinfo").read_text().splitlines()]
+    """How the container's first process is confined."""
+    status = status_of_process(container)
+    mounts = [line.split() for line in of_process(container, "mountinfo").splitlines()]
     (root,) = [mount for mount in mounts if mount[4] == "/"]
     return {
         "user": int(status["Uid"].split()[0]),

@@ -197,9 +197,12 @@ def terminate(store):
 
     podman.remove_pod(COORDINATOR)
     podman.podman("pause", main_container(S3))
-    play(PODS / f"{COORDINATOR}.yaml")
-    took = stop(COORDINATOR, grace_of(COORDINATOR))
-    podman.podman("unpause", main_container(S3))
+    try:
+        play(PODS / f"{COORDINATOR}.yaml")
+        until("the coordinator handles SIGTERM", lambda: podman.handles(main_container(COORDINATOR), signal.SIGTERM))
+        took = stop(COORDINATOR, grace_of(COORDINATOR))
+    finally:
+        podman.podman("unpause", main_container(S3))
     say(f"SIGTERM while storage does not answer: it ended with exit code 143 in {took:.1f} s")
 
 
