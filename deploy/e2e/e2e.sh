@@ -6,10 +6,10 @@ cd "$(dirname "$0")/../.."
 # shellcheck source=deploy/e2e/containers.sh
 . deploy/e2e/containers.sh
 
+install_podman
 mkdir -p "$cache"
 exec 9>"$cache/e2e.lock"
 flock --nonblock 9 || fail "another make e2e is running"
-install_podman
 configure_podman "$cache/containers"
 base=$(base_image "$(debian_suite)")
 s3_image "$base"
