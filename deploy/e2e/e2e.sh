@@ -15,10 +15,10 @@ base=$(base_image "$(debian_suite)")
 s3_image "$base"
 echo "images:"
 ENGINE=podman TAG=e2e BASE=$base deploy/build.sh
+# Layers of earlier builds.
+podman image prune --force >/dev/null
 moto=$(scripts/test-env.sh)
 KUBECTL=$(scripts/kubectl.sh)
 export KUBECTL
-# podman's helpers outlive a run; they must not keep the lock.
-"$(dirname "$moto")/python" deploy/e2e/run.py 9>&-
-# Layers of earlier builds.
-podman image prune --force >/dev/null
+# The program that cleans up gets the signals, and keeps the lock: Python hands it on to nobody.
+exec "$(dirname "$moto")/python" deploy/e2e/run.py

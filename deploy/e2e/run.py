@@ -231,7 +231,7 @@ def keep_logs():
 def main():
     # Whatever ends this process, it cleans up first.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(f"headstart: {signal.Signals(number).name}"))
+        signal.signal(number, lambda received, _: sys.exit(f"headstart: {signal.Signals(received).name}"))
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
     podman.clear()
@@ -240,6 +240,8 @@ def main():
     except (Failed, podman.PodmanError, subprocess.SubprocessError) as error:
         keep_logs()
         sys.exit(f"headstart: {error}\nThe containers' logs: {WORK.relative_to(ROOT)}/*.log")
+    except KeyboardInterrupt:
+        sys.exit("headstart: interrupted")
     finally:
         podman.clear()
     say("cleaned up")
