@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the images headstart-coordinator:TAG and headstart-worker:TAG from the programs that `make build` made.
 #   ENGINE  podman or docker (whichever is there)
-#   TAG     0.1.0
+#   TAG     the version in Cargo.toml
 #   BASE    the worker's base image (debian:bookworm-slim)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 fail() { echo "headstart: $1" >&2; exit 1; }
 engine=${ENGINE:-$(command -v podman || command -v docker || true)}
 [ -n "$engine" ] || fail "neither podman nor docker found: install one (Debian: apt-get install podman)"
-tag=${TAG:-0.1.0}
+tag=${TAG:-$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml)}
 target=${CARGO_TARGET_DIR:-target}
 staged=$target/deploy
 COORDINATOR_LIMIT=$((60 * 1000 * 1000)) # bytes

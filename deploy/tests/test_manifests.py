@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The manifests are sound, and every kind of error planted in them is found."""
 import copy
+import re
 import unittest
 
 import references
@@ -156,6 +157,11 @@ class Manifests(unittest.TestCase):
         self.assertIn("five_to_nine", first(documents, "ConfigMap")["data"]["run.yaml"])
         for part in ("coordinator", "worker"):
             self.assertEqual(container(documents, part)["image"], f"registry.example.com/headstart-{part}:0.1.0")
+
+    def test_images_have_the_version_of_the_programs(self):
+        version = re.search(r'^version = "(.*)"$', (DEPLOY.parent / "Cargo.toml").read_text(), re.MULTILINE).group(1)
+        for part in ("coordinator", "worker"):
+            self.assertEqual(container(self.rendered["base"], part)["image"], f"headstart-{part}:{version}")
 
 
 if __name__ == "__main__":
