@@ -14,7 +14,7 @@ BUILT = PATH="$$(realpath $(TARGET_DIR))/release:$$PATH"
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name what; do printf '%-15s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name what; do printf '%-15s %s\n' "$$name" "$$what"; done
 
 .PHONY: ready
 ready:
@@ -59,13 +59,21 @@ parity: build ## the same training in PyTorch and transformers gives the same lo
 .PHONY: test
 test: build ## all tests
 	moto="$$(scripts/test-env.sh)" && $(TORCH) HEADSTART_MOTO="$$moto" $(CARGO) test --workspace --release
-	$(MAKE) --no-print-directory test-processor
+	$(MAKE) --no-print-directory test-processor test-deploy
 
 # The same arithmetic compiled for another processor: its bits must not change.
 .PHONY: test-processor
 test-processor: ready ## the coordinator's bits, compiled for x86-64-v3
 	CARGO_TARGET_DIR=$(TARGET_DIR)/x86-64-v3 RUSTFLAGS="-C target-cpu=x86-64-v3" \
 		$(CARGO) test --package headstart-coordinator --test processor --release
+
+.PHONY: test-deploy
+test-deploy: build ## the Kubernetes manifests, against Kubernetes' schemas and with errors planted
+	@$(BUILT) deploy/tests/run.sh
+
+.PHONY: e2e
+e2e: build ## the manifests' pods in containers: train, kill a worker, compare with a laptop (Debian, root)
+	@$(BUILT) deploy/e2e/e2e.sh
 
 .PHONY: check
 check: ready ## formatting, lints, licences, documentation

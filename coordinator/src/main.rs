@@ -45,7 +45,12 @@ async fn run(config: Config) -> Result<(Exit, String), (Exit, String)> {
     let socket =
         bind(config.listen).map_err(|e| (Exit::Usage, format!("--listen {}: {e}", config.listen)))?;
     let admin = config.admin.map(|address| answer_on(address, config.listen)).transpose()?;
-    let job = job::prepare(&spec).await.map_err(|e| (e.exit(), e.to_string()))?;
+    // From here on, because the first process of a container ignores a signal that it has no handler for.
+    let mut stop = Box::pin(stop_signal());
+    let job = tokio::select! {
+        job = job::prepare(&spec) => job.map_err(|e| (e.exit(), e.to_string()))?,
+        (why, exit) = &mut stop => return Err((exit, format!("{why} before the run began"))),
+    };
     let resolution = &job.network.resolution;
     match spec.init {
         // Worth a look: a head is expected to be new, a layer is not.
@@ -59,7 +64,7 @@ async fn run(config: Config) -> Result<(Exit, String), (Exit, String)> {
         }
         announce(&format!("listening on http://{address}"));
     };
-    serve(socket, job, ready, stop_signal()).await.map_err(|e| (e.exit(), e.to_string()))
+    serve(socket, job, ready, stop).await.map_err(|e| (e.exit(), e.to_string()))
 }
 
 /// Takes the address, before anything that takes long.

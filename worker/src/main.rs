@@ -10,6 +10,7 @@ use headstart::message::StopReason;
 use headstart::telemetry;
 use headstart_worker::config::Config;
 use headstart_worker::error::WorkerError;
+use headstart_worker::memory;
 use headstart_worker::session::{self, Settings};
 use headstart_worker::torch;
 use tokio::signal::unix::{SignalKind, signal};
@@ -48,7 +49,7 @@ fn run(config: Config) -> Exit {
         device,
         threads: config.threads,
         cache: cache.path().to_owned(),
-        memory: memory_for_accumulators(),
+        memory: memory::for_accumulators(),
     };
     runtime.block_on(async {
         tokio::select! {
@@ -121,14 +122,6 @@ fn cache_directory(config: &Config) -> std::io::Result<Cache> {
 fn hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     if name.trim().is_empty() { "worker".into() } else { name.trim().to_owned() }
-}
-
-/// Half of the memory that is free now.
-fn memory_for_accumulators() -> u64 {
-    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let available =
-        info.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB"));
-    available.and_then(|kib| kib.trim().parse::<u64>().ok()).map_or(1 << 30, |kib| kib * 1024 / 2)
 }
 
 fn fail(exit: Exit, detail: &str) -> Exit {
