@@ -15,6 +15,7 @@ pub mod lease;
 pub mod machine;
 pub mod master;
 pub mod membership;
+pub mod memory;
 pub mod optimizer;
 pub mod record;
 pub mod reduce;

@@ -86,8 +86,8 @@ impl Refused {
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Seen { output, code, peak, seconds, worker_started: _ } = &self.seen;
-        let output = text(output);
-        write!(f, "{}: {code} after {seconds:.1} s, {} MiB\n{output}", self.shown, peak >> 10)
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        write!(f, "{}: exit code {code} after {seconds:.1} s, {} MiB\n{out}{err}", self.shown, peak >> 10)
     }
 }
 
