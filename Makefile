@@ -67,9 +67,19 @@ test-processor: ready ## the coordinator's bits, compiled for x86-64-v3
 	CARGO_TARGET_DIR=$(TARGET_DIR)/x86-64-v3 RUSTFLAGS="-C target-cpu=x86-64-v3" \
 		$(CARGO) test --package headstart-coordinator --test processor --release
 
+FUZZ_SECONDS ?= 600
+.PHONY: fuzz
+fuzz: ## hostile bytes for every parser, FUZZ_SECONDS (600) for each
+	scripts/fuzz.sh $(FUZZ_SECONDS)
+
+.PHONY: fuzz-short
+fuzz-short: ## the same, ten seconds for each
+	scripts/fuzz.sh 10
+
 .PHONY: check
 check: ready ## formatting, lints, licences, documentation
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(TORCH) $(CARGO) clippy --workspace --all-targets --release -- -D warnings
 	$(TORCH) RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --release
 	scripts/deny.sh
