@@ -75,9 +75,19 @@ test-deploy: build ## the Kubernetes manifests, against Kubernetes' schemas and 
 e2e: build ## the manifests' pods in containers: train, kill a worker, compare with a laptop (Debian, root)
 	@$(BUILT) deploy/e2e/e2e.sh
 
+FUZZ_SECONDS ?= 600
+.PHONY: fuzz
+fuzz: ## hostile bytes for every parser, FUZZ_SECONDS (600) for each
+	scripts/fuzz.sh $(FUZZ_SECONDS)
+
+.PHONY: fuzz-short
+fuzz-short: ## the same, ten seconds for each
+	scripts/fuzz.sh 10
+
 .PHONY: check
 check: ready ## formatting, lints, licences, documentation
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(TORCH) $(CARGO) clippy --workspace --all-targets --release -- -D warnings
 	$(TORCH) RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --release
 	scripts/deny.sh

@@ -4,9 +4,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::checkpoint::{Checkpoint, CheckpointError, Resolution};
+use crate::checkpoint::{self, Checkpoint, CheckpointError, Resolution};
 use crate::exit::Exit;
-use crate::model::{self, Architecture, ImageProcessor, ModelError, Parameter};
+use crate::model::{self, Architecture, ImageProcessor, ModelError, Parameter, Token, Tokens};
 use crate::spec::{InitFrom, RunSpec, Task};
 use crate::store::{Location, StoreError};
 use crate::trainable::{LayoutError, Trainable};
@@ -59,13 +59,19 @@ pub enum NetworkError {
         /// The task.
         task: Task,
     },
-    /// A file beside the weights is no JSON.
-    #[error("{url}: {error}")]
-    Json {
-        /// The file.
+    /// A token that the network has no embedding for.
+    #[error(
+        "{url}/tokenizer.json: token {token:?} has number {number}, beyond the network's vocab_size {vocab}"
+    )]
+    Token {
+        /// The checkpoint's directory.
         url: String,
-        /// What is wrong.
-        error: serde_json::Error,
+        /// The token.
+        token: String,
+        /// Its number.
+        number: u64,
+        /// Of the network.
+        vocab: u64,
     },
     /// Longer sequences than the network has positions for.
     #[error("sequence_len is {asked}, but {url} has only {most} positions (max_position_embeddings)")]
@@ -91,13 +97,14 @@ impl NetworkError {
         match self {
             NetworkError::Checkpoint(error) => error.exit(),
             NetworkError::Layout(_) | NetworkError::TooLong { .. } => Exit::Usage,
-            NetworkError::Model { .. } | NetworkError::MissingFile { .. } | NetworkError::Json { .. } => {
+            NetworkError::Model { .. } | NetworkError::MissingFile { .. } | NetworkError::Token { .. } => {
                 Exit::Checkpoint
             }
         }
     }
 }
 
+/// Bytes of the largest file that says how data is prepared.
 const LARGEST_JSON: u64 = 64 << 20;
 
 impl Network {
@@ -193,12 +200,8 @@ impl Network {
     pub async fn image_processor(&self) -> Result<Option<ImageProcessor>, NetworkError> {
         let Architecture::ViT(vit) = &self.architecture else { return Ok(None) };
         let location = self.directory().join("preprocessor_config.json")?;
-        let config: Value = match location.read(LARGEST_JSON).await {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|error| NetworkError::Json { url: location.url().to_owned(), error })?,
-            Err(StoreError::NotFound { .. }) => Value::Object(Map::new()),
-            Err(error) => return Err(error.into()),
-        };
+        let config = checkpoint::json(&location, LARGEST_JSON).await?;
+        let config = config.unwrap_or_else(|| Value::Object(Map::new()));
         let url = self.directory().url().to_owned();
         ImageProcessor::from_json(&config, vit).map(Some).map_err(|error| NetworkError::Model { url, error })
     }
@@ -215,13 +218,23 @@ impl Network {
     }
 
     async fn check_files(&self) -> Result<(), NetworkError> {
-        if self.task == Task::SequenceClassification
-            && !self.directory().join("tokenizer.json")?.exists().await?
-        {
-            let url = self.directory().url().to_owned();
-            return Err(NetworkError::MissingFile { url, file: "tokenizer.json", task: self.task });
+        match &self.architecture {
+            Architecture::Bert(bert) => self.check_tokenizer(bert.vocab).await,
+            Architecture::ViT(_) => self.image_processor().await.map(drop),
         }
-        self.image_processor().await.map(drop)
+    }
+
+    /// The tokenizer is there, and every number it may give has an embedding.
+    async fn check_tokenizer(&self, vocab: u64) -> Result<(), NetworkError> {
+        let location = self.directory().join("tokenizer.json")?;
+        let url = self.directory().url().to_owned();
+        let Some(tokens) = checkpoint::json::<Tokens>(&location, LARGEST_JSON).await? else {
+            return Err(NetworkError::MissingFile { url, file: "tokenizer.json", task: self.task });
+        };
+        match tokens.highest().filter(|token| token.number >= vocab) {
+            Some(Token { text, number }) => Err(NetworkError::Token { url, token: text, number, vocab }),
+            None => Ok(()),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ pub mod lease;
 pub mod machine;
 pub mod master;
 pub mod membership;
+pub mod memory;
 pub mod meter;
 pub mod optimizer;
 pub mod record;

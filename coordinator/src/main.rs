@@ -38,10 +38,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: Config) -> Result<(Exit, String), (Exit, String)> {
-    let name = config.run_file.display().to_string();
-    let text =
-        std::fs::read_to_string(&config.run_file).map_err(|e| (Exit::Usage, format!("{name}: {e}")))?;
-    let spec = spec::parse(&name, &text, &config.sets).map_err(|e| (Exit::Usage, e.to_string()))?;
+    let spec = spec::load(&config.run_file, &config.sets).map_err(|e| (Exit::Usage, e.to_string()))?;
     let socket =
         bind(config.listen).map_err(|e| (Exit::Usage, format!("--listen {}: {e}", config.listen)))?;
     let admin = config.admin.map(|address| answer_on(address, config.listen)).transpose()?;

@@ -10,6 +10,7 @@ use headstart::data::RowIndex;
 use headstart::exit::Exit;
 use headstart::id::CoordinatorEpoch;
 use headstart::job::Job;
+use headstart::model::Parameter;
 use headstart::wire::{FRAME, MESSAGE_LIMIT, WINDOW, pb};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -26,6 +27,7 @@ use crate::event::Event;
 use crate::finish::Writer;
 use crate::machine::{Machine, Run};
 use crate::master::Master;
+use crate::memory::{self, TooLarge};
 use crate::optimizer::Rule;
 use crate::record::{Records, hex};
 use crate::reduce::Reducer;
@@ -40,6 +42,9 @@ pub enum ServeError {
     /// The weights cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The weights do not fit this machine.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     /// Nobody can connect.
     #[error("cannot listen: {0}")]
     Listen(#[from] std::io::Error),
@@ -50,6 +55,7 @@ impl ServeError {
     pub fn exit(&self) -> Exit {
         match self {
             ServeError::Checkpoint(error) => error.exit(),
+            ServeError::TooLarge(_) => Exit::Checkpoint,
             ServeError::Listen(_) => Exit::Internal,
         }
     }
@@ -85,8 +91,10 @@ pub async fn serve(
     let run_id = run_id(&clock);
     let (data, data_hash) = describe_data(&job);
     let network = Arc::new(job.network);
-    let initial = network.initial_vector().await?;
     let rule = Rule::new(&job.spec);
+    let largest = network.table.iter().map(Parameter::len).max().unwrap_or_default();
+    memory::check(network.trainable.len(), largest, rule.moments(), memory::total())?;
+    let initial = network.initial_vector().await?;
     let master = Arc::new(Master::new(rule, job.spec.max_grad_norm, &network.trainable, &initial)?);
     drop(initial);
     let reducer = Arc::new(Reducer::new(network.trainable.segments()));

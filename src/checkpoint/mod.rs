@@ -15,6 +15,7 @@ mod write;
 
 pub use error::{CheckpointError, HeaderProblem};
 pub use header::Dtype;
+pub(crate) use open::json;
 pub use open::{Checkpoint, TensorEntry, TensorFile};
 pub use resolve::{Mismatch, Resolution};
 pub use write::{SHARD_BYTES, WrittenFile, copy_files, write_model};

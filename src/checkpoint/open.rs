@@ -74,7 +74,7 @@ impl Checkpoint {
     /// Reads `config.json` only: for training from random weights.
     pub async fn config_only(directory: &Location) -> Result<Checkpoint, CheckpointError> {
         let location = directory.join("config.json")?;
-        let Some(config) = json::<Value>(&location).await? else {
+        let Some(config) = json::<Value>(&location, LARGEST_JSON).await? else {
             return Err(CheckpointError::Missing { directory: directory.to_string(), wanted: "config.json" });
         };
         if !config.is_object() {
@@ -94,7 +94,7 @@ impl Checkpoint {
 
     async fn open_shards(&mut self) -> Result<(), CheckpointError> {
         let index = self.directory.join("model.safetensors.index.json")?;
-        let Some(Index { weight_map }) = json(&index).await? else {
+        let Some(Index { weight_map }) = json(&index, LARGEST_JSON).await? else {
             return Err(self.no_weights().await?);
         };
         let mut shards: Vec<&String> = weight_map.values().collect();
@@ -181,10 +181,13 @@ fn entry(file: usize, tensor: Stored) -> TensorEntry {
     TensorEntry { file, dtype, shape, range }
 }
 
-/// A JSON file; `None` when it is not there.
-async fn json<T: for<'de> Deserialize<'de>>(location: &Location) -> Result<Option<T>, CheckpointError> {
+/// A JSON file of at most `largest` bytes; `None` when it is not there.
+pub(crate) async fn json<T: for<'de> Deserialize<'de>>(
+    location: &Location,
+    largest: u64,
+) -> Result<Option<T>, CheckpointError> {
     let failed = |reason: String| CheckpointError::Json { url: location.to_string(), reason };
-    match location.read(LARGEST_JSON).await {
+    match location.read(largest).await {
         Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| failed(error.to_string())),
         Err(StoreError::NotFound { .. }) => Ok(None),
         Err(StoreError::TooLarge { size, limit, .. }) => {

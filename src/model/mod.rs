@@ -11,6 +11,7 @@ mod processor;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tokenizer;
 mod transformer;
 mod vit;
 
@@ -20,6 +21,7 @@ pub use error::ModelError;
 pub use init::initial_values;
 pub use processor::{ImageProcessor, Resample};
 pub use table::hash;
+pub use tokenizer::{Token, Tokens};
 pub use transformer::Activation;
 pub use vit::ViTConfig;
 

@@ -58,7 +58,18 @@ pub fn load(path: &Path, sets: &[String]) -> Result<RunSpec, SpecError> {
     std::fs::File::open(path)
         .and_then(|file| file.take(limit).read_to_end(&mut bytes))
         .map_err(|error| refuse(format!("cannot be read: {error}")))?;
-    let text = String::from_utf8(bytes).map_err(|_| refuse("is not text in UTF-8".to_owned()))?;
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        // Cut at the limit, perhaps within a character: its size is what is wrong with it.
+        Err(error) if error.as_bytes().len() > LARGEST_FILE => {
+            String::from_utf8_lossy(error.as_bytes()).into()
+        }
+        Err(error) => {
+            let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+            return Err(refuse(format!("line {line} is not text in UTF-8")));
+        }
+    };
     parse(&name, &text, sets)
 }
 

@@ -1,0 +1,60 @@
+//! What the fuzz targets share: directories in memory, and a runtime to read them.
+
+use std::future::Future;
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use headstart::checkpoint::{Checkpoint, CheckpointError};
+use headstart::model::{Block, Init, Parameter};
+use headstart::store::Location;
+use tokio::runtime::{Builder, Runtime};
+
+/// Runs a future to its end.
+pub fn run<T>(future: impl Future<Output = T>) -> T {
+    static RUNTIME: LazyLock<Runtime> =
+        LazyLock::new(|| Builder::new_current_thread().max_blocking_threads(1).build().expect("a runtime"));
+    RUNTIME.block_on(future)
+}
+
+/// A directory with these files.
+pub async fn directory(files: &[(&str, &[u8])]) -> Location {
+    let directory = Location::memory("fuzz");
+    for (name, content) in files {
+        let file = directory.join(name).expect("a plain name");
+        file.write(Bytes::copy_from_slice(content)).await.expect("memory takes everything");
+    }
+    directory
+}
+
+/// Opens a checkpoint and loads all of it that can be weights: whatever was accepted must be sound.
+pub async fn load(directory: &Location) -> Result<(), CheckpointError> {
+    let checkpoint = Checkpoint::open(directory).await?;
+    for entry in checkpoint.tensors.values() {
+        assert!(
+            entry.range.start <= entry.range.end && entry.range.end <= checkpoint.files[entry.file].meta.size
+        );
+    }
+    let floats = |name: &str| ["F32", "F16", "BF16"].contains(&name);
+    let table: Vec<Parameter> = checkpoint
+        .tensors
+        .iter()
+        .filter(|(_, entry)| floats(entry.dtype.name()))
+        .map(|(name, entry)| Parameter {
+            name: name.clone(),
+            shape: entry.shape.clone(),
+            block: Block::Embed,
+            init: Init::Zeros,
+            decay: false,
+            head: false,
+        })
+        .collect();
+    let resolution = checkpoint.resolve(&table, "bert")?;
+    let fresh = |_: &Parameter| unreachable!("each parameter is a tensor of the checkpoint");
+    checkpoint
+        .load(&resolution, &table, fresh, |index, values| {
+            assert_eq!(values.len(), table[index].len(), "{}", table[index].name);
+            assert!(values.iter().all(|value| value.is_finite()), "{}", table[index].name);
+            Ok(())
+        })
+        .await
+}

@@ -1,0 +1,180 @@
+//! Writes what fuzzing begins from: `seeds DIRECTORY`. One folder per target; files of the tests, and messages of ours.
+
+use std::fs::{create_dir_all, write};
+use std::io::Cursor;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use headstart::data::index_in;
+use headstart::id::{CoordinatorEpoch, LeaseId, Step, Version, WorkerId};
+use headstart::message::{
+    Failure, FromWorker, Join, NumericClass, PartialId, Pass, Ready, StopReason, ToWorker, Totals, Welcome,
+    Work,
+};
+use headstart::spec::{self, Dataset, Task};
+use headstart::store::Stores;
+use headstart::tree::Node;
+use headstart::wire::pb;
+use image::{DynamicImage, ImageFormat};
+use object_store::memory::InMemory;
+use prost::Message;
+// The instrumentation of this program calls into it.
+use libfuzzer_sys as _;
+
+const RUN_FILES: [&str; 4] = [
+    include_str!("../../examples/digits/pretrain.yaml"),
+    include_str!("../../examples/digits/scratch.yaml"),
+    include_str!("../../examples/sections/run.yaml"),
+    include_str!("../../tests/parity/run.yaml"),
+];
+const WEIGHTS: [&[u8]; 3] = [
+    include_bytes!("../../src/checkpoint/testdata/single.safetensors"),
+    include_bytes!("../../src/checkpoint/testdata/half.safetensors"),
+    include_bytes!("../../src/checkpoint/testdata/sharded/model-00001-of-00003.safetensors"),
+];
+const SHARD_INDEX: &str = include_str!("../../src/checkpoint/testdata/sharded/model.safetensors.index.json");
+const CONFIGS: [&str; 5] = [
+    include_str!("../../tests/reference/bert/config.json"),
+    include_str!("../../tests/reference/vit/config.json"),
+    include_str!("../../examples/digits/model/config.json"),
+    include_str!("../../examples/digits/model/preprocessor_config.json"),
+    r#"{"added_tokens": [{"id": 4, "content": "[X]"}], "model": {"vocab": {"a": 0, "b": 1}}}"#,
+];
+const JSONL: &str = "{\"text\":\"a \\u00e9\",\"label\":\"x\"}\n{\"label\":7,\"text\":\"b\",\"more\":[1,{}]}\n\n{\"text\":\"c\",\"label\":true}";
+const CSV: &str = "label,text,more\r\nx,\"a \"\"b\"\",\nc\",1\r\ny,d,\n\n7,e,\"\"\n";
+
+fn main() {
+    let Some(directory) = std::env::args_os().nth(1) else { panic!("usage: seeds DIRECTORY") };
+    let save = |target: &str, seeds: Vec<Vec<u8>>| {
+        let folder = Path::new(&directory).join(target);
+        create_dir_all(&folder).expect("the directory is writable");
+        for (number, seed) in seeds.into_iter().enumerate() {
+            write(folder.join(format!("seed-{number}")), seed).expect("the directory is writable");
+        }
+    };
+    let bytes = |text: &str| text.as_bytes().to_vec();
+    let mut run_files: Vec<Vec<u8>> = RUN_FILES.map(bytes).into();
+    run_files.push(format!("{}\0cluster.min_workers=2", RUN_FILES[0]).into_bytes());
+    save("run_file", run_files);
+    save("weights", WEIGHTS.map(<[u8]>::to_vec).into());
+    let index = SHARD_INDEX.replace("00003-of", "00002-of");
+    save("shard_index", vec![bytes(SHARD_INDEX), bytes(&index)]);
+    save("config", CONFIGS.map(bytes).into());
+    save("rows", vec![with(0, JSONL.as_bytes()), with(1, CSV.as_bytes())]);
+    save("row_index", vec![row_index("rows.jsonl", JSONL), row_index("rows.csv", CSV)]);
+    save("image", images());
+    save("wire", messages());
+}
+
+/// A seed whose first byte chooses.
+fn with(first: u8, rest: &[u8]) -> Vec<u8> {
+    [&[first], rest].concat()
+}
+
+fn row_index(name: &str, content: &str) -> Vec<u8> {
+    let stores = Stores::default();
+    stores.mount("memory://seeds", Arc::new(InMemory::new()));
+    let path = format!("memory://seeds/{name}");
+    let dataset = Dataset { path: path.clone(), text_column: "text".into(), label_column: "label".into() };
+    headstart_fuzz::run(async {
+        let file = stores.locate(&path).expect("a plain URL");
+        file.write(Bytes::copy_from_slice(content.as_bytes())).await.expect("memory takes everything");
+        let indexed = index_in(&stores, &[dataset], Task::SequenceClassification, None).await;
+        indexed.expect("the seed is in order").0.encode()
+    })
+}
+
+fn images() -> Vec<Vec<u8>> {
+    let levels = (0..8 * 6 * 3).map(|place| (place * 37 % 256) as u8).collect();
+    let colours = DynamicImage::ImageRgb8(image::RgbImage::from_raw(6, 8, levels).expect("its size"));
+    let pictures = [
+        (1, ImageFormat::Png, colours.clone()),
+        (0, ImageFormat::Png, colours.clone().into_luma8().into()),
+        (5, ImageFormat::Png, colours.clone().into_rgba16().into()),
+        (3, ImageFormat::Jpeg, colours.clone()),
+        (4, ImageFormat::Jpeg, colours.into_luma8().into()),
+    ];
+    let encode = |(kind, format, picture): (u8, ImageFormat, DynamicImage)| {
+        let mut file = Cursor::new(Vec::new());
+        picture.write_to(&mut file, format).expect("memory takes everything");
+        with(kind, file.get_ref())
+    };
+    pictures.into_iter().map(encode).collect()
+}
+
+fn messages() -> Vec<Vec<u8>> {
+    let work =
+        Work { pass: Pass::Train, step: Step(3), node: Node { first: 4, shards: 2 }, version: Version(3) };
+    let (worker, lease) = (WorkerId(2), LeaseId(9));
+    let class = NumericClass {
+        headstart: "0.1.0".into(),
+        libtorch: "2.11.0".into(),
+        device: "cpu".into(),
+        instructions: "AVX512".into(),
+        threads: 1,
+        precision: "f32".into(),
+    };
+    let join = Join { name: "host-1".into(), device: "cpu".into(), memory: 1 << 30 };
+    let failures = [
+        Failure::Error("an error".into()),
+        Failure::NotFinite { shard: 1, rows: vec![3, 4] },
+        Failure::Data("a.csv:3".into()),
+        Failure::Storage("a.csv".into()),
+    ];
+    let times = [1, 2, 3].map(Duration::from_micros);
+    let mut events = vec![
+        FromWorker::Join(join),
+        FromWorker::Ready(Ready { class, canary: 7, parameters: "hash".into() }),
+        FromWorker::Heartbeat { compute: times[0], transfer: times[1], wait: times[2] },
+        FromWorker::Leaving { reason: "bye".into() },
+    ];
+    events.extend(failures.map(|failure| FromWorker::LeaseFailed { lease, failure }));
+    let commands = [
+        ToWorker::Welcome(welcome(worker)),
+        ToWorker::Lease { lease, work, expires: times[0] },
+        ToWorker::Revoke { lease, reason: "late".into() },
+        ToWorker::Publish(Version(4)),
+        ToWorker::Stop { reason: StopReason::Finished, detail: "done".into() },
+    ];
+    let partial = PartialId { run_id: "run".into(), epoch: CoordinatorEpoch(1), worker, lease, work };
+    let totals = Totals { samples: 8, loss: 1.5, counts: vec![1, 2, 3], tokens: 90, compute: times[2] };
+    let chunk = pb::SegmentChunk {
+        partial: Some(partial.into()),
+        segment: 1,
+        offset: 2,
+        payload: Bytes::from_static(&[0; 8]),
+        crc32: 3,
+        totals: Some(totals.into()),
+    };
+    let status = pb::RunStatus {
+        state: pb::run_status::State::Training.into(),
+        workers: vec![pb::WorkerStatus { worker_id: 1, ready: true, ..Default::default() }],
+        eval: [("loss".to_owned(), 0.5)].into(),
+        ..Default::default()
+    };
+    let events = events.into_iter().map(|event| with(0, &pb::WorkerEvent::from(event).encode_to_vec()));
+    let commands = commands.into_iter().map(|command| with(1, &pb::Command::from(command).encode_to_vec()));
+    events
+        .chain(commands)
+        .chain([with(2, &chunk.encode_to_vec()), with(3, &status.encode_to_vec())])
+        .collect()
+}
+
+fn welcome(worker: WorkerId) -> Welcome {
+    let run = "{base_model: m, task: sequence-classification, datasets: [a.csv], output_dir: o}";
+    let spec = spec::parse("run.yaml", run, &[]).expect("the seed is in order");
+    Welcome {
+        run_id: "run".into(),
+        epoch: CoordinatorEpoch(1),
+        worker,
+        spec_json: serde_json::to_string(&spec).expect("a run is plain data"),
+        labels: vec!["a".into(), "b".into()],
+        parameters: "hash".into(),
+        version: Version(0),
+        heartbeat: Duration::from_secs(1),
+        train_rows: 20,
+        eval_rows: 5,
+    }
+}

@@ -1,0 +1,38 @@
+//! A data file; its first byte says of which kind. What planning accepts, workers read.
+#![no_main]
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use headstart::data::{Content, RowIndex, Rows, index_in};
+use headstart::spec::{Dataset, Task};
+use headstart::store::Stores;
+use headstart_fuzz::run;
+use libfuzzer_sys::fuzz_target;
+use object_store::memory::InMemory;
+
+/// Names of data files, which say how they are read. Another format is another name here.
+const NAMES: [&str; 2] = ["rows.jsonl", "rows.csv"];
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((kind, content)) = bytes.split_first() else { return };
+    let name = NAMES[usize::from(*kind) % NAMES.len()];
+    run(read(&format!("memory://fuzz/{name}"), content));
+});
+
+async fn read(url: &str, content: &[u8]) {
+    let stores = Stores::default();
+    stores.mount("memory://fuzz", Arc::new(InMemory::new()));
+    let file = stores.locate(url).expect("a plain URL");
+    file.write(Bytes::copy_from_slice(content)).await.expect("memory takes everything");
+    let dataset = Dataset { path: url.to_owned(), text_column: "text".into(), label_column: "label".into() };
+    let Ok((index, labels)) = index_in(&stores, &[dataset], Task::SequenceClassification, None).await else {
+        return;
+    };
+    assert!(labels.len() >= 2 && index.labels().iter().all(|label| (*label as usize) < labels.len()));
+    assert_eq!(RowIndex::decode(&index.encode(), labels.len()).expect("it survives the wire"), index);
+    let numbers: Vec<u64> = (0..index.len()).collect();
+    let rows =
+        Rows::new(Arc::new(index), None, stores).read(&numbers).await.expect("planned rows can be read");
+    assert!(rows.iter().all(|row| matches!(&row.content, Content::Text(text) if !text.is_empty())));
+}
