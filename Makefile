@@ -58,7 +58,7 @@ parity: build ## the same training in PyTorch and transformers gives the same lo
 
 .PHONY: test
 test: build ## all tests
-	moto="$$(scripts/test-env.sh)" && $(TORCH) HEADSTART_MOTO="$$moto" $(CARGO) test --workspace --release
+	servers="$$(scripts/test-env.sh)" && eval "$$servers" && $(TORCH) $(CARGO) test --workspace --release
 	$(MAKE) --no-print-directory test-processor
 
 # The same arithmetic compiled for another processor: its bits must not change.

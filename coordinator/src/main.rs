@@ -43,6 +43,7 @@ async fn run(config: Config) -> Result<(Exit, String), (Exit, String)> {
     let socket =
         bind(config.listen).map_err(|e| (Exit::Usage, format!("--listen {}: {e}", config.listen)))?;
     let job = job::prepare(&spec).await.map_err(|e| (e.exit(), e.to_string()))?;
+    job.check_output().await.map_err(|e| (e.exit(), e.to_string()))?;
     let resolution = &job.network.resolution;
     match spec.init {
         // Worth a look: a head is expected to be new, a layer is not.

@@ -146,6 +146,8 @@ keys! {
         min_workers: u32,
         /// Workers beyond this number are turned away. Default 32.
         max_workers: u32,
+        /// Seconds for which storage that fails is asked again. Default 30.
+        store_retry_seconds: u32,
     }
 }
 

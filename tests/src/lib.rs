@@ -1,6 +1,8 @@
 //! What the whole-system tests share: programs as a user starts them, data of their own, and hashes of what comes out.
 
 pub mod refused;
+pub mod server;
+pub mod web;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
