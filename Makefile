@@ -1,4 +1,5 @@
-# `make` lists the targets. A machine needs Rust, a C++ compiler and Python 3 with pip; libtorch is fetched.
+# `make` lists the targets. A machine needs Rust, a C++ compiler and Python 3 with pip; libtorch is fetched. `make test`
+# needs Node.js with npm too.
 # Everything builds with --release, so that checks, tests and examples share one set of build outputs.
 
 PYTHON ?= python3

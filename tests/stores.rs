@@ -8,7 +8,6 @@ use headstart::store::{Location, Stores};
 use headstart_tests::server::Server;
 use headstart_tests::web::Web;
 use headstart_tests::{command, outcome, succeed, text, texts};
-use tempfile::TempDir;
 
 /// What a run reads.
 const FILES: [&str; 5] =
@@ -104,14 +103,13 @@ fn trains_in_a_bucket(server: &Server) {
 
 /// SHA-256 of the weights that the same run leaves on a local disk.
 fn weights_of_a_local_run() -> String {
-    static RUN: OnceLock<(TempDir, String)> = OnceLock::new();
+    static RUN: OnceLock<String> = OnceLock::new();
     let trained = || {
         let directory = texts();
         succeed(directory.path(), &["train", "run.yaml", "--workers", "2"]);
-        let weights = outcome(&directory.path().join("out"))[0].clone();
-        (directory, weights)
+        outcome(&directory.path().join("out"))[0].clone()
     };
-    RUN.get_or_init(trained).1.clone()
+    RUN.get_or_init(trained).clone()
 }
 
 fn at(stores: &Stores, url: &str) -> Location {

@@ -28,11 +28,16 @@ impl Location {
 
     async fn list_remote(&self) -> Result<Vec<(Location, Meta)>, StoreError> {
         let root = self.url.trim_end_matches(self.key.as_ref()).trim_end_matches('/').to_owned();
+        // Azure's listings leave out the quotation marks that its other answers put around an object's mark.
+        let azure = root.starts_with("az://");
         let mut files = Vec::new();
         let mut listing = self.store.list(Some(&self.key));
         while let Some(entry) = listing.try_next().await.map_err(|error| self.error(error))? {
             self.bounded(files.len())?;
-            let (url, meta) = (format!("{root}/{}", entry.location).into(), Meta::of(&entry));
+            let (url, mut meta) = (format!("{root}/{}", entry.location).into(), Meta::of(&entry));
+            if let Some(bare) = meta.etag.take_if(|etag| azure && !etag.starts_with('"')) {
+                meta.etag = Some(format!("\"{bare}\""));
+            }
             let file = Location { store: self.store.clone(), key: entry.location, url, kind: self.kind };
             files.push((file, meta));
         }

@@ -109,7 +109,7 @@ impl Web {
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
                 let (requests, answer) = (requests.clone(), answer.clone());
-                std::thread::spawn(move || serve(connection, &requests, answer.as_ref()));
+                std::thread::spawn(move || serve(connection, &requests, &*answer));
             }
         });
         web
