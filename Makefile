@@ -1,4 +1,5 @@
-# `make` lists the targets. A machine needs Rust, a C++ compiler and Python 3 with pip; libtorch is fetched.
+# `make` lists the targets. A machine needs Rust, a C++ compiler and Python 3 with pip; libtorch is fetched. `make test`
+# needs Node.js with npm too.
 # Everything builds with --release, so that checks, tests and examples share one set of build outputs.
 
 PYTHON ?= python3
@@ -58,7 +59,7 @@ parity: build ## the same training in PyTorch and transformers gives the same lo
 
 .PHONY: test
 test: build ## all tests
-	moto="$$(scripts/test-env.sh)" && $(TORCH) HEADSTART_MOTO="$$moto" $(CARGO) test --workspace --release
+	servers="$$(scripts/test-env.sh)" && eval "$$servers" && $(TORCH) $(CARGO) test --workspace --release
 	$(MAKE) --no-print-directory test-processor test-deploy
 
 # The same arithmetic compiled for another processor: its bits must not change.

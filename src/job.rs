@@ -1,5 +1,7 @@
 //! Everything that can be known before a worker starts: the data's rows and labels, the network, the plan.
 
+use bytes::Bytes;
+
 use crate::data::{self, DataError, RowIndex};
 use crate::exit::Exit;
 use crate::network::{Network, NetworkError};
@@ -51,6 +53,15 @@ pub enum JobError {
     },
 }
 
+impl Job {
+    /// Tries whether `output_dir` can be written, before hours are spent on what belongs there.
+    pub async fn check_output(&self) -> Result<(), StoreError> {
+        let file = self.output.join("write-check")?;
+        file.write(Bytes::from_static(b"Whether results can be written here.\n")).await?;
+        file.delete().await
+    }
+}
+
 impl JobError {
     /// The exit code of a process that fails with this.
     pub fn exit(&self) -> Exit {
@@ -65,7 +76,7 @@ impl JobError {
 
 /// Everything a run needs to begin: what [`read`] reads, and an `output_dir` with nothing in it.
 pub async fn prepare(spec: &RunSpec) -> Result<Job, JobError> {
-    let output = Location::parse(&spec.output_dir)?;
+    let output = spec.cluster.stores().locate(&spec.output_dir)?;
     if let Some((first, _)) = output.list().await?.into_iter().next() {
         return Err(JobError::OutputNotEmpty { url: output.url().to_owned(), first: first.url().to_owned() });
     }
@@ -74,11 +85,12 @@ pub async fn prepare(spec: &RunSpec) -> Result<Job, JobError> {
 
 /// Reads what a run file names, short of the weights themselves. What `output_dir` holds does not matter.
 pub async fn read(spec: &RunSpec) -> Result<Job, JobError> {
-    let output = Location::parse(&spec.output_dir)?;
-    let (train, labels) = data::index(&spec.datasets, spec.task, None).await?;
+    let stores = spec.cluster.stores();
+    let output = stores.locate(&spec.output_dir)?;
+    let (train, labels) = data::index_in(&stores, &spec.datasets, spec.task, None).await?;
     let eval = match spec.eval_datasets.as_slice() {
         [] => RowIndex::default(),
-        datasets => data::index(datasets, spec.task, Some(&labels)).await?.0,
+        datasets => data::index_in(&stores, datasets, spec.task, Some(&labels)).await?.0,
     };
     let network = Network::open(spec, &labels).await?;
     let plan = Plan::new(spec, train.len(), eval.len())?;

@@ -118,7 +118,7 @@ impl Network {
 
     /// As [`Network::open`], but takes no interest in how texts or images are prepared for the network.
     pub async fn open_without_files(spec: &RunSpec, labels: &[String]) -> Result<Network, NetworkError> {
-        let directory = Location::parse(&spec.base_model)?;
+        let directory = spec.cluster.stores().locate(&spec.base_model)?;
         let checkpoint = match spec.init {
             InitFrom::Pretrained => Checkpoint::open(&directory).await?,
             InitFrom::Random => Checkpoint::config_only(&directory).await?,

@@ -48,6 +48,7 @@ async fn run(config: Config) -> Result<(Exit, String), (Exit, String)> {
         job = job::prepare(&spec) => job.map_err(|e| (e.exit(), e.to_string()))?,
         (why, exit) = &mut stop => return Err((exit, format!("{why} before the run began"))),
     };
+    job.check_output().await.map_err(|e| (e.exit(), e.to_string()))?;
     let resolution = &job.network.resolution;
     match spec.init {
         // Worth a look: a head is expected to be new, a layer is not.

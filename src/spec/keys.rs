@@ -122,7 +122,7 @@ keys! {
         shards_per_step: u32,
         /// CPU threads a worker computes with. Default 1.
         threads_per_worker: u32,
-        /// How workers are counted; nothing in it can change the result.
+        /// How workers are counted and storage is waited for; nothing in it can change the result.
         cluster: ClusterBlock,
     }
 }
@@ -140,7 +140,7 @@ keys! {
 }
 
 keys! {
-    /// How workers are counted; nothing in it can change the result.
+    /// How workers are counted and storage is waited for; nothing in it can change the result.
     ClusterBlock {
         /// Training waits until so many workers are ready. Default 1.
         min_workers: u32,
@@ -149,6 +149,8 @@ keys! {
         /// Whether workers on the coordinator's machine exchange gradients and weights with it through memory that both
         /// see, rather than over the network. Default true.
         shared_memory: bool,
+        /// Seconds for which storage that fails is asked again. Default 30.
+        store_retry_seconds: u32,
     }
 }
 

@@ -15,11 +15,14 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use error::{Problem, SpecError};
 pub use keys::schema;
+
+use crate::store::{Environment, Stores};
 
 /// Largest run file, in bytes.
 pub const LARGEST_FILE: usize = 1 << 20;
@@ -268,4 +271,14 @@ pub struct Cluster {
     pub max_workers: u32,
     /// Whether workers on the coordinator's machine exchange bulk data through memory.
     pub shared_memory: bool,
+    /// Seconds for which storage that fails is asked again.
+    pub store_retry_seconds: u32,
+}
+
+impl Cluster {
+    /// The stores of a run, none opened yet, set up by this process's environment.
+    pub fn stores(&self) -> Stores {
+        let patience = Duration::from_secs(self.store_retry_seconds.into());
+        Stores::new(Environment::of_process(), patience)
+    }
 }

@@ -4,14 +4,30 @@ use bytes::Bytes;
 
 use super::{Location, Meta, PIECE, StoreError, Stores};
 
+/// What a store promises of a create while others create the same object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Creation {
+    /// One of them wins, however close they are.
+    Atomic,
+    /// Whoever comes later loses; at the same time, several may win.
+    Checked,
+}
+
+/// Attempts at one object at the same time.
+const RIVALS: u8 = 16;
+
 /// Runs the whole suite in `root`, an empty directory, and leaves it empty.
 ///
 /// # Panics
 ///
 /// When the store breaks a promise.
-pub async fn run(root: &Location, stores: &Stores) {
+pub async fn run(root: &Location, stores: &Stores, creation: Creation) {
     small_objects(root).await;
+    odd_objects(root).await;
     exclusive_creation(root).await;
+    if creation == Creation::Atomic {
+        one_of_many_creations(root).await;
+    }
     large_objects(root).await;
     changed_objects(root).await;
     unfinished_uploads(root).await;
@@ -36,6 +52,50 @@ async fn small_objects(root: &Location) {
     ok(file.delete().await);
     ok(file.delete().await);
     assert!(!ok(file.exists().await), "a deleted object exists");
+}
+
+/// Empty ones, and names that URLs and XML write differently.
+async fn odd_objects(root: &Location) {
+    let empty = at(root, "odd/empty");
+    ok(empty.write(Bytes::new()).await);
+    assert_eq!(ok(empty.head().await).size, 0);
+    assert_eq!(ok(empty.read(0).await), "");
+    let names =
+        ["odd/100%.txt", "odd/a+b=c&d;e.txt", "odd/größe, 大.txt", "odd/quote's (1).txt", "odd/x%20y"];
+    for name in names {
+        ok(at(root, name).write(Bytes::from(name)).await);
+    }
+    for name in names {
+        let bytes = ok(at(root, name).read(100).await);
+        assert_eq!(bytes, name, "{name} came back as {}", String::from_utf8_lossy(&bytes));
+    }
+    let listed = ok(at(root, "odd").list().await);
+    let mut expected: Vec<String> =
+        names.iter().chain(&["odd/empty"]).map(|name| format!("{root}/{name}")).collect();
+    expected.sort();
+    assert_eq!(listed.iter().map(|(file, _)| file.url()).collect::<Vec<_>>(), expected);
+    for (file, _) in listed {
+        ok(file.delete().await);
+    }
+}
+
+async fn one_of_many_creations(root: &Location) {
+    let file = at(root, "manifests/8.json");
+    let rivals = (0..RIVALS).map(|rival| {
+        let file = file.clone();
+        tokio::spawn(async move { file.create(Bytes::from(vec![rival])).await.map(|()| rival) })
+    });
+    let mut winners = Vec::new();
+    for rival in rivals.collect::<Vec<_>>() {
+        match rival.await.expect("creating does not panic") {
+            Ok(winner) => winners.push(winner),
+            Err(StoreError::AlreadyExists { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(winners.len(), 1, "{winners:?} created one object");
+    assert_eq!(ok(file.read(1).await)[0], winners[0], "the winner's content is another's");
+    ok(file.delete().await);
 }
 
 async fn exclusive_creation(root: &Location) {

@@ -23,6 +23,24 @@ pub enum StoreError {
         /// The refused name.
         name: String,
     },
+    /// A link out of the directory that is read.
+    #[error("{url}: a link that leaves its directory; put the file itself there, or name the place it is in")]
+    Link {
+        /// The link.
+        url: String,
+    },
+    /// A listing or a pattern where only single files can be read.
+    #[error("{url}: a web server cannot list files, so a directory or pattern finds none; name each file")]
+    Unlisted {
+        /// The directory or pattern.
+        url: String,
+    },
+    /// Something to be written where files can only be read.
+    #[error("{url}: files on a web server can only be read; write to a path or a bucket")]
+    ReadOnly {
+        /// The object.
+        url: String,
+    },
     /// Nothing there.
     #[error("{url}: not found")]
     NotFound {
@@ -36,6 +54,14 @@ pub enum StoreError {
         url: String,
         /// What the store said.
         detail: String,
+    },
+    /// Credentials are missing, or of a kind that is not supported.
+    #[error("{url}: {reason}")]
+    Credentials {
+        /// The object or bucket.
+        url: String,
+        /// What is missing, and what to do.
+        reason: String,
     },
     /// The object is not the one seen first.
     #[error("{url}: the object changed while it was in use; files of a run must stay as they are")]
@@ -89,8 +115,12 @@ impl StoreError {
     /// The exit code of a process that ends for this reason.
     pub fn exit(&self) -> Exit {
         match self {
-            StoreError::BadUrl { .. } | StoreError::BadName { .. } => Exit::Usage,
-            StoreError::Permission { .. } => Exit::Permission,
+            StoreError::BadUrl { .. }
+            | StoreError::BadName { .. }
+            | StoreError::Link { .. }
+            | StoreError::Unlisted { .. }
+            | StoreError::ReadOnly { .. } => Exit::Usage,
+            StoreError::Permission { .. } | StoreError::Credentials { .. } => Exit::Permission,
             StoreError::NotFound { .. }
             | StoreError::Changed { .. }
             | StoreError::AlreadyExists { .. }
@@ -111,6 +141,11 @@ impl StoreError {
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
                 StoreError::Permission { url, detail: brief(&error) }
             }
+            Error::NotSupported { .. } => {
+                let detail =
+                    "the server does not answer for parts of a file; copy the files to a disk or bucket";
+                StoreError::Unavailable { url, detail: detail.to_owned() }
+            }
             Error::InvalidPath { .. } => StoreError::BadUrl { url, reason: brief(&error) },
             other => match io_cause(&other).map(|cause| StoreError::from_io(&url, cause)) {
                 // The whole chain says more than the innermost error.
@@ -122,10 +157,14 @@ impl StoreError {
 
     /// Listings and credential look-ups report refusals as generic errors; only their text tells them apart.
     fn from_answer(url: String, detail: String) -> StoreError {
-        // The address where cloud machines ask for credentials: asked only when the environment has none.
-        if detail.contains("http://169.254.") {
-            let detail = "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned();
-            return StoreError::Permission { url, detail };
+        // The addresses where cloud machines ask for credentials: asked only when the environment has none.
+        if detail.contains("http://169.254.") || detail.contains("http://metadata.google.internal") {
+            let set = match url.split_once("://") {
+                Some(("gs", _)) => "GOOGLE_APPLICATION_CREDENTIALS",
+                Some(("az", _)) => "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN",
+                _ => "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (files below ~/.aws are not read)",
+            };
+            return StoreError::Credentials { url, reason: format!("no credentials: set {set}") };
         }
         if detail.contains("status code: 401") || detail.contains("status code: 403") {
             return StoreError::Permission { url, detail };
@@ -162,7 +201,7 @@ fn io_cause(error: &object_store::Error) -> Option<&io::Error> {
 }
 
 /// A store's message on one line, cut to a readable length: servers answer with whole XML pages.
-fn brief(error: &object_store::Error) -> String {
+pub(super) fn brief(error: &object_store::Error) -> String {
     const LONGEST: usize = 600;
     let text = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     match text.char_indices().nth(LONGEST) {

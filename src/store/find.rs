@@ -5,7 +5,7 @@ use std::path::{Path as FilePath, PathBuf};
 use futures::{StreamExt, TryStreamExt};
 use globset::GlobBuilder;
 
-use super::{Location, Meta, StoreError, Stores};
+use super::{Kind, Location, Meta, StoreError, Stores};
 
 /// Files whose metadata is read at once in a local listing.
 const HEADS_IN_FLIGHT: usize = 16;
@@ -15,11 +15,12 @@ const LONGEST_LISTING: usize = 10_000_000;
 impl Location {
     /// Every file below this directory, sorted by URL. An absent directory is an empty one.
     ///
-    /// In local directories symbolic links are followed to files inside the directory only.
+    /// In local directories, links to files inside the directory are followed, and links that leave it are refused.
     pub async fn list(&self) -> Result<Vec<(Location, Meta)>, StoreError> {
-        let mut files = match self.local_path() {
-            Some(path) => self.list_local(path).await?,
-            None => self.list_remote().await?,
+        let mut files = match (self.kind, self.local_path()) {
+            (_, Some(path)) => self.list_local(path).await?,
+            (Kind::Web, _) => return Err(StoreError::Unlisted { url: self.url.to_string() }),
+            (Kind::Local | Kind::Bucket, None) => self.list_remote().await?,
         };
         files.sort_by(|a, b| a.0.url().cmp(b.0.url()));
         Ok(files)
@@ -27,13 +28,18 @@ impl Location {
 
     async fn list_remote(&self) -> Result<Vec<(Location, Meta)>, StoreError> {
         let root = self.url.trim_end_matches(self.key.as_ref()).trim_end_matches('/').to_owned();
+        // Azure's listings leave out the quotation marks that its other answers put around an object's mark.
+        let azure = root.starts_with("az://");
         let mut files = Vec::new();
         let mut listing = self.store.list(Some(&self.key));
         while let Some(entry) = listing.try_next().await.map_err(|error| self.error(error))? {
             self.bounded(files.len())?;
-            let url = format!("{root}/{}", entry.location).into();
-            let file = Location { store: self.store.clone(), key: entry.location, url, local: false };
-            files.push((file, Meta { size: entry.size, etag: entry.e_tag }));
+            let (url, mut meta) = (format!("{root}/{}", entry.location).into(), Meta::of(&entry));
+            if let Some(bare) = meta.etag.take_if(|etag| azure && !etag.starts_with('"')) {
+                meta.etag = Some(format!("\"{bare}\""));
+            }
+            let file = Location { store: self.store.clone(), key: entry.location, url, kind: self.kind };
+            files.push((file, meta));
         }
         Ok(files)
     }
@@ -77,7 +83,7 @@ impl Location {
                     std::fs::symlink_metadata(&path).map_err(|error| failed(&path, error))?.file_type();
                 if kind.is_dir() {
                     pending.push(path);
-                } else if kind.is_file() || (kind.is_symlink() && file_inside(&path, &real_root)) {
+                } else if kind.is_file() || (kind.is_symlink() && is_file_inside(&path, &real_root)?) {
                     self.bounded(names.len())?;
                     names.extend(listed_name(&path, &real_root));
                 }
@@ -99,8 +105,12 @@ impl Stores {
     /// The files a URL or a pattern names, sorted. `*` and `?` stay within one path segment, `**` does not;
     /// `{a,b}` and `[ab]` work as in a shell. A pattern that matches nothing is [`StoreError::NotFound`].
     pub async fn glob(&self, pattern: &str) -> Result<Vec<(Location, Meta)>, StoreError> {
-        let Some(special) = pattern.find(['*', '?', '[', '{']) else {
+        let web = pattern.starts_with("http://") || pattern.starts_with("https://");
+        let Some(special) = pattern.find(['*', '?', '[', '{']).filter(|_| !web) else {
             let file = self.locate(pattern)?;
+            if web && file.url().contains('*') {
+                return Err(StoreError::Unlisted { url: pattern.to_owned() });
+            }
             let meta = file.head().await?;
             return Ok(vec![(file, meta)]);
         };
@@ -126,9 +136,13 @@ impl Stores {
     }
 }
 
-/// Whether a link leads to a file inside `root`.
-fn file_inside(link: &FilePath, root: &FilePath) -> bool {
-    std::fs::canonicalize(link).is_ok_and(|target| target.starts_with(root) && target.is_file())
+/// Whether a link leads to a file, which must be inside `root`. Links to nothing and to directories inside are passed over.
+fn is_file_inside(link: &FilePath, root: &FilePath) -> Result<bool, StoreError> {
+    match std::fs::canonicalize(link) {
+        Ok(target) if target.starts_with(root) => Ok(target.is_file()),
+        Ok(_) => Err(StoreError::Link { url: link.display().to_string() }),
+        Err(_) => Ok(false),
+    }
 }
 
 /// A file's name relative to the root; `None` for names outside UTF-8 and for uploads in progress (`name#1`).

@@ -1,12 +1,15 @@
-//! A URL becomes an object store and a path: local files, S3, and memory behind one type.
+//! A URL becomes an object store and a path: local files, buckets, web servers and memory behind one type.
 
+mod cloud;
 pub mod conformance;
+mod environment;
 mod error;
 mod find;
 mod open;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod web;
 mod writer;
 
 use std::fmt;
@@ -17,10 +20,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
+pub use environment::Environment;
 pub use error::StoreError;
-pub use open::Stores;
+pub use open::{DEFAULT_RETRY_SECONDS, Stores};
 pub use writer::Writer;
 
 /// Bytes of one request of a large read.
@@ -34,7 +38,18 @@ pub struct Location {
     store: Arc<dyn ObjectStore>,
     key: Path,
     url: Arc<str>,
-    local: bool,
+    kind: Kind,
+}
+
+/// What differs between stores beyond their client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// This machine: URLs are paths, and names can be links.
+    Local,
+    /// Named objects that can be listed and written.
+    Bucket,
+    /// A web server: files cannot be listed or written, and URLs are percent-encoded.
+    Web,
 }
 
 /// What identifies the content of an object.
@@ -44,6 +59,20 @@ pub struct Meta {
     pub size: u64,
     /// Changes when the content does, where the store has one.
     pub etag: Option<String>,
+}
+
+impl Meta {
+    fn of(meta: &ObjectMeta) -> Meta {
+        // A server without marks leaves the date of the last change, or none: then the epoch.
+        let changed = meta.last_modified.timestamp();
+        let date = || (changed != 0).then(|| format!("@{changed}"));
+        Meta { size: meta.size, etag: meta.e_tag.clone().or_else(date) }
+    }
+
+    /// The mark, if the server itself compares it: neither a weak one nor a date in place of one.
+    fn comparable(&self) -> Option<String> {
+        self.etag.clone().filter(|etag| !etag.starts_with("W/") && !etag.starts_with('@'))
+    }
 }
 
 impl fmt::Debug for Location {
@@ -66,32 +95,35 @@ impl Location {
 
     /// The path on this machine, for local files.
     pub fn local_path(&self) -> Option<PathBuf> {
-        self.local.then(|| PathBuf::from(&*self.url))
+        (self.kind == Kind::Local).then(|| PathBuf::from(&*self.url))
     }
 
     /// A file below this directory. Names that could leave it are refused.
     pub fn join(&self, name: &str) -> Result<Location, StoreError> {
-        let decoded = name.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "\\");
-        let inside = decoded.split('/').all(|part| !matches!(part, "" | "." | ".."));
         let refuse = || StoreError::BadName { url: self.url.to_string(), name: name.to_owned() };
-        if !inside || decoded.contains(['\\', '\0']) {
+        if escapes(name) {
             return Err(refuse());
         }
         let url = format!("{}/{name}", self.url.trim_end_matches('/'));
-        let key = if self.local {
-            Path::from_absolute_path(&url).map_err(|_| refuse())?
-        } else {
-            let key =
-                if self.key.as_ref().is_empty() { name.to_owned() } else { format!("{}/{name}", self.key) };
-            Path::parse(key).map_err(|_| refuse())?
+        let below =
+            if self.key.as_ref().is_empty() { name.to_owned() } else { format!("{}/{name}", self.key) };
+        let (key, url) = match self.kind {
+            Kind::Local => (Path::from_absolute_path(&url).map_err(|_| refuse())?, url),
+            Kind::Bucket => (Path::parse(below).map_err(|_| refuse())?, url),
+            Kind::Web => {
+                let (root, _) = web::parse(&self.url)?;
+                let key = Path::parse(below).map_err(|_| refuse())?;
+                let url = web::url(&root, &key);
+                (key, url)
+            }
         };
-        Ok(Location { store: self.store.clone(), key, url: url.into(), local: self.local })
+        Ok(Location { store: self.store.clone(), key, url: url.into(), kind: self.kind })
     }
 
     /// Size and identity of the object.
     pub async fn head(&self) -> Result<Meta, StoreError> {
         let head = self.store.head(&self.key).await.map_err(|error| self.error(error))?;
-        Ok(Meta { size: head.size, etag: head.e_tag })
+        Ok(Meta::of(&head))
     }
 
     /// Whether the object is there.
@@ -127,11 +159,11 @@ impl Location {
         }
         let options = GetOptions {
             range: Some(GetRange::Bounded(range)),
-            if_match: meta.etag.clone(),
+            if_match: meta.comparable(),
             ..GetOptions::default()
         };
         let answer = self.store.get_opts(&self.key, options).await.map_err(|error| self.error(error))?;
-        if answer.meta.size != meta.size || answer.meta.e_tag != meta.etag {
+        if Meta::of(&answer.meta) != *meta {
             return Err(StoreError::Changed { url: self.url.to_string() });
         }
         let bytes = answer.bytes().await.map_err(|error| self.error(error))?;
@@ -191,6 +223,7 @@ impl Location {
 
     /// Removes the object; not an error when it is gone already.
     pub async fn delete(&self) -> Result<(), StoreError> {
+        self.writable()?;
         match self.store.delete(&self.key).await.map_err(|error| self.error(error)) {
             Err(StoreError::NotFound { .. }) => Ok(()),
             other => other,
@@ -198,9 +231,18 @@ impl Location {
     }
 
     async fn put(&self, bytes: Bytes, mode: PutMode) -> Result<(), StoreError> {
+        self.writable()?;
         let options = PutOptions { mode, ..PutOptions::default() };
         self.store.put_opts(&self.key, bytes.into(), options).await.map_err(|error| self.error(error))?;
         Ok(())
+    }
+
+    /// Refuses locations that can only be read.
+    pub fn writable(&self) -> Result<(), StoreError> {
+        match self.kind {
+            Kind::Local | Kind::Bucket => Ok(()),
+            Kind::Web => Err(StoreError::ReadOnly { url: self.url.to_string() }),
+        }
     }
 
     fn whole(&self, bytes: Bytes, expected: u64) -> Result<Bytes, StoreError> {
@@ -214,4 +256,10 @@ impl Location {
     fn error(&self, error: object_store::Error) -> StoreError {
         StoreError::from_object(&self.url, error)
     }
+}
+
+/// Whether a relative name could lead out of its directory, or is no name at all.
+fn escapes(name: &str) -> bool {
+    let decoded = name.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "\\");
+    decoded.contains(['\\', '\0']) || decoded.split('/').any(|part| matches!(part, "" | "." | ".."))
 }

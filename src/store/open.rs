@@ -1,4 +1,4 @@
-//! URLs become object stores and paths; one client per bucket.
+//! URLs become object stores and paths; one client per bucket or server.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,25 +6,47 @@ use std::path::{Component, Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 
-use super::{Location, StoreError};
+use super::cloud::Bucket;
+use super::{Environment, Kind, Location, StoreError, escapes, web};
 
 /// Where the local store is kept among the open ones: no URL begins like this.
 const LOCAL: &str = "local";
-const RETRIES: usize = 5;
-const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a failing request is repeated, unless a run file says otherwise.
+pub const DEFAULT_RETRY_SECONDS: u32 = 30;
+/// Most repetitions of one request; its time is the narrower limit.
+const RETRIES: usize = 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a request is repeated while a store fails.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience(Duration);
+
+impl Patience {
+    pub(super) fn retry(self) -> RetryConfig {
+        RetryConfig { max_retries: RETRIES, retry_timeout: self.0, ..RetryConfig::default() }
+    }
+
+    /// A client of a server: encrypted, unless its address says otherwise.
+    pub(super) fn client(self, endpoint: Option<&str>) -> ClientOptions {
+        ClientOptions::new()
+            // One attempt can carry ten megabytes over a slow line.
+            .with_timeout(4 * self.0)
+            .with_connect_timeout(CONNECT_TIMEOUT)
+            .with_allow_http(endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")))
+    }
+}
+
 /// The stores opened so far, so that locations in one bucket share one client. Cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Stores {
     open: Arc<Mutex<BTreeMap<String, Arc<dyn ObjectStore>>>>,
+    environment: Arc<Environment>,
+    patience: Patience,
 }
 
 impl fmt::Debug for Stores {
@@ -34,8 +56,20 @@ impl fmt::Debug for Stores {
     }
 }
 
+impl Default for Stores {
+    fn default() -> Self {
+        Stores::new(Environment::of_process(), Duration::from_secs(DEFAULT_RETRY_SECONDS.into()))
+    }
+}
+
 impl Stores {
-    /// Resolves a plain path, a `file://` or an `s3://` URL, or a URL below a mounted prefix.
+    /// No store opened yet. A request that fails is repeated for `patience`; no attempt lasts longer than four times that.
+    pub fn new(environment: Environment, patience: Duration) -> Stores {
+        let open = Arc::default();
+        Stores { open, environment: Arc::new(environment), patience: Patience(patience) }
+    }
+
+    /// Resolves a plain path, a URL of a bucket or web server, or one below a mounted prefix.
     pub fn locate(&self, url: &str) -> Result<Location, StoreError> {
         if url.is_empty() || url.contains('\0') {
             return Err(bad(url, "not a path or URL"));
@@ -43,22 +77,20 @@ impl Stores {
         let Some((scheme, rest)) = url.split_once("://") else {
             return self.local(url, FilePath::new(url));
         };
-        let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
-        let root = format!("{scheme}://{bucket}");
-        if let Some(store) = self.opened(&root) {
-            return remote(store, &root, key, url);
-        }
+        let (name, key) = rest.split_once('/').unwrap_or((rest, ""));
         match scheme {
-            "file" if bucket.is_empty() || bucket == "localhost" => {
+            "file" if name.is_empty() || name == "localhost" => {
                 let path = url::Url::parse(url).ok().and_then(|parsed| parsed.to_file_path().ok());
                 self.local(url, &path.ok_or_else(|| bad(url, "not a file URL: write file:///absolute/path"))?)
             }
             "file" => Err(bad(url, "a file URL has three slashes: file:///absolute/path")),
-            "s3" => remote(self.s3(&root, bucket, url)?, &root, key, url),
-            other => Err(bad(
-                url,
-                &format!("{other}:// is not supported by this version; use s3://, file:// or a path"),
-            )),
+            "http" | "https" => self.web(url),
+            scheme => {
+                let root = format!("{scheme}://{name}");
+                let environment = &self.environment;
+                let bucket = Bucket { name, url, environment, patience: self.patience };
+                in_bucket(self.opened(&root, || bucket.open(scheme))?, &root, key, url)
+            }
         }
     }
 
@@ -67,8 +99,16 @@ impl Stores {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(root.to_owned(), store);
     }
 
-    fn opened(&self, root: &str) -> Option<Arc<dyn ObjectStore>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).get(root).cloned()
+    fn opened(
+        &self,
+        root: &str,
+        open: impl FnOnce() -> Result<Arc<dyn ObjectStore>, StoreError>,
+    ) -> Result<Arc<dyn ObjectStore>, StoreError> {
+        let known = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(root).cloned();
+        match known {
+            Some(store) => Ok(store),
+            None => open().inspect(|store| self.mount(root, store.clone())),
+        }
     }
 
     fn local(&self, url: &str, path: &FilePath) -> Result<Location, StoreError> {
@@ -77,42 +117,16 @@ impl Stores {
             return Err(bad(url, "the path is not valid UTF-8"));
         };
         let key = Path::from_absolute_path(&path).map_err(|error| bad(url, &error.to_string()))?;
-        let store = self.opened(LOCAL).unwrap_or_else(|| {
-            // Without fsync a manifest could outlive the parts it names in a power cut.
-            let store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new().with_fsync(true));
-            self.mount(LOCAL, store.clone());
-            store
-        });
-        Ok(Location { store, key, url: shown.into(), local: true })
+        // Without fsync a manifest could outlive the parts it names in a power cut.
+        let store = self.opened(LOCAL, || Ok(Arc::new(LocalFileSystem::new().with_fsync(true))))?;
+        Ok(Location { store, key, url: shown.into(), kind: Kind::Local })
     }
 
-    fn s3(&self, root: &str, bucket: &str, url: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
-        if bucket.is_empty() {
-            return Err(bad(url, "the bucket is missing: write s3://bucket/path"));
-        }
-        if bucket.contains(['@', ':', '?', '#']) {
-            return Err(bad(root, "write s3://bucket/path; credentials come from the environment"));
-        }
-        let mut client =
-            ClientOptions::new().with_timeout(REQUEST_TIMEOUT).with_connect_timeout(CONNECT_TIMEOUT);
-        let variable = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
-        let endpoint = variable("AWS_ENDPOINT_URL_S3").or_else(|| variable("AWS_ENDPOINT_URL"));
-        if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
-            client = client.with_allow_http(true);
-        }
-        let retry =
-            RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
-        let mut builder = AmazonS3Builder::from_env()
-            .with_bucket_name(bucket)
-            .with_client_options(client)
-            .with_retry(retry);
-        if let (None, Some(region)) = (variable("AWS_REGION"), variable("AWS_DEFAULT_REGION")) {
-            builder = builder.with_region(region);
-        }
-        let store: Arc<dyn ObjectStore> =
-            Arc::new(builder.build().map_err(|error| bad(url, &error.to_string()))?);
-        self.mount(root, store.clone());
-        Ok(store)
+    fn web(&self, url: &str) -> Result<Location, StoreError> {
+        let (root, key) = web::parse(url)?;
+        let store = self.opened(root.as_str(), || web::open(&root, self.patience))?;
+        let url = web::url(&root, &key).into();
+        Ok(Location { store, key, url, kind: Kind::Web })
     }
 }
 
@@ -125,14 +139,22 @@ impl Location {
     /// An empty directory in a store of its own, in memory.
     pub fn memory(name: &str) -> Location {
         let root = format!("memory://{name}");
-        Location { store: Arc::new(InMemory::new()), key: Path::default(), url: root.into(), local: false }
+        Location {
+            store: Arc::new(InMemory::new()),
+            key: Path::default(),
+            url: root.into(),
+            kind: Kind::Bucket,
+        }
     }
 }
 
-fn remote(store: Arc<dyn ObjectStore>, root: &str, key: &str, url: &str) -> Result<Location, StoreError> {
-    let key = Path::parse(key).map_err(|error| bad(url, &error.to_string()))?;
-    let shown = if key.as_ref().is_empty() { root.to_owned() } else { format!("{root}/{key}") };
-    Ok(Location { store, key, url: shown.into(), local: false })
+fn in_bucket(store: Arc<dyn ObjectStore>, root: &str, key: &str, url: &str) -> Result<Location, StoreError> {
+    let path = Path::parse(key).map_err(|error| bad(url, &error.to_string()))?;
+    if !path.as_ref().is_empty() && escapes(path.as_ref()) {
+        return Err(bad(url, "the parts of its path must not be dots, encoded or not"));
+    }
+    let shown = if path.as_ref().is_empty() { root.to_owned() } else { format!("{root}/{path}") };
+    Ok(Location { store, key: path, url: shown.into(), kind: Kind::Bucket })
 }
 
 /// Makes a path absolute. `..` is resolved the way the operating system does: through symbolic links.

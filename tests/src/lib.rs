@@ -2,6 +2,8 @@
 
 pub mod exposition;
 pub mod refused;
+pub mod server;
+pub mod web;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

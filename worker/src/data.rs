@@ -1,13 +1,11 @@
 //! Shards as batches: rows are read, tokenised or decoded, and padded, ahead of the computation.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use headstart::data::{Content, DataError, Row, RowIndex, Rows};
+use headstart::data::{Content, DataError, Row, Rows};
 use headstart::exit::Exit;
 use headstart::message::{Failure, Pass, Work};
 use headstart::plan::Plan;
-use headstart::store::Stores;
 
 use crate::collate::{CollateError, Collator, Sample};
 use crate::trainer::Batch;
@@ -48,17 +46,9 @@ impl From<LoadError> for Failure {
 }
 
 impl Loader {
-    /// A loader of the indexed rows; remote files go to `cache`.
-    pub fn new(
-        plan: Plan,
-        micro_batch: usize,
-        [train, eval]: [RowIndex; 2],
-        cache: PathBuf,
-        collator: Collator,
-    ) -> Loader {
-        let stores = Stores::default();
-        let rows = |index| Rows::new(Arc::new(index), Some(cache.clone()), stores.clone());
-        Loader { plan, micro_batch, train: rows(train), eval: rows(eval), collator: Arc::new(collator) }
+    /// A loader of these rows.
+    pub fn new(plan: Plan, micro_batch: usize, [train, eval]: [Rows; 2], collator: Collator) -> Loader {
+        Loader { plan, micro_batch, train, eval, collator: Arc::new(collator) }
     }
 
     /// Longest token sequence; 0 for images.

@@ -11,12 +11,16 @@ use super::error::{Problem, Source};
 use super::keys::{DatasetBlock, RunFile};
 use super::read::{self, Found, OneOf};
 use super::{Cluster, Dataset, InitFrom, RunSpec, Shuffle, Wire};
+use crate::store::DEFAULT_RETRY_SECONDS;
 use check::{Check, MOST_STEPS, Rule, place, value_or};
 
 /// Most tokens of one sample.
 const LONGEST_SEQUENCE: u32 = 1 << 20;
 /// Most workers of one run.
 const MOST_WORKERS: u32 = 10_000;
+
+/// Longest time for which storage that fails is asked again, in seconds.
+const LONGEST_RETRY: u32 = 3600;
 
 /// Fills every default in. `None` exactly when problems were found, here or before.
 pub(super) fn resolve(file: RunFile, source: &Arc<Source>, problems: &mut Vec<Problem>) -> Option<RunSpec> {
@@ -30,6 +34,7 @@ pub(super) fn resolve(file: RunFile, source: &Arc<Source>, problems: &mut Vec<Pr
     let sequence_len = check.count("sequence_len", &file.sequence_len, 1, LONGEST_SEQUENCE);
     let threads_per_worker = check.count("threads_per_worker", &file.threads_per_worker, 1, 1024);
     let cluster = check.cluster(&file);
+    check.output(&file);
     check.everything_required(&file);
     if !check.problems.is_empty() {
         return None;
@@ -85,6 +90,14 @@ impl Check<'_> {
         self.required("output_dir", file.output_dir.is_some(), "where results are written");
     }
 
+    fn output(&mut self, file: &RunFile) {
+        let Some(found) = &file.output_dir else { return };
+        if found.value.starts_with("http://") || found.value.starts_with("https://") {
+            let message = "`output_dir` is on a web server, where files can only be read".to_owned();
+            self.refuse(&found.at, message, "write to a path, s3://, gs:// or az://");
+        }
+    }
+
     fn length(&mut self, file: &RunFile) -> (f64, Option<u64>) {
         // -1 is how transformers writes "not given".
         let steps = file.max_steps.as_ref().filter(|found| found.value != -1);
@@ -126,7 +139,12 @@ impl Check<'_> {
 
     fn cluster(&mut self, file: &RunFile) -> Cluster {
         let Some(found) = &file.cluster else {
-            return Cluster { min_workers: 1, max_workers: 32, shared_memory: true };
+            return Cluster {
+                min_workers: 1,
+                max_workers: 32,
+                shared_memory: true,
+                store_retry_seconds: DEFAULT_RETRY_SECONDS,
+            };
         };
         let block = &found.value;
         let min_workers = self.count("cluster.min_workers", &block.min_workers, 1, MOST_WORKERS);
@@ -139,6 +157,8 @@ impl Check<'_> {
             self.refuse(&at, message, "training would never begin: raise max_workers");
         }
         let shared_memory = block.shared_memory.as_ref().is_none_or(|found| found.value);
-        Cluster { min_workers, max_workers, shared_memory }
+        let (key, found) = ("cluster.store_retry_seconds", &block.store_retry_seconds);
+        let store_retry_seconds = self.count(key, found, DEFAULT_RETRY_SECONDS, LONGEST_RETRY);
+        Cluster { min_workers, max_workers, shared_memory, store_retry_seconds }
     }
 }

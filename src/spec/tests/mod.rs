@@ -39,7 +39,10 @@ fn absent_keys_have_the_defaults_of_transformers() {
     assert_eq!((spec.eval_strategy, spec.eval_steps, spec.eval_on_start), (Strategy::No, 500.0, false));
     assert_eq!((spec.metric_for_best_model, spec.greater_is_better), (Metric::Loss, false));
     assert_eq!((spec.sequence_len, spec.init, spec.threads_per_worker), (None, InitFrom::Pretrained, 1));
-    assert_eq!(spec.cluster, Cluster { min_workers: 1, max_workers: 32, shared_memory: true });
+    assert_eq!(
+        spec.cluster,
+        Cluster { min_workers: 1, max_workers: 32, store_retry_seconds: 30, shared_memory: true }
+    );
     let dataset = &spec.datasets[0];
     assert_eq!((dataset.text_column.as_str(), dataset.label_column.as_str()), ("text", "label"));
 }
@@ -114,7 +117,7 @@ fn missing_keys_are_named_all_at_once() {
 
 #[test]
 fn overrides_replace_what_the_file_says() {
-    let file = "learning_rate: 1\nnum_train_epochs: 2\ncluster: {max_workers: 4}\n";
+    let file = "learning_rate: 1\nnum_train_epochs: 2\ncluster: {max_workers: 4, store_retry_seconds: 5}\n";
     let sets = [
         "lr=2e-5",
         "cluster.min_workers=2",
@@ -125,7 +128,10 @@ fn overrides_replace_what_the_file_says() {
     ];
     let spec = with_sets(file, &sets).expect("overrides are sound");
     assert_eq!((spec.learning_rate, spec.max_steps), (3e-5, Some(7)));
-    assert_eq!(spec.cluster, Cluster { min_workers: 2, max_workers: 4, shared_memory: true });
+    assert_eq!(
+        spec.cluster,
+        Cluster { min_workers: 2, max_workers: 4, store_retry_seconds: 5, shared_memory: true }
+    );
     assert_eq!(spec.datasets[0].path, "x.jsonl");
     assert_eq!(spec.freeze, ["a", "b"]);
     assert_eq!(with_sets(file, &["learning_rate="]).expect("unset").learning_rate, 5e-5);

@@ -184,11 +184,12 @@ fn the_optimizer_has_only_keys_of_its_own() {
 fn the_cluster_must_be_possible() {
     assert_eq!(
         accepted("cluster: {min_workers: 40}\n").cluster,
-        Cluster { min_workers: 40, max_workers: 40, shared_memory: true }
+        Cluster { min_workers: 40, max_workers: 40, store_retry_seconds: 30, shared_memory: true }
     );
     refused(
         r#"
         cluster: {min_workers: 4, max_workers: 2} | 1 | 2 | is above max_workers 2 | raise max_workers
+        cluster: {store_retry_seconds: 0} | 1 | 0 | must be from 1 to 3600, found 0 |
         "#,
     );
 }

@@ -1,0 +1,152 @@
+//! Real object-store servers on this machine, started by a test and ended with it.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use headstart::store::{Environment, Stores};
+use tempfile::TempDir;
+
+/// The bucket that each server has.
+pub const BUCKET: &str = "headstart-test";
+/// Longest start of a server.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// An account of Azurite's, and its key in base 64.
+const ACCOUNT: &str = "headstart";
+const KEY: &str = "dGhpcyBpcyBubyBzZWNyZXQsIGJ1dCBhIHRlc3Q=";
+/// Makes a bucket in moto: a PUT without a signature.
+const MOTO: &str = "
+import sys, urllib.request
+urllib.request.urlopen(urllib.request.Request(sys.argv[1] + '/' + sys.argv[2], method='PUT')).read()
+";
+/// Makes a container in Azurite: a PUT signed with the account's key.
+const AZURITE: &str = "
+import base64, email.utils, hashlib, hmac, sys, urllib.request
+endpoint, box, account, key = sys.argv[1:]
+headers = {'x-ms-date': email.utils.formatdate(usegmt=True), 'x-ms-version': '2021-08-06'}
+text = 'PUT' + 12 * '\\n' + ''.join(f'{name}:{value}\\n' for name, value in headers.items())
+text += f'/{account}/{account}/{box}\\nrestype:container'
+mac = hmac.new(base64.b64decode(key), text.encode(), hashlib.sha256).digest()
+headers['Authorization'] = f'SharedKey {account}:{base64.b64encode(mac).decode()}'
+url = f'{endpoint}/{box}?restype=container'
+urllib.request.urlopen(urllib.request.Request(url, method='PUT', headers=headers)).read()
+";
+
+/// A server with one empty bucket.
+pub struct Server {
+    process: Child,
+    address: String,
+    kind: Kind,
+    _files: TempDir,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    S3,
+    Azure,
+}
+
+impl Server {
+    /// moto's S3.
+    pub fn moto() -> Server {
+        let server = Server::start("HEADSTART_MOTO", Kind::S3, |command, [host, port], _| {
+            command.args(["-H", host, "-p", port]);
+        });
+        python(MOTO, &[&format!("http://{}", server.address), BUCKET]);
+        server
+    }
+
+    /// S3 as s3s-fs has it, over a directory.
+    pub fn s3s_fs() -> Server {
+        Server::start("HEADSTART_S3S_FS", Kind::S3, |command, [host, port], files| {
+            std::fs::create_dir(files.join(BUCKET)).expect("the directory is writable");
+            command.args(["--host", host, "--port", port, "--access-key", "test", "--secret-key", "test"]);
+            command.arg(files);
+        })
+    }
+
+    /// Azurite's blob storage.
+    pub fn azurite() -> Server {
+        let server = Server::start("HEADSTART_AZURITE", Kind::Azure, |command, [host, port], files| {
+            command.args(["--blobHost", host, "--blobPort", port, "--loose", "--skipApiVersionCheck"]);
+            command.args(["--silent", "--disableTelemetry", "--location"]).arg(files);
+            command.env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{KEY}"));
+        });
+        python(AZURITE, &[&format!("http://{}/{ACCOUNT}", server.address), BUCKET, ACCOUNT, KEY]);
+        server
+    }
+
+    /// The environment that leads clients to this server.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let endpoint = format!("http://{}", self.address);
+        let variables = match self.kind {
+            Kind::S3 => vec![
+                ("AWS_ENDPOINT_URL", endpoint),
+                ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+                ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+                ("AWS_REGION", "us-east-1".to_owned()),
+            ],
+            Kind::Azure => vec![
+                ("AZURE_STORAGE_ENDPOINT", format!("{endpoint}/{ACCOUNT}")),
+                ("AZURE_STORAGE_ACCOUNT_NAME", ACCOUNT.to_owned()),
+                ("AZURE_STORAGE_ACCOUNT_KEY", KEY.to_owned()),
+            ],
+        };
+        variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// Its bucket, as a URL.
+    pub fn url(&self) -> String {
+        match self.kind {
+            Kind::S3 => format!("s3://{BUCKET}"),
+            Kind::Azure => format!("az://{BUCKET}"),
+        }
+    }
+
+    /// Stores that lead to this server.
+    pub fn stores(&self) -> Stores {
+        Stores::new(Environment::new(self.environment()), Duration::from_secs(10))
+    }
+
+    /// Starts the program that an environment variable names, and waits until it takes connections.
+    fn start(variable: &str, kind: Kind, set: impl FnOnce(&mut Command, [&str; 2], &Path)) -> Server {
+        let program = std::env::var(variable)
+            .unwrap_or_else(|_| panic!("{variable} names a server's program: run `make test`"));
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = free.local_addr().expect("it is bound").to_string();
+        drop(free);
+        let (host, port) = address.split_once(':').expect("host and port");
+        let files = tempfile::tempdir().expect("a temporary directory");
+        let mut command = Command::new(program);
+        set(&mut command, [host, port], files.path());
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{variable}: {error}"));
+        let server = Server { process, address, kind, _files: files };
+        let began = Instant::now();
+        while TcpStream::connect(&server.address).is_err() {
+            assert!(began.elapsed() < PATIENCE, "{variable}: the server does not answer");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        server
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Runs a few lines of Python.
+fn python(script: &str, arguments: &[&str]) {
+    let done =
+        Command::new("python3").arg("-c").arg(script).args(arguments).status().expect("python3 starts");
+    assert!(done.success(), "{script}");
+}
