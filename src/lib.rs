@@ -17,12 +17,15 @@
 //! | [`message`] | What do coordinator and worker say to each other? |
 //! | [`wire`] | How does that cross the network? The only place that knows protobuf types. |
 //! | [`client`] | How is a run going? Asks its coordinator. |
+//! | [`verify`] | Is what a run left behind still what it wrote? |
+//! | [`hash`] | Hashes: of bytes, and of a trainable vector. |
 //! | [`id`], [`exit`] | Numbers with a meaning: steps, versions, workers; exit codes. |
 
 pub mod checkpoint;
 pub mod client;
 pub mod data;
 pub mod exit;
+pub mod hash;
 pub mod id;
 pub mod job;
 pub mod message;
@@ -33,4 +36,5 @@ pub mod spec;
 pub mod store;
 pub mod trainable;
 pub mod tree;
+pub mod verify;
 pub mod wire;

@@ -17,4 +17,4 @@ pub use error::{CheckpointError, HeaderProblem};
 pub use header::Dtype;
 pub use open::{Checkpoint, TensorEntry, TensorFile};
 pub use resolve::{Mismatch, Resolution};
-pub use write::{SHARD_BYTES, WrittenFile, copy_files, write_model};
+pub use write::{SHARD_BYTES, WrittenFile, copy_files, weights_hash, write_model};

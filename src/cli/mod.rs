@@ -6,10 +6,13 @@ mod compare;
 mod error;
 mod export;
 mod format;
+mod probe;
 mod say;
 mod status;
 mod train;
 mod validate;
+mod verify;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,6 +39,12 @@ enum Command {
     Validate(RunFile),
     /// Show how a run is going, once.
     Status(status::Arguments),
+    /// Follow a run that was started elsewhere, until it ends.
+    Watch(watch::Arguments),
+    /// End a run after the step in flight; its weights are kept.
+    Stop(watch::StopArguments),
+    /// Hash again what a run left behind, and compute a step again.
+    Verify(verify::Arguments),
     /// Put finished runs side by side: what was the head start worth?
     Compare(compare::Arguments),
     /// Print the JSON schema of the run file.
@@ -90,6 +99,9 @@ async fn perform(command: Command) -> Result<ExitCode, CliError> {
         Command::Train(arguments) => train::run(arguments).await,
         Command::Validate(file) => validate::run(&file).await.map(done),
         Command::Status(arguments) => status::run(&arguments).await.map(done),
+        Command::Watch(arguments) => watch::run(arguments).await,
+        Command::Stop(arguments) => watch::stop(&arguments).await.map(done),
+        Command::Verify(arguments) => verify::run(arguments).await,
         Command::Compare(arguments) => compare::run(&arguments).await.map(done),
         Command::Schema => {
             say::out(&format!("{:#}", spec::schema()));

@@ -1,6 +1,7 @@
 //! `headstart train`: a coordinator and workers as child processes, the same programs that run on a cluster.
 
 mod count;
+pub(super) mod first;
 mod follow;
 mod lines;
 mod outcome;
@@ -9,7 +10,7 @@ mod process;
 mod progress;
 mod supervise;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -17,11 +18,14 @@ use clap::{Args, ValueEnum};
 use headstart::exit::Exit;
 
 use super::RunFile;
-use super::error::{CliError, MissingProgram};
+use super::error::{CliError, MissingProgram, beside};
 use outcome::Outcome;
 use phase::Setting;
-use progress::Progress;
-use supervise::Supervisor;
+use supervise::{Ran, Supervisor};
+
+pub(super) use follow::follow;
+pub(super) use phase::{Event, STOP_PATIENCE};
+pub(super) use progress::Progress;
 
 /// What to train, and on what.
 #[derive(Debug, Args)]
@@ -46,6 +50,9 @@ pub(super) enum LogFormat {
     Text,
     /// One JSON object a line, on standard output.
     Json,
+    /// A bar in a terminal, nothing elsewhere: for a run that is only part of a command.
+    #[value(skip)]
+    Bar,
 }
 
 /// Why the processes of a run could not be started.
@@ -102,21 +109,21 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     let spec = file.load()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let chosen = count::choose(&spec, workers, cores)?;
-    let this = std::env::current_exe().map_err(StartError::from)?;
     let setting = Setting {
-        coordinator: beside(&this, "headstart-coordinator").map_err(StartError::from)?,
-        worker: beside(&this, "headstart-worker").map_err(StartError::from)?,
+        coordinator: beside("headstart-coordinator").map_err(StartError::from)?,
+        worker: beside("headstart-worker").map_err(StartError::from)?,
         run_file: file.run_file,
         sets: file.sets,
         workers: chosen.workers,
         min_workers: spec.cluster.min_workers.max(1),
         device,
+        stop_after: None,
     };
-    let (progress, console) = Progress::new(&spec, log_format);
+    let (progress, console) = Progress::new(spec.cluster.min_workers, log_format);
     if let Some(warning) = chosen.warning {
         console.err(&format!("warning: {warning}"));
     }
-    let (code, progress) = match Supervisor::start(setting, progress, console) {
+    let Ran { code, progress, .. } = match Supervisor::start(setting, progress, console) {
         Ok((supervisor, inbox)) => supervisor.run(inbox).await,
         Err((error, progress)) => {
             progress.close();
@@ -127,12 +134,4 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         progress.end(&Outcome::read(&spec.output_dir, began.elapsed()).await?);
     }
     Ok(ExitCode::from(code))
-}
-
-fn beside(this: &Path, name: &str) -> Result<PathBuf, MissingProgram> {
-    let looked_at = this.with_file_name(name);
-    match looked_at.is_file() {
-        true => Ok(looked_at),
-        false => Err(MissingProgram { looked_at, this: this.to_owned() }),
-    }
 }

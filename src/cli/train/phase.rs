@@ -9,7 +9,7 @@ use headstart::exit::Exit;
 use super::process::{Ended, Who};
 
 /// Time for a stopped run to write what it keeps.
-pub(super) const STOP_PATIENCE: Duration = Duration::from_secs(120);
+pub(in crate::cli) const STOP_PATIENCE: Duration = Duration::from_secs(120);
 
 /// What to start.
 #[derive(Debug)]
@@ -28,11 +28,13 @@ pub(super) struct Setting {
     pub(super) min_workers: u32,
     /// What they compute on.
     pub(super) device: String,
+    /// Updates after which the run is stopped, if it is not to be run to its end.
+    pub(super) stop_after: Option<u64>,
 }
 
 /// What the loop hears of.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(in crate::cli) enum Event {
     /// The coordinator is ready for workers.
     Listening(String),
     /// How the run is going.
