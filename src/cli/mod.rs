@@ -2,10 +2,13 @@
 //!
 //! Results go to standard output, everything else to standard error; exit codes are those of [`headstart::exit`].
 
+mod bandwidth;
 mod compare;
+mod doctor;
 mod error;
 mod export;
 mod format;
+mod plan;
 mod probe;
 mod say;
 mod status;
@@ -37,6 +40,10 @@ enum Command {
     Train(train::Arguments),
     /// Check a run file and everything it names, without starting anything.
     Validate(RunFile),
+    /// Say what a run will take: steps, bytes, memory and time, and how many workers are worth having.
+    Plan(plan::Arguments),
+    /// Check this machine, the storage and the network for a run, with the cure for what is amiss.
+    Doctor(doctor::Arguments),
     /// Show how a run is going, once.
     Status(status::Arguments),
     /// Follow a run that was started elsewhere, until it ends.
@@ -98,6 +105,8 @@ async fn perform(command: Command) -> Result<ExitCode, CliError> {
     match command {
         Command::Train(arguments) => train::run(arguments).await,
         Command::Validate(file) => validate::run(&file).await.map(done),
+        Command::Plan(arguments) => plan::run(arguments).await.map(done),
+        Command::Doctor(arguments) => doctor::run(arguments).await,
         Command::Status(arguments) => status::run(&arguments).await.map(done),
         Command::Watch(arguments) => watch::run(arguments).await,
         Command::Stop(arguments) => watch::stop(&arguments).await.map(done),

@@ -87,6 +87,9 @@ pub(super) enum StartError {
         /// What the system says.
         error: std::io::Error,
     },
+    /// The steps of a measurement failed, and said why.
+    #[error("the measurement ended with exit code {}; give --samples-per-second instead", *.0 as u8)]
+    NotMeasured(Exit),
     /// The system does not say where this program is, or does not take signal handlers.
     #[error(transparent)]
     System(#[from] std::io::Error),
@@ -97,6 +100,8 @@ impl StartError {
     pub(super) fn exit(&self) -> Exit {
         match self {
             StartError::TooFew { .. } | StartError::TooMany { .. } => Exit::Usage,
+            StartError::NotMeasured(Exit::Ok) => Exit::Internal,
+            StartError::NotMeasured(exit) => *exit,
             StartError::Missing(_) | StartError::Spawn { .. } | StartError::System(_) => Exit::Internal,
         }
     }

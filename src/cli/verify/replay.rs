@@ -9,8 +9,9 @@ use headstart::message::NumericClass;
 use headstart::verify::{FileFact, Ledger, Line, RunFacts};
 
 use super::super::error::CliError;
+use super::super::probe::{self, ProbeError};
+use super::super::say;
 use super::super::train::first::{First, first_steps};
-use super::super::{probe, say};
 
 /// Why a step cannot be computed again, or is another one now.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,14 @@ pub(in crate::cli) enum ReplayError {
         run: Box<NumericClass>,
         /// This machine's.
         here: Box<NumericClass>,
+    },
+    /// No such device here.
+    #[error("the run was computed on {device}, which this machine does not have: {reason}")]
+    NoDevice {
+        /// The run's.
+        device: String,
+        /// What the worker says.
+        reason: String,
     },
     /// The record does not say which arithmetic.
     #[error("run.json names no numeric class, so no machine can be known to compute as the run did")]
@@ -78,7 +87,9 @@ impl ReplayError {
     pub(in crate::cli) fn exit(&self) -> Exit {
         match self {
             ReplayError::NoSuchStep { .. } => Exit::Usage,
-            ReplayError::NumericClass { .. } | ReplayError::NoClass => Exit::NumericClass,
+            ReplayError::NumericClass { .. } | ReplayError::NoDevice { .. } | ReplayError::NoClass => {
+                Exit::NumericClass
+            }
             ReplayError::Data { .. } => Exit::Data,
             ReplayError::Base { .. } | ReplayError::Differs { .. } => Exit::Checkpoint,
             ReplayError::Short { exit, .. } => *exit,
@@ -93,7 +104,13 @@ pub(super) async fn replay(run: &RunFacts, ledger: &Ledger, step: u64) -> Result
     }
     let class = run.numeric_class.as_ref().ok_or(ReplayError::NoClass)?;
     let device = if class.device == "cpu" { "cpu" } else { "cuda" };
-    let here = probe::worker(device, run.spec.threads_per_worker).await?.class;
+    let here = match probe::worker(device, run.spec.threads_per_worker).await {
+        Ok(probed) => probed.class,
+        Err(ProbeError::Failed { reason, exit: Exit::Usage }) => {
+            return Err(ReplayError::NoDevice { device: class.device.clone(), reason }.into());
+        }
+        Err(error) => return Err(error.into()),
+    };
     if here != *class {
         return Err(ReplayError::NumericClass { run: Box::new(class.clone()), here: Box::new(here) }.into());
     }
