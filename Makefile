@@ -98,6 +98,11 @@ check: ready ## formatting, lints, licences, documentation
 bench: build ## the measurements in bench/
 	@$(BUILT) bench/run.sh
 
+.PHONY: plan-memory
+plan-memory: build ## what headstart plan predicts of memory, against what eight small runs use
+	@examples/sections/setup.py
+	@$(BUILT) $(PYTHON) bench/plan_memory.py
+
 .PHONY: clean-all
 clean-all: ## remove everything built, downloaded or trained inside this checkout
 	$(CARGO) clean

@@ -14,7 +14,7 @@ pub enum Exit {
     Data = 10,
     /// Credentials are missing or do not suffice.
     Permission = 11,
-    /// The checkpoint does not fit the task, or is damaged.
+    /// The checkpoint does not fit the task, is damaged, or is not what its run wrote.
     Checkpoint = 12,
     /// The coordinator does not answer.
     Unreachable = 20,

@@ -1,9 +1,11 @@
 //! Everything that can be known before a worker starts: the data's rows and labels, the network, the plan.
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
 use crate::data::{self, DataError, RowIndex};
 use crate::exit::Exit;
+use crate::hash::hex;
 use crate::network::{Network, NetworkError};
 use crate::plan::{Plan, PlanError};
 use crate::spec::RunSpec;
@@ -26,6 +28,24 @@ pub struct Job {
     pub plan: Plan,
     /// Where everything is written.
     pub output: Location,
+}
+
+impl Job {
+    /// One hash over files, rows and labels of the data: what the ledger begins with.
+    pub fn data_hash(&self) -> String {
+        let mut hash = Sha256::new();
+        for index in [&self.train, &self.eval] {
+            hash.update(index.len().to_le_bytes());
+            for file in index.files() {
+                hash.update(file.size.to_le_bytes());
+                hash.update(file.sha256.unwrap_or_default());
+            }
+            for label in index.labels() {
+                hash.update(label.to_le_bytes());
+            }
+        }
+        hex(&hash.finalize())
+    }
 }
 
 /// Why a run cannot begin.

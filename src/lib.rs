@@ -20,6 +20,8 @@
 //! | [`wire`] | How does that cross the network? The only place that knows protobuf types. |
 //! | [`client`] | How is a run going? Asks its coordinator. |
 //! | [`telemetry`] | What do programs say of themselves? Log lines, and spans for a collector. |
+//! | [`verify`] | Is what a run left behind still what it wrote? |
+//! | [`hash`] | Hashes: of bytes, and of a trainable vector. |
 //! | [`id`], [`exit`] | Numbers with a meaning: steps, versions, workers; exit codes. |
 
 pub mod checkpoint;
@@ -27,6 +29,7 @@ pub mod client;
 pub mod data;
 pub mod draw;
 pub mod exit;
+pub mod hash;
 pub mod id;
 pub mod job;
 pub mod memory;
@@ -39,4 +42,5 @@ pub mod store;
 pub mod telemetry;
 pub mod trainable;
 pub mod tree;
+pub mod verify;
 pub mod wire;

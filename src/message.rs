@@ -61,7 +61,7 @@ impl Totals {
 }
 
 /// Everything that must be equal on two machines for equal bits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct NumericClass {
     /// Version of this program.
     pub headstart: String,

@@ -362,6 +362,7 @@ impl Actor {
     fn kept(&self, version: Version, weights: Vec<Vec<f32>>) -> Kept {
         Kept {
             version,
+            steps: self.master.version().0,
             weights,
             ledger: self.records.ledger().to_owned(),
             metrics: self.records.metrics().to_owned(),

@@ -14,11 +14,9 @@ use headstart::spec::RunSpec;
 use headstart::store::{Location, StoreError};
 use headstart::trainable::SEGMENT;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::card::model_card;
 use crate::machine::Delivered;
-use crate::record::hex;
 
 /// Writes a run's remains.
 #[derive(Debug)]
@@ -44,6 +42,8 @@ pub struct Writer {
 pub struct Kept {
     /// Updates the weights have seen.
     pub version: Version,
+    /// Updates made.
+    pub steps: u64,
     /// The trainable vector, segment by segment.
     pub weights: Vec<Vec<f32>>,
     /// The ledger.
@@ -93,7 +93,7 @@ impl Writer {
     pub async fn finish(&self, kept: Kept) -> Result<(), WriteError> {
         let directory = self.output.join("final")?;
         let mut written = self.write_model(&directory, &kept).await?;
-        let weights = weights_hash(&written);
+        let weights = checkpoint::weights_hash(&written);
         let texts = [
             ("README.md", model_card(self, &kept)),
             ("run.json", pretty(&self.run_json(&kept, &weights))),
@@ -146,13 +146,6 @@ impl Writer {
 
     /// Everything that pins the run.
     fn run_json(&self, kept: &Kept, weights: &str) -> Value {
-        let class = kept.class.as_ref().map(|class| {
-            let NumericClass { headstart, libtorch, device, instructions, threads, precision } = class;
-            json!({
-                "headstart": headstart, "libtorch": libtorch, "device": device,
-                "instructions": instructions, "threads": threads, "precision": precision,
-            })
-        });
         json!({
             "run_id": self.run_id,
             "headstart": env!("CARGO_PKG_VERSION"),
@@ -163,9 +156,11 @@ impl Writer {
             "data": self.data,
             "steps_per_epoch": self.plan.steps_per_epoch(),
             "total_steps": self.plan.steps(),
+            "steps": kept.steps,
             "weights_version": kept.version.0,
             "weights_sha256": weights,
-            "numeric_class": class,
+            "ledger_sha256": headstart::hash::sha256(kept.ledger.as_bytes()),
+            "numeric_class": kept.class,
             "started": kept.started_unix,
             "train_runtime": kept.elapsed.as_secs_f64(),
         })
@@ -199,19 +194,6 @@ fn gather(segments: &[Vec<f32>], range: std::ops::Range<usize>) -> Vec<f32> {
     values
 }
 
-/// Hash of the weights file; of all weight files' hashes when there are several.
-fn weights_hash(written: &[WrittenFile]) -> String {
-    let weights: Vec<&str> = written
-        .iter()
-        .filter(|file| file.name.ends_with(".safetensors"))
-        .map(|file| file.sha256.as_str())
-        .collect();
-    match weights.as_slice() {
-        [only] => (*only).to_owned(),
-        several => hex(&Sha256::digest(several.concat().as_bytes())),
-    }
-}
-
 fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
 }
@@ -220,7 +202,7 @@ async fn put(directory: &Location, name: &str, text: String) -> Result<WrittenFi
     let file = WrittenFile {
         name: name.to_owned(),
         size: text.len() as u64,
-        sha256: hex(&Sha256::digest(text.as_bytes())),
+        sha256: headstart::hash::sha256(text.as_bytes()),
     };
     directory.join(name)?.write(Bytes::from(text)).await?;
     Ok(file)

@@ -129,9 +129,4 @@ impl LeaseTable {
     pub fn expired(&self, now: Duration) -> Vec<LeaseId> {
         self.out.iter().filter(|(_, lease)| lease.expires <= now).map(|(&id, _)| id).collect()
     }
-
-    /// Whether every shard is done.
-    pub fn is_complete(&self) -> bool {
-        self.done == self.tree.shards()
-    }
 }

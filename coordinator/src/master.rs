@@ -188,8 +188,7 @@ fn read(state: &RwLock<State>) -> RwLockReadGuard<'_, State> {
 
 /// Hash of a vector from the hashes of its segments.
 fn hash(segments: Vec<u128>) -> u128 {
-    let bytes: Vec<u8> = segments.iter().flat_map(|hash| hash.to_be_bytes()).collect();
-    xxh3_128(&bytes)
+    headstart::hash::of_segments(&segments)
 }
 
 /// Where weight decay applies within a segment.

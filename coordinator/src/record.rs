@@ -8,10 +8,10 @@
 
 use std::time::Duration;
 
+pub use headstart::hash::hex;
 use headstart::message::Totals;
 use headstart::plan::Plan;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::event::Record;
 
@@ -107,7 +107,7 @@ impl Records {
 
     fn write_ledger(&mut self, facts: Value) {
         let line = with(facts, "previous", self.previous.clone()).to_string();
-        self.previous = hex(&Sha256::digest(line.as_bytes()));
+        self.previous = headstart::hash::sha256(line.as_bytes());
         self.ledger.push_str(&line);
         self.ledger.push('\n');
     }
@@ -131,9 +131,4 @@ impl Records {
 fn with(mut object: Value, key: &str, value: impl Into<Value>) -> Value {
     object[key] = value.into();
     object
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

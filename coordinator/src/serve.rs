@@ -89,7 +89,7 @@ pub async fn serve(
 ) -> Result<(Exit, String), ServeError> {
     let clock = Clock::start();
     let run_id = run_id(&clock);
-    let (data, data_hash) = describe_data(&job);
+    let (data, data_hash) = (describe_data(&job), job.data_hash());
     let network = Arc::new(job.network);
     let rule = Rule::new(&job.spec);
     let largest = network.table.iter().map(Parameter::len).max().unwrap_or_default();
@@ -189,8 +189,8 @@ async fn listen(listener: TcpListener, services: Services, over: CancellationTok
     }
 }
 
-/// Files, rows and hashes of the data, and one hash over all of it.
-fn describe_data(job: &Job) -> (Value, String) {
+/// Files, rows and hashes of the data.
+fn describe_data(job: &Job) -> Value {
     let describe = |index: &RowIndex| {
         let files: Vec<Value> = index
             .files()
@@ -200,18 +200,7 @@ fn describe_data(job: &Job) -> (Value, String) {
             .collect();
         json!({"rows": index.len(), "files_total": index.files().len(), "files": files})
     };
-    let mut hash = Sha256::new();
-    for index in [&job.train, &job.eval] {
-        hash.update(index.len().to_le_bytes());
-        for file in index.files() {
-            hash.update(file.size.to_le_bytes());
-            hash.update(file.sha256.unwrap_or_default());
-        }
-        for label in index.labels() {
-            hash.update(label.to_le_bytes());
-        }
-    }
-    (json!({"train": describe(&job.train), "eval": describe(&job.eval)}), hex(&hash.finalize()))
+    json!({"train": describe(&job.train), "eval": describe(&job.eval)})
 }
 
 /// Image folders have a file a row; `run.json` names the first ones.

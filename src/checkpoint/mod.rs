@@ -18,4 +18,4 @@ pub use header::Dtype;
 pub(crate) use open::json;
 pub use open::{Checkpoint, TensorEntry, TensorFile};
 pub use resolve::{Mismatch, Resolution};
-pub use write::{SHARD_BYTES, WrittenFile, copy_files, write_model};
+pub use write::{SHARD_BYTES, WrittenFile, copy_files, weights_hash, write_model};

@@ -51,6 +51,19 @@ pub struct WrittenFile {
     pub sha256: String,
 }
 
+/// Hash of the weights among `files`: the weights file's own, or one over the hashes of several.
+pub fn weights_hash(files: &[WrittenFile]) -> String {
+    let weights: Vec<&str> = files
+        .iter()
+        .filter(|file| file.name.ends_with(".safetensors"))
+        .map(|file| file.sha256.as_str())
+        .collect();
+    match weights.as_slice() {
+        [only] => (*only).to_owned(),
+        several => crate::hash::sha256(several.concat().as_bytes()),
+    }
+}
+
 /// Writes F32 tensors as `model.safetensors`, or as shards of at most `shard_bytes` ([`SHARD_BYTES`]) with an index.
 ///
 /// `values` gives the tensor at an index of `tensors`, which need not be in memory before.
@@ -170,7 +183,7 @@ impl HashedFile {
 
     async fn finish(self) -> Result<WrittenFile, CheckpointError> {
         self.writer.finish().await?;
-        let sha256 = self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = crate::hash::hex(&self.hash.finalize());
         Ok(WrittenFile { name: self.name, size: self.size, sha256 })
     }
 }

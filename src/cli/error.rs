@@ -8,9 +8,12 @@ use headstart::exit::Exit;
 use headstart::job::JobError;
 use headstart::spec::{Problem, SpecError};
 use headstart::store::StoreError;
+use headstart::verify::VerifyError;
 
 use super::compare::CompareError;
+use super::probe::ProbeError;
 use super::train::StartError;
+use super::verify::ReplayError;
 
 /// Why a command fails.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +39,15 @@ pub(super) enum CliError {
     /// The processes of a run could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A run that cannot be verified.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// A step that cannot be computed again, or is another one now.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// A worker that cannot be asked.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
     /// Something is where a command would write.
     #[error("{url} is not empty ({first}): choose another directory, or remove it")]
     NotEmpty {
@@ -60,6 +72,9 @@ impl CliError {
             CliError::Client(error) => error.exit(),
             CliError::Compare(error) => error.exit(),
             CliError::Start(error) => error.exit(),
+            CliError::Verify(error) => error.exit(),
+            CliError::Replay(error) => error.exit(),
+            CliError::Probe(error) => error.exit(),
             CliError::Output(_) => Exit::Internal,
         }
     }
@@ -91,4 +106,14 @@ pub(super) struct MissingProgram {
     pub(super) looked_at: PathBuf,
     /// This program.
     pub(super) this: PathBuf,
+}
+
+/// The path of a program that belongs beside this one.
+pub(super) fn beside(name: &str) -> Result<PathBuf, MissingProgram> {
+    let this = std::env::current_exe().unwrap_or_default();
+    let looked_at = this.with_file_name(name);
+    match looked_at.is_file() {
+        true => Ok(looked_at),
+        false => Err(MissingProgram { looked_at, this }),
+    }
 }

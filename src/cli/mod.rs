@@ -2,14 +2,20 @@
 //!
 //! Results go to standard output, everything else to standard error; exit codes are those of [`headstart::exit`].
 
+mod bandwidth;
 mod compare;
+mod doctor;
 mod error;
 mod export;
 mod format;
+mod plan;
+mod probe;
 mod say;
 mod status;
 mod train;
 mod validate;
+mod verify;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,8 +41,18 @@ enum Command {
     Train(train::Arguments),
     /// Check a run file and everything it names, without starting anything.
     Validate(RunFile),
+    /// Say what a run will take: steps, bytes, memory and time, and how many workers are worth having.
+    Plan(plan::Arguments),
+    /// Check this machine, the storage and the network for a run, with the cure for what is amiss.
+    Doctor(doctor::Arguments),
     /// Show how a run is going, once.
     Status(status::Arguments),
+    /// Follow a run that was started elsewhere, until it ends.
+    Watch(watch::Arguments),
+    /// End a run after the step in flight; its weights are kept.
+    Stop(watch::StopArguments),
+    /// Hash again what a run left behind, and compute a step again.
+    Verify(verify::Arguments),
     /// Put finished runs side by side: what was the head start worth?
     Compare(compare::Arguments),
     /// Print the JSON schema of the run file.
@@ -92,7 +108,12 @@ async fn perform(command: Command) -> Result<ExitCode, CliError> {
     match command {
         Command::Train(arguments) => train::run(arguments).await,
         Command::Validate(file) => validate::run(&file).await.map(done),
+        Command::Plan(arguments) => plan::run(arguments).await.map(done),
+        Command::Doctor(arguments) => doctor::run(arguments).await,
         Command::Status(arguments) => status::run(&arguments).await.map(done),
+        Command::Watch(arguments) => watch::run(arguments).await,
+        Command::Stop(arguments) => watch::stop(&arguments).await.map(done),
+        Command::Verify(arguments) => verify::run(arguments).await,
         Command::Compare(arguments) => compare::run(&arguments).await.map(done),
         Command::Schema => {
             say::out(&format!("{:#}", spec::schema()));

@@ -7,6 +7,7 @@ mod known;
 mod node;
 mod read;
 mod resolve;
+mod run_file;
 mod set;
 #[cfg(test)]
 mod tests;

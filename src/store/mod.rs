@@ -16,6 +16,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -124,6 +125,12 @@ impl Location {
     pub async fn head(&self) -> Result<Meta, StoreError> {
         let head = self.store.head(&self.key).await.map_err(|error| self.error(error))?;
         Ok(Meta::of(&head))
+    }
+
+    /// When the object was written, by the storage's clock: time since 1970.
+    pub async fn modified(&self) -> Result<Duration, StoreError> {
+        let head = self.store.head(&self.key).await.map_err(|error| self.error(error))?;
+        Ok(Duration::from_millis(u64::try_from(head.last_modified.timestamp_millis()).unwrap_or_default()))
     }
 
     /// Whether the object is there.

@@ -21,6 +21,9 @@ pub struct Config {
     /// Where remote data files are kept while the worker lives. Workers of one machine can share it.
     #[arg(long, env = "HEADSTART_CACHE")]
     pub cache: Option<PathBuf>,
+    /// Print versions, device and instruction set as JSON, and end.
+    #[arg(long)]
+    pub check: bool,
     /// How log lines look.
     #[arg(long, value_enum, default_value = "text")]
     pub log_format: LogFormat,

@@ -35,6 +35,10 @@ fn run(config: Config) -> Exit {
         Ok(device) => device,
         Err(error) => return fail(Exit::Usage, &error.to_string()),
     };
+    if config.check {
+        println!("{}", torch::describe(&device, config.threads.unwrap_or(1)));
+        return Exit::Ok;
+    }
     let cache = match cache_directory(&config) {
         Ok(cache) => cache,
         Err(error) => return fail(Exit::Internal, &format!("cache directory: {error}")),

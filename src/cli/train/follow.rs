@@ -14,7 +14,7 @@ const RETRY: Duration = Duration::from_millis(500);
 const QUIET: Duration = Duration::from_secs(30);
 
 /// Sends each status to `events` until the run is over or nobody listens; the supervisor bounds the silence.
-pub(super) async fn follow(url: String, events: mpsc::Sender<Event>) {
+pub(in crate::cli) async fn follow(url: String, events: mpsc::Sender<Event>) {
     while !events.is_closed() {
         // Whatever went wrong, the supervisor sees the coordinator's process and judges by that.
         if let Ok(true) = watch(&url, &events).await {

@@ -1,6 +1,7 @@
 //! `headstart train`: a coordinator and workers as child processes, the same programs that run on a cluster.
 
 mod count;
+pub(super) mod first;
 mod follow;
 mod lines;
 mod outcome;
@@ -10,7 +11,7 @@ mod progress;
 mod supervise;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -18,11 +19,14 @@ use clap::{Args, ValueEnum};
 use headstart::exit::Exit;
 
 use super::RunFile;
-use super::error::{CliError, MissingProgram};
+use super::error::{CliError, MissingProgram, beside};
 use outcome::Outcome;
 use phase::Setting;
-use progress::Progress;
-use supervise::Supervisor;
+use supervise::{Ran, Supervisor};
+
+pub(super) use follow::follow;
+pub(super) use phase::{Event, STOP_PATIENCE};
+pub(super) use progress::Progress;
 
 /// What to train, and on what.
 #[derive(Debug, Args)]
@@ -50,6 +54,9 @@ pub(super) enum LogFormat {
     Text,
     /// One JSON object a line, on standard output.
     Json,
+    /// A bar in a terminal, nothing elsewhere: for a run that is only part of a command.
+    #[value(skip)]
+    Bar,
 }
 
 /// Why the processes of a run could not be started.
@@ -84,6 +91,9 @@ pub(super) enum StartError {
         /// What the system says.
         error: std::io::Error,
     },
+    /// The steps of a measurement failed, and said why.
+    #[error("the measurement ended with exit code {}; give --samples-per-second instead", *.0 as u8)]
+    NotMeasured(Exit),
     /// The system does not say where this program is, or does not take signal handlers.
     #[error(transparent)]
     System(#[from] std::io::Error),
@@ -94,6 +104,8 @@ impl StartError {
     pub(super) fn exit(&self) -> Exit {
         match self {
             StartError::TooFew { .. } | StartError::TooMany { .. } => Exit::Usage,
+            StartError::NotMeasured(Exit::Ok) => Exit::Internal,
+            StartError::NotMeasured(exit) => *exit,
             StartError::Missing(_) | StartError::Spawn { .. } | StartError::System(_) => Exit::Internal,
         }
     }
@@ -106,22 +118,22 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     let spec = file.load()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let chosen = count::choose(&spec, workers, cores)?;
-    let this = std::env::current_exe().map_err(StartError::from)?;
     let setting = Setting {
-        coordinator: beside(&this, "headstart-coordinator").map_err(StartError::from)?,
-        worker: beside(&this, "headstart-worker").map_err(StartError::from)?,
+        coordinator: beside("headstart-coordinator").map_err(StartError::from)?,
+        worker: beside("headstart-worker").map_err(StartError::from)?,
         run_file: file.run_file,
         sets: file.sets,
         workers: chosen.workers,
         min_workers: spec.cluster.min_workers.max(1),
         device,
         admin,
+        stop_after: None,
     };
-    let (progress, console) = Progress::new(&spec, log_format);
+    let (progress, console) = Progress::new(spec.cluster.min_workers, log_format);
     if let Some(warning) = chosen.warning {
         console.err(&format!("warning: {warning}"));
     }
-    let (code, progress) = match Supervisor::start(setting, progress, console) {
+    let Ran { code, progress, .. } = match Supervisor::start(setting, progress, console) {
         Ok((supervisor, inbox)) => supervisor.run(inbox).await,
         Err((error, progress)) => {
             progress.close();
@@ -132,12 +144,4 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         progress.end(&Outcome::read(&spec.output_dir, began.elapsed()).await?);
     }
     Ok(ExitCode::from(code))
-}
-
-fn beside(this: &Path, name: &str) -> Result<PathBuf, MissingProgram> {
-    let looked_at = this.with_file_name(name);
-    match looked_at.is_file() {
-        true => Ok(looked_at),
-        false => Err(MissingProgram { looked_at, this: this.to_owned() }),
-    }
 }

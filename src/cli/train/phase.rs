@@ -10,7 +10,7 @@ use headstart::exit::Exit;
 use super::process::{Ended, Who};
 
 /// Time for a stopped run to write what it keeps.
-pub(super) const STOP_PATIENCE: Duration = Duration::from_secs(120);
+pub(in crate::cli) const STOP_PATIENCE: Duration = Duration::from_secs(120);
 
 /// What to start.
 #[derive(Debug)]
@@ -31,11 +31,13 @@ pub(super) struct Setting {
     pub(super) device: String,
     /// Where the coordinator answers health checks and Prometheus.
     pub(super) admin: Option<SocketAddr>,
+    /// Updates after which the run is stopped, if it is not to be run to its end.
+    pub(super) stop_after: Option<u64>,
 }
 
 /// What the loop hears of.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(in crate::cli) enum Event {
     /// The coordinator answers health checks and Prometheus.
     Admin(String),
     /// The coordinator is ready for workers.

@@ -27,7 +27,7 @@ const COORDINATOR_FIRST: Duration = Duration::from_secs(1);
 
 /// Which child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Who {
+pub(in crate::cli) enum Who {
     /// The coordinator.
     Coordinator,
     /// A worker, by its number from 1.
@@ -72,7 +72,7 @@ impl Handle {
 
 /// How a child ended.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(in crate::cli) struct Ended {
     /// Its exit status.
     pub(super) status: ExitStatus,
     /// Its last error, which was not shown yet.

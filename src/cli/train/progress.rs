@@ -5,7 +5,6 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use headstart::client::{RunStatus, State};
-use headstart::spec::RunSpec;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
@@ -27,7 +26,7 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 /// Shows a run.
-pub(super) struct Progress {
+pub(in crate::cli) struct Progress {
     console: Console,
     bar: ProgressBar,
     format: LogFormat,
@@ -39,9 +38,9 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// A display for the run, and the console whose lines do not disturb it.
-    pub(super) fn new(spec: &RunSpec, format: LogFormat) -> (Progress, Console) {
-        let bar = match format == LogFormat::Text && std::io::stderr().is_terminal() {
+    /// A display for a run that needs so many workers (0: not known), and the console whose lines do not disturb it.
+    pub(in crate::cli) fn new(needed: u32, format: LogFormat) -> (Progress, Console) {
+        let bar = match format != LogFormat::Json && std::io::stderr().is_terminal() {
             true => ProgressBar::new(0),
             false => ProgressBar::hidden(),
         };
@@ -53,7 +52,7 @@ impl Progress {
             console: console.clone(),
             bar,
             format,
-            needed: spec.cluster.min_workers,
+            needed,
             eval: None,
             last_line: Instant::now(),
             first_step: None,
@@ -62,12 +61,17 @@ impl Progress {
     }
 
     /// Says what begins.
-    pub(super) fn begin(&self, status: &RunStatus, workers: u32) {
+    pub(in crate::cli) fn begin(&self, status: &RunStatus, workers: u32, coordinator: &str) {
         let RunStatus { run_id, total_steps, output_dir, .. } = status;
         self.bar.set_length(*total_steps);
         self.bar.set_style(style(RUNNING));
         self.say(
-            || json!({"event": "start", "run_id": run_id, "total_steps": total_steps, "workers": workers, "output_dir": output_dir}),
+            || {
+                json!({
+                    "event": "start", "run_id": run_id, "total_steps": total_steps, "workers": workers,
+                    "output_dir": output_dir, "coordinator": coordinator,
+                })
+            },
             || {
                 let workers = format::workers(workers as usize);
                 printable(&format!("run {run_id}: {total_steps} steps on {workers}, output in {output_dir}"))
@@ -76,7 +80,7 @@ impl Progress {
     }
 
     /// Takes note of a status, and shows what is new and due.
-    pub(super) fn update(&mut self, status: &RunStatus, now: Instant) {
+    pub(in crate::cli) fn update(&mut self, status: &RunStatus, now: Instant) {
         let eval = (status.eval_step, status.eval.clone());
         if !status.eval.is_empty() && self.eval.as_ref() != Some(&eval) {
             self.eval = Some(eval);
@@ -118,8 +122,22 @@ impl Progress {
         self.say(|| outcome.as_json(), || printable(&outcome.describe()));
     }
 
+    /// Says how a run ended that others started.
+    pub(in crate::cli) fn over(&self, status: &RunStatus) {
+        let RunStatus { run_id, state, detail, step, total_steps, output_dir, exit_code, .. } = status;
+        self.say(
+            || {
+                json!({
+                    "event": "end", "state": state, "detail": detail, "step": step, "total_steps": total_steps,
+                    "output_dir": output_dir, "exit_code": exit_code,
+                })
+            },
+            || printable(&format!("run {run_id} ended at step {step}/{total_steps}: {detail}; output in {output_dir}")),
+        );
+    }
+
     /// Takes the bar away.
-    pub(super) fn close(&self) {
+    pub(in crate::cli) fn close(&self) {
         self.bar.finish_and_clear();
     }
 
@@ -140,6 +158,7 @@ impl Progress {
         match self.format {
             LogFormat::Text => self.console.out(&text()),
             LogFormat::Json => self.console.out(&json().to_string()),
+            LogFormat::Bar => {}
         }
     }
 
@@ -157,7 +176,8 @@ impl Progress {
     /// What the run waits for, unless it is a step.
     fn activity(&self, status: &RunStatus) -> Option<String> {
         match status.state {
-            State::Waiting => Some(format!("waiting for workers {}/{}", status.ready(), self.needed.max(1))),
+            State::Waiting if self.needed == 0 => Some(format!("waiting, {}", status.detail)),
+            State::Waiting => Some(format!("waiting for workers {}/{}", status.ready(), self.needed)),
             State::Evaluating => Some(format!("evaluating {}/{}", status.eval_done, status.eval_total)),
             State::Saving => Some("saving".to_owned()),
             State::Training if status.step == 0 => Some("computing the first step".to_owned()),

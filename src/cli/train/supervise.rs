@@ -39,6 +39,17 @@ pub(super) struct Supervisor {
     asked: bool,
     /// Exit code of the worker that was lost last.
     lost: Option<u8>,
+    at_work: Option<RunStatus>,
+}
+
+/// A run that is over.
+pub(super) struct Ran {
+    /// The exit code.
+    pub(super) code: u8,
+    /// The display.
+    pub(super) progress: Progress,
+    /// The last status in which a worker had computed something.
+    pub(super) at_work: Option<RunStatus>,
 }
 
 impl Supervisor {
@@ -75,12 +86,13 @@ impl Supervisor {
             exit: None,
             asked: false,
             lost: None,
+            at_work: None,
         };
         Ok((supervisor, inbox))
     }
 
-    /// Runs until no child is left; returns the exit code.
-    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Event>) -> (u8, Progress) {
+    /// Runs until no child is left.
+    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Event>) -> Ran {
         while !self.children.is_empty() && self.phase != Phase::GivenUp {
             let event = tokio::select! {
                 event = inbox.recv() => Some(event.expect("the supervisor holds a sender itself")),
@@ -98,7 +110,8 @@ impl Supervisor {
             }
         }
         self.progress.close();
-        (self.exit.unwrap_or(Exit::Internal as u8), self.progress)
+        let code = self.exit.unwrap_or(Exit::Internal as u8);
+        Ran { code, progress: self.progress, at_work: self.at_work }
     }
 
     fn hear(&mut self, event: Event) {
@@ -181,13 +194,20 @@ impl Supervisor {
             return;
         }
         if self.status.is_none() {
-            self.progress.begin(&status, self.setting.workers);
+            self.progress.begin(&status, self.setting.workers, self.url.as_deref().unwrap_or_default());
         }
         self.progress.update(&status, std::time::Instant::now());
+        if status.workers.iter().any(|worker| worker.shard_seconds.is_finite()) {
+            self.at_work = Some(status.clone());
+        }
+        let enough = self.setting.stop_after.is_some_and(|steps| status.step >= steps) && !status.ended();
         self.status = Some(status);
         if self.phase == Phase::Running {
             self.enter(Phase::Running);
-            self.check_enough();
+            match enough {
+                true => self.ask_to_stop("enough steps are made"),
+                false => self.check_enough(),
+            }
         }
     }
 

@@ -21,7 +21,7 @@ mod vit;
 
 pub use device::choose_device;
 pub use environment::fix_environment;
-pub use trainer::{TorchTrainer, make_trainer};
+pub use trainer::{TorchTrainer, describe, make_trainer};
 
 use crate::trainer::TrainError;
 

@@ -51,20 +51,32 @@ impl TorchTrainer {
     }
 }
 
+/// What must be equal on two machines for equal bits.
+fn class(device: Device, threads: u32) -> NumericClass {
+    NumericClass {
+        headstart: env!("CARGO_PKG_VERSION").to_owned(),
+        libtorch: shim::version(),
+        device: device::kind(device),
+        instructions: match device {
+            Device::Cpu => shim::cpu_capability(),
+            _ => String::new(),
+        },
+        threads,
+        precision: "f32".to_owned(),
+    }
+}
+
+/// The numeric class on a device that [`choose_device`](super::choose_device) returned, and the number of GPUs, in JSON.
+pub fn describe(device: &str, threads: u32) -> serde_json::Value {
+    let mut text =
+        serde_json::to_value(class(device::device(device), threads)).expect("a class is plain data");
+    text["gpus"] = tch::Cuda::device_count().into();
+    text
+}
+
 impl Trainer for TorchTrainer {
     fn numeric_class(&self) -> NumericClass {
-        let device = self.parameters.device();
-        NumericClass {
-            headstart: env!("CARGO_PKG_VERSION").to_owned(),
-            libtorch: shim::version(),
-            device: device::kind(device),
-            instructions: match device {
-                Device::Cpu => shim::cpu_capability(),
-                _ => String::new(),
-            },
-            threads: self.threads,
-            precision: "f32".to_owned(),
-        }
+        class(self.parameters.device(), self.threads)
     }
 
     fn canary(&mut self) -> Result<u128, TrainError> {

@@ -1,0 +1,154 @@
+//! How fast bulk data moves: gradients through a push like a worker's, over loopback; weights from a coordinator.
+
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use futures::{Stream, StreamExt, stream};
+use headstart::client::{ClientError, RunStatus};
+use headstart::wire::{CHUNK, FRAME, MESSAGE_LIMIT, WINDOW, payload, pb};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Request, Response, Status, Streaming};
+
+/// Bytes of one measurement.
+const BYTES: usize = 256 << 20;
+/// Longest time of one.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Takes pushes in as the coordinator does: checksum, then a copy to its place.
+struct Sink;
+
+#[tonic::async_trait]
+impl pb::bulk_server::Bulk for Sink {
+    type PullWeightsStream = Answers<pb::SegmentChunk>;
+    type PullIndexStream = Answers<pb::IndexChunk>;
+
+    async fn push_partial(
+        &self,
+        request: Request<Streaming<pb::SegmentChunk>>,
+    ) -> Result<Response<pb::PushSummary>, Status> {
+        let mut chunks = request.into_inner();
+        let mut place = vec![0.0f32; CHUNK / size_of::<f32>()];
+        while let Some(chunk) = chunks.message().await? {
+            if crc32fast::hash(&chunk.payload) != chunk.crc32 {
+                return Err(Status::data_loss("the checksum is wrong"));
+            }
+            for (to, from) in place.iter_mut().zip(chunk.payload.as_chunks::<4>().0) {
+                *to = f32::from_le_bytes(*from);
+            }
+        }
+        Ok(Response::new(pb::PushSummary { accepted: std::hint::black_box(&place).len() > 1 }))
+    }
+
+    async fn pull_weights(
+        &self,
+        _: Request<pb::PullRequest>,
+    ) -> Result<Response<Self::PullWeightsStream>, Status> {
+        Err(Status::unimplemented("only pushes are measured"))
+    }
+
+    async fn pull_index(
+        &self,
+        _: Request<pb::IndexRequest>,
+    ) -> Result<Response<Self::PullIndexStream>, Status> {
+        Err(Status::unimplemented("only pushes are measured"))
+    }
+}
+
+/// Bytes a second of one push over loopback.
+pub(super) async fn loopback() -> Result<f64, ClientError> {
+    let url = "http://127.0.0.1".to_owned();
+    let failed = |reason: String| ClientError::Unreachable { url: url.clone(), reason };
+    let listener = TcpListener::bind("127.0.0.1:0").await.map_err(|error| failed(error.to_string()))?;
+    let address = listener.local_addr().map_err(|error| failed(error.to_string()))?;
+    let service = pb::bulk_server::BulkServer::new(Sink).max_decoding_message_size(MESSAGE_LIMIT);
+    let server = Server::builder()
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(2 * WINDOW)
+        .max_frame_size(FRAME)
+        .add_service(service)
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    let server = tokio::spawn(server);
+    let pushed = timeout(PATIENCE, push(&format!("http://{address}"))).await;
+    server.abort();
+    match pushed {
+        Ok(pushed) => pushed,
+        Err(_) => Err(failed(format!("{BYTES} bytes took more than {PATIENCE:?}"))),
+    }
+}
+
+async fn push(url: &str) -> Result<f64, ClientError> {
+    let mut client = client(url).await?;
+    let values = vec![0.5f32; CHUNK / size_of::<f32>()];
+    let chunks = stream::iter(0..BYTES / CHUNK).map(move |_| {
+        let payload = payload(&values);
+        pb::SegmentChunk { crc32: crc32fast::hash(&payload), payload, ..Default::default() }
+    });
+    let began = Instant::now();
+    client.push_partial(chunks).await.map_err(|status| refused(url, &status))?;
+    Ok(BYTES as f64 / began.elapsed().as_secs_f64())
+}
+
+/// Bytes a second of a pull of the weights that a coordinator has; ends early when enough have come.
+pub(super) async fn from_coordinator(url: &str, status: &RunStatus) -> Result<f64, ClientError> {
+    let request = pb::PullRequest {
+        run_id: status.run_id.clone(),
+        coordinator_epoch: 1,
+        weights_version: status.step,
+        worker_id: 0,
+        local: false,
+    };
+    let mut client = client(url).await?;
+    let pull = async {
+        let mut chunks =
+            client.pull_weights(request).await.map_err(|status| refused(url, &status))?.into_inner();
+        let (began, mut bytes) = (Instant::now(), 0);
+        while let Some(chunk) = chunks.message().await.map_err(|status| refused(url, &status))? {
+            bytes += chunk.payload.len();
+            if bytes >= BYTES {
+                break;
+            }
+        }
+        Ok(bytes as f64 / began.elapsed().as_secs_f64())
+    };
+    let late =
+        ClientError::Unreachable { url: url.to_owned(), reason: format!("nothing within {PATIENCE:?}") };
+    timeout(PATIENCE, pull).await.unwrap_or(Err(late))
+}
+
+/// A connection as a worker opens it for bulk data.
+async fn client(url: &str) -> Result<pb::bulk_client::BulkClient<Channel>, ClientError> {
+    let bad = |reason: String| ClientError::BadUrl { url: url.to_owned(), reason };
+    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| bad(error.to_string()))?;
+    let channel = endpoint
+        .connect_timeout(Duration::from_secs(5))
+        .tcp_nodelay(true)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(2 * WINDOW)
+        .max_frame_size(FRAME)
+        .connect()
+        .await
+        .map_err(|error| ClientError::Unreachable { url: url.to_owned(), reason: error.to_string() })?;
+    let client = pb::bulk_client::BulkClient::new(channel);
+    Ok(client.max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT))
+}
+
+fn refused(url: &str, status: &Status) -> ClientError {
+    ClientError::Refused { url: url.to_owned(), reason: status.message().to_owned() }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_push_over_loopback_is_measured() {
+        let bytes_per_second = loopback().await.unwrap();
+        assert!(bytes_per_second > 1e6, "{bytes_per_second} bytes a second over loopback");
+    }
+}

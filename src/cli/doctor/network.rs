@@ -1,0 +1,134 @@
+//! Names, the port or the coordinator, and how fast data moves.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use headstart::client::Client;
+use headstart::exit::Exit;
+use headstart::spec::RunSpec;
+use tokio::net::{TcpListener, lookup_host};
+use tokio::time::timeout;
+use url::Url;
+
+use super::{Check, bandwidth};
+
+/// Where a coordinator listens unless told otherwise.
+const PORT: u16 = 7070;
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Below this, in bytes a second, moving weights is most of a step for any network worth training.
+const SLOW: f64 = 10e6;
+
+/// Looks up every host that is named.
+pub(super) async fn names(spec: Option<&RunSpec>, coordinator: Option<&str>) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for host in hosts(spec, coordinator, |name| std::env::var(name).ok()) {
+        checks.push(match timeout(PATIENCE, lookup_host((host.as_str(), 443))).await {
+            Ok(Ok(mut found)) => match found.next() {
+                Some(address) => Check::ok("name", format!("{host} is {}", address.ip())),
+                None => unknown(&host, "it has no address"),
+            },
+            Ok(Err(error)) => unknown(&host, &error.to_string()),
+            Err(_) => unknown(&host, &format!("no answer within {PATIENCE:?}")),
+        });
+    }
+    checks
+}
+
+fn unknown(host: &str, reason: &str) -> Check {
+    let cure = "look at the spelling, and at this machine's DNS";
+    Check::fail("name", Exit::Unreachable, format!("{host}: {reason}; {cure}"))
+}
+
+/// Hosts of the coordinator and of S3.
+fn hosts(
+    spec: Option<&RunSpec>,
+    coordinator: Option<&str>,
+    variable: impl Fn(&str) -> Option<String>,
+) -> BTreeSet<String> {
+    let host = |url: &str| Url::parse(url).ok()?.host_str().map(str::to_owned);
+    let mut hosts: BTreeSet<String> = coordinator.and_then(host).into_iter().collect();
+    let Some(spec) = spec else { return hosts };
+    let data = spec.datasets.iter().chain(&spec.eval_datasets).map(|dataset| dataset.path.as_str());
+    let mut urls = data.chain([spec.base_model.as_str(), spec.output_dir.as_str()]);
+    if urls.any(|url| url.starts_with("s3://")) {
+        let endpoint = variable("AWS_ENDPOINT_URL_S3").or_else(|| variable("AWS_ENDPOINT_URL"));
+        let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
+        let amazon = || format!("s3.{}.amazonaws.com", region.as_deref().unwrap_or("us-east-1"));
+        hosts.insert(endpoint.as_deref().and_then(host).unwrap_or_else(amazon));
+    }
+    hosts
+}
+
+/// The coordinator and the way to it; without one, whether its port is free here.
+pub(super) async fn coordinator(url: Option<&str>) -> Vec<Check> {
+    let Some(url) = url else {
+        return vec![port(PORT).await, speed("over loopback", bandwidth::loopback().await)];
+    };
+    let status = match Client::connect(url).await {
+        Ok(client) => client.status().await,
+        Err(error) => Err(error),
+    };
+    match status {
+        Ok(status) => {
+            let reached =
+                format!("{url} has run {}, step {}/{}", status.run_id, status.step, status.total_steps);
+            let measured = bandwidth::from_coordinator(url, &status).await;
+            vec![Check::ok("coordinator", reached), speed("from the coordinator", measured)]
+        }
+        Err(error) => {
+            let cure = "start it, or open its port in the firewall";
+            vec![Check::fail("coordinator", error.exit(), format!("{error}; {cure}"))]
+        }
+    }
+}
+
+async fn port(port: u16) -> Check {
+    match TcpListener::bind(("0.0.0.0", port)).await {
+        Ok(_) => Check::ok("port", format!("{port} is free")),
+        Err(error) => {
+            Check::warn("port", format!("{port}: {error}; give the coordinator another with --listen"))
+        }
+    }
+}
+
+fn speed(way: &str, measured: Result<f64, headstart::client::ClientError>) -> Check {
+    match measured {
+        Ok(bytes) if bytes < SLOW => Check::warn(
+            "bandwidth",
+            format!("{:.3} Gbit/s {way}: look at headstart plan before you start", 8e-9 * bytes),
+        ),
+        Ok(bytes) => Check::ok("bandwidth", format!("{:.2} Gbit/s {way}", 8e-9 * bytes)),
+        // A run in full flight replaces its weights before they are pulled.
+        Err(error) => Check::warn("bandwidth", format!("not measured {way}: {error}")),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn spec(output: &str) -> RunSpec {
+        let text = format!(
+            "base_model: m\ntask: image-classification\ndatasets: [{{path: d}}]\noutput_dir: {output}\n"
+        );
+        headstart::spec::parse("run.yaml", &text, &[]).unwrap()
+    }
+
+    #[test]
+    fn hosts_come_from_urls_and_from_the_environment() {
+        let none = |_: &str| None;
+        assert_eq!(hosts(Some(&spec("here")), None, none), BTreeSet::new());
+        let found = hosts(Some(&spec("s3://bucket/run")), Some("http://head:7070"), none);
+        assert_eq!(found, BTreeSet::from(["head".into(), "s3.us-east-1.amazonaws.com".into()]));
+        let endpoint = |name: &str| (name == "AWS_ENDPOINT_URL").then(|| "http://minio:9000".to_owned());
+        assert_eq!(hosts(Some(&spec("s3://bucket/run")), None, endpoint), BTreeSet::from(["minio".into()]));
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_a_warning() {
+        let taken = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let said = port(taken.local_addr().unwrap().port()).await.to_string();
+        assert!(said.starts_with("warn ") && said.contains("--listen"), "{said}");
+    }
+}

@@ -1,0 +1,143 @@
+//! Where the run writes and what it begins from.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use headstart::checkpoint::Checkpoint;
+use headstart::exit::Exit;
+use headstart::spec::{InitFrom, RunSpec};
+use headstart::store::{Location, StoreError};
+
+use super::Check;
+
+/// Difference of clocks that is worth a warning: storage refuses requests at a quarter of an hour.
+const SKEW: Duration = Duration::from_secs(10);
+const TEXT: &[u8] = b"written by headstart doctor\n";
+
+/// Reads, writes, creates and deletes a file below `output_dir`; remote storage tells the time as well.
+pub(super) async fn output(spec: &RunSpec) -> Vec<Check> {
+    let directory = match Location::parse(&spec.output_dir) {
+        Ok(directory) => directory,
+        Err(error) => return vec![failed(&error)],
+    };
+    let made = directory.local_path().filter(|path| !path.exists());
+    let outcome = exercise(&directory).await;
+    if let Some(path) = made {
+        // It was not there before, and goes again if it is empty.
+        let _ = std::fs::remove_dir(path);
+    }
+    match outcome {
+        Ok(checks) => checks,
+        Err(error) => vec![failed(&error)],
+    }
+}
+
+fn failed(error: &StoreError) -> Check {
+    Check::fail(
+        "output_dir",
+        error.exit(),
+        format!("{error}; look at the URL, the credentials and their rights"),
+    )
+}
+
+async fn exercise(directory: &Location) -> Result<Vec<Check>, StoreError> {
+    let before = directory.list().await?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let file = directory.join(&format!("doctor-{}-{}", std::process::id(), now.as_nanos()))?;
+    let checks = write(&file, now).await;
+    // Whatever came of it, nothing is left.
+    let deleted = file.delete().await;
+    let mut checks = checks?;
+    deleted?;
+    if let Some((first, _)) = before.first() {
+        let text = format!("{} is not empty ({first}): a run needs another", directory.url());
+        checks.push(Check::warn("output_dir", text));
+    }
+    Ok(checks)
+}
+
+async fn write(file: &Location, now: Duration) -> Result<Vec<Check>, StoreError> {
+    file.create(Bytes::from_static(TEXT)).await?;
+    let mut checks = Vec::new();
+    if file.local_path().is_none() {
+        checks.push(clock(now, file.modified().await?));
+    }
+    let url = file.url();
+    let refused = file.create(Bytes::from_static(TEXT)).await;
+    if !matches!(refused, Err(StoreError::AlreadyExists { .. })) {
+        let text = format!(
+            "{url} was created twice: this storage does not honour If-None-Match, so two coordinators could own one run"
+        );
+        return Ok(vec![Check::fail("output_dir", Exit::Storage, text)]);
+    }
+    file.write(Bytes::from_static(TEXT)).await?;
+    if file.read(TEXT.len() as u64).await? != TEXT {
+        let text = format!("{url} reads otherwise than it was written");
+        return Ok(vec![Check::fail("output_dir", Exit::Storage, text)]);
+    }
+    checks.insert(0, Check::ok("output_dir", "read, write, conditional create, delete"));
+    Ok(checks)
+}
+
+/// This machine's clock against the storage's, which has whole seconds.
+fn clock(here: Duration, there: Duration) -> Check {
+    let skew = here.abs_diff(there);
+    match skew > SKEW {
+        true => Check::warn(
+            "clock",
+            format!("{} s off the storage's: synchronise it (NTP), or requests are refused", skew.as_secs()),
+        ),
+        false => Check::ok("clock", "agrees with the storage's"),
+    }
+}
+
+/// Whether the checkpoint's files are there and whole enough to begin with.
+pub(super) async fn base_model(spec: &RunSpec) -> Check {
+    let opened = async {
+        let directory = Location::parse(&spec.base_model)?;
+        match spec.init {
+            InitFrom::Pretrained => Checkpoint::open(&directory).await,
+            InitFrom::Random => Checkpoint::config_only(&directory).await,
+        }
+    };
+    match opened.await {
+        Ok(checkpoint) if checkpoint.files.is_empty() => {
+            Check::ok("base_model", format!("{}/config.json", checkpoint.directory))
+        }
+        Ok(checkpoint) => {
+            let (directory, tensors) = (&checkpoint.directory, checkpoint.tensors.len());
+            Check::ok("base_model", format!("{directory}: {tensors} tensors"))
+        }
+        Err(error) => {
+            let cure = "give a directory that transformers saved, as a path or URL";
+            Check::fail("base_model", error.exit(), format!("{error}; {cure}"))
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn storage_is_exercised_and_left_as_it_was() {
+        let directory = Location::memory("doctor");
+        let checks = exercise(&directory).await.unwrap();
+        let said: Vec<String> = checks.iter().map(ToString::to_string).collect();
+        assert!(said[0].starts_with("ok    output_dir"), "{said:?}");
+        assert!(said[1].starts_with("ok    clock"), "{said:?}");
+        assert!(directory.list().await.unwrap().is_empty(), "nothing is left");
+        directory.join("something").unwrap().write(Bytes::from_static(b"x")).await.unwrap();
+        let checks = exercise(&directory).await.unwrap();
+        assert!(checks.last().unwrap().to_string().contains("not empty"));
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_a_warning() {
+        let now = Duration::from_secs(1_800_000_000);
+        assert!(clock(now, now + Duration::from_secs(2)).to_string().starts_with("ok "));
+        let said = clock(now, now - Duration::from_secs(300)).to_string();
+        assert!(said.starts_with("warn ") && said.contains("300 s"), "{said}");
+    }
+}

@@ -1,0 +1,278 @@
+//! `headstart plan`: what a run will take: steps, bytes, memory and time, and how many workers are worth having.
+
+mod memory;
+mod show;
+mod time;
+
+use clap::{Args, ValueEnum};
+use headstart::client::RunStatus;
+use headstart::data::RowIndex;
+use headstart::job::{self, Job};
+use headstart::spec::Task;
+use serde_json::json;
+
+use super::error::CliError;
+use super::train::StartError;
+use super::train::first::{First, first_steps};
+use super::{RunFile, bandwidth, say};
+use memory::{Memory, Sizes};
+use time::Pace;
+
+/// Steps of the measurement: the first warms up, and the worker's speed is smoothed over the others.
+const MEASURED_STEPS: u64 = 4;
+/// Bytes of a text's row that make a token, estimated; its label and punctuation count along.
+const BYTES_OF_TOKEN: u64 = 5;
+/// Rows looked at for the estimate.
+const SAMPLED_ROWS: u64 = 10_000;
+
+/// What to plan.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    file: RunFile,
+    /// Workers to plan for; by default the number that is worth having.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    workers: Option<u32>,
+    /// Bits a second of a worker's link, such as 25G; measured over loopback when absent.
+    #[arg(long, value_name = "BITS_PER_S", value_parser = bits)]
+    bandwidth: Option<f64>,
+    /// Bits a second of the coordinator's link; that of a worker when absent.
+    #[arg(long, value_name = "BITS_PER_S", value_parser = bits)]
+    coordinator_bandwidth: Option<f64>,
+    /// Samples a second that one worker computes; measured with a few steps on this machine when absent.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    samples_per_second: Option<f64>,
+    /// What the measurement computes on: auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// How the plan is printed.
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// How a plan is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// A number and where it comes from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Known {
+    value: f64,
+    source: &'static str,
+}
+
+/// Everything that is known of a run before it begins.
+struct Planned {
+    job: Job,
+    workers: u32,
+    tokens: Option<u64>,
+    samples: u64,
+    memory: Memory,
+    speed: Known,
+    link: Known,
+    coordinator_link: Known,
+    steps: Vec<time::Step>,
+    recommended: u32,
+    warnings: Vec<String>,
+}
+
+/// Reads what the run file names, measures what is not given, and prints the plan.
+pub(super) async fn run(arguments: Arguments) -> Result<(), CliError> {
+    let Arguments { file, workers, bandwidth, coordinator_bandwidth, samples_per_second, device, format } =
+        arguments;
+    let spec = file.load()?;
+    let job = job::read(&spec).await?;
+    let link = match bandwidth {
+        Some(bits) => Known { value: bits / 8.0, source: "given" },
+        None => Known { value: bandwidth::loopback().await?, source: "measured over loopback" },
+    };
+    let coordinator_link = match coordinator_bandwidth {
+        Some(bits) => Known { value: bits / 8.0, source: "given" },
+        None => link,
+    };
+    let speed = match samples_per_second {
+        Some(value) => Known { value, source: "given" },
+        None => measured_speed(&job, &device).await?,
+    };
+    let pace = Pace {
+        samples_per_second: speed.value,
+        batch: spec.global_batch_size,
+        shards: spec.shards_per_step,
+        trainable: job.network.trainable.len() as u64,
+        worker_link: link.value,
+        coordinator_link: coordinator_link.value,
+    };
+    let planned = plan(job, workers, pace, [speed, link, coordinator_link]);
+    match format {
+        Format::Json => say::out(&format!("{:#}", as_json(&planned))),
+        Format::Text => say::out(&say::printable(&show::text(&planned))),
+    }
+    for warning in &planned.warnings {
+        say::err(&say::printable(&format!("warning: {warning}")));
+    }
+    Ok(())
+}
+
+fn plan(job: Job, asked: Option<u32>, pace: Pace, [speed, link, coordinator_link]: [Known; 3]) -> Planned {
+    let (shards, most) = (job.spec.shards_per_step, job.spec.cluster.max_workers);
+    let recommended = pace.recommended(most);
+    let workers = asked.unwrap_or(recommended);
+    let mut warnings = Vec::new();
+    if workers > shards {
+        warnings.push(format!(
+            "{workers} workers, but a step has only {shards} shards, so some will be idle: use {shards} workers, or set \
+             shards_per_step to {workers} or more (which changes the result's bits)"
+        ));
+    }
+    if workers > most {
+        warnings.push(format!(
+            "{workers} workers, but cluster.max_workers is {most}: the others are turned away"
+        ));
+    }
+    warnings.extend(pace.cannot_win(most));
+    let samples = samples(&job);
+    let (tokens, longest) = texts(&job, samples);
+    let table = &job.network.table;
+    let memory = Sizes {
+        spec: &job.spec,
+        architecture: &job.network.architecture,
+        parameters: table.iter().map(|parameter| parameter.len() as u64).sum(),
+        trainable: pace.trainable,
+        largest: table.iter().map(|parameter| parameter.len() as u64).max().unwrap_or_default(),
+        rows: job.train.len() + job.eval.len(),
+        longest,
+        workers,
+    }
+    .memory();
+    let powers = std::iter::successors(Some(1u32), |workers| workers.checked_mul(2));
+    let mut numbers: Vec<u32> = powers.take_while(|&power| power <= shards.min(most)).collect();
+    numbers.extend([workers, recommended]);
+    numbers.sort_unstable();
+    numbers.dedup();
+    let steps = numbers.into_iter().map(|workers| pace.step(workers)).collect();
+    Planned {
+        job,
+        workers,
+        tokens,
+        samples,
+        memory,
+        speed,
+        link,
+        coordinator_link,
+        steps,
+        recommended,
+        warnings,
+    }
+}
+
+/// Samples of all steps: whole epochs, then full steps of the last one.
+fn samples(job: &Job) -> u64 {
+    let (rows, batch) = (job.train.len(), u64::from(job.spec.global_batch_size));
+    let (steps, per_epoch) = (job.plan.steps(), job.plan.steps_per_epoch());
+    (steps / per_epoch).saturating_mul(rows).saturating_add((steps % per_epoch) * batch)
+}
+
+/// A few real steps with one worker; its time for a shard is what counts.
+async fn measured_speed(job: &Job, device: &str) -> Result<Known, CliError> {
+    let spec = job.spec.without_evaluation();
+    say::err("measuring: the first steps of the run, with one worker on this machine");
+    let First { at_work, exit, .. } = first_steps(&spec, MEASURED_STEPS, device).await?;
+    let shard = at_work.as_ref().and_then(shard_seconds).ok_or(StartError::NotMeasured(exit))?;
+    let samples = f64::from(spec.global_batch_size) / f64::from(spec.shards_per_step);
+    Ok(Known { value: samples / shard, source: "measured with one worker on this machine" })
+}
+
+fn shard_seconds(status: &RunStatus) -> Option<f64> {
+    status.workers.iter().map(|worker| worker.shard_seconds).find(|seconds| *seconds > 0.0)
+}
+
+/// Tokens of the whole run and of the longest text, estimated from the length of rows; none for images.
+fn texts(job: &Job, samples: u64) -> (Option<u64>, u64) {
+    if job.spec.task != Task::SequenceClassification {
+        return (None, 0);
+    }
+    let limit = job.spec.sequence_len.map_or(u64::MAX, u64::from);
+    let rows = sampled(&job.train);
+    let tokens = rows.iter().map(|bytes| (bytes / BYTES_OF_TOKEN).clamp(3, limit.max(3)));
+    let mean = tokens.clone().sum::<u64>() as f64 / rows.len().max(1) as f64;
+    (Some((mean * samples as f64) as u64), tokens.max().unwrap_or_default())
+}
+
+/// Bytes of rows from all over an index.
+fn sampled(index: &RowIndex) -> Vec<u64> {
+    let every = index.len().div_ceil(SAMPLED_ROWS).max(1);
+    let rows = (0..index.len()).step_by(every as usize);
+    rows.filter_map(|row| index.row(row).ok()).map(|place| u64::from(place.length)).collect()
+}
+
+fn as_json(planned: &Planned) -> serde_json::Value {
+    let Planned { job, workers, tokens, samples, memory, speed, link, coordinator_link, .. } = planned;
+    let steps = job.plan.steps();
+    let counts: Vec<_> = planned
+        .steps
+        .iter()
+        .map(|step| {
+            json!({
+                "workers": step.workers,
+                "partials_per_step": step.partials,
+                "bytes_up_per_step": step.bytes_up,
+                "bytes_down_per_step": step.bytes_down,
+                "step_seconds": step.seconds,
+                "samples_per_second": f64::from(job.spec.global_batch_size) / step.seconds,
+                "run_seconds": step.seconds * steps as f64,
+                "utilisation": step.utilisation,
+            })
+        })
+        .collect();
+    let known = |known: &Known, factor: f64| json!({"value": factor * known.value, "source": known.source});
+    json!({
+        "steps": steps,
+        "steps_per_epoch": job.plan.steps_per_epoch(),
+        "epochs": job.plan.epoch_after(steps),
+        "samples": samples,
+        "tokens_estimated": tokens,
+        "shards_per_step": job.spec.shards_per_step,
+        "trainable_parameters": job.network.trainable.len(),
+        "workers": workers,
+        "recommended_workers": planned.recommended,
+        "memory": {"worker_bytes": memory.worker as u64, "coordinator_bytes": memory.coordinator as u64},
+        "worker_samples_per_second": known(speed, 1.0),
+        "bandwidth_bits_per_second": known(link, 8.0),
+        "coordinator_bandwidth_bits_per_second": known(coordinator_link, 8.0),
+        "by_workers": counts,
+        "warnings": planned.warnings,
+    })
+}
+
+/// A number of bits a second: `25G`, `300M` or `1e9`.
+fn bits(text: &str) -> Result<f64, String> {
+    let units = [("k", 1e3), ("M", 1e6), ("G", 1e9)];
+    let split = units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)));
+    let (number, factor) = split.unwrap_or((text, 1.0));
+    positive(number).map(|number| number * factor)
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text.trim().parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| "a number above 0 is needed".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bandwidths_have_units() {
+        assert_eq!(bits("25G"), Ok(25e9));
+        assert_eq!(bits("300M"), Ok(300e6));
+        assert_eq!(bits("1e9"), Ok(1e9));
+        for bad in ["", "G", "fast", "-1", "0", "inf", "25é"] {
+            assert!(bits(bad).is_err(), "{bad:?}");
+        }
+    }
+}

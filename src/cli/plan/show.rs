@@ -1,0 +1,66 @@
+//! A plan for people.
+
+use std::time::Duration;
+
+use comfy_table::{Table, presets};
+
+use super::{Known, Planned};
+use crate::cli::format::{self, count};
+
+const MIB: f64 = (1 << 20) as f64;
+
+/// The whole plan as text.
+pub(super) fn text(planned: &Planned) -> String {
+    let Planned { job, workers, tokens, samples, memory, speed, link, coordinator_link, .. } = planned;
+    let (plan, spec) = (&job.plan, &job.spec);
+    let tokens = tokens.map(|tokens| format!(", about {} tokens (estimated)", count(tokens)));
+    let mut lines = vec![
+        format!(
+            "steps:       {}, {} to an epoch: {:.2} epochs",
+            count(plan.steps()),
+            count(plan.steps_per_epoch()),
+            plan.epoch_after(plan.steps())
+        ),
+        format!("samples:     {}{}", count(*samples), tokens.unwrap_or_default()),
+        format!("batch:       {} samples in {} shards", spec.global_batch_size, spec.shards_per_step),
+        format!("trains:      {} parameters", count(job.network.trainable.len() as u64)),
+        format!(
+            "memory:      a worker {:.0} MiB, the coordinator {:.0} MiB, with {} (predicted)",
+            memory.worker / MIB,
+            memory.coordinator / MIB,
+            format::workers(*workers as usize)
+        ),
+        format!("speed:       {:.1} samples/s a worker ({})", speed.value, speed.source),
+        format!("bandwidth:   {}", bandwidth(link)),
+    ];
+    if coordinator_link != link {
+        lines.push(format!("coordinator: {}", bandwidth(coordinator_link)));
+    }
+    lines.push(table(planned).to_string());
+    lines.push(format!("recommended: {}", format::workers(planned.recommended as usize)));
+    lines.join("\n")
+}
+
+fn bandwidth(link: &Known) -> String {
+    format!("{:.2} Gbit/s ({})", 8e-9 * link.value, link.source)
+}
+
+fn table(planned: &Planned) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_FULL_CONDENSED);
+    table.set_header(["workers", "MB up/step", "MB down/step", "s/step", "samples/s", "run", "computing"]);
+    let steps = planned.job.plan.steps() as f64;
+    for step in &planned.steps {
+        let run = Duration::try_from_secs_f64(step.seconds * steps).unwrap_or(Duration::MAX);
+        table.add_row([
+            step.workers.to_string(),
+            format!("{:.2}", 1e-6 * step.bytes_up as f64),
+            format!("{:.2}", 1e-6 * step.bytes_down as f64),
+            format!("{:.3}", step.seconds),
+            format!("{:.1}", f64::from(planned.job.spec.global_batch_size) / step.seconds),
+            format::duration(run),
+            format!("{:.0} %", 100.0 * step.utilisation),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,45 @@
+//! `headstart verify`: hashes everything again that a run left behind, and on request computes a step again.
+
+mod replay;
+
+use std::process::ExitCode;
+
+use clap::Args;
+use headstart::exit::Exit;
+use headstart::store::Location;
+use headstart::verify::{Report, verify};
+
+use super::error::CliError;
+use super::say;
+
+pub(super) use replay::ReplayError;
+
+/// What to verify.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The run's output_dir (or the final/ in it), a path or URL.
+    run: String,
+    /// Also compute this step again, on this machine from the first step on, and compare what the ledger records.
+    #[arg(long, value_name = "STEP")]
+    replay: Option<u64>,
+}
+
+/// Verifies and says what was found; a run that is not what was written ends with the code of a damaged checkpoint.
+pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
+    let place = Location::parse(arguments.run.trim_end_matches('/'))?;
+    let report = verify(&place).await?;
+    for difference in &report.differences {
+        say::err(&say::printable(&format!("error: {difference}")));
+    }
+    let Report { differences, run: Some((facts, ledger)), .. } = &report else {
+        return Ok(Exit::Checkpoint.into());
+    };
+    if !differences.is_empty() {
+        return Ok(Exit::Checkpoint.into());
+    }
+    say::out(&say::printable(&format!("verified: {report}")));
+    match arguments.replay {
+        Some(step) => replay::replay(facts, ledger, step).await,
+        None => Ok(Exit::Ok.into()),
+    }
+}

@@ -1,0 +1,94 @@
+//! `headstart watch` and `headstart stop`: follow a run that others started, and end it.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use headstart::client::{Client, ClientError, RunStatus};
+use headstart::exit::Exit;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::error::CliError;
+use super::say;
+use super::train::{Event, LogFormat, Progress, STOP_PATIENCE, follow};
+
+/// Events that may wait to be shown.
+const INBOX: usize = 16;
+
+/// Which run to follow.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The coordinator's address.
+    #[arg(long, env = "HEADSTART_COORDINATOR", default_value = "http://127.0.0.1:7070")]
+    coordinator: String,
+    /// How progress is printed.
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+    /// Seconds to go on trying when the coordinator no longer answers.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    patience: u64,
+}
+
+/// Which run to end.
+#[derive(Debug, Args)]
+pub(super) struct StopArguments {
+    /// The coordinator's address.
+    #[arg(long, env = "HEADSTART_COORDINATOR", default_value = "http://127.0.0.1:7070")]
+    coordinator: String,
+    /// What workers and logs are told.
+    #[arg(long, default_value = "stopped by headstart stop")]
+    reason: String,
+}
+
+/// Shows the run until it ends; the exit code is the coordinator's. Ctrl-C ends the watching, not the run.
+pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
+    let Arguments { coordinator, log_format, patience } = arguments;
+    // Who is not there at the start is not waited for.
+    let first = Client::connect(&coordinator).await?.status().await?;
+    let (mut progress, console) = Progress::new(0, log_format);
+    progress.begin(&first, first.workers.len() as u32, &coordinator);
+    let (events, inbox) = mpsc::channel(INBOX);
+    tokio::spawn(follow(coordinator.clone(), events));
+    let ended = tokio::select! {
+        ended = until_the_end(inbox, &mut progress, Duration::from_secs(patience)) => ended,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted?;
+            progress.close();
+            console.err(&format!("no longer watching; the run goes on: headstart stop --coordinator {coordinator} ends it"));
+            return Ok(Exit::Interrupted.into());
+        }
+    };
+    progress.close();
+    let Some(status) = ended else {
+        let reason = format!("nothing was heard for {patience} s");
+        return Err(ClientError::Unreachable { url: coordinator, reason }.into());
+    };
+    progress.over(&status);
+    let exit = Exit::from_code(status.exit_code).unwrap_or(Exit::Internal);
+    Ok(exit.into())
+}
+
+/// Shows every status; returns the last, or `None` when there has been no news for too long.
+async fn until_the_end(
+    mut inbox: mpsc::Receiver<Event>,
+    progress: &mut Progress,
+    patience: Duration,
+) -> Option<RunStatus> {
+    while let Ok(event) = timeout(patience, inbox.recv()).await {
+        let Event::Status(status) = event? else { continue };
+        progress.update(&status, Instant::now());
+        if status.ended() {
+            return Some(*status);
+        }
+    }
+    None
+}
+
+/// Ends the run after the step in flight, and prints what is kept.
+pub(super) async fn stop(arguments: &StopArguments) -> Result<(), CliError> {
+    let StopArguments { coordinator, reason } = arguments;
+    let kept = Client::connect(coordinator).await?.stop(reason, STOP_PATIENCE).await?;
+    say::out(&say::printable(&format!("kept: {kept}")));
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! From a run back to a run file: what is given to a coordinator that is to repeat it.
+
+use serde_json::{Value, json};
+
+use super::{Optimizer, RunSpec, Strategy};
+
+impl RunSpec {
+    /// A run file, in JSON (which is YAML), that parses to this run.
+    pub fn to_run_file(&self) -> String {
+        let mut file = serde_json::to_value(self).expect("a run is plain data");
+        let keys = file.as_object_mut().expect("a run is an object");
+        // Keys whose default means that they were not given, and those that exclude each other.
+        keys.retain(|_, value| !value.is_null() && *value != json!([]));
+        keys.shift_remove(if self.max_steps.is_some() { "num_train_epochs" } else { "max_steps" });
+        keys.shift_remove("momentum");
+        match self.optim {
+            Optimizer::Sgd => {
+                for key in ["adam_beta1", "adam_beta2", "adam_epsilon"] {
+                    keys.shift_remove(key);
+                }
+                keys.insert("optim_args".into(), format!("momentum={}", self.momentum).into());
+            }
+            Optimizer::AdamwTorch => {}
+        }
+        if self.early_stopping_patience.is_none() {
+            keys.shift_remove("early_stopping_threshold");
+        }
+        format!("{:#}\n", Value::Object(std::mem::take(keys)))
+    }
+
+    /// The same run without evaluations and early stopping, for measurements.
+    pub fn without_evaluation(&self) -> RunSpec {
+        RunSpec {
+            eval_datasets: Vec::new(),
+            eval_strategy: Strategy::No,
+            eval_on_start: false,
+            load_best_model_at_end: false,
+            early_stopping_patience: None,
+            early_stopping_threshold: 0.0,
+            ..self.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+
+    const BASE: &str = "base_model: m\ntask: image-classification\ndatasets: [{path: d}]\noutput_dir: o\n";
+
+    #[test]
+    fn a_run_file_made_of_a_run_is_the_same_run() {
+        let more = [
+            "",
+            "max_steps: 7\nseed: 18446744073709551615\nlearning_rate: 0.1\ninit: random\n",
+            "num_train_epochs: 0.3\noptim: sgd\noptim_args: momentum=0.9\nfreeze: ['a.*']\n",
+            "optim: sgd\nsequence_len: 5\nthreads_per_worker: 3\ncluster: {min_workers: 2, max_workers: 40}\n",
+            "eval_datasets: [{path: e, label_column: l}]\neval_strategy: epoch\nload_best_model_at_end: true\n\
+             metric_for_best_model: f1\nearly_stopping_patience: 2\nearly_stopping_threshold: 0.01\n",
+            "lr_scheduler_type: constant\nmodel_overrides: {hidden_dropout_prob: 0.0}\nshards_per_step: 4\n",
+            "warmup_ratio: 0.1\nlr_scheduler_type: cosine\nglobal_batch_size: 48\nmicro_batch_size: 4\n",
+        ];
+        for more in more {
+            let spec = crate::spec::parse("run.yaml", &format!("{BASE}{more}"), &[]).unwrap();
+            let again = crate::spec::parse("again", &spec.to_run_file(), &[]).unwrap();
+            assert_eq!(again, spec, "{more}");
+            let bare = spec.without_evaluation();
+            assert_eq!(crate::spec::parse("bare", &bare.to_run_file(), &[]).unwrap(), bare, "{more}");
+        }
+    }
+}

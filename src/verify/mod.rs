@@ -1,0 +1,250 @@
+//! Is what a run left behind still what it wrote? Everything that is hashed is hashed again.
+//!
+//! `SHA256SUMS` names every file of `final/` with its hash. `run.json` names the ledger's hash and the weights'; the
+//! ledger's lines are chained, and name the hash of the trainable vector. So every byte is covered, and most of them twice.
+
+mod cross;
+mod ledger;
+mod sums;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use crate::checkpoint::{CheckpointError, WrittenFile};
+use crate::exit::Exit;
+use crate::message::NumericClass;
+use crate::spec::RunSpec;
+use crate::store::{Location, StoreError};
+
+pub use ledger::{Ledger, Line};
+
+/// The hashes of all files.
+const SUMS: &str = "SHA256SUMS";
+/// What pins the run.
+const RUN: &str = "run.json";
+/// What each step computed.
+const LEDGER: &str = "ledger.jsonl";
+/// Files without which there is nothing to verify.
+const REQUIRED: [&str; 4] = ["config.json", LEDGER, "metrics.jsonl", RUN];
+/// Bytes of the largest text read: a ledger of a million steps.
+const LARGEST: u64 = 512 << 20;
+/// Differences named; a directory with more is beyond listing.
+const MOST: usize = 100;
+
+/// What `run.json` says, as far as it is checked or needed to repeat the run.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct RunFacts {
+    /// Name of the run.
+    pub run_id: String,
+    /// The run file, every default filled in.
+    pub spec: RunSpec,
+    /// Label names.
+    pub labels: Vec<String>,
+    /// Hash of the parameter table.
+    pub parameters: String,
+    /// The data's files.
+    pub data: DataFacts,
+    /// Steps planned.
+    pub total_steps: u64,
+    /// Updates made.
+    pub steps: u64,
+    /// Updates the weights have seen; fewer than `steps` when the best were kept.
+    pub weights_version: u64,
+    /// Hash of the weights' file or files.
+    pub weights_sha256: String,
+    /// Hash of the ledger.
+    pub ledger_sha256: String,
+    /// Where the bits came from.
+    pub numeric_class: Option<NumericClass>,
+}
+
+/// The data of a run.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct DataFacts {
+    /// To train on.
+    pub train: FileFacts,
+    /// To evaluate on.
+    pub eval: FileFacts,
+}
+
+/// Files of a dataset; of many, the first.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct FileFacts {
+    /// The files.
+    pub files: Vec<FileFact>,
+}
+
+/// A file as it was when the run was planned.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct FileFact {
+    /// Where it was.
+    pub url: String,
+    /// Bytes.
+    pub size: u64,
+    /// Its hash; `None` for images.
+    pub sha256: Option<String>,
+}
+
+/// Something that is not as the run wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Difference {
+    /// A listed file is gone.
+    #[error("{file}: it is gone, but SHA256SUMS lists it")]
+    Gone {
+        /// The file.
+        file: String,
+    },
+    /// A file nobody listed.
+    #[error("{file}: the run did not write it: SHA256SUMS does not list it")]
+    Unlisted {
+        /// The file.
+        file: String,
+    },
+    /// Other bytes.
+    #[error("{file}: its SHA-256 is {found}, but {by} says {expected}")]
+    Hash {
+        /// The file.
+        file: String,
+        /// Who says otherwise.
+        by: &'static str,
+        /// What is said.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// A line is not what it was.
+    #[error("{file}:{line}: {reason}")]
+    Line {
+        /// The file.
+        file: &'static str,
+        /// Its line, from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file cannot be what the run wrote.
+    #[error("{file}: {reason}")]
+    File {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Why nothing can be verified.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum VerifyError {
+    /// There is no finished run.
+    #[error("{url}: no {SUMS}; give the output_dir of a finished run (a stopped one has no final/)")]
+    NotFinished {
+        /// The directory.
+        url: String,
+    },
+    /// Storage.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The weights are whole, but cannot be read.
+    #[error(transparent)]
+    Weights(#[from] CheckpointError),
+}
+
+impl VerifyError {
+    /// The exit code of a process that fails with this.
+    pub fn exit(&self) -> Exit {
+        match self {
+            VerifyError::NotFinished { .. } => Exit::Checkpoint,
+            VerifyError::Store(error) => error.exit(),
+            VerifyError::Weights(error) => error.exit(),
+        }
+    }
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Report {
+    /// The directory that was read.
+    pub directory: Location,
+    /// Everything that is not as it was written, at most a hundred; empty when all is well.
+    pub differences: Vec<Difference>,
+    /// The files and their hashes.
+    pub files: Vec<WrittenFile>,
+    /// Run and ledger, when they could be read.
+    pub run: Option<(RunFacts, Ledger)>,
+}
+
+impl fmt::Display for Report {
+    /// What was verified, in words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes: u64 = self.files.iter().map(|file| file.size).sum();
+        write!(f, "{}: {} files, {bytes} bytes", self.directory.url(), self.files.len())?;
+        if let Some((run, ledger)) = &self.run {
+            write!(f, ", a ledger of {} lines, {} steps", ledger.lines().len(), run.steps)?;
+        }
+        Ok(())
+    }
+}
+
+/// Verifies the run at `place`: its output_dir, or the `final/` in it.
+pub async fn verify(place: &Location) -> Result<Report, VerifyError> {
+    let (directory, sums) = find(place).await?;
+    let (mut files, mut differences) = match sums::parse(&sums) {
+        Ok(files) => (files, Vec::new()),
+        Err(difference) => (Vec::new(), vec![difference]),
+    };
+    if differences.is_empty() {
+        differences = sums::check(&directory, &mut files).await?;
+    }
+    let mut run = None;
+    // Files that are not what was written are named once; what they say does not matter any more.
+    if differences.is_empty() {
+        match cross::read(&directory).await? {
+            Ok(read) => {
+                differences = cross::check(&directory, &files, &read.0, &read.1).await?;
+                run = Some(read);
+            }
+            Err(found) => differences = found,
+        }
+    } else if let Some(line) = ledger_line(&directory, &differences).await? {
+        differences.push(line);
+    }
+    differences.truncate(MOST);
+    Ok(Report { directory, differences, files, run })
+}
+
+/// The directory with the hashes, and the hashes.
+async fn find(place: &Location) -> Result<(Location, bytes::Bytes), VerifyError> {
+    for directory in [place.join("final")?, place.clone()] {
+        match directory.join(SUMS)?.read(LARGEST).await {
+            Ok(sums) => return Ok((directory, sums)),
+            Err(StoreError::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(VerifyError::NotFinished { url: place.url().to_owned() })
+}
+
+/// Where the ledger is damaged, when its hash says that it is.
+async fn ledger_line(
+    directory: &Location,
+    differences: &[Difference],
+) -> Result<Option<Difference>, VerifyError> {
+    let damaged =
+        |difference: &Difference| matches!(difference, Difference::Hash { file, .. } if file == LEDGER);
+    if !differences.iter().any(damaged) {
+        return Ok(None);
+    }
+    let bytes = directory.join(LEDGER)?.read(LARGEST).await?;
+    Ok(Some(match Ledger::parse(&bytes) {
+        Err(difference) => difference,
+        // No later line vouches for the last one.
+        Ok(ledger) => Difference::Line {
+            file: LEDGER,
+            line: ledger.lines().len(),
+            reason: "the last line was changed".to_owned(),
+        },
+    }))
+}

@@ -1,0 +1,171 @@
+//! What a run left behind is verified: every flipped byte is found, and a step computed again is the same.
+
+use std::path::{Path, PathBuf};
+
+use headstart::store::Location;
+use headstart::verify::{Difference, verify};
+use headstart_tests::{headstart, succeed, text, texts};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Flips tried in each file.
+const FLIPS: usize = 200;
+
+/// A finished run.
+fn finished() -> TempDir {
+    let directory = texts();
+    succeed(directory.path(), &["train", "run.yaml", "--workers", "2"]);
+    directory
+}
+
+fn last(directory: &TempDir) -> PathBuf {
+    directory.path().join("out/final")
+}
+
+/// Random numbers of a seed (SplitMix64: Steele, Lea, Flood, 2014).
+struct Draws(u64);
+
+impl Draws {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A byte's position below `len`, and what to XOR it with.
+    fn flip(&mut self, len: usize) -> (usize, u8) {
+        ((self.next() % len as u64) as usize, (self.next() % 255) as u8 + 1)
+    }
+}
+
+/// Calls `look` with a byte of the file flipped, which is then put back.
+fn flipped<T>(path: &Path, (at, with): (usize, u8), look: impl FnOnce() -> T) -> T {
+    let good = std::fs::read(path).expect("the run wrote it");
+    let mut bad = good.clone();
+    bad[at] ^= with;
+    std::fs::write(path, bad).expect("writable");
+    let seen = look();
+    std::fs::write(path, good).expect("writable");
+    seen
+}
+
+#[test]
+fn two_hundred_of_two_hundred_flipped_bytes_are_found_in_each_file() {
+    let directory = finished();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let place = Location::parse(directory.path().join("out").to_str().expect("UTF-8")).expect("a path");
+    let look =
+        || -> Vec<Difference> { runtime.block_on(verify(&place)).expect("it can be read").differences };
+    assert_eq!(look(), []);
+    for file in ["ledger.jsonl", "SHA256SUMS", "run.json", "model.safetensors"] {
+        let path = last(&directory).join(file);
+        let len = std::fs::metadata(&path).expect("the run wrote it").len() as usize;
+        let mut draws = Draws(20_261_124);
+        for number in 0..FLIPS {
+            let flip = draws.flip(len);
+            let found = flipped(&path, flip, look);
+            assert!(!found.is_empty(), "{file}, flip {number}: byte {} XOR {}", flip.0, flip.1);
+            let named = found.iter().any(|difference| difference.to_string().contains(file));
+            assert!(named, "{file}, flip {number}: {found:?}");
+        }
+    }
+    assert_eq!(look(), []);
+}
+
+#[test]
+fn the_program_names_what_was_changed_with_the_code_of_a_damaged_checkpoint() {
+    let directory = finished();
+    let said = succeed(directory.path(), &["verify", "out"]);
+    assert!(said.contains("verified") && said.contains("14 steps"), "{said}");
+    succeed(directory.path(), &["verify", "out/final"]);
+    let look = || {
+        let output = headstart(directory.path(), &["verify", "out"]);
+        assert_eq!(output.status.code(), Some(12), "{}", text(&output));
+        text(&output)
+    };
+    let file = |name: &str| last(&directory).join(name);
+    let ledger = std::fs::read_to_string(file("ledger.jsonl")).expect("the run wrote it");
+    let third = ledger.match_indices("\"weights\"").nth(2).expect("it has more lines").0 + 12;
+    let said = flipped(&file("ledger.jsonl"), (third, 1), look);
+    assert!(said.contains("ledger.jsonl:3: "), "{said}");
+    let said = flipped(&file("model.safetensors"), (5000, 64), look);
+    assert!(said.contains("model.safetensors: its SHA-256 is"), "{said}");
+    let said = flipped(&file("SHA256SUMS"), (64, 0x29), look);
+    assert!(said.contains("SHA256SUMS:1: "), "a tab for a space: {said}");
+    std::fs::write(file("pytorch_model.bin"), "x").expect("writable");
+    assert!(look().contains("pytorch_model.bin"));
+    std::fs::remove_file(file("pytorch_model.bin")).expect("it was just written");
+    std::fs::rename(file("tokenizer.json"), directory.path().join("tokenizer.json"))
+        .expect("the run wrote it");
+    assert!(look().contains("tokenizer.json: it is gone"));
+    let output = headstart(directory.path(), &["verify", "model"]);
+    assert_eq!(output.status.code(), Some(12), "{}", text(&output));
+    assert!(text(&output).contains("finished run"), "{}", text(&output));
+}
+
+/// Rewrites a ledger from a line on, with its chain and every hash of it: a forgery that only computing again uncovers.
+fn forge(directory: &TempDir, step: u64) {
+    let file = |name: &str| last(directory).join(name);
+    let read = |name: &str| std::fs::read_to_string(file(name)).expect("the run wrote it");
+    let mut previous = String::new();
+    let mut forged = String::new();
+    for line in read("ledger.jsonl").lines() {
+        let mut line: Value = serde_json::from_str(line).expect("JSON");
+        if line["step"] == step && line.get("gradient").is_some() {
+            line["gradient"] = "0123456789abcdef0123456789abcdef".into();
+        }
+        line["previous"] = previous.into();
+        previous = headstart::hash::sha256(line.to_string().as_bytes());
+        forged.push_str(&format!("{line}\n"));
+    }
+    let replace = |name: &str, from: &str, to: &str| {
+        std::fs::write(file(name), read(name).replace(from, to)).expect("writable");
+    };
+    let (before, after) = (headstart::hash::sha256(read("ledger.jsonl").as_bytes()), forged.clone());
+    let run_before = headstart::hash::sha256(read("run.json").as_bytes());
+    std::fs::write(file("ledger.jsonl"), &forged).expect("writable");
+    replace("run.json", &before, &headstart::hash::sha256(after.as_bytes()));
+    replace("SHA256SUMS", &before, &headstart::hash::sha256(after.as_bytes()));
+    replace("SHA256SUMS", &run_before, &headstart::hash::sha256(read("run.json").as_bytes()));
+}
+
+#[test]
+fn a_step_computed_again_is_the_same_and_a_forged_one_is_named() {
+    let directory = finished();
+    let said = succeed(directory.path(), &["verify", "out", "--replay", "5"]);
+    assert!(said.contains("replayed"), "{said}");
+    succeed(directory.path(), &["verify", "out", "--replay", "14"]);
+    let output = headstart(directory.path(), &["verify", "out", "--replay", "15"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+
+    forge(&directory, 3);
+    succeed(directory.path(), &["verify", "out"]);
+    succeed(directory.path(), &["verify", "out", "--replay", "2"]);
+    let output = headstart(directory.path(), &["verify", "out", "--replay", "5"]);
+    assert_eq!(output.status.code(), Some(12), "{}", text(&output));
+    assert!(text(&output).contains("step 3 is the first that differs: its gradient"), "{}", text(&output));
+
+    // What the run began with is looked at before anything is computed.
+    let data = directory.path().join("train.jsonl");
+    let rows = std::fs::read_to_string(&data).expect("it was written");
+    std::fs::write(
+        &data,
+        rows.replacen("\"text\": \"", "\"text\": \"the ", 1).replacen("\"text\":\"", "\"text\":\"the ", 1),
+    )
+    .expect("writable");
+    let output = headstart(directory.path(), &["verify", "out", "--replay", "2"]);
+    assert_eq!(output.status.code(), Some(10), "{}", text(&output));
+    assert!(text(&output).contains("train.jsonl"), "{}", text(&output));
+    std::fs::write(&data, rows).expect("writable");
+
+    // Another instruction set is another numeric class, which is no fault of the run.
+    let mut command = headstart_tests::command("headstart", directory.path());
+    let output = command
+        .args(["verify", "out", "--replay", "2"])
+        .env("ATEN_CPU_CAPABILITY", "default")
+        .output()
+        .expect("headstart starts");
+    assert_eq!(output.status.code(), Some(23), "{}", text(&output));
+    assert!(text(&output).contains("instructions is"), "{}", text(&output));
+}
