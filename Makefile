@@ -103,6 +103,10 @@ plan-memory: build ## what headstart plan predicts of memory, against what eight
 	@examples/sections/setup.py
 	@$(BUILT) $(PYTHON) bench/plan_memory.py
 
+.PHONY: bench-gpu
+bench-gpu: build ## on a GPU: equal bits from 1, 2 and 4 workers, and speed beside PyTorch
+	@$(BUILT) bench/gpu.sh
+
 .PHONY: clean-all
 clean-all: ## remove everything built, downloaded or trained inside this checkout
 	$(CARGO) clean

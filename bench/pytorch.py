@@ -27,6 +27,7 @@ def main():
     parser.add_argument("--data", required=True, help="JSONL with text and label")
     parser.add_argument("--rows", required=True, help='JSONL: {"step": 0, "rows": [row numbers]}')
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
 
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -35,7 +36,7 @@ def main():
     data = json_lines(options.data)
     steps = json_lines(options.rows)
     tokenizer = AutoTokenizer.from_pretrained(options.weights)
-    model = AutoModelForSequenceClassification.from_pretrained(options.weights, attn_implementation="sdpa")
+    model = AutoModelForSequenceClassification.from_pretrained(options.weights, attn_implementation="sdpa").to(options.device)
     model.train()
     label2id = model.config.label2id
     exempt = [p for name, p in model.named_parameters() if name.endswith("bias") or "LayerNorm" in name]
@@ -55,8 +56,8 @@ def main():
         part = len(step["rows"]) // world
         rows = [data[number] for number in step["rows"][rank * part : (rank + 1) * part]]
         texts = [row["text"] for row in rows]
-        batch = tokenizer(texts, padding="longest", truncation=True, max_length=128, return_tensors="pt")
-        labels = torch.tensor([label2id[row["label"]] for row in rows])
+        batch = tokenizer(texts, padding="longest", truncation=True, max_length=128, return_tensors="pt").to(options.device)
+        labels = torch.tensor([label2id[row["label"]] for row in rows], device=options.device)
         loss = parallel(**batch, labels=labels).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

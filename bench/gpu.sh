@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# What bench/gpu.py measures. HEADSTART_PYTHON may name a Python with PyTorch and transformers; else they are installed, once
+# a GPU is there to use them.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+examples/digits/prepare.py
+examples/sections/setup.py
+if [ -n "${HEADSTART_PYTHON:-}" ]; then
+    find_python=(echo "$HEADSTART_PYTHON")
+else
+    find_python=(scripts/python-env.sh tests/parity/requirements.txt)
+fi
+"${PYTHON:-python3}" bench/gpu.py "${find_python[@]}"
