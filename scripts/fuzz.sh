@@ -8,10 +8,11 @@ out=$(realpath -m "${CARGO_TARGET_DIR:-target}")/fuzz
 cd fuzz
 seconds=$1
 shift
+targets=("$@")
 if [ "$#" = 0 ]; then
-    mapfile -t targets < <(cd targets && ls ./*.rs | sed 's,^\./\(.*\)\.rs$,\1,')
-else
-    targets=("$@")
+    targets=(targets/*.rs)
+    targets=("${targets[@]##*/}")
+    targets=("${targets[@]%.rs}")
 fi
 
 ../scripts/retry.sh "${CARGO:-cargo}" fetch --quiet --locked

@@ -79,10 +79,15 @@ pub enum NetworkError {
         /// The checkpoint's directory.
         url: String,
         /// Of the run file.
-        asked: u32,
+        asked: u64,
         /// Of the network.
         most: u64,
     },
+    /// Shorter than a sequence can be.
+    #[error(
+        "sequences of {0} tokens (sequence_len): at least {SHORTEST} are needed, two of them special ones"
+    )]
+    TooShort(u64),
 }
 
 impl From<StoreError> for NetworkError {
@@ -96,7 +101,7 @@ impl NetworkError {
     pub fn exit(&self) -> Exit {
         match self {
             NetworkError::Checkpoint(error) => error.exit(),
-            NetworkError::Layout(_) | NetworkError::TooLong { .. } => Exit::Usage,
+            NetworkError::Layout(_) | NetworkError::TooLong { .. } | NetworkError::TooShort(_) => Exit::Usage,
             NetworkError::Model { .. } | NetworkError::MissingFile { .. } | NetworkError::Token { .. } => {
                 Exit::Checkpoint
             }
@@ -104,6 +109,8 @@ impl NetworkError {
     }
 }
 
+/// Tokens of the shortest sequence: one between the two special ones.
+const SHORTEST: u64 = 3;
 /// Bytes of the largest file that says how data is prepared.
 const LARGEST_JSON: u64 = 64 << 20;
 
@@ -207,13 +214,15 @@ impl Network {
     }
 
     fn check_length(&self, asked: Option<u32>) -> Result<(), NetworkError> {
-        let (Architecture::Bert(bert), Some(asked)) = (&self.architecture, asked) else { return Ok(()) };
-        match u64::from(asked) > bert.positions {
-            true => {
+        let Architecture::Bert(bert) = &self.architecture else { return Ok(()) };
+        let most = bert.positions;
+        match asked.map_or(most, u64::from) {
+            length if length < SHORTEST => Err(NetworkError::TooShort(length)),
+            length if length > most => {
                 let url = self.directory().url().to_owned();
-                Err(NetworkError::TooLong { url, asked, most: bert.positions })
+                Err(NetworkError::TooLong { url, asked: length, most })
             }
-            false => Ok(()),
+            _ => Ok(()),
         }
     }
 

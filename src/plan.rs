@@ -74,6 +74,9 @@ pub enum PlanError {
         /// Samples of a step.
         batch: u64,
     },
+    /// A size that a run file cannot have, so that it did not come from one.
+    #[error("{0} is 0")]
+    Zero(&'static str),
     /// The run would not train at all.
     #[error("the run has no step: {0}")]
     NoSteps(&'static str),
@@ -90,6 +93,15 @@ pub enum PlanError {
 impl Plan {
     /// Plans a run over `rows` training rows and `eval_rows` evaluation rows.
     pub fn new(spec: &RunSpec, rows: u64, eval_rows: u64) -> Result<Plan, PlanError> {
+        for (key, size) in [
+            ("global_batch_size", spec.global_batch_size),
+            ("shards_per_step", spec.shards_per_step),
+            ("per_device_train_batch_size", spec.per_device_train_batch_size),
+        ] {
+            if size == 0 {
+                return Err(PlanError::Zero(key));
+            }
+        }
         let batch = u64::from(spec.global_batch_size);
         if u64::from(spec.shards_per_step) > batch {
             return Err(PlanError::TooManyShards { shards: spec.shards_per_step, batch });
@@ -195,6 +207,22 @@ mod tests {
             prop_assert_eq!(seen, (0..len).collect::<Vec<_>>());
         }
 
+        /// A position is looked up alone, whatever the number of rows: no two go to one row.
+        #[test]
+        fn a_permutation_of_any_length_can_be_asked_anywhere(
+            len in prop_oneof![1u64..100, 1..1u64 << 40, (u64::MAX - 100)..=u64::MAX],
+            seed: u64,
+            epoch: u64,
+            indexes in prop::collection::vec(any::<prop::sample::Index>(), 1..40),
+        ) {
+            let index = |index: prop::sample::Index| index.index(len as usize) as u64;
+            let indexes: std::collections::BTreeSet<u64> = indexes.into_iter().map(index).collect();
+            let rows: std::collections::BTreeSet<u64> =
+                indexes.iter().rev().map(|&index| Permutation::new(len, seed, epoch).at(index)).collect();
+            prop_assert_eq!(rows.len(), indexes.len());
+            prop_assert!(rows.iter().all(|&row| row < len));
+        }
+
         #[test]
         fn an_epoch_trains_on_every_row_once(rows in 1u64..500, batch in 1u32..64, shards in 1u32..16) {
             let plan = plan(rows, batch, shards.min(batch));
@@ -212,6 +240,28 @@ mod tests {
                 seen.sort_unstable();
                 prop_assert_eq!(seen, (0..rows).collect::<Vec<_>>());
             }
+        }
+    }
+
+    #[test]
+    fn a_run_without_sizes_is_refused() {
+        // A worker takes the run file from whoever calls itself its coordinator.
+        let spec = crate::spec::parse(
+            "run.yaml",
+            "{base_model: m, task: sequence-classification, datasets: [a.csv], output_dir: o}",
+            &[],
+        );
+        let good = spec.expect("a run file");
+        assert!(Plan::new(&good, 10, 0).is_ok());
+        let spoil: [fn(&mut RunSpec); 3] = [
+            |spec| spec.global_batch_size = 0,
+            |spec| spec.shards_per_step = 0,
+            |spec| spec.per_device_train_batch_size = 0,
+        ];
+        for spoil in spoil {
+            let mut spec = good.clone();
+            spoil(&mut spec);
+            assert!(matches!(Plan::new(&spec, 10, 0), Err(PlanError::Zero(_))));
         }
     }
 

@@ -222,10 +222,104 @@ pub fn all_finite(values: &[f32]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn node(first: u32, shards: u32) -> Node {
         Node { first, shards }
+    }
+
+    /// The sum over a node by its definition.
+    fn sum(node: Node, leaves: &[f32]) -> f32 {
+        match Tree::children(node) {
+            Some((left, right)) => sum(left, leaves) + sum(right, leaves),
+            None => leaves[node.first as usize],
+        }
+    }
+
+    /// Nodes that cover the tree once, cut as `cuts` says.
+    fn cover(tree: Tree, cuts: &[bool]) -> Vec<Node> {
+        let (mut open, mut cover) = (vec![tree.root()], Vec::new());
+        let mut cuts = cuts.iter();
+        while let Some(node) = open.pop() {
+            match Tree::children(node).filter(|_| cuts.next() == Some(&true)) {
+                Some((left, right)) => open.extend([left, right]),
+                None => cover.push(node),
+            }
+        }
+        cover
+    }
+
+    proptest! {
+        /// Whoever computes which nodes, in whatever order they arrive, and however often: the same bits.
+        #[test]
+        fn every_delivery_gives_the_same_bits(
+            leaves in prop::collection::vec(-1e3f32..1e3, 1..80),
+            cuts in prop::collection::vec(any::<bool>(), 80),
+            order in prop::collection::vec(any::<u64>(), 240),
+        ) {
+            let tree = Tree::new(leaves.len() as u32);
+            let nodes = cover(tree, &cuts);
+            let mut deliveries: Vec<(u64, Node)> = order.into_iter().zip([&nodes[..]; 3].concat()).collect();
+            deliveries.sort_unstable();
+            let (mut fold, mut delivered) = (Fold::new(tree), BTreeSet::new());
+            for (_, node) in deliveries {
+                prop_assert_eq!(fold.first_missing().is_none(), delivered.len() == nodes.len());
+                let expected = if delivered.insert(node) { Ok(()) } else { Err(Unfoldable::Duplicate(node)) };
+                let inserted = fold.insert(node, sum(node, &leaves), |left, right| left + right);
+                prop_assert_eq!(inserted, expected);
+            }
+            prop_assert_eq!(fold.take_root().map(f32::to_bits), Some(sum(tree.root(), &leaves).to_bits()));
+        }
+
+        /// A part of what another partial has delivered, or a whole that contains it, never counts twice.
+        #[test]
+        fn overlapping_nodes_are_refused(
+            shards in 2u32..80,
+            cuts in prop::collection::vec(any::<bool>(), 80),
+            other_cuts in prop::collection::vec(any::<bool>(), 80),
+            first: prop::sample::Index,
+        ) {
+            let tree = Tree::new(shards);
+            let nodes = cover(tree, &cuts);
+            let held = nodes[first.index(nodes.len())];
+            let mut fold = Fold::new(tree);
+            fold.insert(held, (), |(), ()| ()).expect("a node of the tree");
+            for node in cover(tree, &other_cuts) {
+                let overlaps = node.first < held.end() && held.first < node.end();
+                prop_assert_eq!(fold.check(node).is_err(), overlaps, "{} and {}", held, node);
+            }
+        }
+
+        #[test]
+        fn the_largest_node_is_a_node_within_its_limit(shards in 1u32..5000, first: prop::sample::Index, limit in 0u32..6000) {
+            let (tree, first) = (Tree::new(shards), first.index(shards as usize) as u32);
+            let largest = tree.largest_at(first, limit);
+            prop_assert!(tree.contains(largest) && largest.first == first && largest.shards <= limit.max(1));
+            if let Some(Parent { node, .. }) = tree.parent(largest) {
+                prop_assert!(node.first != first || node.shards > limit, "{} would do", node);
+            }
+        }
+    }
+
+    #[test]
+    fn the_nodes_are_those_that_halving_reaches_and_no_others() {
+        for shards in 1..40 {
+            let tree = Tree::new(shards);
+            let (mut open, mut nodes) = (vec![tree.root()], BTreeSet::new());
+            while let Some(node) = open.pop() {
+                open.extend(Tree::children(node).into_iter().flat_map(|(left, right)| [left, right]));
+                nodes.insert(node);
+            }
+            assert_eq!(nodes.len() as u32, 2 * shards - 1);
+            for node in (0..shards + 2).flat_map(|first| (0..shards + 2).map(move |count| node(first, count)))
+            {
+                assert_eq!(tree.contains(node), nodes.contains(&node), "{node} of {shards}");
+            }
+        }
     }
 
     #[test]

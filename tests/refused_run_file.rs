@@ -141,3 +141,18 @@ fn overrides_are_refused_like_the_file() {
             .before_workers();
     }
 }
+
+/// What only the checkpoint can tell.
+#[test]
+fn lengths_that_the_network_does_not_have() {
+    let directory = texts();
+    for (set, says) in [
+        ("sequence_len=2", "sequences of 2 tokens (sequence_len): at least 3 are needed"),
+        ("sequence_len=17", "sequence_len is 17, but"),
+    ] {
+        Refused::of(directory.path(), &["train", "run.yaml", "--set", set])
+            .code(2)
+            .says(&[says])
+            .before_workers();
+    }
+}

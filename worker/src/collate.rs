@@ -7,9 +7,6 @@ use tokenizers::{Tokenizer, TruncationParams};
 use crate::image::{self, ImageError};
 use crate::trainer::Batch;
 
-/// Shortest sequence that holds a token between the two special ones.
-const SHORTEST: u32 = 3;
-
 /// Makes batches for one network.
 pub struct Collator {
     kind: Kind,
@@ -43,9 +40,6 @@ pub enum CollateError {
         /// What is wrong.
         reason: String,
     },
-    /// Shorter than a sequence can be.
-    #[error("sequence_len is {0}: at least {SHORTEST} are needed for the special tokens and one more")]
-    TooShort(u32),
     /// A text could not be tokenised.
     #[error("row {row}: {reason}")]
     Text {
@@ -74,7 +68,7 @@ impl CollateError {
             CollateError::Text { row, .. }
             | CollateError::Image { row, .. }
             | CollateError::OtherKind(row) => Some(*row),
-            CollateError::Network(_) | CollateError::Tokenizer { .. } | CollateError::TooShort(_) => None,
+            CollateError::Network(_) | CollateError::Tokenizer { .. } => None,
         }
     }
 }
@@ -124,9 +118,6 @@ impl Collator {
 }
 
 fn tokenizer(url: &str, json: &[u8], sequence_len: u32) -> Result<Tokenizer, CollateError> {
-    if sequence_len < SHORTEST {
-        return Err(CollateError::TooShort(sequence_len));
-    }
     let failed =
         |error: tokenizers::Error| CollateError::Tokenizer { url: url.to_owned(), reason: error.to_string() };
     let mut tokenizer = Tokenizer::from_bytes(json).map_err(failed)?;

@@ -20,3 +20,7 @@ pub mod session;
 #[cfg(feature = "torch")]
 pub mod torch;
 pub mod trainer;
+
+// A file that these tests share with those of the whole system knows this crate by its name.
+#[cfg(test)]
+extern crate self as headstart_worker;

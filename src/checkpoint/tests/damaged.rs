@@ -1,8 +1,6 @@
 //! Files that nobody should write: each is refused, named, before anything of a claimed size is allocated.
 
-use proptest::prelude::*;
-
-use super::super::{Checkpoint, CheckpointError, HeaderProblem, header};
+use super::super::{Checkpoint, CheckpointError, HeaderProblem};
 use super::{SINGLE, directory, file, load, open, parameter, tensor, with_length};
 use crate::exit::Exit;
 use crate::store::Location;
@@ -141,33 +139,4 @@ async fn weights_of_another_kind_or_shape_are_refused() {
     assert_eq!(error, expected);
     let error = checkpoint.resolve(&[parameter("other", &[1], false)], "bert").unwrap_err();
     assert!(matches!(error, CheckpointError::NothingFits { tensors: 1, .. }), "{error}");
-}
-
-proptest! {
-    #[test]
-    fn headers_survive_the_round_trip(tensors in prop::collection::btree_map("\\PC{0,8}", prop::collection::vec(0u64..9, 0..4), 0..9)) {
-        prop_assume!(!tensors.contains_key("__metadata__"));
-        let bytes = header::write(tensors.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())));
-        prop_assert_eq!(bytes.len() % 8, 0);
-        let data: u64 = tensors.values().map(|shape| shape.iter().product::<u64>() * 4).sum();
-        let length = header::header_length(bytes[..8].try_into().unwrap(), bytes.len() as u64 + data).unwrap();
-        prop_assert_eq!(length as usize, bytes.len() - 8);
-        let parsed = header::parse(&bytes[8..], data).unwrap();
-        let found: std::collections::BTreeMap<_, _> =
-            parsed.into_iter().map(|tensor| (tensor.name, tensor.shape)).collect();
-        prop_assert_eq!(found, tensors);
-    }
-
-    /// No bytes make the parser panic, and whatever it accepts covers the data exactly.
-    #[test]
-    fn damaged_headers_are_refused_or_sound(place in 8usize..SINGLE.len() - 68, byte: u8) {
-        let mut bytes = SINGLE.to_vec();
-        bytes[place] = byte;
-        let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-        let data = (bytes.len() - 8 - length) as u64;
-        if let Ok(tensors) = header::parse(&bytes[8..8 + length], data) {
-            let covered: u64 = tensors.iter().map(|tensor| tensor.range.end - tensor.range.start).sum();
-            prop_assert_eq!(covered, data);
-        }
-    }
 }

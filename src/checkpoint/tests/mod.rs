@@ -1,6 +1,7 @@
 //! Checkpoints as other programs write them, and as nobody should.
 
 mod damaged;
+mod properties;
 
 use bytes::Bytes;
 

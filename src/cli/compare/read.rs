@@ -120,6 +120,8 @@ fn name_of(url: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const METRICS: &str = r#"{"step":0,"epoch":0.0,"eval_accuracy":0.1,"eval_loss":2.3,"eval_samples":100}
@@ -141,6 +143,23 @@ mod tests {
         assert!(said(METRICS, "f1").contains("there are: accuracy, loss"));
         assert!(said("{\"step\":1,\"loss\":2.0}\n", "f1").contains("never evaluated"));
         assert!(said("{\"step\":1}\n{", "f1").contains("metrics.jsonl:2: "));
+    }
+
+    proptest! {
+        /// Whoever wrote the file: no panic, and a curve is of finite values in order of steps.
+        #[test]
+        fn any_file_is_read_or_refused(
+            lines in prop::collection::vec(prop_oneof![
+                "\\PC{0,20}",
+                (any::<Option<u64>>(), any::<Option<f64>>())
+                    .prop_map(|(step, loss)| serde_json::json!({"step": step, "eval_loss": loss}).to_string()),
+            ], 0..6),
+        ) {
+            if let Ok(curve) = curve(&lines.join("\n"), &Location::memory("run"), "loss") {
+                prop_assert!(curve.is_sorted_by(|one, next| one.0 < next.0));
+                prop_assert!(!curve.is_empty() && curve.iter().all(|(_, value)| value.is_finite()));
+            }
+        }
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! What people write into run files, and what comes of it.
 
+mod properties;
 mod refusals;
 
 use super::*;

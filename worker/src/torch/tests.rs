@@ -1,18 +1,21 @@
 //! The networks against what transformers computed with them (`tests/reference/`), and what training relies on.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use headstart::checkpoint::CheckpointError;
 use headstart::network::Network;
-use headstart::spec::{self, RunSpec};
-use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_128;
 
+use self::reference::{Reference, floats};
 use super::TorchTrainer;
-use crate::member::TrainerJob;
 use crate::trainer::{Batch, Draw, Trainer};
+
+#[path = "../../../tests/src/reference.rs"]
+#[allow(
+    unreachable_pub,
+    reason = "a module of the whole-system tests, which cannot be depended on from here"
+)]
+mod reference;
 
 /// Largest difference between two machines' f32 arithmetic, as a part of the largest value compared.
 const TOLERANCE: f32 = 2e-5;
@@ -24,95 +27,21 @@ fn take_turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-struct Reference {
-    directory: PathBuf,
-    facts: Value,
+/// A trainer of a reference's weights.
+fn load(reference: &Reference, sets: &[&str]) -> (TorchTrainer, Arc<Network>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
+    let job = runtime.block_on(reference.job(sets));
+    let network = job.network.clone();
+    (TorchTrainer::new(job).expect("libtorch works"), network)
 }
 
-impl Reference {
-    fn open(name: &str) -> Reference {
-        let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/reference").join(name);
-        let text =
-            std::fs::read_to_string(directory.join("reference.json")).expect("the reference is committed");
-        Reference { directory, facts: serde_json::from_str(&text).expect("the reference is JSON") }
-    }
-
-    fn spec(&self, sets: &[&str]) -> RunSpec {
-        let task =
-            if self.directory.ends_with("bert") { "sequence-classification" } else { "image-classification" };
-        let text = format!(
-            "base_model: {}\ntask: {task}\ndatasets: [{{path: none.jsonl}}]\noutput_dir: none\n",
-            self.directory.display()
-        );
-        let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
-        spec::parse("run.yaml", &text, &sets).expect("the run file is good")
-    }
-
-    /// A trainer of the reference's weights.
-    fn trainer(&self, sets: &[&str]) -> (TorchTrainer, Arc<Network>) {
-        let labels: Vec<String> = (0..3).map(|label| format!("LABEL_{label}")).collect();
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
-        let (network, values) = runtime.block_on(async {
-            let network =
-                Network::open_without_files(&self.spec(sets), &labels).await.expect("it is a checkpoint");
-            let mut values = vec![Vec::new(); network.table.len()];
-            let store = |index: usize, loaded| {
-                values[index] = loaded;
-                Ok::<(), CheckpointError>(())
-            };
-            network.load(store).await.expect("its weights are whole");
-            (Arc::new(network), values)
-        });
-        let job = TrainerJob {
-            network: network.clone(),
-            threads: 1,
-            micro_batch: 3,
-            sequence_len: 7,
-            device: "cpu".to_owned(),
-            values,
-        };
-        (TorchTrainer::new(job).expect("libtorch works"), network)
-    }
-
-    fn batch(&self) -> Batch {
-        let labels = integers(&self.facts["labels"]);
-        let inputs = &self.facts["inputs"];
-        match inputs.get("pixel_values") {
-            Some(pixels) => Batch::Image { pixels: floats(pixels), shape: [1, 8, 8], labels },
-            None => Batch::Text {
-                input_ids: integers(&inputs["input_ids"]),
-                attention_mask: integers(&inputs["attention_mask"]),
-                token_type_ids: integers(&inputs["token_type_ids"]),
-                tokens: 7,
-                labels,
-            },
-        }
-    }
-
-    /// Gradients of the summed loss by parameter name.
-    fn gradients(&self) -> BTreeMap<String, Vec<f32>> {
-        let bytes = std::fs::read(self.directory.join("gradients.safetensors")).expect("committed");
-        let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("a safetensors file");
-        let values =
-            |data: &[u8]| data.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
-        tensors.iter().map(|(name, tensor)| (name.to_owned(), values(tensor.data()))).collect()
-    }
-}
-
-fn flat(value: &Value) -> Vec<&Value> {
-    match value {
-        Value::Array(items) => items.iter().flat_map(flat).collect(),
-        one => vec![one],
-    }
-}
-
-fn floats(value: &Value) -> Vec<f32> {
-    flat(value).into_iter().map(|number| number.as_f64().expect("a number") as f32).collect()
-}
-
-fn integers(value: &Value) -> Vec<i64> {
-    flat(value).into_iter().map(|number| number.as_i64().expect("a whole number")).collect()
+/// Gradients of the summed loss by parameter name.
+fn gradients(reference: &Reference) -> BTreeMap<String, Vec<f32>> {
+    let bytes = std::fs::read(reference.directory.join("gradients.safetensors")).expect("committed");
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("a safetensors file");
+    let values =
+        |data: &[u8]| data.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+    tensors.iter().map(|(name, tensor)| (name.to_owned(), values(tensor.data()))).collect()
 }
 
 fn assert_close(what: &str, found: &[f32], expected: &[f32]) {
@@ -135,13 +64,13 @@ fn gradient(trainer: &mut TorchTrainer, draw: Draw, batch: &Batch) -> (f64, Vec<
 
 fn agrees_with_transformers(name: &str) {
     let reference = Reference::open(name);
-    let (mut trainer, network) = reference.trainer(&[]);
+    let (mut trainer, network) = load(&reference, &[]);
     let batch = reference.batch();
     assert_close("logits", &trainer.logits(&batch).expect("logits"), &floats(&reference.facts["logits"]));
     let (loss, gradient) = gradient(&mut trainer, DRAW, &batch);
     let expected = reference.facts["loss_sum"].as_f64().expect("a number");
     assert!((loss - expected).abs() < 1e-5 * expected, "loss {loss}, transformers has {expected}");
-    let expected = reference.gradients();
+    let expected = gradients(&reference);
     assert_eq!(expected.len(), network.table.len(), "a gradient for each parameter");
     for slot in network.trainable.slots() {
         let name = &network.table[slot.parameter].name;
@@ -169,7 +98,7 @@ fn vit_agrees_with_transformers() {
 fn a_second_micro_batch_adds_to_the_first() {
     let _turn = take_turn();
     let reference = Reference::open("bert");
-    let (mut trainer, _) = reference.trainer(&[]);
+    let (mut trainer, _) = load(&reference, &[]);
     let batch = reference.batch();
     let (_, first) = gradient(&mut trainer, DRAW, &batch);
     let mut both = first.clone();
@@ -186,9 +115,9 @@ fn dropout_depends_on_what_is_computed_and_on_nothing_else() {
     for name in ["bert", "vit"] {
         let reference = Reference::open(name);
         let batch = reference.batch();
-        let (mut one, _) = reference.trainer(&dropout);
+        let (mut one, _) = load(&reference, &dropout);
         let (_, expected) = gradient(&mut one, DRAW, &batch);
-        let (mut other, _) = reference.trainer(&dropout);
+        let (mut other, _) = load(&reference, &dropout);
         for draw in [Draw { seed: 9, ..DRAW }, Draw { step: 9, ..DRAW }, Draw { shard: 9, ..DRAW }] {
             assert_ne!(bits(&gradient(&mut other, draw, &batch).1), bits(&expected), "{name}: {draw:?}");
         }
@@ -206,9 +135,9 @@ fn frozen_parameters_cost_no_gradient_and_change_no_other() {
     for (name, patterns) in [("bert", "bert.embeddings.*, bert.encoder.layer.0.*"), ("vit", "vit.*")] {
         let reference = Reference::open(name);
         let batch = reference.batch();
-        let (mut trainer, whole) = reference.trainer(&[]);
+        let (mut trainer, whole) = load(&reference, &[]);
         let (_, expected) = gradient(&mut trainer, DRAW, &batch);
-        let (mut trainer, network) = reference.trainer(&[&format!("freeze=[{}]", quoted(patterns))]);
+        let (mut trainer, network) = load(&reference, &[&format!("freeze=[{}]", quoted(patterns))]);
         let (_, found) = gradient(&mut trainer, DRAW, &batch);
         assert!(found.len() < expected.len());
         for slot in network.trainable.slots() {
@@ -232,7 +161,7 @@ fn quoted(patterns: &str) -> String {
 fn weights_that_are_set_are_those_that_are_used() {
     let _turn = take_turn();
     let reference = Reference::open("bert");
-    let (mut trainer, network) = reference.trainer(&[]);
+    let (mut trainer, network) = load(&reference, &[]);
     let (batch, len) = (reference.batch(), network.trainable.len());
     let before = trainer.logits(&batch).expect("logits");
     let values: Vec<f32> = (0..len).map(|element| ((element * 7919) % 1000) as f32 * 1e-4 - 0.05).collect();
@@ -241,7 +170,7 @@ fn weights_that_are_set_are_those_that_are_used() {
     }
     let after = trainer.logits(&batch).expect("logits");
     assert_ne!(bits(&before), bits(&after));
-    let (mut fresh, _) = reference.trainer(&[]);
+    let (mut fresh, _) = load(&reference, &[]);
     fresh.set_trainable(0, &values).expect("they fit");
     assert_eq!(bits(&after), bits(&fresh.logits(&batch).expect("logits")), "in pieces or at once");
     assert!(trainer.set_trainable(len - 1, &[0.0, 0.0]).is_err(), "beyond the end");
@@ -251,10 +180,10 @@ fn weights_that_are_set_are_those_that_are_used() {
 fn the_canary_sings_the_same_song_twice_and_another_for_another_network() {
     let _turn = take_turn();
     let reference = Reference::open("bert");
-    let (mut trainer, _) = reference.trainer(&[]);
+    let (mut trainer, _) = load(&reference, &[]);
     let song = trainer.canary().expect("a canary");
     assert_eq!(song, trainer.canary().expect("a canary"));
-    let (mut other, _) = Reference::open("vit").trainer(&[]);
+    let (mut other, _) = load(&Reference::open("vit"), &[]);
     assert_ne!(song, other.canary().expect("a canary"));
     let class = trainer.numeric_class();
     assert_eq!((class.libtorch.as_str(), class.device.as_str(), class.threads), ("2.11.0", "cpu", 1));

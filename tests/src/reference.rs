@@ -1,0 +1,93 @@
+//! The small networks of `tests/reference/`, and what PyTorch computed with them. The worker's own tests include this
+//! file as well.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use headstart::checkpoint::CheckpointError;
+use headstart::network::Network;
+use headstart::spec::{self, RunSpec};
+use headstart_worker::member::TrainerJob;
+use headstart_worker::trainer::Batch;
+use serde_json::Value;
+
+/// One of them.
+pub struct Reference {
+    /// Its checkpoint.
+    pub directory: PathBuf,
+    /// Inputs and results, as `make_references.py` wrote them.
+    pub facts: Value,
+}
+
+impl Reference {
+    /// `bert` or `vit`.
+    pub fn open(name: &str) -> Reference {
+        let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/reference").join(name);
+        let text =
+            std::fs::read_to_string(directory.join("reference.json")).expect("the reference is committed");
+        Reference { directory, facts: serde_json::from_str(&text).expect("the reference is JSON") }
+    }
+
+    /// A run that begins from its weights, with these `key=value` overrides.
+    pub fn spec(&self, sets: &[&str]) -> RunSpec {
+        let task =
+            if self.directory.ends_with("bert") { "sequence-classification" } else { "image-classification" };
+        let text = format!(
+            "base_model: {}\ntask: {task}\ndatasets: [{{path: none.jsonl}}]\noutput_dir: none\n",
+            self.directory.display()
+        );
+        let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
+        spec::parse("run.yaml", &text, &sets).expect("the run file is good")
+    }
+
+    /// What a trainer is made of, for the run of [`Reference::spec`].
+    pub async fn job(&self, sets: &[&str]) -> TrainerJob {
+        let labels: Vec<String> = (0..3).map(|label| format!("LABEL_{label}")).collect();
+        let network = Network::open_without_files(&self.spec(sets), &labels).await;
+        let network = Arc::new(network.expect("it is a checkpoint"));
+        let mut values = vec![Vec::new(); network.table.len()];
+        let store = |index: usize, loaded| {
+            values[index] = loaded;
+            Ok::<(), CheckpointError>(())
+        };
+        network.load(store).await.expect("its weights are whole");
+        TrainerJob { network, threads: 1, micro_batch: 3, sequence_len: 7, device: "cpu".to_owned(), values }
+    }
+
+    /// Its inputs: three rows, one of each label.
+    pub fn batch(&self) -> Batch {
+        let labels = integers(&self.facts["labels"]);
+        let inputs = &self.facts["inputs"];
+        match inputs.get("pixel_values") {
+            Some(pixels) => Batch::Image { pixels: floats(pixels), shape: [1, 8, 8], labels },
+            None => Batch::Text {
+                input_ids: integers(&inputs["input_ids"]),
+                attention_mask: integers(&inputs["attention_mask"]),
+                token_type_ids: integers(&inputs["token_type_ids"]),
+                tokens: 7,
+                labels,
+            },
+        }
+    }
+}
+
+fn flat(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Array(items) => items.iter().flat_map(flat).collect(),
+        one => vec![one],
+    }
+}
+
+/// The numbers of nested lists, in order.
+pub fn numbers(value: &Value) -> Vec<f64> {
+    flat(value).into_iter().map(|number| number.as_f64().expect("a number")).collect()
+}
+
+/// As [`numbers`], in the precision of weights.
+pub fn floats(value: &Value) -> Vec<f32> {
+    numbers(value).into_iter().map(|number| number as f32).collect()
+}
+
+fn integers(value: &Value) -> Vec<i64> {
+    flat(value).into_iter().map(|number| number.as_i64().expect("a whole number")).collect()
+}
