@@ -58,7 +58,12 @@ fn sizes() -> impl proptest::strategy::Strategy<Value = RunSpec> {
                 sequence_len,
                 threads_per_worker: threads,
                 seed,
-                cluster: Cluster { min_workers: least.index(most as usize) as u32 + 1, max_workers: most },
+                cluster: Cluster {
+                    min_workers: least.index(most as usize) as u32 + 1,
+                    max_workers: most,
+                    shared_memory: most % 2 == 0,
+                    store_retry_seconds: most,
+                },
                 ..accepted("")
             }
         },
