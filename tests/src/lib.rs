@@ -1,5 +1,7 @@
 //! What the whole-system tests share: programs as a user starts them, data of their own, and hashes of what comes out.
 
+pub mod refused;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
