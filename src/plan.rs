@@ -3,12 +3,14 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::data::{Blocks, RowIndex};
 use crate::id::Step;
 use crate::message::{Pass, Work};
-use crate::spec::RunSpec;
+use crate::spec::{RunSpec, Shuffle};
 use crate::tree::Tree;
 
 /// A seeded permutation of `0..len` in constant memory: a Feistel network over the next even power of two, walked
@@ -51,9 +53,74 @@ impl Permutation {
     }
 }
 
+/// Blocks whose rows are mixed with each other: about half a gigabyte.
+const WINDOW: u64 = 64;
+
+/// The rows of one epoch in blocks: the blocks are permuted, then the rows of each window of [`WINDOW`] blocks. It takes
+/// memory by the number of blocks, and any position is found by two binary searches.
+#[derive(Debug)]
+struct BlockOrder {
+    seed: u64,
+    epoch: u64,
+    /// Per place in the epoch, the block that comes there, and the number of rows up to and including its own.
+    order: Vec<(u64, u64)>,
+}
+
+impl BlockOrder {
+    fn new(blocks: &Blocks, seed: u64, epoch: u64) -> BlockOrder {
+        let permutation = Permutation::new(blocks.len(), seed, epoch);
+        let mut rows = 0;
+        let place = |place| {
+            let block = permutation.at(place);
+            let held = blocks.rows(block);
+            rows += held.end - held.start;
+            (block, rows)
+        };
+        BlockOrder { seed, epoch, order: (0..blocks.len()).map(place).collect() }
+    }
+
+    /// Rows before a place in the epoch.
+    fn before(&self, place: usize) -> u64 {
+        if place == 0 { 0 } else { self.order[place - 1].1 }
+    }
+
+    /// The row that position `index` of the epoch gets; panics outside the epoch.
+    fn at(&self, blocks: &Blocks, index: u64) -> u64 {
+        let place = |index| self.order.partition_point(|&(_, end)| end <= index);
+        let window = place(index) as u64 / WINDOW;
+        let first = (window * WINDOW) as usize;
+        let last = (first + WINDOW as usize).min(self.order.len());
+        let (start, end) = (self.before(first), self.before(last));
+        // A key of its own for every window of every epoch.
+        let key = xxh3_64_with_seed(b"window", self.seed).wrapping_add(window);
+        let index = start + Permutation::new(end - start, key, self.epoch).at(index - start);
+        let place = place(index);
+        blocks.rows(self.order[place].0).start + (index - self.before(place))
+    }
+}
+
+/// The blocks of the training rows, and the epoch asked for last: its successors ask for the same.
+#[derive(Clone, Debug)]
+struct InBlocks {
+    blocks: Blocks,
+    latest: Arc<Mutex<Option<Arc<BlockOrder>>>>,
+}
+
+impl InBlocks {
+    fn epoch(&self, seed: u64, epoch: u64) -> Arc<BlockOrder> {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*latest {
+            Some(order) if order.epoch == epoch => order.clone(),
+            _ => latest.insert(Arc::new(BlockOrder::new(&self.blocks, seed, epoch))).clone(),
+        }
+    }
+}
+
 /// Steps, epochs and shards of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    shuffle: Shuffle,
+    blocks: Option<InBlocks>,
     rows: u64,
     eval_rows: u64,
     batch: u64,
@@ -107,7 +174,30 @@ impl Plan {
         if eval_rows.div_ceil(eval_shard) > u64::from(u32::MAX / 2) {
             return Err(PlanError::TooManyEvalShards { rows: eval_rows, shard: eval_shard });
         }
-        Ok(Plan { rows, eval_rows, batch, shards: spec.shards_per_step, eval_shard, seed: spec.seed, steps })
+        Ok(Plan {
+            shuffle: spec.shuffle.unwrap_or(Shuffle::Global),
+            blocks: None,
+            rows,
+            eval_rows,
+            batch,
+            shards: spec.shards_per_step,
+            eval_shard,
+            seed: spec.seed,
+            steps,
+        })
+    }
+
+    /// The plan over these training rows, whose blocks it needs where blocks are shuffled.
+    pub fn over(mut self, train: &RowIndex) -> Plan {
+        if self.shuffle == Shuffle::Blocks {
+            self.blocks = Some(InBlocks { blocks: Blocks::of(train), latest: Arc::default() });
+        }
+        self
+    }
+
+    /// The blocks of training rows, where blocks are shuffled.
+    pub fn blocks(&self) -> Option<&Blocks> {
+        self.blocks.as_ref().map(|in_blocks| &in_blocks.blocks)
     }
 
     /// Number of steps of the run.
@@ -172,8 +262,20 @@ impl Plan {
 
     fn train_rows(&self, step: Step, positions: Range<u64>) -> Vec<u64> {
         let (epoch, in_epoch) = (step.0 / self.steps_per_epoch(), step.0 % self.steps_per_epoch());
-        let permutation = Permutation::new(self.rows, self.seed, epoch);
-        positions.map(|position| permutation.at(in_epoch * self.batch + position)).collect()
+        let positions = positions.map(|position| in_epoch * self.batch + position);
+        match (self.shuffle, &self.blocks) {
+            (Shuffle::Global, _) => {
+                let permutation = Permutation::new(self.rows, self.seed, epoch);
+                positions.map(|position| permutation.at(position)).collect()
+            }
+            (Shuffle::Blocks, Some(in_blocks)) => {
+                let order = in_blocks.epoch(self.seed, epoch);
+                positions.map(|position| order.at(&in_blocks.blocks, position)).collect()
+            }
+            (Shuffle::Blocks, None) => {
+                panic!("a plan that shuffles blocks is asked for rows after Plan::over")
+            }
+        }
     }
 }
 
@@ -183,7 +285,31 @@ mod tests {
     use proptest::prelude::*;
 
     fn plan(rows: u64, batch: u32, shards: u32) -> Plan {
-        Plan { rows, eval_rows: 10, batch: batch.into(), shards, eval_shard: 4, seed: 7, steps: 100 }
+        Plan {
+            shuffle: Shuffle::Global,
+            blocks: None,
+            rows,
+            eval_rows: 10,
+            batch: batch.into(),
+            shards,
+            eval_shard: 4,
+            seed: 7,
+            steps: 100,
+        }
+    }
+
+    const MIB: u32 = 1 << 20;
+
+    fn in_blocks(lengths: &[u32]) -> Plan {
+        let blocks = Some(InBlocks { blocks: Blocks::cut(lengths), latest: Arc::default() });
+        Plan { shuffle: Shuffle::Blocks, blocks, ..plan(lengths.len() as u64, 8, 4) }
+    }
+
+    fn epoch_of(plan: &Plan, epoch: u64) -> Vec<u64> {
+        let steps = (0..plan.steps_per_epoch()).map(|step| Step(epoch * plan.steps_per_epoch() + step));
+        steps
+            .flat_map(|step| (0..plan.shards).flat_map(move |shard| plan.rows(Pass::Train, step, shard)))
+            .collect()
     }
 
     proptest! {
@@ -212,6 +338,40 @@ mod tests {
                 seen.sort_unstable();
                 prop_assert_eq!(seen, (0..rows).collect::<Vec<_>>());
             }
+        }
+
+        #[test]
+        fn an_epoch_in_blocks_trains_on_every_row_once(lengths in prop::collection::vec(1..18 * MIB, 1..600)) {
+            let plan = in_blocks(&lengths);
+            for epoch in [1, 0] {
+                let mut seen = epoch_of(&plan, epoch);
+                seen.sort_unstable();
+                prop_assert_eq!(seen, (0..lengths.len() as u64).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_are_mixed_with_those_of_their_window_only() {
+        // Four rows to a block, and three windows with a ragged last one.
+        let lengths = vec![2 * MIB; 4 * 150];
+        let plan = in_blocks(&lengths);
+        let epochs: Vec<Vec<u64>> = (0..2).map(|epoch| epoch_of(&plan, epoch)).collect();
+        assert_ne!(epochs[0], epochs[1]);
+        assert_eq!(epochs[0], epoch_of(&plan.clone(), 0), "whoever asks, in whatever order");
+        let other = Plan {
+            seed: 8,
+            blocks: plan.blocks.clone().map(|found| InBlocks { latest: Arc::default(), ..found }),
+            ..plan.clone()
+        };
+        assert_ne!(epochs[0], epoch_of(&other, 0));
+        for window in epochs[0].chunks(4 * WINDOW as usize) {
+            let blocks: std::collections::BTreeSet<u64> = window.iter().map(|row| row / 4).collect();
+            assert_eq!(blocks.len(), window.len() / 4, "whole blocks");
+            assert_ne!(
+                window[..8].iter().map(|row| row / 4).collect::<std::collections::BTreeSet<_>>().len(),
+                2
+            );
         }
     }
 

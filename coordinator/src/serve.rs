@@ -167,7 +167,10 @@ fn describe_data(job: &Job) -> (Value, String) {
             .files()
             .iter()
             .take(MOST_FILES_NAMED)
-            .map(|file| json!({"url": file.url, "size": file.size, "sha256": file.sha256.map(|hash| hex(&hash))}))
+            .map(|file| {
+                json!({"url": file.url, "size": file.size, "sha256": file.sha256.map(|hash| hex(&hash)),
+                "rows_sha256": file.flat.map(|flat| hex(&flat.sha256))})
+            })
             .collect();
         json!({"rows": index.len(), "files_total": index.files().len(), "files": files})
     };
@@ -176,7 +179,7 @@ fn describe_data(job: &Job) -> (Value, String) {
         hash.update(index.len().to_le_bytes());
         for file in index.files() {
             hash.update(file.size.to_le_bytes());
-            hash.update(file.sha256.unwrap_or_default());
+            hash.update(file.sha256.or(file.flat.map(|flat| flat.sha256)).unwrap_or_default());
         }
         for label in index.labels() {
             hash.update(label.to_le_bytes());

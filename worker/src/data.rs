@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use headstart::data::{Content, DataError, Row, RowIndex, Rows};
+use headstart::data::{Cache, Content, DataError, Row, RowIndex, Rows};
 use headstart::exit::Exit;
 use headstart::message::{Failure, Pass, Work};
 use headstart::plan::Plan;
+use headstart::spec::RunSpec;
 use headstart::store::Stores;
 
 use crate::collate::{CollateError, Collator, Sample};
@@ -48,17 +49,23 @@ impl From<LoadError> for Failure {
 }
 
 impl Loader {
-    /// A loader of the indexed rows; remote files go to `cache`.
+    /// A loader of the indexed rows; data that is not here goes to `cache`.
     pub fn new(
         plan: Plan,
-        micro_batch: usize,
+        spec: &RunSpec,
         [train, eval]: [RowIndex; 2],
         cache: PathBuf,
         collator: Collator,
     ) -> Loader {
-        let stores = Stores::default();
+        let plan = plan.over(&train);
+        let (stores, cache) = (Stores::default(), Cache::new(cache, spec.data_cache));
         let rows = |index| Rows::new(Arc::new(index), Some(cache.clone()), stores.clone());
-        Loader { plan, micro_batch, train: rows(train), eval: rows(eval), collator: Arc::new(collator) }
+        let train = match plan.blocks() {
+            Some(blocks) => rows(train).in_blocks(blocks.clone()),
+            None => rows(train),
+        };
+        let micro_batch = spec.per_device_train_batch_size as usize;
+        Loader { plan, micro_batch, train, eval: rows(eval), collator: Arc::new(collator) }
     }
 
     /// Longest token sequence; 0 for images.

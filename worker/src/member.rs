@@ -103,7 +103,7 @@ impl Worker {
         let network = Arc::new(Network::open(&spec, &welcome.labels).await?);
         let loader = Loader::new(
             Plan::new(&spec, welcome.train_rows, welcome.eval_rows)?,
-            spec.per_device_train_batch_size as usize,
+            &spec,
             Worker::indexes(&exchange, welcome.labels.len()).await?,
             settings.cache.clone(),
             Collator::for_network(&network, spec.sequence_len).await?,
