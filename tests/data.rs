@@ -181,7 +181,7 @@ fn images_train_alike_in_folders_lists_and_parquet() {
 
     let run = |name: &str, path: &str, more: &[&str]| {
         let (train_on, eval_on) = (format!("datasets.0.path={path}"), format!("eval_datasets.0.path={path}"));
-        let sets = [&[train_on.as_str(), &eval_on, "max_steps=6", "eval_steps=3"], more].concat();
+        let sets = [&[train_on.as_str(), &eval_on, "max_steps=6", "eval_steps=3"][..], more].concat();
         train(directory.path(), name, "2", &sets)
     };
     let [weights, _] = run("folders", "folders", &[]);
