@@ -1,14 +1,16 @@
 //! Everything that can be known before a worker starts: the data's rows and labels, the network, the plan.
 
+use std::path::Path;
+
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::data::{self, DataError, RowIndex};
+use crate::data::{self, DataError, Estimate, RowIndex, Wanted};
 use crate::exit::Exit;
 use crate::hash::hex;
 use crate::network::{Network, NetworkError};
 use crate::plan::{Plan, PlanError};
-use crate::spec::RunSpec;
+use crate::spec::{RunSpec, Shuffle};
 use crate::store::{Location, StoreError};
 
 /// A run that is ready to begin.
@@ -38,7 +40,7 @@ impl Job {
             hash.update(index.len().to_le_bytes());
             for file in index.files() {
                 hash.update(file.size.to_le_bytes());
-                hash.update(file.sha256.unwrap_or_default());
+                hash.update(file.sha256.or(file.flat.map(|flat| flat.sha256)).unwrap_or_default());
             }
             for label in index.labels() {
                 hash.update(label.to_le_bytes());
@@ -94,25 +96,83 @@ impl JobError {
     }
 }
 
+/// Where only some rows of large data were looked at: about what there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Estimates {
+    /// Training rows.
+    pub train: Option<Estimate>,
+    /// Evaluation rows.
+    pub eval: Option<Estimate>,
+}
+
 /// Everything a run needs to begin: what [`read`] reads, and an `output_dir` with nothing in it.
 pub async fn prepare(spec: &RunSpec) -> Result<Job, JobError> {
-    let output = spec.cluster.stores().locate(&spec.output_dir)?;
-    if let Some((first, _)) = output.list().await?.into_iter().next() {
-        return Err(JobError::OutputNotEmpty { url: output.url().to_owned(), first: first.url().to_owned() });
-    }
+    refuse_output(spec).await?;
     read(spec).await
+}
+
+/// As [`prepare`], for those who do not mean to begin: of data above 1 GiB only some rows are looked at, and only these
+/// are in the job.
+pub async fn survey(spec: &RunSpec) -> Result<(Job, Estimates), JobError> {
+    let stores = spec.cluster.stores();
+    let kept = data::kept_directory();
+    let wanted = wanted(spec, kept.as_deref());
+    refuse_output(spec).await?;
+    let train = data::survey(&stores, wanted).await?;
+    // Labels of some rows are not all labels.
+    let known = if train.estimate.is_none() { Some(train.labels.as_slice()) } else { wanted.labels };
+    let eval = match spec.eval_datasets.as_slice() {
+        [] => None,
+        datasets => Some(data::survey(&stores, Wanted { datasets, labels: known, ..wanted }).await?),
+    };
+    let (eval, eval_rows) = eval.map(|eval| (eval.index, eval.estimate)).unwrap_or_default();
+    let estimates = Estimates { train: train.estimate, eval: eval_rows };
+    Ok((job(spec, train.labels, [train.index, eval], estimates).await?, estimates))
 }
 
 /// Reads what a run file names, short of the weights themselves. What `output_dir` holds does not matter.
 pub async fn read(spec: &RunSpec) -> Result<Job, JobError> {
     let stores = spec.cluster.stores();
-    let output = stores.locate(&spec.output_dir)?;
-    let (train, labels) = data::index_in(&stores, &spec.datasets, spec.task, None).await?;
+    let kept = data::kept_directory();
+    let wanted = wanted(spec, kept.as_deref());
+    let (train, labels) = data::index(&stores, wanted).await?;
     let eval = match spec.eval_datasets.as_slice() {
         [] => RowIndex::default(),
-        datasets => data::index_in(&stores, datasets, spec.task, Some(&labels)).await?.0,
+        datasets => data::index(&stores, Wanted { datasets, labels: Some(&labels), ..wanted }).await?.0,
     };
-    let network = Network::open(spec, &labels).await?;
-    let plan = Plan::new(spec, train.len(), eval.len())?;
-    Ok(Job { spec: spec.clone(), labels, train, eval, network, plan, output })
+    job(spec, labels, [train, eval], Estimates::default()).await
+}
+
+async fn refuse_output(spec: &RunSpec) -> Result<(), JobError> {
+    let output = spec.cluster.stores().locate(&spec.output_dir)?;
+    match output.list().await?.into_iter().next() {
+        None => Ok(()),
+        Some((first, _)) => {
+            Err(JobError::OutputNotEmpty { url: output.url().to_owned(), first: first.url().to_owned() })
+        }
+    }
+}
+
+/// The training rows of a run file.
+fn wanted<'a>(spec: &'a RunSpec, kept: Option<&'a Path>) -> Wanted<'a> {
+    let labels = spec.labels.as_deref();
+    Wanted { datasets: &spec.datasets, task: spec.task, labels, data_cache: spec.data_cache, kept }
+}
+
+async fn job(
+    spec: &RunSpec,
+    labels: Vec<String>,
+    [train, eval]: [RowIndex; 2],
+    estimates: Estimates,
+) -> Result<Job, JobError> {
+    let output = spec.cluster.stores().locate(&spec.output_dir)?;
+    let mut spec = spec.clone();
+    let bytes = estimates.train.map_or(train.content_size(), |estimate| estimate.bytes);
+    let fits = bytes <= spec.data_cache;
+    spec.shuffle.get_or_insert(if fits { Shuffle::Global } else { Shuffle::Blocks });
+    let network = Network::open(&spec, &labels).await?;
+    let rows =
+        |index: &RowIndex, estimate: Option<Estimate>| estimate.map_or(index.len(), |found| found.rows);
+    let plan = Plan::new(&spec, rows(&train, estimates.train), rows(&eval, estimates.eval))?.over(&train);
+    Ok(Job { spec, labels, train, eval, network, plan, output })
 }

@@ -2,58 +2,24 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod order;
+
 use std::ops::Range;
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
+use crate::data::{Blocks, RowIndex};
 use crate::id::Step;
 use crate::message::{Pass, Work};
-use crate::spec::RunSpec;
+use crate::spec::{RunSpec, Shuffle};
 use crate::tree::Tree;
 
-/// A seeded permutation of `0..len` in constant memory: a Feistel network over the next even power of two, walked
-/// until it lands inside (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002).
-#[derive(Clone, Copy, Debug)]
-pub struct Permutation {
-    len: u64,
-    half_bits: u32,
-    key: u64,
-}
-
-const ROUNDS: u64 = 6;
-
-impl Permutation {
-    /// The permutation of `0..len` for one epoch of a seed.
-    pub fn new(len: u64, seed: u64, epoch: u64) -> Permutation {
-        let bits = 64 - len.saturating_sub(1).leading_zeros();
-        let key = xxh3_64_with_seed(&epoch.to_le_bytes(), seed);
-        Permutation { len, half_bits: bits.div_ceil(2).max(1), key }
-    }
-
-    /// Where position `index` goes; panics outside `0..len`.
-    pub fn at(&self, index: u64) -> u64 {
-        assert!(index < self.len, "position {index} of a permutation of {}", self.len);
-        let mut value = self.encrypt(index);
-        while value >= self.len {
-            value = self.encrypt(value);
-        }
-        value
-    }
-
-    fn encrypt(&self, value: u64) -> u64 {
-        let mask = (1u64 << self.half_bits) - 1;
-        let (mut left, mut right) = (value >> self.half_bits, value & mask);
-        for round in 0..ROUNDS {
-            let mixed = xxh3_64_with_seed(&right.to_le_bytes(), self.key.wrapping_add(round)) & mask;
-            (left, right) = (right, left ^ mixed);
-        }
-        (left << self.half_bits) | right
-    }
-}
+use order::InBlocks;
+pub use order::Permutation;
 
 /// Steps, epochs and shards of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    shuffle: Shuffle,
+    blocks: Option<InBlocks>,
     rows: u64,
     eval_rows: u64,
     batch: u64,
@@ -119,7 +85,30 @@ impl Plan {
         if eval_rows.div_ceil(eval_shard) > u64::from(u32::MAX / 2) {
             return Err(PlanError::TooManyEvalShards { rows: eval_rows, shard: eval_shard });
         }
-        Ok(Plan { rows, eval_rows, batch, shards: spec.shards_per_step, eval_shard, seed: spec.seed, steps })
+        Ok(Plan {
+            shuffle: spec.shuffle.unwrap_or(Shuffle::Global),
+            blocks: None,
+            rows,
+            eval_rows,
+            batch,
+            shards: spec.shards_per_step,
+            eval_shard,
+            seed: spec.seed,
+            steps,
+        })
+    }
+
+    /// The plan over these training rows, whose blocks it needs where blocks are shuffled.
+    pub fn over(mut self, train: &RowIndex) -> Plan {
+        if self.shuffle == Shuffle::Blocks {
+            self.blocks = Some(InBlocks::new(Blocks::of(train)));
+        }
+        self
+    }
+
+    /// The blocks of training rows, where blocks are shuffled.
+    pub fn blocks(&self) -> Option<&Blocks> {
+        self.blocks.as_ref().map(|in_blocks| &in_blocks.blocks)
     }
 
     /// Number of steps of the run.
@@ -184,18 +173,55 @@ impl Plan {
 
     fn train_rows(&self, step: Step, positions: Range<u64>) -> Vec<u64> {
         let (epoch, in_epoch) = (step.0 / self.steps_per_epoch(), step.0 % self.steps_per_epoch());
-        let permutation = Permutation::new(self.rows, self.seed, epoch);
-        positions.map(|position| permutation.at(in_epoch * self.batch + position)).collect()
+        let positions = positions.map(|position| in_epoch * self.batch + position);
+        match (self.shuffle, &self.blocks) {
+            (Shuffle::Global, _) => {
+                let permutation = Permutation::new(self.rows, self.seed, epoch);
+                positions.map(|position| permutation.at(position)).collect()
+            }
+            (Shuffle::Blocks, Some(in_blocks)) => {
+                let order = in_blocks.epoch(self.seed, epoch);
+                positions.map(|position| order.at(&in_blocks.blocks, position)).collect()
+            }
+            (Shuffle::Blocks, None) => {
+                panic!("a plan that shuffles blocks is asked for rows after Plan::over")
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::order::WINDOW;
     use super::*;
     use proptest::prelude::*;
 
     fn plan(rows: u64, batch: u32, shards: u32) -> Plan {
-        Plan { rows, eval_rows: 10, batch: batch.into(), shards, eval_shard: 4, seed: 7, steps: 100 }
+        Plan {
+            shuffle: Shuffle::Global,
+            blocks: None,
+            rows,
+            eval_rows: 10,
+            batch: batch.into(),
+            shards,
+            eval_shard: 4,
+            seed: 7,
+            steps: 100,
+        }
+    }
+
+    const MIB: u32 = 1 << 20;
+
+    fn in_blocks(lengths: &[u32]) -> Plan {
+        let blocks = Some(InBlocks::new(Blocks::cut(lengths)));
+        Plan { shuffle: Shuffle::Blocks, blocks, ..plan(lengths.len() as u64, 8, 4) }
+    }
+
+    fn epoch_of(plan: &Plan, epoch: u64) -> Vec<u64> {
+        let steps = (0..plan.steps_per_epoch()).map(|step| Step(epoch * plan.steps_per_epoch() + step));
+        steps
+            .flat_map(|step| (0..plan.shards).flat_map(move |shard| plan.rows(Pass::Train, step, shard)))
+            .collect()
     }
 
     proptest! {
@@ -240,6 +266,36 @@ mod tests {
                 seen.sort_unstable();
                 prop_assert_eq!(seen, (0..rows).collect::<Vec<_>>());
             }
+        }
+
+        #[test]
+        fn an_epoch_in_blocks_trains_on_every_row_once(lengths in prop::collection::vec(1..18 * MIB, 1..600)) {
+            let plan = in_blocks(&lengths);
+            for epoch in [1, 0] {
+                let mut seen = epoch_of(&plan, epoch);
+                seen.sort_unstable();
+                prop_assert_eq!(seen, (0..lengths.len() as u64).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_are_mixed_with_those_of_their_window_only() {
+        // Four rows to a block, and three windows with a ragged last one.
+        let lengths = vec![2 * MIB; 4 * 150];
+        let plan = in_blocks(&lengths);
+        let epochs: Vec<Vec<u64>> = (0..2).map(|epoch| epoch_of(&plan, epoch)).collect();
+        assert_ne!(epochs[0], epochs[1]);
+        assert_eq!(epochs[0], epoch_of(&plan.clone(), 0), "whoever asks, in whatever order");
+        let other = Plan { seed: 8, ..in_blocks(&lengths) };
+        assert_ne!(epochs[0], epoch_of(&other, 0));
+        for window in epochs[0].chunks(4 * WINDOW as usize) {
+            let blocks: std::collections::BTreeSet<u64> = window.iter().map(|row| row / 4).collect();
+            assert_eq!(blocks.len(), window.len() / 4, "whole blocks");
+            assert_ne!(
+                window[..8].iter().map(|row| row / 4).collect::<std::collections::BTreeSet<_>>().len(),
+                2
+            );
         }
     }
 

@@ -196,7 +196,10 @@ fn describe_data(job: &Job) -> Value {
             .files()
             .iter()
             .take(MOST_FILES_NAMED)
-            .map(|file| json!({"url": file.url, "size": file.size, "sha256": file.sha256.map(|hash| hex(&hash))}))
+            .map(|file| {
+                json!({"url": file.url, "size": file.size, "sha256": file.sha256.map(|hash| hex(&hash)),
+                "rows_sha256": file.flat.map(|flat| hex(&flat.sha256))})
+            })
             .collect();
         json!({"rows": index.len(), "files_total": index.files().len(), "files": files})
     };

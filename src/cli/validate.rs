@@ -1,7 +1,9 @@
 //! `headstart validate`: everything that can be known before a worker starts.
 
-use headstart::data::RowIndex;
-use headstart::job::{self, Job};
+use std::collections::BTreeSet;
+
+use headstart::data::{DataFile, Estimate, RowIndex};
+use headstart::job::{self, Estimates, Job};
 use headstart::spec::{InitFrom, Task};
 
 use super::error::CliError;
@@ -16,8 +18,8 @@ const LONGEST_LABEL: usize = 40;
 /// Prints a summary of the run, or fails the way the run would.
 pub(super) async fn run(file: &RunFile) -> Result<(), CliError> {
     let spec = file.load()?;
-    let job = job::prepare(&spec).await?;
-    say::out(&say::printable(&summary(&job)));
+    let (job, estimates) = job::survey(&spec).await?;
+    say::out(&say::printable(&summary(&job, estimates)));
     let (shards, needed) = (job.spec.shards_per_step, job.spec.cluster.min_workers);
     if shards < needed {
         say::err(&format!(
@@ -28,7 +30,7 @@ pub(super) async fn run(file: &RunFile) -> Result<(), CliError> {
     Ok(())
 }
 
-fn summary(job: &Job) -> String {
+fn summary(job: &Job, estimates: Estimates) -> String {
     let Job { spec, labels, train, eval, network, plan, output } = job;
     let parameters: usize = network.table.iter().map(|parameter| parameter.len()).sum();
     let trains = network.trainable.len();
@@ -50,16 +52,22 @@ fn summary(job: &Job) -> String {
         ("", format!("from {} ({init})", network.directory())),
         ("", format!("{} parameters, of which {} train", count(parameters as u64), count(trains as u64))),
         ("", origin),
-        ("data", format!("{} to train on", rows(train))),
+        ("data", format!("{} to train on", rows(train, estimates.train))),
         (
             "",
             if eval.is_empty() {
                 "none to evaluate on".to_owned()
             } else {
-                format!("{} to evaluate on", rows(eval))
+                format!("{} to evaluate on", rows(eval, estimates.eval))
             },
         ),
-        ("labels", named(labels)),
+        (
+            "labels",
+            match estimates.train {
+                Some(_) if spec.labels.is_none() => format!("at least {}", named(labels)),
+                _ => named(labels),
+            },
+        ),
         (
             "steps",
             format!(
@@ -83,14 +91,21 @@ fn line(name: &str, text: &str) -> String {
     format!("{:<INDENT$}{text}", format!("{name}{colon}"))
 }
 
-fn rows(index: &RowIndex) -> String {
-    let files = index.files().len();
+fn rows(index: &RowIndex, estimate: Option<Estimate>) -> String {
+    let urls: BTreeSet<&str> = index.files().iter().map(|file| file.url.as_str()).collect();
+    let files = urls.len();
     let rows = if index.len() == 1 { "row" } else { "rows" };
+    // What the files were found to be, each kind once.
+    let kinds: BTreeSet<String> = index.files().iter().map(DataFile::kind).collect();
+    let found = match estimate {
+        None => format!("{} {rows}", count(index.len())),
+        Some(all) => format!("about {} rows, of which {} were checked,", count(all.rows), count(index.len())),
+    };
     format!(
-        "{} {rows} in {} file{}",
-        count(index.len()),
+        "{found} in {} file{} ({})",
         count(files as u64),
-        if files == 1 { "" } else { "s" }
+        if files == 1 { "" } else { "s" },
+        kinds.into_iter().collect::<Vec<_>>().join(", ")
     )
 }
 

@@ -72,6 +72,15 @@ pub enum Place {
         /// Byte offset in the file.
         offset: u64,
     },
+    /// A line, counted from a byte offset on.
+    After {
+        /// Byte offset in the file of the first line.
+        offset: u64,
+        /// The line, from 1.
+        line: u64,
+    },
+    /// A row of a Parquet file, counted from 0.
+    Entry(u64),
     /// The whole file.
     File,
 }
@@ -81,6 +90,8 @@ impl fmt::Display for Place {
         match self {
             Place::Line(line) => write!(f, ":{line}"),
             Place::Row { row, offset } => write!(f, ", row {row} at byte {offset}"),
+            Place::After { offset, line } => write!(f, ", line {line} from byte {offset} on"),
+            Place::Entry(row) => write!(f, ", row {row}"),
             Place::File => Ok(()),
         }
     }
@@ -137,11 +148,11 @@ pub enum RowProblem {
         column: String,
     },
     /// A label that training does not have.
-    #[error("label {label:?} does not occur in the training data, whose labels are {}", shown(.known))]
+    #[error("label {label:?} is not one of the run's labels, which are {}", shown(.known))]
     UnknownLabel {
         /// The label.
         label: String,
-        /// The labels of the training data.
+        /// The labels of the run file or, without them, of the training data.
         known: Vec<String>,
     },
     /// More labels than a classifier sensibly has.
@@ -174,6 +185,38 @@ pub enum RowProblem {
     /// A file without content.
     #[error("the file is empty")]
     EmptyFile,
+    /// Compressed data that cannot be decompressed.
+    #[error("the compressed data is damaged or cut short: {0}")]
+    Packed(String),
+    /// Small data that becomes large.
+    #[error(
+        "the data grows to more than {ratio} times its size when unpacked, as made to fill memory; unpack it yourself \
+         if it is meant to"
+    )]
+    Bomb {
+        /// Times its size that are allowed.
+        ratio: u64,
+    },
+    /// More than the disk cache may hold.
+    #[error("the unpacked data takes more than data_cache ({} MB): raise data_cache", data_cache / 1_000_000)]
+    NoRoom {
+        /// Bytes of the cache.
+        data_cache: u64,
+    },
+    /// A Parquet file that cannot be read.
+    #[error("not a usable Parquet file: {0}")]
+    Parquet(String),
+    /// Bytes that are no image, or one too large.
+    #[error("{0}")]
+    Image(String),
+    /// A name in `metadata.jsonl` that no image has.
+    #[error("file_name {name:?} {reason}")]
+    FileName {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
 }
 
 impl DataError {

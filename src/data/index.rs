@@ -1,9 +1,11 @@
 //! Which bytes of which file are a row, and which label it has.
 
+use std::ops::Range;
+
 use prost::Message;
 
-use super::DataError;
 use super::labels::Labels;
+use super::{DataError, Format, Packing};
 use crate::wire::pb;
 
 /// Every row of a dataset: files in order, rows of a file in byte order. 16 bytes per row.
@@ -24,27 +26,45 @@ pub struct DataFile {
     pub url: String,
     /// How its rows are read.
     pub format: Format,
+    /// What its bytes go through before rows have a place in them.
+    pub packing: Packing,
     /// Bytes.
     pub size: u64,
     /// The store's mark of its content, where it has one.
     pub etag: Option<String>,
-    /// Hash of its content; `None` for images, which planning does not read.
+    /// Hash of its content; `None` for images and Parquet files, which planning does not read from end to end.
     pub sha256: Option<[u8; 32]>,
+    /// Packed files: what they unpack to. Rows lie in there.
+    pub flat: Option<Flat>,
     /// CSV: the header.
     pub columns: Vec<String>,
-    /// JSONL and CSV: the column that holds the text.
-    pub text_column: String,
+    /// The column that holds the text or, in Parquet files, the image.
+    pub column: String,
 }
 
-/// How a file's rows are read.
+/// The bytes that a packed file unpacks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// One JSON object per line.
-    Jsonl,
-    /// Comma-separated values with a header.
-    Csv,
-    /// The whole file is one row: a PNG or JPEG image.
-    Image,
+pub struct Flat {
+    /// Their number.
+    pub size: u64,
+    /// Their hash.
+    pub sha256: [u8; 32],
+}
+
+impl DataFile {
+    /// Bytes that rows lie in: the file's own, or those it unpacks to.
+    pub fn content_size(&self) -> u64 {
+        self.flat.map_or(self.size, |flat| flat.size)
+    }
+
+    /// What kind of file it is, for people.
+    pub fn kind(&self) -> String {
+        match (self.format, self.packing) {
+            (format, Packing::Plain) => format.to_string(),
+            (_, Packing::Parquet) => self.packing.to_string(),
+            (format, packing) => format!("{format} in {packing}"),
+        }
+    }
 }
 
 /// Where a row is.
@@ -76,6 +96,11 @@ impl RowIndex {
         &self.files
     }
 
+    /// Bytes that all rows lie in.
+    pub fn content_size(&self) -> u64 {
+        self.files.iter().map(DataFile::content_size).sum()
+    }
+
     /// The labels of all rows, in order: indexes into the run's labels.
     pub fn labels(&self) -> &[u32] {
         &self.label
@@ -89,6 +114,18 @@ impl RowIndex {
         let at = number as usize;
         let file = self.row_ends.partition_point(|&end| end <= number);
         Ok(RowPlace { file, offset: self.offset[at], length: self.length[at], label: self.label[at] })
+    }
+
+    /// The lengths of all rows, in order, in bytes.
+    pub fn lengths(&self) -> &[u32] {
+        &self.length
+    }
+
+    /// The bytes of a file from the first to the last of `rows` that lie in it.
+    pub(super) fn part(&self, file: usize, rows: Range<u64>) -> Range<u64> {
+        let first = if file == 0 { 0 } else { self.row_ends[file - 1] };
+        let (first, last) = (rows.start.max(first) as usize, rows.end.min(self.row_ends[file]) as usize - 1);
+        self.offset[first]..self.offset[last] + u64::from(self.length[last])
     }
 
     /// The index as bytes of a `RowIndex` message.
@@ -167,8 +204,9 @@ impl TryFrom<pb::RowIndex> for RowIndex {
         let mut row = 0;
         for (file, &end) in files.iter().zip(&row_ends) {
             while row < end as usize {
-                let inside =
-                    offset[row].checked_add(u64::from(length[row])).is_some_and(|end| end <= file.size);
+                let inside = offset[row]
+                    .checked_add(u64::from(length[row]))
+                    .is_some_and(|end| end <= file.content_size());
                 if !inside {
                     return Err(DataError::Index("a row lies outside its file"));
                 }
@@ -181,20 +219,30 @@ impl TryFrom<pb::RowIndex> for RowIndex {
 
 impl From<&DataFile> for pb::DataFile {
     fn from(file: &DataFile) -> Self {
-        let DataFile { url, format, size, etag, sha256, columns, text_column } = file;
+        let DataFile { url, format, packing, size, etag, sha256, flat, columns, column } = file;
         let format = match format {
             Format::Jsonl => pb::data_file::Format::Jsonl,
             Format::Csv => pb::data_file::Format::Csv,
+            Format::Text => pb::data_file::Format::Text,
             Format::Image => pb::data_file::Format::Image,
+        };
+        let packing = match packing {
+            Packing::Plain => pb::data_file::Packing::Plain,
+            Packing::Gzip => pb::data_file::Packing::Gzip,
+            Packing::Zstd => pb::data_file::Packing::Zstd,
+            Packing::Parquet => pb::data_file::Packing::Parquet,
         };
         pb::DataFile {
             url: url.clone(),
             format: format.into(),
+            packing: packing.into(),
             size: *size,
             etag: etag.clone().unwrap_or_default(),
             sha256: sha256.map(|hash| hash.to_vec()).unwrap_or_default().into(),
+            flat_size: flat.map(|flat| flat.size).unwrap_or_default(),
+            flat_sha256: flat.map(|flat| flat.sha256.to_vec()).unwrap_or_default().into(),
             columns: columns.clone(),
-            text_column: text_column.clone(),
+            column: column.clone(),
         }
     }
 }
@@ -203,22 +251,48 @@ impl TryFrom<pb::DataFile> for DataFile {
     type Error = DataError;
 
     fn try_from(message: pb::DataFile) -> Result<Self, DataError> {
-        let pb::DataFile { url, format, size, etag, sha256, columns, text_column } = message;
+        let pb::DataFile {
+            url,
+            format,
+            packing,
+            size,
+            etag,
+            sha256,
+            flat_size,
+            flat_sha256,
+            columns,
+            column,
+        } = message;
         let format = match pb::data_file::Format::try_from(format) {
             Ok(pb::data_file::Format::Jsonl) => Format::Jsonl,
             Ok(pb::data_file::Format::Csv) => Format::Csv,
+            Ok(pb::data_file::Format::Text) => Format::Text,
             Ok(pb::data_file::Format::Image) => Format::Image,
             Ok(pb::data_file::Format::Unspecified) | Err(_) => {
                 return Err(DataError::Index("unknown format"));
             }
         };
-        let sha256 = match sha256.len() {
-            0 => None,
-            _ => Some(
-                sha256.as_ref().try_into().map_err(|_| DataError::Index("a hash has the wrong length"))?,
-            ),
+        let packing = match pb::data_file::Packing::try_from(packing) {
+            Ok(pb::data_file::Packing::Plain) => Packing::Plain,
+            Ok(pb::data_file::Packing::Gzip) => Packing::Gzip,
+            Ok(pb::data_file::Packing::Zstd) => Packing::Zstd,
+            Ok(pb::data_file::Packing::Parquet) => Packing::Parquet,
+            Err(_) => return Err(DataError::Index("unknown packing")),
         };
+        let flat = hash(&flat_sha256)?.map(|sha256| Flat { size: flat_size, sha256 });
+        if flat.is_some() != (packing != Packing::Plain) {
+            return Err(DataError::Index("a packed file must say what it unpacks to, and no other"));
+        }
         let etag = (!etag.is_empty()).then_some(etag);
-        Ok(DataFile { url, format, size, etag, sha256, columns, text_column })
+        let sha256 = hash(&sha256)?;
+        Ok(DataFile { url, format, packing, size, etag, sha256, flat, columns, column })
+    }
+}
+
+/// A hash, or nothing where there is none.
+fn hash(bytes: &[u8]) -> Result<Option<[u8; 32]>, DataError> {
+    match bytes {
+        [] => Ok(None),
+        bytes => bytes.try_into().map(Some).map_err(|_| DataError::Index("a hash has the wrong length")),
     }
 }

@@ -37,7 +37,8 @@ fn text_of(cell: Cell, column: &str) -> Result<String, RowProblem> {
     }
 }
 
-fn label_of(cell: Cell, column: &str) -> Result<String, RowProblem> {
+/// A label as its name.
+pub(super) fn label_of(cell: Cell, column: &str) -> Result<String, RowProblem> {
     match cell {
         Cell::Text(label) if label.is_empty() => Err(RowProblem::EmptyValue { column: column.to_owned() }),
         Cell::Text(label) | Cell::Integer(label) => Ok(label),

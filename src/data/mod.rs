@@ -1,23 +1,38 @@
 //! Files become a row index; a row number becomes its bytes.
 //!
-//! Planning scans every text file once ([`index`]) and notes where each row lies. Workers get the index and read only
-//! the rows they need ([`Rows`]); whatever changed in between is refused, not trained on.
+//! Planning reads every file of texts once ([`index()`]) and notes where each row lies. Rows of compressed and Parquet files
+//! lie in what these unpack to: the same bytes here and on every worker, which the index pins by their hash. Workers get
+//! the index and read only the rows they need ([`Rows`]); whatever changed in between is refused, not trained on.
 
+mod blocks;
 mod cache;
 mod csv;
 mod error;
+mod format;
 mod images;
 mod index;
 mod jsonl;
+mod kept;
 mod labels;
+mod parquet;
+mod picture;
 mod rows;
+mod sample;
 mod scan;
+mod table;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod unpack;
 mod window;
 
+pub use blocks::Blocks;
+pub use cache::Cache;
 pub use error::{DataError, Place, RowProblem};
-pub use index::{DataFile, Format, RowIndex, RowPlace};
+pub use format::{Format, Packing};
+pub use index::{DataFile, Flat, RowIndex, RowPlace};
+pub use kept::directory as kept_directory;
+pub use picture::{LONGEST_SIDE, MOST_PIXELS};
 pub use rows::{Content, Row, Rows};
-pub use scan::{index, index_in};
+pub use sample::{Estimate, Survey, survey};
+pub use scan::{Wanted, index, index_in};

@@ -1,15 +1,17 @@
 //! A row number becomes its content.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
 
-use super::cache::{self, Checked};
-use super::{DataError, DataFile, Format, Place, RowIndex, RowPlace, csv, jsonl};
+use super::cache::{self, Cache, Checked, Opened};
+use super::{
+    Blocks, DataError, DataFile, Format, Packing, Place, RowIndex, RowPlace, RowProblem, csv, jsonl,
+};
 use crate::store::{Location, Meta, StoreError, Stores};
 
 /// Files (or, without a cache, rows of a remote file) read at once.
@@ -35,24 +37,37 @@ pub enum Content {
     Image(Bytes),
 }
 
-/// Reads rows. Local files are read in place; remote ones are downloaded whole, once, where there is a cache.
+/// Times that a file is brought back which had to make room for others while it was read.
+const MOST_RETURNS: u32 = 3;
+/// Checked files remembered; checking one again costs little.
+const MOST_REMEMBERED: usize = 1 << 16;
+
+/// Reads rows. Plain local files are read in place; all others come into the cache, once: remote ones whole or, with
+/// blocks, block by block; packed ones as what they unpack to.
 pub struct Rows {
     index: Arc<RowIndex>,
-    cache: Option<PathBuf>,
+    blocks: Option<Blocks>,
+    cache: Option<Cache>,
     stores: Stores,
-    /// One per text file, so that concurrent readers wait for one download. Images need none.
-    checked: Vec<OnceCell<Checked>>,
+    /// One per file or part of a file, so that concurrent readers wait for one download.
+    checked: Mutex<HashMap<Part, Arc<OnceCell<Checked>>>>,
 }
 
+/// A file's number and the first byte of the part of it that comes as one.
+type Part = (usize, u64);
 /// A row to read: its place in the answer, its number and where it lies.
 type Wanted = (usize, u64, RowPlace);
 
 impl Rows {
-    /// A reader of the index's rows; `cache` is a directory for downloads, which workers of one machine can share.
-    pub fn new(index: Arc<RowIndex>, cache: Option<PathBuf>, stores: Stores) -> Rows {
-        let text_files = index.files().iter().filter(|file| file.format != Format::Image).count();
-        let cells = if text_files == 0 { 0 } else { index.files().len() };
-        Rows { checked: std::iter::repeat_with(OnceCell::new).take(cells).collect(), index, cache, stores }
+    /// A reader of the index's rows. Without a cache, rows of remote files are read one by one, packed files not at all.
+    pub fn new(index: Arc<RowIndex>, cache: Option<Cache>, stores: Stores) -> Rows {
+        Rows { index, blocks: None, cache, stores, checked: Mutex::default() }
+    }
+
+    /// Remote files come block by block, not whole.
+    pub fn in_blocks(mut self, blocks: Blocks) -> Rows {
+        self.blocks = Some(blocks);
+        self
     }
 
     /// The index.
@@ -62,13 +77,14 @@ impl Rows {
 
     /// Reads rows, in the order asked for.
     pub async fn read(&self, rows: &[u64]) -> Result<Vec<Row>, DataError> {
-        let mut by_file: BTreeMap<usize, Vec<Wanted>> = BTreeMap::new();
+        let mut by_part: BTreeMap<(usize, u64, u64), Vec<Wanted>> = BTreeMap::new();
         for (place, &number) in rows.iter().enumerate() {
             let row = self.index.row(number)?;
-            by_file.entry(row.file).or_default().push((place, number, row));
+            let part = self.part(row.file, number);
+            by_part.entry((row.file, part.start, part.end)).or_default().push((place, number, row));
         }
-        let mut found: Vec<(usize, Row)> = futures::stream::iter(by_file)
-            .map(|(file, wanted)| self.read_file(&self.index.files()[file], file, wanted))
+        let mut found: Vec<(usize, Row)> = futures::stream::iter(by_part)
+            .map(|((file, start, end), wanted)| self.read_part(file, start..end, wanted))
             .buffer_unordered(READS_IN_FLIGHT)
             .try_concat()
             .await?;
@@ -76,29 +92,36 @@ impl Rows {
         Ok(found.into_iter().map(|(_, row)| row).collect())
     }
 
-    async fn read_file(
+    /// The bytes that come with a row: its block's part of its file, or the whole file.
+    fn part(&self, file: usize, row: u64) -> Range<u64> {
+        let planned = &self.index.files()[file];
+        match &self.blocks {
+            Some(blocks) if planned.packing == Packing::Plain => {
+                self.index.part(file, blocks.rows(blocks.of_row(row)))
+            }
+            _ => 0..planned.content_size(),
+        }
+    }
+
+    async fn read_part(
         &self,
-        file: &DataFile,
         number: usize,
+        part: Range<u64>,
         wanted: Vec<Wanted>,
     ) -> Result<Vec<(usize, Row)>, DataError> {
+        let file = &self.index.files()[number];
         let location = self.stores.locate(&file.url)?;
-        let mut found = Vec::with_capacity(wanted.len());
-        let source = match (location.local_path(), &self.cache) {
-            (Some(path), _) => Some(Source::Local(path)),
-            (None, Some(cache)) => Some(Source::Cached(cache)),
-            (None, None) => None,
-        };
-        let contents = match source {
-            None => self.read_remote(file, &location, &wanted).await?,
-            Some(source) => {
-                let checked = match self.checked.get(number) {
-                    Some(cell) => cell.get_or_try_init(|| source.fetch(file, &location)).await?.clone(),
-                    None => source.fetch(file, &location).await?,
-                };
-                read_checked(checked, file, &wanted).await?
+        let contents = match (&self.cache, location.local_path(), file.packing) {
+            (None, Some(_), Packing::Plain) | (Some(_), _, _) => {
+                self.read_here(number, part, &location, &wanted).await?
+            }
+            (None, None, Packing::Plain) => self.read_remote(file, &location, &wanted).await?,
+            (None, _, _) => {
+                let reason = "packed data is unpacked into a cache, and there is none".to_owned();
+                return Err(DataError::Kind { url: file.url.clone(), reason });
             }
         };
+        let mut found = Vec::with_capacity(wanted.len());
         for ((place, number, row), bytes) in wanted.into_iter().zip(contents) {
             let content = content(file, bytes).map_err(|problem| DataError::Row {
                 url: file.url.clone(),
@@ -108,6 +131,57 @@ impl Rows {
             found.push((place, Row { number, label: row.label, content }));
         }
         Ok(found)
+    }
+
+    /// Reads rows from this machine's disk, after bringing them here.
+    async fn read_here(
+        &self,
+        number: usize,
+        part: Range<u64>,
+        location: &Location,
+        wanted: &[Wanted],
+    ) -> Result<Vec<Bytes>, DataError> {
+        let file = &self.index.files()[number];
+        // Folders of images have a file a row: remembering each would cost more than checking it again.
+        let remembered = file.format != Format::Image || file.packing != Packing::Plain;
+        for _ in 0..MOST_RETURNS {
+            let cell = if remembered { self.cell((number, part.start)) } else { Arc::default() };
+            let fetch = || self.fetch(file, part.clone(), location);
+            let checked = cell.get_or_try_init(fetch).await?.clone();
+            if let Some(contents) = read_checked(checked, file, wanted).await? {
+                return Ok(contents);
+            }
+            self.forget((number, part.start));
+        }
+        let detail = "data is evicted from the cache before it is read: raise data_cache".to_owned();
+        Err(StoreError::Unavailable { url: file.url.clone(), detail }.into())
+    }
+
+    /// Brings a file or a part of it here and checks it against the plan.
+    async fn fetch(
+        &self,
+        file: &DataFile,
+        part: Range<u64>,
+        location: &Location,
+    ) -> Result<Checked, DataError> {
+        match (file.packing, location.local_path(), &self.cache) {
+            (Packing::Plain, Some(path), _) => cache::check_local(path, location, file).await,
+            (Packing::Plain, None, Some(cache)) => cache.download(location, file, part).await,
+            (_, _, Some(cache)) => cache.unpack(location, file).await,
+            (_, _, None) => unreachable!("files that need a cache are refused without one"),
+        }
+    }
+
+    fn cell(&self, part: Part) -> Arc<OnceCell<Checked>> {
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if checked.len() >= MOST_REMEMBERED {
+            checked.clear();
+        }
+        checked.entry(part).or_default().clone()
+    }
+
+    fn forget(&self, part: Part) {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner).remove(&part);
     }
 
     async fn read_remote(
@@ -128,48 +202,41 @@ impl Rows {
     }
 }
 
-/// How a whole file comes to this machine.
-enum Source<'a> {
-    /// It is here.
-    Local(PathBuf),
-    /// It is downloaded into this directory.
-    Cached(&'a Path),
-}
-
-impl Source<'_> {
-    /// Brings the file here and checks it against the plan.
-    async fn fetch(self, file: &DataFile, location: &Location) -> Result<Checked, DataError> {
-        match self {
-            Source::Local(path) => cache::check_local(path, location, file).await,
-            Source::Cached(cache) => cache::download(cache, location, file).await,
-        }
-    }
-}
-
-/// Positioned reads from a file on this machine, away from the async threads.
-async fn read_checked(checked: Checked, file: &DataFile, wanted: &[Wanted]) -> Result<Vec<Bytes>, DataError> {
+/// Positioned reads from a file on this machine, away from the async threads; `None` if it was evicted.
+async fn read_checked(
+    checked: Checked,
+    file: &DataFile,
+    wanted: &[Wanted],
+) -> Result<Option<Vec<Bytes>>, DataError> {
     let places: Vec<RowPlace> = wanted.iter().map(|(_, _, row)| *row).collect();
     let url = file.url.clone();
     let reading = tokio::task::spawn_blocking(move || {
         let failed = |error: std::io::Error| StoreError::from_io(&checked.path.to_string_lossy(), &error);
-        let Some(file) = checked.open().map_err(failed)? else {
-            return Err(StoreError::Changed { url });
+        let file = match checked.open().map_err(failed)? {
+            Opened::Same(file) => file,
+            Opened::Changed => return Err(StoreError::Changed { url }),
+            Opened::Evicted => return Ok(None),
         };
         let mut contents = Vec::with_capacity(places.len());
         for place in places {
             let mut bytes = vec![0; place.length as usize];
-            std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, place.offset).map_err(failed)?;
+            let offset = place.offset - checked.start;
+            std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, offset).map_err(failed)?;
             contents.push(Bytes::from(bytes));
         }
-        Ok(contents)
+        Ok(Some(contents))
     });
     Ok(reading.await.expect("reading a file does not panic")?)
 }
 
-fn content(file: &DataFile, bytes: Bytes) -> Result<Content, super::RowProblem> {
+fn content(file: &DataFile, bytes: Bytes) -> Result<Content, RowProblem> {
     match file.format {
-        Format::Jsonl => jsonl::text(&bytes, &file.text_column).map(Content::Text),
-        Format::Csv => csv::text(&bytes, &file.columns, &file.text_column).map(Content::Text),
+        Format::Jsonl => jsonl::text(&bytes, &file.column).map(Content::Text),
+        Format::Csv => csv::text(&bytes, &file.columns, &file.column).map(Content::Text),
+        Format::Text => match String::from_utf8(bytes.into()) {
+            Ok(text) => Ok(Content::Text(text)),
+            Err(_) => Err(RowProblem::NotUtf8),
+        },
         Format::Image => Ok(Content::Image(bytes)),
     }
 }

@@ -1,157 +1,214 @@
 //! Planning's one pass over the data: every row is checked, and noted where it lies.
 
-use futures::StreamExt;
-use tokio::sync::mpsc;
+use std::path::Path;
+
+use futures::{StreamExt, TryStreamExt};
 
 use super::csv::{self, Parser};
+use super::format::{MAGIC, detect};
 use super::labels::Labels;
-use super::window::{MoreError, Window};
-use super::{DataError, DataFile, Format, Place, RowIndex, RowProblem, images, jsonl};
-use crate::spec::{Dataset, Task};
+use super::unpack::{Broken, Budget, Unpacked, read_through};
+use super::window::Window;
+use super::{DataError, DataFile, Format, Packing, Place, RowIndex, RowProblem, images, jsonl, kept, table};
+use crate::spec::{DATA_CACHE, Dataset, Task};
 use crate::store::{Location, Meta, Stores};
 
-/// Pieces of a file waiting for the scanner.
-const PIECES_AHEAD: usize = 2;
+/// Files whose first bytes are read at once.
+const READS_IN_FLIGHT: usize = 16;
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// The rows of the datasets, in run-file order, and the label names.
-///
-/// With `labels` given (evaluation data) only these are allowed; otherwise they are collected and sorted.
-pub async fn index(
-    datasets: &[Dataset],
-    task: Task,
-    labels: Option<&[String]>,
-) -> Result<(RowIndex, Vec<String>), DataError> {
-    index_in(&Stores::default(), datasets, task, labels).await
+/// Rows to be indexed.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The datasets, in run-file order.
+    pub datasets: &'a [Dataset],
+    /// What the rows hold.
+    pub task: Task,
+    /// The only labels allowed, in their order. `None`: those that occur, sorted.
+    pub labels: Option<&'a [String]>,
+    /// Bytes that packed files may unpack to.
+    pub data_cache: u64,
+    /// Where indexes of earlier runs are kept, if they are.
+    pub kept: Option<&'a Path>,
 }
 
-/// As [`index()`], with stores opened elsewhere.
+/// The rows of the datasets, in order, and the label names.
+pub async fn index(stores: &Stores, wanted: Wanted<'_>) -> Result<(RowIndex, Vec<String>), DataError> {
+    let place = kept::Place::of(stores, &wanted).await?;
+    if let Some(place) = &place
+        && let Some(found) = place.read().await
+    {
+        return Ok(found);
+    }
+    let (index, labels) = scan(stores, wanted).await?;
+    if let Some(place) = &place {
+        place.write(&index, &labels).await;
+    }
+    Ok((index, labels))
+}
+
+async fn scan(stores: &Stores, wanted: Wanted<'_>) -> Result<(RowIndex, Vec<String>), DataError> {
+    let Wanted { datasets, task, labels, data_cache, kept: _ } = wanted;
+    let mut collected = Collected::new(labels, data_cache);
+    for dataset in datasets {
+        let before = collected.index.len();
+        collected = match task {
+            Task::ImageClassification => images::add(stores, dataset, collected).await?,
+            Task::SequenceClassification => add_texts(stores, dataset, collected).await?,
+        };
+        if collected.index.len() == before {
+            return Err(DataError::Empty { path: dataset.path.clone() });
+        }
+    }
+    let (index, names) = collected.settle();
+    match names.as_slice() {
+        [only] if labels.is_none() => Err(DataError::OneLabel { label: only.clone() }),
+        _ => Ok((index, names)),
+    }
+}
+
+/// As [`index()`], with the default `data_cache`, and without indexes of earlier runs.
 pub async fn index_in(
     stores: &Stores,
     datasets: &[Dataset],
     task: Task,
     labels: Option<&[String]>,
 ) -> Result<(RowIndex, Vec<String>), DataError> {
-    let mut rows = RowIndex::default();
-    let mut collected = Labels::new(labels);
-    for dataset in datasets {
-        let before = rows.len();
-        match task {
-            Task::ImageClassification => images::add(stores, dataset, &mut collected, &mut rows).await?,
-            Task::SequenceClassification => {
-                (rows, collected) = add_texts(stores, dataset, collected, rows).await?;
-            }
-        }
-        if rows.len() == before {
-            return Err(DataError::Empty { path: dataset.path.clone() });
-        }
+    scan(stores, Wanted { datasets, task, labels, data_cache: DATA_CACHE, kept: None }).await
+}
+
+/// Everything found so far.
+pub(super) struct Collected {
+    pub(super) index: RowIndex,
+    pub(super) labels: Labels,
+    /// Bytes that further packed files may unpack to, of `data_cache` in all.
+    pub(super) room: u64,
+    pub(super) data_cache: u64,
+}
+
+impl Collected {
+    pub(super) fn new(labels: Option<&[String]>, data_cache: u64) -> Collected {
+        Collected { index: RowIndex::default(), labels: Labels::new(labels), room: data_cache, data_cache }
     }
-    let names = rows.settle(collected);
-    match names.as_slice() {
-        [only] if labels.is_none() => Err(DataError::OneLabel { label: only.clone() }),
-        _ => Ok((rows, names)),
+
+    /// Gives labels their final numbers, and their names.
+    pub(super) fn settle(self) -> (RowIndex, Vec<String>) {
+        let Collected { mut index, labels, .. } = self;
+        let names = index.settle(labels);
+        (index, names)
     }
 }
 
 async fn add_texts(
     stores: &Stores,
     dataset: &Dataset,
-    mut labels: Labels,
-    mut index: RowIndex,
-) -> Result<(RowIndex, Labels), DataError> {
+    mut collected: Collected,
+) -> Result<Collected, DataError> {
     if stores.locate(&dataset.path)?.local_path().is_some_and(|path| path.is_dir()) {
         let reason =
             "a directory; name its files, for example with a pattern such as directory/*.jsonl".to_owned();
         return Err(DataError::Kind { url: dataset.path.clone(), reason });
     }
     let files = stores.glob(&dataset.path).await?;
-    for (file, _) in &files {
-        format(file.url())?;
-    }
-    for file in files {
-        (index, labels) = add_text(file, dataset, labels, index).await?;
-    }
-    Ok((index, labels))
-}
-
-/// Scans one file on a thread of its own while the next pieces are on their way.
-async fn add_text(
-    (file, meta): (Location, Meta),
-    dataset: &Dataset,
-    labels: Labels,
-    index: RowIndex,
-) -> Result<(RowIndex, Labels), DataError> {
-    let (send, pieces) = mpsc::channel(PIECES_AHEAD);
-    let scan = Scan {
-        file: DataFile {
-            url: file.url().to_owned(),
-            format: format(file.url())?,
-            size: meta.size,
-            etag: meta.etag.clone(),
-            sha256: None,
-            columns: Vec::new(),
-            text_column: dataset.text_column.clone(),
-        },
-        label_column: dataset.label_column.clone(),
-        window: Window::new(pieces),
-        labels,
-        index,
-    };
-    let scanning = tokio::task::spawn_blocking(move || scan.run());
-    let feeding = async move {
-        let mut stream = std::pin::pin!(file.pieces(&meta, 0..meta.size));
-        while let Some(piece) = stream.next().await {
-            let failed = piece.is_err();
-            // The scanner hangs up at the first bad row; its own error says why.
-            if send.send(piece).await.is_err() || failed {
-                break;
+    let first_bytes = files.iter().map(|(file, meta)| file.read_range(meta, 0..meta.size.min(MAGIC)));
+    let first_bytes: Vec<_> =
+        futures::stream::iter(first_bytes).buffered(READS_IN_FLIGHT).try_collect().await?;
+    let kinds = files.iter().zip(&first_bytes).map(|((file, _), first)| detect(file.url(), first));
+    let kinds = kinds.collect::<Result<Vec<_>, _>>()?;
+    for (file, kind) in files.into_iter().zip(kinds) {
+        let planned = planned(&file, kind, &dataset.text_column);
+        collected = match kind {
+            (_, Packing::Parquet) => {
+                table::add(&file, planned, dataset.label_column.clone(), collected, None).await?.0
             }
-        }
-    };
-    let ((), scanned) = futures::join!(feeding, scanning);
-    scanned.expect("scanning does not panic")
+            _ => add_text(&file, planned, dataset.label_column.clone(), collected).await?,
+        };
+    }
+    Ok(collected)
 }
 
-/// The format of a text file, by its name.
-fn format(url: &str) -> Result<Format, DataError> {
-    let name = url.rsplit('/').next().unwrap_or(url).to_ascii_lowercase();
-    let reason = match name.rsplit_once('.').map(|(_, extension)| extension) {
-        Some("jsonl" | "json" | "ndjson") => return Ok(Format::Jsonl),
-        Some("csv") => return Ok(Format::Csv),
-        Some("gz" | "zst" | "bz2" | "xz" | "zip" | "lz4") => {
-            "compressed files are not supported by this version; unpack it".to_owned()
-        }
-        Some("parquet" | "arrow") => {
-            "columnar files are not supported by this version; convert it to JSONL".to_owned()
-        }
-        _ => "the name must end in .jsonl, .json or .csv, which says how it is read".to_owned(),
-    };
-    Err(DataError::Kind { url: url.to_owned(), reason })
+/// A file about to be read.
+pub(super) fn planned(
+    (file, meta): &(Location, Meta),
+    (format, packing): (Format, Packing),
+    column: &str,
+) -> DataFile {
+    DataFile {
+        url: file.url().to_owned(),
+        format,
+        packing,
+        size: meta.size,
+        etag: meta.etag.clone(),
+        sha256: None,
+        flat: None,
+        columns: Vec::new(),
+        column: column.to_owned(),
+    }
 }
 
-/// One file being scanned, and everything found so far.
-struct Scan {
-    file: DataFile,
+async fn add_text(
+    (file, meta): &(Location, Meta),
+    planned: DataFile,
     label_column: String,
-    window: Window,
-    labels: Labels,
-    index: RowIndex,
+    collected: Collected,
+) -> Result<Collected, DataError> {
+    let budget = Budget::new(meta.size, collected.room, collected.data_cache);
+    read_through(file, meta, move |pieces| {
+        let unpacked = Unpacked::new(pieces, planned.packing, budget);
+        let unpacked = unpacked.map_err(|error| broken(&planned.url, Place::File, error.into()))?;
+        Scan { file: planned, label_column, window: Window::new(unpacked), collected, most: u64::MAX }.run()
+    })
+    .await
+}
+
+/// Why a stream broke off, and where.
+pub(super) fn broken(url: &str, place: Place, broken: Broken) -> DataError {
+    match broken {
+        Broken::Data(error) => error,
+        Broken::Row(problem) => DataError::Row { url: url.to_owned(), place, problem },
+    }
+}
+
+/// One file being scanned.
+pub(super) struct Scan {
+    pub(super) file: DataFile,
+    pub(super) label_column: String,
+    pub(super) window: Window,
+    pub(super) collected: Collected,
+    /// Rows after which it may stop.
+    pub(super) most: u64,
 }
 
 impl Scan {
-    fn run(mut self) -> Result<(RowIndex, Labels), DataError> {
+    /// Scans the file from end to end.
+    pub(super) fn run(mut self) -> Result<Collected, DataError> {
+        self.rows()?;
+        let Scan { mut file, window, mut collected, .. } = self;
+        let (sha256, flat) = window.finish();
+        collected.room = collected.room.saturating_sub(flat.map_or(0, |flat| flat.size));
+        (file.sha256, file.flat) = (Some(sha256), flat);
+        collected.index.push_file(file);
+        Ok(collected)
+    }
+
+    /// Scans the first rows of the file; also the number of its bytes that they took, about.
+    pub(super) fn begin(mut self) -> Result<(Collected, u64), DataError> {
+        self.rows()?;
+        let Scan { file, window, mut collected, .. } = self;
+        collected.index.push_file(file);
+        Ok((collected, window.passed()))
+    }
+
+    fn rows(&mut self) -> Result<(), DataError> {
         let csv = self.file.format == Format::Csv;
         while self.window.bytes().len() < BOM.len() && self.more(csv)? {}
         if self.window.bytes().starts_with(BOM) {
             self.window.consume(BOM.len());
         }
         match self.file.format {
-            Format::Csv => self.csv()?,
-            Format::Jsonl | Format::Image => self.jsonl()?,
+            Format::Csv => self.csv(),
+            Format::Jsonl | Format::Text | Format::Image => self.jsonl(),
         }
-        self.file.sha256 = Some(self.window.finish());
-        self.index.push_file(self.file);
-        Ok((self.index, self.labels))
     }
 
     fn jsonl(&mut self) -> Result<(), DataError> {
@@ -167,14 +224,15 @@ impl Scan {
             };
             let line = self.window.bytes()[..taken].trim_ascii_end();
             if !line.is_empty() {
-                let row = jsonl::text_and_label(line, &self.file.text_column, &self.label_column);
+                let row = jsonl::text_and_label(line, &self.file.column, &self.label_column);
                 let length = line.len();
-                let label = row.and_then(|(_, label)| self.labels.number(&label, &self.label_column));
+                let label =
+                    row.and_then(|(_, label)| self.collected.labels.number(&label, &self.label_column));
                 self.push(length, label)?;
             }
             self.window.consume(taken);
             searched = 0;
-            if taken == 0 {
+            if taken == 0 || self.most == 0 {
                 return Ok(());
             }
         }
@@ -190,13 +248,16 @@ impl Scan {
         self.file.columns = header.map_err(|problem| self.problem(problem))?;
         let columns = &self.file.columns;
         let place = |name: &str| csv::column(columns, name).map_err(|problem| self.problem(problem));
-        let (text, label) = (place(&self.file.text_column)?, place(&self.label_column)?);
+        let (text, label) = (place(&self.file.column)?, place(&self.label_column)?);
         self.window.consume(taken);
         while let Some(taken) = self.record(&mut parser)? {
             let checked = self.check(&parser, text, label);
             let length = self.window.bytes()[..taken].trim_suffix_newline().len();
             self.push(length, checked)?;
             self.window.consume(taken);
+            if self.most == 0 {
+                break;
+            }
         }
         Ok(())
     }
@@ -209,8 +270,8 @@ impl Scan {
         for place in 0..parser.len() {
             parser.field(place)?;
         }
-        parser.value(text, &self.file.text_column)?;
-        self.labels.number(parser.value(label, &self.label_column)?, &self.label_column)
+        parser.value(text, &self.file.column)?;
+        self.collected.labels.number(parser.value(label, &self.label_column)?, &self.label_column)
     }
 
     /// Brings the next CSV record to the front of the window; its length, or `None` at the end of the file.
@@ -241,15 +302,14 @@ impl Scan {
             other => other,
         };
         let label = label.map_err(|problem| self.problem(problem))?;
-        self.index.push_row(self.window.position, length as u32, label);
+        self.most -= 1;
+        self.collected.index.push_row(self.window.position, length as u32, label);
         Ok(())
     }
 
     fn more(&mut self, csv: bool) -> Result<bool, DataError> {
-        self.window.more(csv).map_err(|error| match error {
-            MoreError::Row(problem) => self.problem(problem),
-            MoreError::Data(error) => error,
-        })
+        let place = Place::Line(self.window.line);
+        self.window.more(csv).map_err(|why| broken(&self.file.url, place, why))
     }
 
     /// A problem with the row at the front of the window.

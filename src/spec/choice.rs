@@ -108,8 +108,9 @@ impl Choice for Metric {
 }
 
 impl Choice for Shuffle {
-    const NAMES: &'static [(&'static str, Shuffle)] = &[("global", Shuffle::Global)];
-    const NOT_YET: &'static [&'static str] = &["blocks"];
+    const NAMES: &'static [(&'static str, Shuffle)] =
+        &[("global", Shuffle::Global), ("blocks", Shuffle::Blocks)];
+    const NOT_YET: &'static [&'static str] = &[];
 }
 
 impl Choice for Wire {

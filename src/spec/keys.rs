@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde_json::Value as Json;
 
-use super::read::{Found, OneOf, OneOrMany, Overrides, Source, Table};
+use super::read::{Bytes, Found, LabelName, OneOf, OneOrMany, Overrides, Source, Table};
 use super::{InitFrom, Metric, Optimizer, Scheduler, Shuffle, Strategy, Task, Wire};
 
 /// One key and its other spellings.
@@ -54,6 +54,14 @@ keys! {
         datasets | train_datasets: Vec<Source>,
         /// Evaluation data.
         eval_datasets | test_datasets: Vec<Source>,
+        /// The labels in their order. Default: those of the training data, sorted.
+        labels: Vec<LabelName>,
+        /// Order of the training data: global, a new permutation of all rows in every epoch; or blocks, of blocks of
+        /// rows and of the rows of a few blocks at a time, which suits data larger than a worker's disk. Default: global
+        /// up to data_cache, blocks above.
+        shuffle: OneOf<Shuffle>,
+        /// Data that a worker keeps on its disk, such as 50GB; packed data may unpack to as much. Default 20GB.
+        data_cache: Bytes,
         /// Where everything is written: a path or URL. Required.
         output_dir: String,
         /// Longest token sequence; longer texts are cut. Default: the model's own limit.
@@ -114,8 +122,6 @@ keys! {
         freeze: Vec<String>,
         /// Keys of the model's config.json set differently, such as dropout.
         model_overrides | overrides_of_model_config: Overrides,
-        /// Order of the training data. Only global: a new permutation of all rows in every epoch.
-        shuffle: OneOf<Shuffle>,
         /// Numbers in which gradients and weights travel. Only f32.
         wire: OneOf<Wire>,
         /// Fixed parts of a step that workers compute. Default: global_batch_size ÷ per_device_train_batch_size.
@@ -130,10 +136,13 @@ keys! {
 keys! {
     /// One source of rows.
     DatasetBlock {
-        /// Path or URL of a file, a glob, a directory with one folder per class, or a list of them. Required.
+        /// Path or URL of a file, a glob, a directory with one folder per class or a metadata.jsonl, or a list of them.
+        /// Required.
         path | data_files: OneOrMany,
         /// Column that holds the text. Default text.
         text_column | text_column_name | field_text | text_field: String,
+        /// Column of Parquet files that holds the image. Default image.
+        image_column | image_column_name: String,
         /// Column that holds the label. Default label.
         label_column | label_column_name | field_label | label_field: String,
     }

@@ -27,6 +27,8 @@ use crate::store::{Environment, Stores};
 
 /// Largest run file, in bytes.
 pub const LARGEST_FILE: usize = 1 << 20;
+/// Bytes of data that a worker keeps on its disk, unless the run file says otherwise.
+pub const DATA_CACHE: u64 = 20_000_000_000;
 
 /// Parses a run file; `sets` are `--set key=value` overrides, later ones win. `source_name` is shown in messages.
 ///
@@ -104,6 +106,12 @@ pub struct RunSpec {
     pub datasets: Vec<Dataset>,
     /// Evaluation data; empty when none is wanted.
     pub eval_datasets: Vec<Dataset>,
+    /// The labels in their order; `None`: those of the training data, sorted.
+    pub labels: Option<Vec<String>>,
+    /// Order of the training data. `None` until the data's size is known: global up to `data_cache`, blocks above.
+    pub shuffle: Option<Shuffle>,
+    /// Bytes of data that a worker keeps on its disk, and that packed data may unpack to.
+    pub data_cache: u64,
     /// URL under which everything is written.
     pub output_dir: String,
     /// Longest token sequence; longer ones are cut. `None`: the model's own limit.
@@ -192,10 +200,12 @@ pub enum InitFrom {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dataset {
-    /// URL of a file, a glob, or (images) a directory with one folder per class.
+    /// URL of a file, a glob, or (images) a directory with one folder per class or a `metadata.jsonl`.
     pub path: String,
     /// Column that holds the text.
     pub text_column: String,
+    /// Column of a Parquet file that holds the image.
+    pub image_column: String,
     /// Column that holds the label.
     pub label_column: String,
 }
@@ -249,10 +259,13 @@ pub enum Metric {
 }
 
 /// Order of the training data.
-#[derive(Clone, Copy, Debug)]
-enum Shuffle {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shuffle {
     /// A permutation of all rows in every epoch.
     Global,
+    /// A permutation of blocks of consecutive rows in every epoch, and of the rows of a few blocks at a time.
+    Blocks,
 }
 
 /// Numbers in which gradients and weights travel.

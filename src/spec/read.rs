@@ -35,6 +35,14 @@ pub(super) struct Source(pub(super) DatasetBlock, pub(super) At);
 #[derive(Debug)]
 pub(super) struct Overrides(pub(super) BTreeMap<String, serde_json::Value>);
 
+/// The name of a label, which may look like a number.
+#[derive(Debug, Clone)]
+pub(super) struct LabelName(pub(super) String);
+
+/// A number of bytes: a whole number, or one with a unit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bytes(pub(super) u64);
+
 /// What a value can be read as.
 pub(super) trait FromNode: Sized {
     /// `key` is the whole path of the key, for messages.
@@ -196,6 +204,47 @@ impl<T: FromNode> FromNode for Vec<T> {
     }
 }
 
+impl FromNode for LabelName {
+    fn from_node(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<LabelName> {
+        match &node.value {
+            Value::Int(number) => Some(LabelName(number.to_string())),
+            Value::Bool(truth) => Some(LabelName(truth.to_string())),
+            _ => String::from_node(node, key, problems).map(LabelName),
+        }
+    }
+}
+
+impl FromNode for Bytes {
+    fn from_node(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<Bytes> {
+        let bytes = match &node.value {
+            Value::Int(number) => u64::try_from(*number).ok(),
+            Value::Text(text) => bytes(text),
+            _ => None,
+        };
+        bytes
+            .map(Bytes)
+            .or_else(|| wrong_type(node, key, "a number of bytes, such as 500MB or 20GB", problems))
+    }
+}
+
+/// `20GB`, `1.5 TB` or `64MiB` as bytes.
+fn bytes(text: &str) -> Option<u64> {
+    const UNITS: [(&str, u64); 8] = [
+        ("MIB", 1 << 20),
+        ("GIB", 1 << 30),
+        ("TIB", 1 << 40),
+        ("KB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("TB", 1_000_000_000_000),
+        ("B", 1),
+    ];
+    let text = text.trim().to_ascii_uppercase();
+    let (number, unit) = UNITS.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)))?;
+    let number: f64 = number.trim().parse().ok()?;
+    (0.0..=1e6).contains(&number).then_some((number * *unit as f64) as u64)
+}
+
 impl FromNode for OneOrMany {
     fn from_node(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<OneOrMany> {
         match &node.value {
@@ -316,6 +365,8 @@ inline_schemas! {
     OneOrMany => |_| json_schema!({ "anyOf": [
         { "type": "string" }, { "type": "array", "items": { "type": "string" }, "minItems": 1 },
     ] });
+    LabelName => |_| json_schema!({ "type": ["string", "integer", "boolean"] });
+    Bytes => |_| json_schema!({ "type": ["string", "integer"] });
     Source => |generator| {
         let block = generator.subschema_for::<DatasetBlock>();
         json_schema!({ "anyOf": [{ "type": "string" }, block] })

@@ -58,6 +58,7 @@ mod tests {
             "eval_datasets: [{path: e, label_column: l}]\neval_strategy: epoch\nload_best_model_at_end: true\n\
              metric_for_best_model: f1\nearly_stopping_patience: 2\nearly_stopping_threshold: 0.01\n",
             "lr_scheduler_type: constant\nmodel_overrides: {hidden_dropout_prob: 0.0}\nshards_per_step: 4\n",
+            "shuffle: blocks\nlabels: [b, a]\ndata_cache: 30MB\n",
             "warmup_ratio: 0.1\nlr_scheduler_type: cosine\nglobal_batch_size: 48\nmicro_batch_size: 4\n",
         ];
         for more in more {

@@ -1,11 +1,13 @@
 //! Shards as batches: rows are read, tokenised or decoded, and padded, ahead of the computation.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use headstart::data::{Content, DataError, Row, Rows};
+use headstart::data::{Cache, Content, DataError, Row, RowIndex, Rows};
 use headstart::exit::Exit;
 use headstart::message::{Failure, Pass, Work};
 use headstart::plan::Plan;
+use headstart::spec::RunSpec;
 
 use crate::collate::{CollateError, Collator, Sample};
 use crate::trainer::Batch;
@@ -46,9 +48,23 @@ impl From<LoadError> for Failure {
 }
 
 impl Loader {
-    /// A loader of these rows.
-    pub fn new(plan: Plan, micro_batch: usize, [train, eval]: [Rows; 2], collator: Collator) -> Loader {
-        Loader { plan, micro_batch, train, eval, collator: Arc::new(collator) }
+    /// A loader of the indexed rows; data that is not here goes to `cache`.
+    pub fn new(
+        plan: Plan,
+        spec: &RunSpec,
+        [train, eval]: [RowIndex; 2],
+        cache: PathBuf,
+        collator: Collator,
+    ) -> Loader {
+        let plan = plan.over(&train);
+        let (stores, cache) = (spec.cluster.stores(), Cache::new(cache, spec.data_cache));
+        let rows = |index| Rows::new(Arc::new(index), Some(cache.clone()), stores.clone());
+        let train = match plan.blocks() {
+            Some(blocks) => rows(train).in_blocks(blocks.clone()),
+            None => rows(train),
+        };
+        let micro_batch = spec.per_device_train_batch_size as usize;
+        Loader { plan, micro_batch, train, eval: rows(eval), collator: Arc::new(collator) }
     }
 
     /// Longest token sequence; 0 for images.

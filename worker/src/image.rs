@@ -2,13 +2,12 @@
 
 use std::io::Cursor;
 
+use headstart::data::LONGEST_SIDE;
 use headstart::model::{ImageProcessor, Resample};
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, GrayImage, ImageReader, Limits, RgbImage};
 
-/// Longest side of an image file, in pixels.
-const LONGEST_SIDE: u32 = 1 << 14;
-/// Memory that decoding one file may take.
+/// Memory that decoding one file may take: three bytes for each of [`headstart::data::MOST_PIXELS`], and some to work with.
 const DECODED_BYTES: u64 = 512 << 20;
 
 /// Why an image cannot be used.

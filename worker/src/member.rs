@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use headstart::checkpoint::CheckpointError;
-use headstart::data::{RowIndex, Rows};
+use headstart::data::RowIndex;
 use headstart::id::{CoordinatorEpoch, LeaseId, Version, WorkerId};
 use headstart::message::{Failure, FromWorker, PartialId, Pass, Ready, Spent, ToWorker, Welcome, Work};
 use headstart::network::Network;
@@ -102,14 +102,12 @@ impl Worker {
             return Err(WorkerError::Threads { asked, run: spec.threads_per_worker });
         }
         exchange.share_memory(spec.cluster.shared_memory);
-        let stores = spec.cluster.stores();
         let network = Arc::new(Network::open(&spec, &welcome.labels).await?);
         let loader = Loader::new(
             Plan::new(&spec, welcome.train_rows, welcome.eval_rows)?,
-            spec.per_device_train_batch_size as usize,
-            Worker::indexes(&exchange, welcome.labels.len())
-                .await?
-                .map(|index| Rows::new(Arc::new(index), Some(settings.cache.clone()), stores.clone())),
+            &spec,
+            Worker::indexes(&exchange, welcome.labels.len()).await?,
+            settings.cache.clone(),
             Collator::for_network(&network, spec.sequence_len).await?,
         );
         let mut values = vec![Vec::new(); network.table.len()];

@@ -1,5 +1,6 @@
 //! From files to rows and back, on local files and on a store that has to be downloaded from.
 
+mod formats;
 mod refused;
 
 use std::path::Path;
@@ -8,19 +9,24 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_store::memory::InMemory;
 
-use super::{Content, DataError, RowIndex, Rows, index_in};
+use super::{Cache, Content, DataError, RowIndex, Rows, index_in};
 use crate::exit::Exit;
 use crate::spec::{Dataset, Task};
 use crate::store::Stores;
 
-const TEXTS: Task = Task::SequenceClassification;
+pub(super) const TEXTS: Task = Task::SequenceClassification;
 
-fn dataset(path: impl Into<String>) -> Dataset {
-    Dataset { path: path.into(), text_column: "text".into(), label_column: "label".into() }
+pub(super) fn dataset(path: impl Into<String>) -> Dataset {
+    Dataset {
+        path: path.into(),
+        text_column: "text".into(),
+        image_column: "image".into(),
+        label_column: "label".into(),
+    }
 }
 
 /// A fresh in-memory store with these objects.
-async fn stored(objects: &[(&str, &[u8])]) -> Stores {
+pub(super) async fn stored(objects: &[(&str, &[u8])]) -> Stores {
     let stores = Stores::default();
     stores.mount("memory://data", Arc::new(InMemory::new()));
     for (name, content) in objects {
@@ -42,9 +48,19 @@ async fn all(rows: &Rows) -> Vec<(u32, String)> {
         .into_iter()
         .map(|row| match row.content {
             Content::Text(text) => (row.label, text),
-            Content::Image(bytes) => (row.label, String::from_utf8(bytes.to_vec()).unwrap()),
+            Content::Image(bytes) => (row.label, shown(&bytes)),
         })
         .collect()
+}
+
+fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The first bytes of a PNG of this size, and more that no test decodes.
+fn picture(width: u32, height: u32, tail: &str) -> Vec<u8> {
+    let head = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR";
+    [head.as_slice(), &width.to_be_bytes(), &height.to_be_bytes(), tail.as_bytes()].concat()
 }
 
 fn pairs(expected: &[(u32, &str)]) -> Vec<(u32, String)> {
@@ -71,7 +87,8 @@ async fn rows_come_back_as_they_were_planned_with_and_without_a_cache() {
     assert_eq!(all(&Rows::new(index.clone(), None, stores.clone())).await, mixed_rows());
 
     let cache = tempfile::tempdir().unwrap();
-    let cached = Rows::new(index.clone(), Some(cache.path().join("new")), stores.clone());
+    let cached =
+        Rows::new(index.clone(), Some(Cache::new(cache.path().join("new"), 1 << 30)), stores.clone());
     let cached = Arc::new(cached);
     let other = cached.clone();
     let background = tokio::spawn(async move { all(&other).await });
@@ -84,7 +101,7 @@ async fn rows_come_back_as_they_were_planned_with_and_without_a_cache() {
     for (file, _) in stores.locate("memory://data").unwrap().list().await.unwrap() {
         file.delete().await.unwrap();
     }
-    let second_worker = Rows::new(index, Some(cache.path().join("new")), stores);
+    let second_worker = Rows::new(index, Some(Cache::new(cache.path().join("new"), 1 << 30)), stores);
     assert_eq!(all(&second_worker).await, mixed_rows());
     let picked = second_worker.read(&[4, 0, 4]).await.unwrap();
     assert_eq!(picked.iter().map(|row| row.number).collect::<Vec<_>>(), [4, 0, 4]);
@@ -96,12 +113,15 @@ async fn a_damaged_download_is_fetched_again() {
     let (index, _) = index_in(&stores, &[dataset("memory://data/a.csv")], TEXTS, None).await.unwrap();
     let cache = tempfile::tempdir().unwrap();
     let index = Arc::new(index);
-    let rows = Rows::new(index.clone(), Some(cache.path().to_owned()), stores.clone());
+    let rows = Rows::new(index.clone(), Some(Cache::new(cache.path().to_owned(), 1 << 30)), stores.clone());
     let before = all(&rows).await;
     let path = std::fs::read_dir(cache.path()).unwrap().next().unwrap().unwrap().path();
     let size = std::fs::metadata(&path).unwrap().len() as usize;
     std::fs::write(&path, vec![0; size]).unwrap();
-    assert_eq!(all(&Rows::new(index, Some(cache.path().to_owned()), stores)).await, before);
+    assert_eq!(
+        all(&Rows::new(index, Some(Cache::new(cache.path().to_owned(), 1 << 30)), stores)).await,
+        before
+    );
 }
 
 fn write(directory: &Path, name: &str, content: &[u8]) -> String {
@@ -141,7 +161,7 @@ async fn remote_data_that_changes_after_planning_is_refused() {
     let changed = file.read(1000).await.unwrap();
     file.write(changed).await.unwrap();
     let cache = tempfile::tempdir().unwrap();
-    for cache in [None, Some(cache.path().to_owned())] {
+    for cache in [None, Some(Cache::new(cache.path().to_owned(), 1 << 30))] {
         let error = Rows::new(Arc::new(index.clone()), cache, stores.clone()).read(&[0]).await.unwrap_err();
         assert_eq!(error, DataError::Changed { url: "memory://data/b.jsonl".into() });
     }
@@ -191,13 +211,14 @@ async fn images_are_labelled_by_their_folder() {
     for (name, content) in
         [("10/a.png", "ten"), ("2/b.JPG", "two"), ("2/deep/c.jpeg", "deep"), ("README.md", "no")]
     {
-        write(root, name, content.as_bytes());
+        write(root, name, &picture(8, 8, content));
     }
     let stores = Stores::default();
     let datasets = [dataset(root.to_str().unwrap())];
     let (index, labels) = index_in(&stores, &datasets, Task::ImageClassification, None).await.unwrap();
     assert_eq!(labels, ["2", "10"]);
-    let expected = pairs(&[(1, "ten"), (0, "two"), (0, "deep")]);
+    let expected =
+        [(1, "ten"), (0, "two"), (0, "deep")].map(|(label, tail)| (label, shown(&picture(8, 8, tail))));
     assert_eq!(all(&Rows::new(Arc::new(index.clone()), None, stores.clone())).await, expected);
 
     let remote = stored(&[("i/x/a.png", b"ex"), ("i/y/b.png", b"why")]).await;
@@ -205,12 +226,12 @@ async fn images_are_labelled_by_their_folder() {
     let (remote_index, _) =
         index_in(&remote, &datasets_remote, Task::ImageClassification, None).await.unwrap();
     let cache = tempfile::tempdir().unwrap();
-    for cache in [None, Some(cache.path().to_owned())] {
+    for cache in [None, Some(Cache::new(cache.path().to_owned(), 1 << 30))] {
         let rows = Rows::new(Arc::new(remote_index.clone()), cache, remote.clone());
         assert_eq!(all(&rows).await, pairs(&[(0, "ex"), (1, "why")]));
     }
 
-    write(root, "10/a.png", b"longer than before");
+    write(root, "10/a.png", &picture(8, 8, "longer than before"));
     let error = Rows::new(Arc::new(index), None, stores.clone()).read(&[0]).await.unwrap_err();
     assert!(matches!(error, DataError::Changed { .. }), "{error}");
     for (name, reason) in [("2/d.webp", "PNG or JPEG"), ("loose.png", "outside of the class folders")] {

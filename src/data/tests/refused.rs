@@ -86,9 +86,10 @@ async fn endless_rows_end_at_the_limit() {
 
 #[tokio::test]
 async fn files_that_cannot_be_data_are_refused_with_the_cure() {
-    let cases: [(&str, &[u8], &str); 6] = [
-        ("t.jsonl.gz", b"x", "unpack it"),
-        ("t.parquet", b"x", "convert it to JSONL"),
+    let cases: [(&str, &[u8], &str); 7] = [
+        ("t.jsonl.gz", b"x", "not those of gzip"),
+        ("t.jsonl.xz", b"x", "unpack it"),
+        ("t.arrow", b"x", "convert it to Parquet or JSONL"),
         ("t.txt", b"x", ".jsonl, .json or .csv"),
         ("t.jsonl", b"\n\n", "no rows"),
         ("t.csv", b"text,label\n", "no rows"),

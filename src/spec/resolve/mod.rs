@@ -5,17 +5,20 @@ mod check;
 mod evaluation;
 mod update;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::error::{Problem, Source};
 use super::keys::{DatasetBlock, RunFile};
 use super::read::{self, Found, OneOf};
-use super::{Cluster, Dataset, InitFrom, RunSpec, Shuffle, Wire};
+use super::{Cluster, DATA_CACHE, Dataset, InitFrom, RunSpec, Wire};
 use crate::store::DEFAULT_RETRY_SECONDS;
 use check::{Check, MOST_STEPS, Rule, place, value_or};
 
 /// Most tokens of one sample.
 const LONGEST_SEQUENCE: u32 = 1 << 20;
+/// Bytes of the smallest data cache.
+const SMALLEST_CACHE: u64 = 1_000_000;
 /// Most workers of one run.
 const MOST_WORKERS: u32 = 10_000;
 
@@ -31,6 +34,8 @@ pub(super) fn resolve(file: RunFile, source: &Arc<Source>, problems: &mut Vec<Pr
     let update = check.update(&file);
     let datasets = check.sources(file.datasets.as_ref());
     let eval_datasets = check.sources(file.eval_datasets.as_ref());
+    let labels = check.labels(&file);
+    let data_cache = check.data_cache(&file);
     let sequence_len = check.count("sequence_len", &file.sequence_len, 1, LONGEST_SEQUENCE);
     let threads_per_worker = check.count("threads_per_worker", &file.threads_per_worker, 1, 1024);
     let cluster = check.cluster(&file);
@@ -39,15 +44,17 @@ pub(super) fn resolve(file: RunFile, source: &Arc<Source>, problems: &mut Vec<Pr
     if !check.problems.is_empty() {
         return None;
     }
-    // One value each: reading them was the check.
-    let (None | Some(OneOf(Shuffle::Global)), None | Some(OneOf(Wire::F32))) =
-        (file.shuffle.map(|found| found.value), file.wire.map(|found| found.value));
+    // One value: reading it was the check.
+    let (None | Some(OneOf(Wire::F32))) = file.wire.map(|found| found.value);
     Some(RunSpec {
         base_model: file.base_model?.value,
         task: file.task?.value.0,
         init: file.init.map_or(InitFrom::Pretrained, |found| found.value.0),
         datasets,
         eval_datasets,
+        labels,
+        shuffle: file.shuffle.map(|found| found.value.0),
+        data_cache,
         output_dir: file.output_dir?.value,
         sequence_len: file.sequence_len.map(|_| sequence_len),
         per_device_train_batch_size: batch.per_device,
@@ -120,7 +127,7 @@ impl Check<'_> {
         }
         let mut datasets = Vec::new();
         for read::Source(block, at) in &sources.value {
-            let DatasetBlock { path, text_column, label_column } = block;
+            let DatasetBlock { path, text_column, image_column, label_column } = block;
             let Some(path) = path else {
                 self.refuse(at, "this item has no `path`".to_owned(), "add `path: FILE`");
                 continue;
@@ -131,10 +138,33 @@ impl Check<'_> {
             datasets.extend(path.value.0.iter().map(|path| Dataset {
                 path: path.clone(),
                 text_column: column(text_column, "text"),
+                image_column: column(image_column, "image"),
                 label_column: column(label_column, "label"),
             }));
         }
         datasets
+    }
+
+    fn labels(&mut self, file: &RunFile) -> Option<Vec<String>> {
+        let found = file.labels.as_ref()?;
+        let labels: Vec<String> = found.value.iter().map(|label| label.0.clone()).collect();
+        let mut names = BTreeSet::new();
+        if let Some(label) = labels.iter().find(|label| !names.insert(*label)) {
+            self.refuse(&found.at, format!("`labels` names {label:?} twice"), "remove one of them");
+        }
+        if labels.len() < 2 {
+            self.refuse(&found.at, "a classifier needs at least two `labels`".to_owned(), "add the others");
+        }
+        Some(labels)
+    }
+
+    fn data_cache(&mut self, file: &RunFile) -> u64 {
+        let Some(found) = &file.data_cache else { return DATA_CACHE };
+        if found.value.0 < SMALLEST_CACHE {
+            let message = format!("`data_cache` must be at least 1MB, found {} bytes", found.value.0);
+            self.refuse(&found.at, message, "write it with a unit, such as 20GB");
+        }
+        found.value.0
     }
 
     fn cluster(&mut self, file: &RunFile) -> Cluster {

@@ -96,8 +96,20 @@ fn a_resolved_run_survives_json() {
 #[test]
 fn other_trainers_keys_that_are_off_ask_for_nothing() {
     let off = "bf16: false\nsave_strategy: no\nreport_to: none\nresume_from_checkpoint:\nload_in_8bit: false\n\
-        wire: f32\nshuffle: global\ndeepspeed: null\n";
+        wire: f32\ndeepspeed: null\n";
     assert_eq!(accepted(off), accepted(""));
+}
+
+#[test]
+fn data_is_bounded_and_ordered_as_the_run_file_says() {
+    let spec = accepted("");
+    assert_eq!((spec.data_cache, spec.shuffle, spec.labels), (20_000_000_000, None, None));
+    for (text, bytes) in [("64MiB", 64 << 20), ("1.5 gb", 1_500_000_000), ("3000000", 3_000_000)] {
+        assert_eq!(accepted(&format!("data_cache: {text}\n")).data_cache, bytes);
+    }
+    let spec = accepted("shuffle: blocks\nlabels: [10, no, true, \"a b\"]\n");
+    assert_eq!(spec.shuffle, Some(Shuffle::Blocks));
+    assert_eq!(spec.labels.expect("they are given"), ["10", "no", "true", "a b"]);
 }
 
 #[test]

@@ -15,7 +15,12 @@ fn text() -> impl proptest::strategy::Strategy<Value = String> {
 
 fn dataset() -> impl proptest::strategy::Strategy<Value = Dataset> {
     let columns = (text(), text(), text());
-    columns.prop_map(|(path, text_column, label_column)| Dataset { path, text_column, label_column })
+    columns.prop_map(|(path, text_column, label_column)| Dataset {
+        path,
+        text_column,
+        image_column: label_column.clone(),
+        label_column,
+    })
 }
 
 /// What `model_overrides` may hold.

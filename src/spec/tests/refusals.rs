@@ -79,6 +79,9 @@ fn numbers_out_of_range_are_refused() {
         warmup_ratio: 1.5 | 1 | 1.5 | `warmup_ratio` must be from 0 to below 1 |
         shards_per_step: 9 | 1 | 9 | `shards_per_step` must be from 1 to 8 |
         sequence_len: 0 | 1 | 0 | `sequence_len` must be from 1 |
+        data_cache: 20 | 1 | 20 | `data_cache` must be at least 1MB, found 20 bytes | with a unit
+        labels: [a, b, a] | 1 | [ | `labels` names "a" twice | remove one
+        labels: [a] | 1 | [ | at least two `labels` | add the others
         "#,
     );
 }
@@ -93,6 +96,9 @@ fn wrong_types_are_refused_at_the_value() {
         freeze: embeddings | 1 | embeddings | `freeze` must be a list |
         freeze: [a, 2] | 1 | 2 | `freeze[1]` must be text, found 2 | quotes
         cluster: 3 | 1 | 3 | `cluster` must be a block of keys |
+        data_cache: large | 1 | large | `data_cache` must be a number of bytes, such as 500MB or 20GB, found "large" |
+        data_cache: -1GB | 1 | -1GB | `data_cache` must be a number of bytes |
+        labels: [a, [b]] | 1 | [ | `labels[1]` must be text |
         lr_scheduler: liner | 1 | liner | cannot be "liner" | did you mean linear?
         "#,
     );
@@ -105,7 +111,6 @@ fn keys_not_honoured_are_refused_and_never_ignored() {
         bf16: true | 1 | bf16 | `bf16` is known, but not honoured yet | 32-bit
         bf16: auto | 1 | bf16 | not honoured yet | set it to false
         wire: int8 | 1 | int8 | `wire: int8` is known, but not honoured yet | f32
-        shuffle: blocks | 1 | blocks | not honoured yet | global
         save_steps: 100 | 1 | save_steps | not honoured yet | final/
         save_strategy: steps | 1 | save_strategy | not honoured yet | final/
         save_total_limit: 3 | 1 | save_total_limit | not honoured yet | final/

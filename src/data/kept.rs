@@ -1,0 +1,177 @@
+//! Indexes of earlier runs, kept on this machine so that the same files are not scanned twice.
+//!
+//! An index is found again by all that it depends on: addresses, sizes and marks of the files, columns, labels and limits.
+//! It never changes a result: what is damaged, or may be out of date, is scanned anew.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest, Sha256};
+
+use super::scan::Wanted;
+use super::{DataError, RowIndex, cache, images};
+use crate::spec::{Dataset, Task};
+use crate::store::{Location, Meta, Stores};
+
+/// Changes when scanning does.
+const VERSION: u32 = 1;
+/// Bytes of the smallest data whose index is kept; less is scanned in no time.
+const SMALLEST: u64 = 8 << 20;
+/// Bytes of all kept indexes.
+const MOST: u64 = 2 << 30;
+/// A file written to more recently may be written to again without a change of its time.
+const SETTLED: Duration = Duration::from_secs(2);
+const HASH: usize = 32;
+
+/// Where indexes are kept, by the environment: `HEADSTART_CACHE`, else the user's cache directory.
+pub fn directory() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let own = || {
+        let caches = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
+        Some(caches?.join("headstart"))
+    };
+    Some(variable("HEADSTART_CACHE").or_else(own)?.join("indexes"))
+}
+
+/// The place of one index.
+pub(super) struct Place {
+    path: PathBuf,
+}
+
+impl Place {
+    /// Where the index of this data is kept; `None` if it is not to be kept.
+    pub(super) async fn of(stores: &Stores, wanted: &Wanted<'_>) -> Result<Option<Place>, DataError> {
+        let Some(directory) = wanted.kept else { return Ok(None) };
+        let (mut hash, mut total) = (Sha256::new(), 0);
+        let settings =
+            (VERSION, env!("CARGO_PKG_VERSION"), wanted.datasets, wanted.labels, wanted.data_cache);
+        hash.update(serde_json::to_vec(&settings).expect("settings are JSON"));
+        hash.update(serde_json::to_vec(&wanted.task).expect("a task is JSON"));
+        for dataset in wanted.datasets {
+            let Some(files) = files(stores, dataset, wanted.task).await? else { return Ok(None) };
+            for (file, meta) in files {
+                let Some(etag) = meta.etag.as_ref().filter(|_| is_settled(&file)) else { return Ok(None) };
+                let pinned = (file.url(), meta.size, etag);
+                hash.update(serde_json::to_vec(&pinned).expect("texts and numbers are JSON"));
+                total += meta.size;
+            }
+        }
+        let name: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok((total >= SMALLEST).then(|| Place { path: directory.join(name) }))
+    }
+
+    /// The index kept there, if it is whole.
+    pub(super) async fn read(&self) -> Option<(RowIndex, Vec<String>)> {
+        let bytes = tokio::fs::read(&self.path).await.ok()?;
+        let (hash, content) = bytes.split_at_checked(HASH)?;
+        if Sha256::digest(content).as_slice() != hash {
+            return None;
+        }
+        let (length, content) = content.split_first_chunk::<8>()?;
+        let (labels, index) = content.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+        let labels: Vec<String> = serde_json::from_slice(labels).ok()?;
+        Some((RowIndex::decode(index, labels.len()).ok()?, labels))
+    }
+
+    /// Keeps an index. A full or read-only disk is no reason to fail.
+    pub(super) async fn write(&self, index: &RowIndex, labels: &[String]) {
+        let labels = serde_json::to_vec(labels).expect("texts are JSON");
+        let length = (labels.len() as u64).to_le_bytes();
+        let content = [length.as_slice(), &labels, &index.encode()].concat();
+        let hash: [u8; HASH] = Sha256::digest(&content).into();
+        let path = self.path.clone();
+        let writing = tokio::task::spawn_blocking(move || write(&path, &[&hash, &content]));
+        if let Ok(Err(error)) = writing.await {
+            tracing::debug!(path = %self.path.display(), %error, "index not kept");
+        }
+    }
+}
+
+fn write(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(directory)?;
+    let part = path.with_extension(format!("{}.part", std::process::id()));
+    let written = std::fs::write(&part, parts.concat()).and_then(|()| std::fs::rename(&part, path));
+    if written.is_err() {
+        // It may not even have come to exist.
+        let _ = std::fs::remove_file(&part);
+    }
+    cache::evict(directory, MOST, path);
+    written
+}
+
+/// The files that a dataset is scanned from; `None` for folders of images, whose listing is all that an index takes.
+async fn files(
+    stores: &Stores,
+    dataset: &Dataset,
+    task: Task,
+) -> Result<Option<Vec<(Location, Meta)>>, DataError> {
+    let path = stores.locate(&dataset.path)?.local_path();
+    let scanned = match task {
+        Task::SequenceClassification => !path.is_some_and(|path| path.is_dir()),
+        Task::ImageClassification => images::are_tables(&dataset.path, path.as_deref()),
+    };
+    Ok(if scanned { Some(stores.glob(&dataset.path).await?) } else { None })
+}
+
+/// Whether a file's mark would tell of a change: a store's does, that of a local file is its time.
+#[allow(clippy::disallowed_methods)]
+fn is_settled(file: &Location) -> bool {
+    let Some(path) = file.local_path() else { return true };
+    let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|modified| SystemTime::now().duration_since(modified).is_ok_and(|age| age > SETTLED))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::{Wanted, index};
+    use super::*;
+    use crate::store::Stores;
+    use object_store::memory::InMemory;
+    use std::sync::Arc;
+
+    fn content(label: &str) -> Vec<u8> {
+        format!(
+            "{{\"text\":\"{}\",\"label\":\"{label}\"}}\n{{\"text\":\"b\",\"label\":\"x\"}}\n",
+            "a".repeat(9 << 20)
+        )
+        .into()
+    }
+
+    #[tokio::test]
+    async fn an_index_is_found_again_unless_the_data_or_the_settings_changed() {
+        let (stores, directory) = (Stores::default(), tempfile::tempdir().unwrap());
+        stores.mount("memory://data", Arc::new(InMemory::new()));
+        let file = stores.locate("memory://data/t.jsonl").unwrap();
+        file.write(content("y").into()).await.unwrap();
+        let datasets = vec![Dataset {
+            path: file.url().to_owned(),
+            text_column: "text".into(),
+            image_column: "image".into(),
+            label_column: "label".into(),
+        }];
+        let (task, kept) = (Task::SequenceClassification, Some(directory.path()));
+        let wanted = |labels| Wanted { datasets: &datasets, task, labels, data_cache: 1 << 30, kept };
+        let files = || std::fs::read_dir(directory.path()).unwrap().count();
+
+        let first = index(&stores, wanted(None)).await.unwrap();
+        let place = Place::of(&stores, &wanted(None)).await.unwrap().unwrap();
+        assert_eq!((place.read().await, files()), (Some(first.clone()), 1));
+        // That it is used shows where a wrong one is put there, well formed.
+        let other = (first.0.clone(), vec!["p".to_owned(), "q".to_owned()]);
+        place.write(&other.0, &other.1).await;
+        assert_eq!(index(&stores, wanted(None)).await.unwrap(), other);
+        let path = std::fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(index(&stores, wanted(None)).await.unwrap(), first, "a damaged one is scanned anew");
+
+        let labels = ["y".to_owned(), "x".to_owned()];
+        assert_eq!(index(&stores, wanted(Some(&labels))).await.unwrap().1, labels);
+        file.write(content("z").into()).await.unwrap();
+        assert_eq!(index(&stores, wanted(None)).await.unwrap().1, ["x", "z"]);
+        assert_eq!(files(), 3);
+    }
+}
