@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use headstart::store::conformance::{self, Creation};
 use headstart::store::{Location, Stores};
 use headstart_tests::server::Server;
-use headstart_tests::web::Web;
+use headstart_tests::web::{Web, file};
 use headstart_tests::{command, outcome, succeed, text, texts};
 
 /// What a run reads.
@@ -59,6 +59,26 @@ fn checkpoint_and_data_from_a_web_server_give_the_bits_of_a_local_disk() {
     assert_eq!(outcome(&directory.path().join("out"))[0], weights_of_a_local_run());
     let sent = web.requests().into_iter().find(|request| request.headers.contains_key("authorization"));
     assert!(sent.is_none(), "no credentials are sent: {sent:?}");
+}
+
+#[test]
+fn web_servers_need_not_mark_their_files() {
+    let directory = texts();
+    for mark in [Some("W/\"1\""), None] {
+        let root = directory.path().to_owned();
+        let web = Web::start(move |request| {
+            let mut answer = file(&root, request);
+            answer.headers.retain(|(name, _)| *name != "ETag");
+            match mark {
+                Some(weak) => answer.etag(weak),
+                None => answer,
+            }
+        });
+        let data = format!("datasets.0.path={}/train.jsonl", web.url());
+        succeed(directory.path(), &["validate", "run.yaml", "--set", &data]);
+        let compared = web.requests().into_iter().find(|request| request.headers.contains_key("if-match"));
+        assert!(compared.is_none(), "{mark:?} is no mark to compare: {compared:?}");
+    }
 }
 
 /// Checkpoint, data and output all in one bucket.

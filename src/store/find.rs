@@ -7,51 +7,31 @@ use globset::GlobBuilder;
 
 use super::{Kind, Location, Meta, StoreError, Stores};
 
-/// Files whose metadata is read at once in a local listing.
+/// Files whose metadata is read at once, where a listing does not give it.
 const HEADS_IN_FLIGHT: usize = 16;
 /// Entries of a listing; more are refused rather than held in memory.
 const LONGEST_LISTING: usize = 10_000_000;
+
+/// A file of a listing, with its metadata where the listing has it.
+type Found = (Location, Option<Meta>);
 
 impl Location {
     /// Every file below this directory, sorted by URL. An absent directory is an empty one.
     ///
     /// In local directories, links to files inside the directory are followed, and links that leave it are refused.
     pub async fn list(&self) -> Result<Vec<(Location, Meta)>, StoreError> {
-        let mut files = match (self.kind, self.local_path()) {
+        let found = match (self.kind, self.local_path()) {
             (_, Some(path)) => self.list_local(path).await?,
             (Kind::Web, _) => return Err(StoreError::Unlisted { url: self.url.to_string() }),
             (Kind::Local | Kind::Bucket, None) => self.list_remote().await?,
         };
-        files.sort_by(|a, b| a.0.url().cmp(b.0.url()));
-        Ok(files)
-    }
-
-    async fn list_remote(&self) -> Result<Vec<(Location, Meta)>, StoreError> {
-        let root = self.url.trim_end_matches(self.key.as_ref()).trim_end_matches('/').to_owned();
-        // Azure's listings leave out the quotation marks that its other answers put around an object's mark.
-        let azure = root.starts_with("az://");
-        let mut files = Vec::new();
-        let mut listing = self.store.list(Some(&self.key));
-        while let Some(entry) = listing.try_next().await.map_err(|error| self.error(error))? {
-            self.bounded(files.len())?;
-            let (url, mut meta) = (format!("{root}/{}", entry.location).into(), Meta::of(&entry));
-            if let Some(bare) = meta.etag.take_if(|etag| azure && !etag.starts_with('"')) {
-                meta.etag = Some(format!("\"{bare}\""));
-            }
-            let file = Location { store: self.store.clone(), key: entry.location, url, kind: self.kind };
-            files.push((file, meta));
-        }
-        Ok(files)
-    }
-
-    async fn list_local(&self, path: PathBuf) -> Result<Vec<(Location, Meta)>, StoreError> {
-        let directory = self.clone();
-        let walk = tokio::task::spawn_blocking(move || directory.walk(&path));
-        let names = walk.await.expect("a directory walk does not panic")?;
-        futures::stream::iter(names)
-            .map(|name| async move {
-                let file = self.join(&name)?;
-                match file.head().await {
+        let mut files: Vec<(Location, Meta)> = futures::stream::iter(found)
+            .map(|(file, meta)| async move {
+                let meta = match meta {
+                    Some(meta) => Ok(meta),
+                    None => file.head().await,
+                };
+                match meta {
                     Ok(meta) => Ok(Some((file, meta))),
                     // Gone since the directory was read, or a link to nothing.
                     Err(StoreError::NotFound { .. }) => Ok(None),
@@ -61,7 +41,36 @@ impl Location {
             .buffered(HEADS_IN_FLIGHT)
             .try_filter_map(|file| async move { Ok(file) })
             .try_collect()
-            .await
+            .await?;
+        files.sort_by(|a, b| a.0.url().cmp(b.0.url()));
+        Ok(files)
+    }
+
+    async fn list_remote(&self) -> Result<Vec<Found>, StoreError> {
+        let root = self.url.trim_end_matches(self.key.as_ref()).trim_end_matches('/').to_owned();
+        // Azure's listings leave out the quotation marks that its other answers put around an object's mark.
+        let azure = root.starts_with("az://");
+        let mut files = Vec::new();
+        let mut listing = self.store.list(Some(&self.key));
+        while let Some(mut entry) = listing.try_next().await.map_err(|error| self.error(error))? {
+            self.bounded(files.len())?;
+            if let Some(bare) = entry.e_tag.take_if(|mark| azure && !mark.starts_with('"')) {
+                entry.e_tag = Some(format!("\"{bare}\""));
+            }
+            // Some servers list no marks, which every later read would take for a change.
+            let meta = entry.e_tag.is_some().then(|| Meta::of(&entry));
+            let url = format!("{root}/{}", entry.location).into();
+            let file = Location { store: self.store.clone(), key: entry.location, url, kind: self.kind };
+            files.push((file, meta));
+        }
+        Ok(files)
+    }
+
+    async fn list_local(&self, path: PathBuf) -> Result<Vec<Found>, StoreError> {
+        let directory = self.clone();
+        let walk = tokio::task::spawn_blocking(move || directory.walk(&path));
+        let names = walk.await.expect("a directory walk does not panic")?;
+        names.iter().map(|name| Ok((self.join(name)?, None))).collect()
     }
 
     /// Names of the files below `root`, relative to it.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use super::cloud::Bucket;
 use super::{Environment, Kind, Location, StoreError, escapes, web};
@@ -20,6 +20,8 @@ const LOCAL: &str = "local";
 pub const DEFAULT_RETRY_SECONDS: u32 = 30;
 /// Most repetitions of one request; its time is the narrower limit.
 const RETRIES: usize = 20;
+/// Longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a request is repeated while a store fails.
@@ -28,7 +30,8 @@ pub(super) struct Patience(Duration);
 
 impl Patience {
     pub(super) fn retry(self) -> RetryConfig {
-        RetryConfig { max_retries: RETRIES, retry_timeout: self.0, ..RetryConfig::default() }
+        let backoff = BackoffConfig { max_backoff: LONGEST_PAUSE, ..BackoffConfig::default() };
+        RetryConfig { max_retries: RETRIES, retry_timeout: self.0, backoff }
     }
 
     /// A client of a server: encrypted, unless its address says otherwise.

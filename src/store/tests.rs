@@ -133,15 +133,18 @@ fn refusals_are_told_from_failures() {
     assert_eq!(answer("status code: 503 Slow Down").exit(), Exit::Storage);
 }
 
+/// Names and values.
+type Variables<'a> = &'a [(&'a str, &'a str)];
+
 /// Stores of a process with these environment variables.
-fn stores(variables: &[(&str, &str)]) -> Stores {
+fn stores(variables: Variables) -> Stores {
     let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Stores::new(Environment::new(owned), Duration::from_secs(1))
 }
 
 #[test]
 fn the_environment_sets_clients_up() {
-    let cases: [(&str, &[(&str, &str)]); 7] = [
+    let cases: [(&str, Variables); 7] = [
         ("s3://bucket/a/b", &[]),
         (
             "s3://bucket/a/b",
@@ -174,7 +177,7 @@ fn credentials_that_are_not_supported_say_what_to_do_instead() {
     let broken = write("broken.json", "{");
     let home = write(".config/gcloud/application_default_credentials.json", r#"{"type": "impersonated"}"#);
     let home = home.split_once("/.config").unwrap().0;
-    let cases: [(&str, &[(&str, &str)], &str); 11] = [
+    let cases: [(&str, Variables, &str); 11] = [
         ("s3://b/x", &[("AWS_PROFILE", "work")], "AWS_PROFILE is set, but profiles are not read"),
         ("s3://b/x", &[("AWS_PROFILE", "work")], "aws configure export-credentials"),
         ("s3://b/x", &[("AWS_ACCESS_KEY_ID", "key")], "Missing SecretAccessKey"),
