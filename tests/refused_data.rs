@@ -103,7 +103,7 @@ refused! {
     invalid_utf8: "t.jsonl", put([GOOD.as_bytes(), b"{\"text\":\"\xff\",\"label\":\"code\"}\n"].concat())
         => ["t.jsonl:3", "not valid UTF-8"],
     json_ten_thousand_deep: "t.jsonl", put(format!("{GOOD}{{\"text\":{}", "[".repeat(10_000)))
-        => ["t.jsonl:3", "not valid JSON", "recursion limit"],
+        => ["t.jsonl:3", "not valid JSON: EOF while parsing a list"],
     a_line_of_a_gibibyte: "t.jsonl", sparse => ["t.jsonl:3", "longer than 16 MiB"],
     a_missing_column: "t.jsonl", put("{\"txt\":\"a\",\"label\":\"code\"}\n") => ["t.jsonl:1", "no column \"text\""],
     ragged_rows: "t.csv", put("text,label\na,code\na,other,more\n") => ["t.csv:3", "3 fields, but the header has 2"],
