@@ -100,7 +100,7 @@ impl Pace {
 }
 
 /// Shards of the nodes that are leased when equal workers take the lowest in turn, as the coordinator shares them out.
-fn nodes(shards: u32, workers: u32) -> Vec<u32> {
+pub(super) fn nodes(shards: u32, workers: u32) -> Vec<u32> {
     let tree = Tree::new(shards);
     let (mut first, mut nodes) = (0, Vec::new());
     while first < shards {
