@@ -2,7 +2,7 @@
 
 use headstart::tree::Tree;
 
-/// Seconds of an update per trainable parameter: estimated, from two cores of a server of 2023.
+/// Seconds of an update per trainable parameter, estimated: seven floats read or written at 14 GB/s.
 const UPDATE: f64 = 2e-9;
 /// A worker that computes less of its time than this is not worth having.
 const WORTH_HAVING: f64 = 0.5;
