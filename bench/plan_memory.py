@@ -77,7 +77,7 @@ def peak(process):
 def measured(run_file, workers, sets):
     command = ["headstart", "train", run_file, "--workers", str(workers), "--device", "cpu", *sets]
     with open(os.devnull, "w", encoding="utf-8") as null:
-        run = subprocess.Popen(command, stdout=null)
+        run = subprocess.Popen(command, stdout=null, stderr=null)
     peaks = {}
     while run.poll() is None:
         for process, name in children(run.pid).items():

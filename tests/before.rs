@@ -20,11 +20,10 @@ fn a_plan_counts_what_a_run_will_take() {
     let trainable = found["trainable_parameters"].as_u64().expect("a number");
     let by_workers = found["by_workers"].as_array().expect("a list");
     let two = by_workers.iter().find(|line| line["workers"] == 2).expect("as asked");
-    // Six shards are a node of four and one of two.
-    assert_eq!(
-        (two["bytes_up_per_step"].as_u64(), two["bytes_down_per_step"].as_u64()),
-        (Some(8 * trainable), Some(8 * trainable))
-    );
+    // Six shards are a node of four and one of two: two workers are leased two, two, one and one.
+    assert_eq!(two["partials_per_step"], 4);
+    assert_eq!(two["bytes_up_per_step"], 16 * trainable);
+    assert_eq!(two["bytes_down_per_step"], 8 * trainable);
     assert_eq!(found["bandwidth_bits_per_second"]["source"], "given");
     let worker = found["memory"]["worker_bytes"].as_u64().expect("a number");
     assert!(worker > 50 << 20, "libtorch alone takes more than {worker} bytes");

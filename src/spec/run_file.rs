@@ -45,7 +45,6 @@ impl RunSpec {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-
     const BASE: &str = "base_model: m\ntask: image-classification\ndatasets: [{path: d}]\noutput_dir: o\n";
 
     #[test]

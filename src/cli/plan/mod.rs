@@ -20,8 +20,15 @@ use time::Pace;
 
 /// Steps of the measurement: the first warms up, and the worker's speed is smoothed over the others.
 const MEASURED_STEPS: u64 = 4;
-/// Bytes of a text's row that make a token, estimated; its label and punctuation count along.
+/// Bytes of a text that make a token, estimated from English; long texts have longer words cut into more.
 const BYTES_OF_TOKEN: u64 = 5;
+const BYTES_OF_LONG_TOKEN: u64 = 4;
+/// Bytes of a row besides text and column names: quotes, colons, braces, a short label.
+const PUNCTUATION: u64 = 18;
+/// Tokens around a text.
+const SPECIAL_TOKENS: u64 = 2;
+/// Micro-batches of which the longest text is likely to be met soon.
+const LONGEST_OF: u64 = 4;
 /// Rows looked at for the estimate.
 const SAMPLED_ROWS: u64 = 10_000;
 
@@ -191,16 +198,27 @@ fn shard_seconds(status: &RunStatus) -> Option<f64> {
     status.workers.iter().map(|worker| worker.shard_seconds).find(|seconds| *seconds > 0.0)
 }
 
-/// Tokens of the whole run and of the longest text, estimated from the length of rows; none for images.
+/// Tokens of the whole run, and of the longest text that a micro-batch is likely to have; none for images.
 fn texts(job: &Job, samples: u64) -> (Option<u64>, u64) {
     if job.spec.task != Task::SequenceClassification {
         return (None, 0);
     }
-    let limit = job.spec.sequence_len.map_or(u64::MAX, u64::from);
-    let rows = sampled(&job.train);
-    let tokens = rows.iter().map(|bytes| (bytes / BYTES_OF_TOKEN).clamp(3, limit.max(3)));
-    let mean = tokens.clone().sum::<u64>() as f64 / rows.len().max(1) as f64;
-    (Some((mean * samples as f64) as u64), tokens.max().unwrap_or_default())
+    let limit = job.spec.sequence_len.map_or(u64::MAX, u64::from).max(3);
+    let columns =
+        job.spec.datasets.first().map_or(0, |data| data.text_column.len() + data.label_column.len());
+    let tokens = |bytes: u64, of_token: u64| {
+        (bytes.saturating_sub(columns as u64 + PUNCTUATION) / of_token + SPECIAL_TOKENS).min(limit)
+    };
+    let mut rows = sampled(&job.train);
+    rows.sort_unstable();
+    let mean = rows.iter().map(|&bytes| tokens(bytes, BYTES_OF_TOKEN)).sum::<u64>() as f64
+        / rows.len().max(1) as f64;
+    // The longest of some micro-batches: a run has many, but the longest row of all is in few.
+    let draws = LONGEST_OF * u64::from(job.spec.per_device_train_batch_size);
+    let count = rows.len() as u64;
+    let rank = count.saturating_sub((count / draws).max(1));
+    let longest = rows.get(rank as usize).map_or(0, |&bytes| tokens(bytes, BYTES_OF_LONG_TOKEN));
+    (Some((mean * samples as f64) as u64), longest)
 }
 
 /// Bytes of rows from all over an index.

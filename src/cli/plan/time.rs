@@ -2,7 +2,7 @@
 
 use headstart::tree::Tree;
 
-/// Seconds of an update per trainable parameter: estimated, from two cores of a server of 2023.
+/// Seconds of an update per trainable parameter, estimated: seven floats read or written at 14 GB/s.
 const UPDATE: f64 = 2e-9;
 /// A worker that computes less of its time than this is not worth having.
 const WORTH_HAVING: f64 = 0.5;
@@ -100,7 +100,7 @@ impl Pace {
 }
 
 /// Shards of the nodes that are leased when equal workers take the lowest in turn, as the coordinator shares them out.
-fn nodes(shards: u32, workers: u32) -> Vec<u32> {
+pub(super) fn nodes(shards: u32, workers: u32) -> Vec<u32> {
     let tree = Tree::new(shards);
     let (mut first, mut nodes) = (0, Vec::new());
     while first < shards {
