@@ -182,8 +182,8 @@ fn first_field(step: u64, run: &Line, here: &Line) -> ReplayError {
         ("text", None) => line.text.clone(),
         (_, value) => value.map_or("absent".to_owned(), ToString::to_string),
     };
-    let keys = run.facts.keys().chain(here.facts.keys());
-    let field = keys.cloned().find(|key| run.facts.get(key) != here.facts.get(key));
+    let mut keys = run.facts.keys().chain(here.facts.keys());
+    let field = keys.find(|key| run.facts.get(*key) != here.facts.get(*key)).cloned();
     // The same facts written otherwise: numbers that are one step apart can read alike.
     let field = field.unwrap_or_else(|| "text".to_owned());
     ReplayError::Differs { step, run: value(run, &field), here: value(here, &field), field }
