@@ -7,7 +7,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use headstart::checkpoint::CheckpointError;
-use headstart::data::{Content, Rows};
+use headstart::data::{Content, Rows, index_in};
 use headstart::network::Network;
 use headstart::spec::RunSpec;
 use headstart::store::{Location, Stores};
@@ -32,9 +32,10 @@ async fn print(directory: &str, count: u64) -> Result<(), Box<dyn Error>> {
     spec.init = headstart::spec::InitFrom::Pretrained;
     let labels: Vec<String> = serde_json::from_value(run["labels"].clone())?;
     let network = Network::open(&spec, &labels).await?;
-    let index = headstart::data::index(&spec.eval_datasets, spec.task, Some(&labels)).await?.0;
+    let stores = Stores::default();
+    let index = index_in(&stores, &spec.eval_datasets, spec.task, Some(&labels)).await?.0;
     let numbers: Vec<u64> = (0..count.min(index.len())).collect();
-    let rows = Rows::new(Arc::new(index), None, Stores::default()).read(&numbers).await?;
+    let rows = Rows::new(Arc::new(index), None, stores).read(&numbers).await?;
     let collator = Collator::for_network(&network, spec.sequence_len).await?;
     let mut values = vec![Vec::new(); network.table.len()];
     let store = |index: usize, loaded| {
