@@ -159,9 +159,12 @@ fn png(side: u32) -> Vec<u8> {
     .concat()
 }
 
+/// Names and contents.
+type Files<'a> = &'a [(&'a str, Vec<u8>)];
+
 #[test]
 fn images_that_cannot_be_used() {
-    let cases: [(&[(&str, Vec<u8>)], &[&str]); 5] = [
+    let cases: [(Files<'_>, &[&str]); 5] = [
         (&[], &["images: no rows"]),
         (
             &[("a/good.png", png(8)), ("b/large.png", png(60_000))],
