@@ -155,7 +155,8 @@ async fn a_scrape_says_what_status_and_metrics_say() {
     }
     assert_eq!(seen.sum("headstart_shards_accepted_total"), shards);
     let trained = seen.value("headstart_shards_accepted_total", &[("pass", "train")]).expect("it trains");
-    assert!((6 * step..=6 * (step + 1)).contains(&(trained as u64)), "{trained} of {step} steps");
+    // An epoch's last step has fewer shards with samples than the six of the others.
+    assert!((5 * step..=6 * (step + 1)).contains(&(trained as u64)), "{trained} of {step} steps");
     documented(&seen);
 
     run.end();
@@ -237,9 +238,12 @@ fn a_port_that_is_taken_is_said_before_anything_starts() {
 #[test]
 fn two_hundred_slow_connections_do_not_disturb_a_run() {
     let directory = texts();
-    succeed(directory.path(), &["train", "run.yaml", "--workers", "1", "--set", "output_dir=undisturbed"]);
+    let steps = ["--set", "max_steps=400"];
+    let undisturbed = ["train", "run.yaml", "--workers", "1", "--set", "output_dir=undisturbed"];
+    succeed(directory.path(), &[&undisturbed[..], &steps].concat());
     let mut run = command("headstart", directory.path())
         .args(["train", "run.yaml", "--workers", "1", "--admin", "127.0.0.1:0"])
+        .args(steps)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()

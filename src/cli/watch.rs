@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use headstart::client::{Client, ClientError, RunStatus};
 use headstart::exit::Exit;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -44,6 +45,8 @@ pub(super) struct StopArguments {
 /// Shows the run until it ends; the exit code is the coordinator's. Ctrl-C ends the watching, not the run.
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     let Arguments { coordinator, log_format, patience } = arguments;
+    // From here on Ctrl-C ends the watching, whenever it comes.
+    let mut interrupt = signal(SignalKind::interrupt())?;
     // Who is not there at the start is not waited for.
     let first = Client::connect(&coordinator).await?.status().await?;
     let (mut progress, console) = Progress::new(0, log_format);
@@ -52,8 +55,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     tokio::spawn(follow(coordinator.clone(), events));
     let ended = tokio::select! {
         ended = until_the_end(inbox, &mut progress, Duration::from_secs(patience)) => ended,
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted?;
+        _ = interrupt.recv() => {
             progress.close();
             console.err(&format!("no longer watching; the run goes on: headstart stop --coordinator {coordinator} ends it"));
             return Ok(Exit::Interrupted.into());

@@ -50,7 +50,10 @@ fn generalise(line: &str) -> String {
             .find(|(at, c)| !c.is_ascii_alphanumeric() && !(*c == '.' && is_fraction_at(word, *at)))
             .map_or(word.len(), |(at, _)| at);
         let (word, after) = word.split_at(end);
-        general.push_str(if is_fraction(word) {
+        // An address has more than one point.
+        let of_address = general.ends_with('.')
+            || after.strip_prefix('.').is_some_and(|next| next.starts_with(|c: char| c.is_ascii_digit()));
+        general.push_str(if is_fraction(word) && !of_address {
             "1.0"
         } else if is_hash(word) {
             "hash"
