@@ -67,7 +67,6 @@ fn unknown_name(program: &str, words: &[&str], programs: &mut Programs) -> Optio
     }
     let Some(help) = programs.help(&asked) else { return Some(format!("there is no `{}`", asked.join(" "))) };
     let listed = |flag: &str| help.split([' ', ',', '\n']).any(|word| word == flag);
-    let flags =
-        words.iter().filter_map(|word| word.starts_with("--").then(|| word.split('=').next())).flatten();
+    let flags = words.iter().filter(|word| word.starts_with("--")).filter_map(|word| word.split('=').next());
     flags.filter(|flag| !listed(flag)).map(|flag| format!("`{}` has no {flag}", asked.join(" "))).next()
 }

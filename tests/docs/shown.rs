@@ -47,7 +47,7 @@ fn generalise(line: &str) -> String {
         general.push_str(before);
         let end = word
             .char_indices()
-            .find(|(at, c)| !c.is_ascii_alphanumeric() && !(*c == '.' && is_fraction_at(word, *at)))
+            .find(|(at, c)| !(c.is_ascii_alphanumeric() || *c == '.' && is_fraction_at(word, *at)))
             .map_or(word.len(), |(at, _)| at);
         let (word, after) = word.split_at(end);
         // An address has more than one point.

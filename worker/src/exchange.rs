@@ -29,7 +29,13 @@ pub struct Exchange {
     /// Whether memory is tried before the network.
     local: Arc<AtomicBool>,
     /// The coordinator's weights, once found.
-    weights: Arc<Mutex<Option<(Address, Arc<Reader>)>>>,
+    weights: Arc<Mutex<Option<Found>>>,
+}
+
+/// Memory of the coordinator that this process can read.
+struct Found {
+    address: Address,
+    reader: Arc<Reader>,
 }
 
 /// Why an exchange failed.
@@ -143,10 +149,10 @@ impl Exchange {
     fn reader(&self, address: Address) -> std::io::Result<Arc<Reader>> {
         let mut known = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
         match &*known {
-            Some((open, reader)) if *open == address => Ok(reader.clone()),
+            Some(found) if found.address == address => Ok(found.reader.clone()),
             _ => {
                 let reader = Arc::new(Reader::open(&address)?);
-                *known = Some((address, reader.clone()));
+                *known = Some(Found { address, reader: reader.clone() });
                 Ok(reader)
             }
         }
