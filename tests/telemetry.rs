@@ -101,11 +101,15 @@ impl Run {
 
     fn end(mut self) {
         self.signal(Signal::SIGCONT);
+        // Waiting closes a process's standard input, with which these end; so it is held here.
+        let inputs: Vec<_> =
+            self.workers.iter_mut().chain([&mut self.coordinator]).map(|one| one.stdin.take()).collect();
         let ended = self.coordinator.wait().expect("it can be waited for");
         assert_eq!(ended.code(), Some(0));
         for worker in &mut self.workers {
             assert_eq!(worker.wait().expect("it can be waited for").code(), Some(0));
         }
+        drop(inputs);
     }
 }
 
