@@ -10,8 +10,8 @@ use bytes::Bytes;
 use headstart::data::index_in;
 use headstart::id::{CoordinatorEpoch, LeaseId, Step, Version, WorkerId};
 use headstart::message::{
-    Failure, FromWorker, Join, NumericClass, PartialId, Pass, Ready, StopReason, ToWorker, Totals, Welcome,
-    Work,
+    Failure, FromWorker, Join, NumericClass, PartialId, Pass, Ready, Spent, StopReason, ToWorker, Totals,
+    Welcome, Work,
 };
 use headstart::spec::{self, Dataset, Task};
 use headstart::store::Stores;
@@ -77,7 +77,12 @@ fn row_index(name: &str, content: &str) -> Vec<u8> {
     let stores = Stores::default();
     stores.mount("memory://seeds", Arc::new(InMemory::new()));
     let path = format!("memory://seeds/{name}");
-    let dataset = Dataset { path: path.clone(), text_column: "text".into(), label_column: "label".into() };
+    let dataset = Dataset {
+        path: path.clone(),
+        text_column: "text".into(),
+        image_column: "image".into(),
+        label_column: "label".into(),
+    };
     headstart_fuzz::run(async {
         let file = stores.locate(&path).expect("a plain URL");
         file.write(Bytes::copy_from_slice(content.as_bytes())).await.expect("memory takes everything");
@@ -127,13 +132,13 @@ fn messages() -> Vec<Vec<u8>> {
     let mut events = vec![
         FromWorker::Join(join),
         FromWorker::Ready(Ready { class, canary: 7, parameters: "hash".into() }),
-        FromWorker::Heartbeat { compute: times[0], transfer: times[1], wait: times[2] },
+        FromWorker::Heartbeat(Spent { compute: times[0], transfer: times[1], wait: times[2] }),
         FromWorker::Leaving { reason: "bye".into() },
     ];
     events.extend(failures.map(|failure| FromWorker::LeaseFailed { lease, failure }));
     let commands = [
         ToWorker::Welcome(welcome(worker)),
-        ToWorker::Lease { lease, work, expires: times[0] },
+        ToWorker::Lease { lease, work, expires: times[0], traceparent: Some("00-1-2-01".into()) },
         ToWorker::Revoke { lease, reason: "late".into() },
         ToWorker::Publish(Version(4)),
         ToWorker::Stop { reason: StopReason::Finished, detail: "done".into() },
@@ -147,6 +152,7 @@ fn messages() -> Vec<Vec<u8>> {
         payload: Bytes::from_static(&[0; 8]),
         crc32: 3,
         totals: Some(totals.into()),
+        memory: Some(pb::Memory { process: 7, file: 3, name: "headstart-0".into() }),
     };
     let status = pb::RunStatus {
         state: pb::run_status::State::Training.into(),

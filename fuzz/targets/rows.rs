@@ -25,7 +25,12 @@ async fn read(url: &str, content: &[u8]) {
     stores.mount("memory://fuzz", Arc::new(InMemory::new()));
     let file = stores.locate(url).expect("a plain URL");
     file.write(Bytes::copy_from_slice(content)).await.expect("memory takes everything");
-    let dataset = Dataset { path: url.to_owned(), text_column: "text".into(), label_column: "label".into() };
+    let dataset = Dataset {
+        path: url.to_owned(),
+        text_column: "text".into(),
+        image_column: "image".into(),
+        label_column: "label".into(),
+    };
     let Ok((index, labels)) = index_in(&stores, &[dataset], Task::SequenceClassification, None).await else {
         return;
     };
