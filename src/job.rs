@@ -11,7 +11,7 @@ use crate::hash::hex;
 use crate::network::{Network, NetworkError};
 use crate::plan::{Plan, PlanError};
 use crate::spec::{RunSpec, Shuffle};
-use crate::store::{Location, StoreError};
+use crate::store::{Location, StoreError, Stores};
 
 /// A run that is ready to begin.
 #[derive(Debug)]
@@ -107,17 +107,18 @@ pub struct Estimates {
 
 /// Everything a run needs to begin: what [`read`] reads, and an `output_dir` with nothing in it.
 pub async fn prepare(spec: &RunSpec) -> Result<Job, JobError> {
-    refuse_output(spec).await?;
-    read(spec).await
+    let stores = spec.cluster.stores();
+    let output = empty_output(&stores, spec).await?;
+    index(&stores, spec, output).await
 }
 
 /// As [`prepare`], for those who do not mean to begin: of data above 1 GiB only some rows are looked at, and only these
 /// are in the job.
 pub async fn survey(spec: &RunSpec) -> Result<(Job, Estimates), JobError> {
     let stores = spec.cluster.stores();
+    let output = empty_output(&stores, spec).await?;
     let kept = data::kept_directory();
     let wanted = wanted(spec, kept.as_deref());
-    refuse_output(spec).await?;
     let train = data::survey(&stores, wanted).await?;
     // Labels of some rows are not all labels.
     let known = if train.estimate.is_none() { Some(train.labels.as_slice()) } else { wanted.labels };
@@ -127,26 +128,31 @@ pub async fn survey(spec: &RunSpec) -> Result<(Job, Estimates), JobError> {
     };
     let (eval, eval_rows) = eval.map(|eval| (eval.index, eval.estimate)).unwrap_or_default();
     let estimates = Estimates { train: train.estimate, eval: eval_rows };
-    Ok((job(spec, train.labels, [train.index, eval], estimates).await?, estimates))
+    Ok((job(spec, output, train.labels, [train.index, eval], estimates).await?, estimates))
 }
 
 /// Reads what a run file names, short of the weights themselves. What `output_dir` holds does not matter.
 pub async fn read(spec: &RunSpec) -> Result<Job, JobError> {
     let stores = spec.cluster.stores();
-    let kept = data::kept_directory();
-    let wanted = wanted(spec, kept.as_deref());
-    let (train, labels) = data::index(&stores, wanted).await?;
-    let eval = match spec.eval_datasets.as_slice() {
-        [] => RowIndex::default(),
-        datasets => data::index(&stores, Wanted { datasets, labels: Some(&labels), ..wanted }).await?.0,
-    };
-    job(spec, labels, [train, eval], Estimates::default()).await
+    let output = stores.locate(&spec.output_dir)?;
+    index(&stores, spec, output).await
 }
 
-async fn refuse_output(spec: &RunSpec) -> Result<(), JobError> {
-    let output = spec.cluster.stores().locate(&spec.output_dir)?;
+async fn index(stores: &Stores, spec: &RunSpec, output: Location) -> Result<Job, JobError> {
+    let kept = data::kept_directory();
+    let wanted = wanted(spec, kept.as_deref());
+    let (train, labels) = data::index(stores, wanted).await?;
+    let eval = match spec.eval_datasets.as_slice() {
+        [] => RowIndex::default(),
+        datasets => data::index(stores, Wanted { datasets, labels: Some(&labels), ..wanted }).await?.0,
+    };
+    job(spec, output, labels, [train, eval], Estimates::default()).await
+}
+
+async fn empty_output(stores: &Stores, spec: &RunSpec) -> Result<Location, JobError> {
+    let output = stores.locate(&spec.output_dir)?;
     match output.list().await?.into_iter().next() {
-        None => Ok(()),
+        None => Ok(output),
         Some((first, _)) => {
             Err(JobError::OutputNotEmpty { url: output.url().to_owned(), first: first.url().to_owned() })
         }
@@ -161,11 +167,11 @@ fn wanted<'a>(spec: &'a RunSpec, kept: Option<&'a Path>) -> Wanted<'a> {
 
 async fn job(
     spec: &RunSpec,
+    output: Location,
     labels: Vec<String>,
     [train, eval]: [RowIndex; 2],
     estimates: Estimates,
 ) -> Result<Job, JobError> {
-    let output = spec.cluster.stores().locate(&spec.output_dir)?;
     let mut spec = spec.clone();
     let bytes = estimates.train.map_or(train.content_size(), |estimate| estimate.bytes);
     let fits = bytes <= spec.data_cache;

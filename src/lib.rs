@@ -22,6 +22,7 @@
 //! | [`telemetry`] | What do programs say of themselves? Log lines, and spans for a collector. |
 //! | [`verify`] | Is what a run left behind still what it wrote? |
 //! | [`hash`] | Hashes: of bytes, and of a trainable vector. |
+//! | [`host`] | How much memory is there, on this machine or in its container? |
 //! | [`id`], [`exit`] | Numbers with a meaning: steps, versions, workers; exit codes. |
 
 pub mod checkpoint;
@@ -30,6 +31,7 @@ pub mod data;
 pub mod draw;
 pub mod exit;
 pub mod hash;
+pub mod host;
 pub mod id;
 pub mod job;
 pub mod memory;

@@ -43,6 +43,13 @@ fn texts_do_not_depend_on_the_number_of_workers() {
 }
 
 #[test]
+fn memory_and_network_carry_the_same_bits() {
+    let directory = texts();
+    let expected = train(directory.path(), "memory", 2, &[]);
+    assert_eq!(train(directory.path(), "network", 2, &["cluster.shared_memory=false"]), expected);
+}
+
+#[test]
 fn a_killed_worker_changes_nothing() {
     let directory = digits();
     let sets = ["max_steps=150", "eval_strategy=no"];

@@ -40,6 +40,17 @@ impl Bucket {
         variables.iter().fold(attempt, |attempt, (name, value)| attempt.env(name, value))
     }
 
+    /// What `validate` prints, which must succeed.
+    fn validate(&self, sets: &[&str]) -> String {
+        let output = command("headstart", self.directory.path())
+            .args(Bucket::arguments("validate", sets))
+            .envs(self.environment())
+            .output()
+            .expect("headstart starts");
+        assert!(output.status.success(), "{}", text(&output));
+        text(&output)
+    }
+
     fn arguments<'a>(program: &'a str, sets: &[&'a str]) -> Vec<&'a str> {
         let read = ["base_model=s3://bucket/model", "datasets.0.path=s3://bucket/train.jsonl", IMPATIENT];
         let mut arguments = vec![program, "run.yaml"];
@@ -106,12 +117,7 @@ fn refusals_and_absences_are_named_before_a_worker_starts() {
 /// How often `validate` asks for the data, by HEAD and by GET, when nothing is wrong.
 fn undisturbed() -> [usize; 2] {
     let bucket = Bucket::new(at(DATA, |request| Some(whole(request))));
-    let output = command("headstart", bucket.directory.path())
-        .args(Bucket::arguments("validate", &[]))
-        .envs(bucket.environment())
-        .output()
-        .expect("headstart starts");
-    assert!(output.status.success(), "{}", text(&output));
+    bucket.validate(&[]);
     ["HEAD", "GET"].map(|method| bucket.asked(method, DATA))
 }
 
@@ -119,12 +125,7 @@ fn undisturbed() -> [usize; 2] {
 fn a_store_that_is_overloaded_for_a_moment_is_asked_again() {
     let busy = |request: &Request| (request.before < 3).then(|| Answer::status(503));
     let bucket = Bucket::new(at(DATA, busy));
-    let output = command("headstart", bucket.directory.path())
-        .args(Bucket::arguments("validate", &["cluster.store_retry_seconds=20"]))
-        .envs(bucket.environment())
-        .output()
-        .expect("headstart starts");
-    assert!(output.status.success(), "{}", text(&output));
+    bucket.validate(&["cluster.store_retry_seconds=20"]);
     let [head, get] = undisturbed();
     assert_eq!(bucket.asked("HEAD", DATA), head + 3, "three refusals, then the answers");
     assert_eq!(bucket.asked("GET", DATA), get + 3, "three refusals, then the answers");
@@ -161,13 +162,8 @@ fn an_answer_that_breaks_off_once_is_continued() {
         let once = request.method == "GET" && request.before == 0;
         Some(if once { whole(request).fault(Fault::Cut) } else { whole(request) })
     }));
-    let output = command("headstart", bucket.directory.path())
-        .args(Bucket::arguments("validate", &[]))
-        .envs(bucket.environment())
-        .output()
-        .expect("headstart starts");
-    assert!(output.status.success(), "{}", text(&output));
-    assert!(text(&output).contains("10 000"), "every row once: {}", text(&output));
+    let said = bucket.validate(&[]);
+    assert!(said.contains("10 000"), "every row once: {said}");
     assert_eq!(bucket.asked("GET", DATA), undisturbed()[1] + 1);
 }
 

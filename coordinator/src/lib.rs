@@ -2,7 +2,7 @@
 //!
 //! Data moves one way: [`rpc`] turns a message into an [`event::Event`], the pure [`machine::Machine`] answers with
 //! [`event::Effect`]s, and the [`actor`] performs them. Segments of gradients and weights bypass the machine: [`rpc`]
-//! hands them to the [`reduce::Reducer`] and takes them from the [`master::Master`].
+//! (and `push`) hands them to the [`reduce::Reducer`] and takes them from the [`master::Master`].
 
 pub mod actor;
 pub mod admin;
@@ -19,6 +19,7 @@ pub mod membership;
 pub mod memory;
 pub mod meter;
 pub mod optimizer;
+mod push;
 pub mod record;
 pub mod reduce;
 pub mod rpc;

@@ -1,7 +1,5 @@
 //! Whether this machine can hold a network's weights and the optimizer's state: known before any of it is allocated.
 
-use std::fs::read_to_string;
-
 /// The weights are more than this machine can hold.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error(
@@ -27,17 +25,6 @@ pub fn check(elements: usize, largest: usize, moments: usize, memory: u64) -> Re
     if needed > memory { Err(TooLarge { elements, needed, memory }) } else { Ok(()) }
 }
 
-/// Bytes of memory of this machine, or of the control group it is divided into. No limit where the system names none.
-pub fn total() -> u64 {
-    let machine = read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let kilobytes =
-            text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
-        kilobytes?.parse::<u64>().ok()?.checked_mul(1 << 10)
-    });
-    let group = read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
-    machine.unwrap_or(u64::MAX).min(group.unwrap_or(u64::MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +34,5 @@ mod tests {
         assert_eq!(check(100, 10, 2, 1240), Ok(()));
         assert_eq!(check(100, 10, 2, 1239), Err(TooLarge { elements: 100, needed: 1240, memory: 1239 }));
         assert_eq!(check(usize::MAX, 10, 2, u64::MAX), Ok(()), "no limit is none");
-        assert!(total() > 1 << 20, "a machine that runs tests has a megabyte");
     }
 }

@@ -6,13 +6,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 use headstart::id::{Segment, Version};
-use headstart::memory::{Address, Reader};
 use headstart::message::{FromWorker, PartialId, Pass, ToWorker, Totals};
 use headstart::telemetry::context::extract;
-use headstart::trainable::SEGMENT;
-use headstart::tree;
 use headstart::wire::{self, CHUNK, pb};
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tonic::{Request, Response, Status, Streaming};
@@ -21,7 +18,8 @@ use tracing::{Span, debug, debug_span, instrument};
 use crate::actor::{Gone, Handle};
 use crate::event::{Event, Refused};
 use crate::master::{Master, Overtaken};
-use crate::reduce::{self, Inserted, OpenStep, Reducer};
+use crate::push::{self, Push};
+use crate::reduce::{self, Reducer};
 
 /// What the services need.
 #[derive(Clone)]
@@ -51,8 +49,6 @@ pub struct Facts {
 
 /// A worker has so long to say its first word.
 const GREETING: Duration = Duration::from_secs(10);
-/// A push may pause so long between two messages.
-const PAUSE: Duration = Duration::from_secs(60);
 /// Shortest time between two messages of a watch.
 const WATCH_EVERY: Duration = Duration::from_millis(100);
 
@@ -152,7 +148,8 @@ impl pb::bulk_server::Bulk for Services {
         extract(&request);
         let _present = self.handle.meter().pushes.enter();
         let mut chunks = request.into_inner();
-        let first = next(&mut chunks).await?.ok_or_else(|| Status::invalid_argument("the push is empty"))?;
+        let first =
+            push::next(&mut chunks).await?.ok_or_else(|| Status::invalid_argument("the push is empty"))?;
         let pb::SegmentChunk { partial, totals, memory, .. } = first;
         let partial =
             partial.ok_or_else(|| Status::invalid_argument("the push does not name its partial"))?;
@@ -163,10 +160,8 @@ impl pb::bulk_server::Bulk for Services {
         let accepted = match partial.work.pass {
             Pass::Train => {
                 let open = self.reducer.current(partial.work.step)?;
-                let whole = vec![false; self.master.segments()];
-                Span::current().record("segments", whole.len() as u64);
-                let push =
-                    Push { services: self, open, partial: &partial, parts: Vec::new(), whole, added: false };
+                Span::current().record("segments", self.master.segments() as u64);
+                let push = Push::new(self, open, &partial);
                 match memory {
                     Some(memory) => push.copy(memory.into()).await?,
                     None => push.receive(&mut chunks).await?,
@@ -194,6 +189,10 @@ impl pb::bulk_server::Bulk for Services {
             .wait_for(|current| *current >= version)
             .await
             .map_err(|_| Status::unavailable("the run has ended"))?;
+        let current = self.master.version();
+        if current != version {
+            return Err(Overtaken { asked: version, current }.into());
+        }
         if let Some(address) = self.master.address().filter(|_| local) {
             let bytes = self.master.bytes() as u64;
             self.handle.traffic().down.fetch_add(bytes, Ordering::Relaxed);
@@ -237,12 +236,6 @@ impl pb::bulk_server::Bulk for Services {
     }
 }
 
-async fn next(chunks: &mut Streaming<pb::SegmentChunk>) -> Result<Option<pb::SegmentChunk>, Status> {
-    tokio::time::timeout(PAUSE, chunks.message())
-        .await
-        .map_err(|_| Status::deadline_exceeded("the push paused for too long"))?
-}
-
 /// Every chunk of the trainable vector, in order.
 fn chunk_places(master: &Master) -> Vec<(Segment, std::ops::Range<usize>)> {
     let step = CHUNK / size_of::<f32>();
@@ -253,128 +246,6 @@ fn chunk_places(master: &Master) -> Vec<(Segment, std::ops::Range<usize>)> {
     }
     places
 }
-
-/// One partial on its way in.
-struct Push<'a> {
-    services: &'a Services,
-    open: Arc<OpenStep>,
-    partial: &'a PartialId,
-    /// Segments of which some chunks have arrived.
-    parts: Vec<(Segment, Vec<f32>, usize)>,
-    /// Per segment, whether it has arrived whole.
-    whole: Vec<bool>,
-    added: bool,
-}
-
-impl Push<'_> {
-    /// Copies every segment from the worker's memory, several at a time; whether any of them was new.
-    async fn copy(self, address: Address) -> Result<bool, Status> {
-        let unreadable = |error: std::io::Error| {
-            Status::not_found(format!("the memory of {} cannot be read: {error}", self.partial.worker))
-        };
-        let reader = Arc::new(Reader::open(&address).map_err(unreadable)?);
-        let segments = (0..self.whole.len() as u32).map(Segment);
-        let copies = segments.map(|segment| self.copy_segment(&reader, segment));
-        let copies = stream::iter(copies).buffer_unordered(rayon::current_num_threads());
-        copies.try_fold(false, async |added, inserted| Ok(added | (inserted == Inserted::Added))).await
-    }
-
-    async fn copy_segment(&self, reader: &Arc<Reader>, segment: Segment) -> Result<Inserted, Status> {
-        let len = self.services.master.segment_len(segment).expect("segments are numbered from 0");
-        let (reader, buffer) = (reader.clone(), self.services.reducer.buffer(len));
-        let values = reduce::on_pool(move || read_finite(&reader, segment, buffer)).await;
-        let values = values.map_err(|what| Status::invalid_argument(format!("{segment}: {what}")))?;
-        let bytes = size_of_val(values.as_slice()) as u64;
-        self.services.handle.traffic().up.fetch_add(bytes, Ordering::Relaxed);
-        Ok(self.open.insert(self.partial.work.node, segment, values).await?)
-    }
-
-    /// Takes every segment in; whether any of them was new.
-    async fn receive(mut self, chunks: &mut Streaming<pb::SegmentChunk>) -> Result<bool, Status> {
-        while let Some(message) = next(chunks).await? {
-            let pb::SegmentChunk { partial: _, segment, offset, payload, crc32, totals: _, memory: _ } =
-                message;
-            self.services.handle.traffic().up.fetch_add(payload.len() as u64, Ordering::Relaxed);
-            self.place(Segment(segment), offset as usize, &payload, crc32).await?;
-        }
-        let arrived = self.whole.iter().filter(|&&whole| whole).count();
-        match arrived == self.whole.len() {
-            true => Ok(self.added),
-            false => {
-                let (node, segments) = (self.partial.work.node, self.whole.len());
-                Err(Status::invalid_argument(format!(
-                    "the partial of {node} has {arrived} of {segments} segments"
-                )))
-            }
-        }
-    }
-
-    /// Copies a chunk to its place. Chunks of a segment arrive in order, so a segment is whole when the last has come.
-    async fn place(
-        &mut self,
-        segment: Segment,
-        offset: usize,
-        payload: &[u8],
-        crc32: u32,
-    ) -> Result<(), Status> {
-        let bad = |what: &str| Status::invalid_argument(format!("{segment}, offset {offset}: {what}"));
-        if crc32fast::hash(payload) != crc32 {
-            return Err(Status::data_loss(format!("{segment}, offset {offset}: the checksum is wrong")));
-        }
-        let len = self.services.master.segment_len(segment).ok_or_else(|| bad("no such segment"))?;
-        let (values, rest) = payload.as_chunks::<4>();
-        if !rest.is_empty() || offset + values.len() > len {
-            return Err(bad("the chunk does not fit"));
-        }
-        if self.whole[segment.0 as usize] {
-            return Err(bad("the segment was sent twice"));
-        }
-        let at = match self.parts.iter().position(|(part, ..)| *part == segment) {
-            Some(at) => at,
-            None if self.parts.len() >= OPEN_SEGMENTS => return Err(bad("too many segments at once")),
-            None => {
-                self.parts.push((segment, self.services.reducer.buffer(len), 0));
-                self.parts.len() - 1
-            }
-        };
-        let (_, buffer, filled) = &mut self.parts[at];
-        if offset != *filled {
-            return Err(bad("the chunk is out of order"));
-        }
-        for (to, from) in buffer[offset..].iter_mut().zip(values) {
-            *to = f32::from_le_bytes(*from);
-        }
-        if !tree::all_finite(&buffer[offset..offset + values.len()]) {
-            self.services.handle.meter().not_finite.fetch_add(1, Ordering::Relaxed);
-            return Err(bad("a value is not finite"));
-        }
-        *filled += values.len();
-        if *filled == len {
-            self.whole[segment.0 as usize] = true;
-            let (_, buffer, _) = self.parts.swap_remove(at);
-            let inserted = self.open.insert(self.partial.work.node, segment, buffer).await?;
-            self.added |= inserted == Inserted::Added;
-        }
-        Ok(())
-    }
-}
-
-/// Elements copied and judged at a time, while they are in a core's cache.
-const PIECE: usize = 1 << 16;
-
-fn read_finite(reader: &Reader, segment: Segment, mut values: Vec<f32>) -> Result<Vec<f32>, String> {
-    for (at, piece) in values.chunks_mut(PIECE).enumerate() {
-        let start = segment.0 as usize * SEGMENT + at * PIECE;
-        reader.read(start, piece).map_err(|error| error.to_string())?;
-        if !tree::all_finite(piece) {
-            return Err("a value is not finite".into());
-        }
-    }
-    Ok(values)
-}
-
-/// Segments of one push that may be incomplete at a time; each holds a buffer.
-const OPEN_SEGMENTS: usize = 4;
 
 impl Services {
     fn same_run(&self, run_id: &str) -> Result<(), Status> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use headstart::checkpoint::CheckpointError;
 use headstart::data::RowIndex;
 use headstart::exit::Exit;
+use headstart::host;
 use headstart::id::CoordinatorEpoch;
 use headstart::job::Job;
 use headstart::model::Parameter;
@@ -93,7 +94,12 @@ pub async fn serve(
     let network = Arc::new(job.network);
     let rule = Rule::new(&job.spec);
     let largest = network.table.iter().map(Parameter::len).max().unwrap_or_default();
-    memory::check(network.trainable.len(), largest, rule.moments(), memory::total())?;
+    memory::check(
+        network.trainable.len(),
+        largest,
+        rule.moments(),
+        host::total_memory().unwrap_or(u64::MAX),
+    )?;
     let initial = network.initial_vector().await?;
     let master = Arc::new(Master::new(rule, job.spec.max_grad_norm, &network.trainable, &initial)?);
     drop(initial);

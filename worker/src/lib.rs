@@ -15,7 +15,6 @@ pub mod exchange;
 pub mod fake;
 pub mod image;
 pub mod member;
-pub mod memory;
 pub mod session;
 #[cfg(feature = "torch")]
 pub mod torch;

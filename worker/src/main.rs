@@ -6,15 +6,18 @@ use std::io::Read;
 
 use clap::Parser;
 use headstart::exit::Exit;
+use headstart::host;
 use headstart::message::StopReason;
 use headstart::telemetry;
 use headstart_worker::config::Config;
 use headstart_worker::error::WorkerError;
-use headstart_worker::memory;
 use headstart_worker::session::{self, Settings};
 use headstart_worker::torch;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
+
+/// Bytes for accumulators where the system does not say how much memory is free.
+const ACCUMULATORS: u64 = 1 << 30;
 
 fn main() -> ! {
     let config = Config::parse();
@@ -53,7 +56,7 @@ fn run(config: Config) -> Exit {
         device,
         threads: config.threads,
         cache: cache.path().to_owned(),
-        memory: memory::for_accumulators(),
+        memory: host::free_memory().map_or(ACCUMULATORS, |bytes| bytes / 2),
     };
     runtime.block_on(async {
         tokio::select! {

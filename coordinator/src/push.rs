@@ -1,0 +1,172 @@
+//! A partial on its way in: over the network in chunks, or out of the memory of a worker on this machine.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use headstart::id::Segment;
+use headstart::memory::{Address, Reader};
+use headstart::message::PartialId;
+use headstart::trainable::SEGMENT;
+use headstart::tree;
+use headstart::wire::pb;
+use tonic::{Status, Streaming};
+
+use crate::reduce::{self, Inserted, OpenStep};
+use crate::rpc::Services;
+
+/// A push may pause so long between two messages.
+const PAUSE: Duration = Duration::from_secs(60);
+/// Segments of one push that may be incomplete at a time; each holds a buffer.
+const OPEN_SEGMENTS: usize = 4;
+
+/// One partial on its way in.
+pub(crate) struct Push<'a> {
+    services: &'a Services,
+    open: Arc<OpenStep>,
+    partial: &'a PartialId,
+    /// Segments of which some chunks have arrived.
+    parts: Vec<(Segment, Vec<f32>, usize)>,
+    /// Per segment, whether it has arrived whole.
+    whole: Vec<bool>,
+    added: bool,
+}
+
+impl<'a> Push<'a> {
+    /// A partial of which nothing has arrived.
+    pub(crate) fn new(services: &'a Services, open: Arc<OpenStep>, partial: &'a PartialId) -> Push<'a> {
+        let whole = vec![false; services.master.segments()];
+        Push { services, open, partial, parts: Vec::new(), whole, added: false }
+    }
+
+    /// Copies every segment from the worker's memory, several at a time; whether any of them was new.
+    pub(crate) async fn copy(self, address: Address) -> Result<bool, Status> {
+        let unreadable = |error: std::io::Error| {
+            Status::not_found(format!("the memory of {} cannot be read: {error}", self.partial.worker))
+        };
+        let reader = Arc::new(Reader::open(&address).map_err(unreadable)?);
+        let segments = (0..self.whole.len() as u32).map(Segment);
+        let copies = segments.map(|segment| self.copy_segment(&reader, segment));
+        let copies = stream::iter(copies).buffer_unordered(rayon::current_num_threads());
+        copies.try_fold(false, async |added, inserted| Ok(added | (inserted == Inserted::Added))).await
+    }
+
+    async fn copy_segment(&self, reader: &Arc<Reader>, segment: Segment) -> Result<Inserted, Status> {
+        let len = self.services.master.segment_len(segment).expect("segments are numbered from 0");
+        let (reader, buffer) = (reader.clone(), self.services.reducer.buffer(len));
+        let values = reduce::on_pool(move || read_finite(&reader, segment, buffer)).await;
+        let values = values.map_err(|unusable| self.refuse(segment, &unusable))?;
+        let bytes = size_of_val(values.as_slice()) as u64;
+        self.services.handle.traffic().up.fetch_add(bytes, Ordering::Relaxed);
+        Ok(self.open.insert(self.partial.work.node, segment, values).await?)
+    }
+
+    fn refuse(&self, segment: Segment, unusable: &Unusable) -> Status {
+        if let Unusable::NotFinite = unusable {
+            self.services.handle.meter().not_finite.fetch_add(1, Ordering::Relaxed);
+        }
+        Status::invalid_argument(format!("{segment}: {unusable}"))
+    }
+
+    /// Takes every segment in; whether any of them was new.
+    pub(crate) async fn receive(mut self, chunks: &mut Streaming<pb::SegmentChunk>) -> Result<bool, Status> {
+        while let Some(message) = next(chunks).await? {
+            let pb::SegmentChunk { partial: _, segment, offset, payload, crc32, totals: _, memory: _ } =
+                message;
+            self.services.handle.traffic().up.fetch_add(payload.len() as u64, Ordering::Relaxed);
+            self.place(Segment(segment), offset as usize, &payload, crc32).await?;
+        }
+        let arrived = self.whole.iter().filter(|&&whole| whole).count();
+        match arrived == self.whole.len() {
+            true => Ok(self.added),
+            false => {
+                let (node, segments) = (self.partial.work.node, self.whole.len());
+                Err(Status::invalid_argument(format!(
+                    "the partial of {node} has {arrived} of {segments} segments"
+                )))
+            }
+        }
+    }
+
+    /// Copies a chunk to its place. Chunks of a segment arrive in order, so a segment is whole when the last has come.
+    async fn place(
+        &mut self,
+        segment: Segment,
+        offset: usize,
+        payload: &[u8],
+        crc32: u32,
+    ) -> Result<(), Status> {
+        let bad = |what: &str| Status::invalid_argument(format!("{segment}, offset {offset}: {what}"));
+        if crc32fast::hash(payload) != crc32 {
+            return Err(Status::data_loss(format!("{segment}, offset {offset}: the checksum is wrong")));
+        }
+        let len = self.services.master.segment_len(segment).ok_or_else(|| bad("no such segment"))?;
+        let (values, rest) = payload.as_chunks::<4>();
+        if !rest.is_empty() || offset + values.len() > len {
+            return Err(bad("the chunk does not fit"));
+        }
+        if self.whole[segment.0 as usize] {
+            return Err(bad("the segment was sent twice"));
+        }
+        let at = match self.parts.iter().position(|(part, ..)| *part == segment) {
+            Some(at) => at,
+            None if self.parts.len() >= OPEN_SEGMENTS => return Err(bad("too many segments at once")),
+            None => {
+                self.parts.push((segment, self.services.reducer.buffer(len), 0));
+                self.parts.len() - 1
+            }
+        };
+        let (_, buffer, filled) = &mut self.parts[at];
+        if offset != *filled {
+            return Err(bad("the chunk is out of order"));
+        }
+        for (to, from) in buffer[offset..].iter_mut().zip(values) {
+            *to = f32::from_le_bytes(*from);
+        }
+        if !tree::all_finite(&buffer[offset..offset + values.len()]) {
+            self.services.handle.meter().not_finite.fetch_add(1, Ordering::Relaxed);
+            return Err(bad("a value is not finite"));
+        }
+        *filled += values.len();
+        if *filled == len {
+            self.whole[segment.0 as usize] = true;
+            let (_, buffer, _) = self.parts.swap_remove(at);
+            let inserted = self.open.insert(self.partial.work.node, segment, buffer).await?;
+            self.added |= inserted == Inserted::Added;
+        }
+        Ok(())
+    }
+}
+
+/// Elements copied and judged at a time, while they are in a core's cache.
+const PIECE: usize = 1 << 16;
+
+/// Why a segment in a worker's memory is of no use.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error("{0}")]
+    Unreadable(#[from] std::io::Error),
+    #[error("a value is not finite")]
+    NotFinite,
+}
+
+fn read_finite(reader: &Reader, segment: Segment, mut values: Vec<f32>) -> Result<Vec<f32>, Unusable> {
+    for (at, piece) in values.chunks_mut(PIECE).enumerate() {
+        let start = segment.0 as usize * SEGMENT + at * PIECE;
+        reader.read(start, piece)?;
+        if !tree::all_finite(piece) {
+            return Err(Unusable::NotFinite);
+        }
+    }
+    Ok(values)
+}
+
+/// The next message of a push.
+pub(crate) async fn next(
+    chunks: &mut Streaming<pb::SegmentChunk>,
+) -> Result<Option<pb::SegmentChunk>, Status> {
+    tokio::time::timeout(PAUSE, chunks.message())
+        .await
+        .map_err(|_| Status::deadline_exceeded("the push paused for too long"))?
+}
