@@ -8,12 +8,12 @@
 use std::ops::Range;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
+use headstart::hash;
 use headstart::id::{Segment, Version};
 use headstart::memory::{self, Address, Region, Values};
 use headstart::trainable::Trainable;
 use rayon::prelude::*;
 use tokio::sync::watch;
-use xxhash_rust::xxh3::xxh3_128;
 
 use crate::optimizer::{self, Rule, Stretch};
 use crate::reduce::Whole;
@@ -130,7 +130,8 @@ impl Master {
         }
         let next = Version(self.version().0 + 1);
         let factor = optimizer::clip_factor(norm, self.max_norm);
-        let hashes = (&self.segments, &self.stretches, sums)
+        let gradients: Vec<u128> = sums.iter().map(|sum| sum.hash).collect();
+        let hashes: Vec<u128> = (&self.segments, &self.stretches, sums)
             .into_par_iter()
             .map(|(state, stretches, sum)| {
                 let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
@@ -148,7 +149,7 @@ impl Master {
             })
             .collect();
         self.version.send_replace(next);
-        Ok(Applied { norm, gradient: hash(sums.iter().map(|sum| sum.hash).collect()), weights: hash(hashes) })
+        Ok(Applied { norm, gradient: hash::of_segments(&gradients), weights: hash::of_segments(&hashes) })
     }
 
     /// Hands part of a segment to `take`, provided it still is of the asked version.
@@ -173,22 +174,14 @@ impl Master {
 
     /// Hash of the weights as they are.
     pub fn hash(&self) -> u128 {
-        hash(
-            self.segments
-                .iter()
-                .map(|state| xxh3_128(bytemuck::cast_slice(&read(state).weights[..])))
-                .collect(),
-        )
+        let hashes: Vec<u128> =
+            self.segments.iter().map(|state| hash::segment(&read(state).weights)).collect();
+        hash::of_segments(&hashes)
     }
 }
 
 fn read(state: &RwLock<State>) -> RwLockReadGuard<'_, State> {
     state.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Hash of a vector from the hashes of its segments.
-fn hash(segments: Vec<u128>) -> u128 {
-    headstart::hash::of_segments(&segments)
 }
 
 /// Where weight decay applies within a segment.

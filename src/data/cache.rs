@@ -16,6 +16,7 @@ use super::parquet::{Source, Table};
 use super::scan::broken;
 use super::unpack::{Budget, Unpacked, read_through};
 use super::{DataError, DataFile, Packing, Place, RowProblem, table};
+use crate::hash::hex;
 use crate::store::{Location, Meta, StoreError};
 
 /// Ends the names of files being written.
@@ -319,7 +320,7 @@ fn name(planned: &DataFile) -> String {
     hash.update([0]);
     hash.update(planned.sha256.unwrap_or_default());
     hash.update(planned.flat.map(|flat| flat.sha256).unwrap_or_default());
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize()[..16])
 }
 
 fn stamp(file: &File) -> io::Result<Stamp> {

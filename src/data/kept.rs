@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::scan::Wanted;
 use super::{DataError, RowIndex, cache, images};
+use crate::hash::hex;
 use crate::spec::{Dataset, Task};
 use crate::store::{Location, Meta, Stores};
 
@@ -56,7 +57,7 @@ impl Place {
                 total += meta.size;
             }
         }
-        let name: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = hex(&hash.finalize());
         Ok((total >= SMALLEST).then(|| Place { path: directory.join(name) }))
     }
 

@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{Block, Init, ModelError, Parameter};
+use crate::hash;
 
 /// Most elements of a network; beyond it a configuration is taken for damaged.
 const MOST_ELEMENTS: u64 = 1 << 40;
@@ -18,7 +19,7 @@ pub fn hash(parameters: &[Parameter]) -> String {
             sha.update(dimension.to_le_bytes());
         }
     }
-    sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hash::hex(&sha.finalize())
 }
 
 /// A table under construction.
