@@ -60,13 +60,31 @@ parity: build ## the same training in PyTorch and transformers gives the same lo
 .PHONY: test
 test: build ## all tests
 	servers="$$(scripts/test-env.sh)" && eval "$$servers" && $(TORCH) $(CARGO) test --workspace --release
-	$(MAKE) --no-print-directory test-processor test-deploy
+	$(MAKE) --no-print-directory test-processor test-threads test-deploy
 
 # The same arithmetic compiled for another processor: its bits must not change.
 .PHONY: test-processor
 test-processor: ready ## the coordinator's bits, compiled for x86-64-v3
 	CARGO_TARGET_DIR=$(TARGET_DIR)/x86-64-v3 RUSTFLAGS="-C target-cpu=x86-64-v3" \
 		$(CARGO) test --package headstart-coordinator --test processor --release
+
+.PHONY: chaos
+chaos: build ## ten minutes of faults in real processes, one every five seconds: the same bits
+	@$(BUILT) $(PYTHON) scripts/chaos.py
+
+.PHONY: chaos-net
+chaos-net: build ## the same with silent, lossy and slow links between network namespaces (root)
+	@$(BUILT) $(PYTHON) scripts/chaos_net.py
+
+.PHONY: mutants
+mutants: ready ## the bugs in tests/mutants, planted one by one: the tests must catch each
+	@scripts/mutants.sh
+
+# Locks that a scheduler controls, in place of the system's.
+.PHONY: test-threads
+test-threads: ready ## the reducer's threads under thousands of interleavings
+	CARGO_TARGET_DIR=$(TARGET_DIR)/shuttle RUSTFLAGS="--cfg shuttle" \
+		$(CARGO) test --package headstart-coordinator --test threads --release
 
 .PHONY: test-deploy
 test-deploy: build ## the Kubernetes manifests, against Kubernetes' schemas and with errors planted

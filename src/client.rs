@@ -76,6 +76,8 @@ pub struct RunStatus {
     pub eval_total: u64,
     /// The coordinator's exit code, once the run is over.
     pub exit_code: i32,
+    /// The coordinator's term: raised by one whenever another takes the run over.
+    pub coordinator_epoch: u64,
 }
 
 /// A worker at a glance.
@@ -114,13 +116,13 @@ impl From<pb::RunStatus> for RunStatus {
     fn from(status: pb::RunStatus) -> Self {
         let pb::RunStatus {
             run_id, state: number, detail, step, total_steps, epoch, loss, learning_rate, samples_per_second, workers,
-            eval, eval_step, output_dir, eval_done, eval_total, exit_code,
+            eval, eval_step, output_dir, eval_done, eval_total, exit_code, coordinator_epoch,
         } = status;
         RunStatus {
             run_id, state: state(number), detail, step, total_steps, epoch, loss, learning_rate, samples_per_second,
             workers: workers.into_iter().map(WorkerStatus::from).collect(),
             eval: eval.into_iter().collect(),
-            eval_step, output_dir, eval_done, eval_total, exit_code,
+            eval_step, output_dir, eval_done, eval_total, exit_code, coordinator_epoch,
         }
     }
 }

@@ -10,3 +10,9 @@ pub fn bits(key: u64, counter: u64) -> u64 {
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     bits ^ (bits >> 31)
 }
+
+/// Draw number `counter` of a stream named by a seed and a word, from 0 to below 1.
+pub fn unit(seed: u64, word: &str, counter: u64) -> f64 {
+    let key = xxhash_rust::xxh3::xxh3_64_with_seed(word.as_bytes(), seed);
+    (bits(key, counter) >> 11) as f64 / (1u64 << 53) as f64
+}

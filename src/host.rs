@@ -92,3 +92,9 @@ mod tests {
         );
     }
 }
+
+/// This machine's name.
+pub fn name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "localhost".into() } else { name.trim().to_owned() }
+}

@@ -66,12 +66,14 @@ pub enum JobError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// There is something where the run would write.
-    #[error("output_dir {url} is not empty ({first}): choose another, or remove it")]
+    #[error("output_dir {url} is not empty ({first}): choose another, or remove it{}", if *.run { "; to go on with the run in it, set resume_from_checkpoint: auto" } else { "" })]
     OutputNotEmpty {
         /// The directory.
         url: String,
         /// An object in it.
         first: String,
+        /// Whether it holds a run that could be gone on with.
+        run: bool,
     },
 }
 
@@ -105,10 +107,11 @@ pub struct Estimates {
     pub eval: Option<Estimate>,
 }
 
-/// Everything a run needs to begin: what [`read`] reads, and an `output_dir` with nothing in it.
+/// Everything a run needs to begin: what [`read`] reads, and an `output_dir` that is free, or holds a run to be
+/// resumed.
 pub async fn prepare(spec: &RunSpec) -> Result<Job, JobError> {
     let stores = spec.cluster.stores();
-    let output = empty_output(&stores, spec).await?;
+    let output = free_output(&stores, spec).await?;
     index(&stores, spec, output).await
 }
 
@@ -116,7 +119,7 @@ pub async fn prepare(spec: &RunSpec) -> Result<Job, JobError> {
 /// are in the job.
 pub async fn survey(spec: &RunSpec) -> Result<(Job, Estimates), JobError> {
     let stores = spec.cluster.stores();
-    let output = empty_output(&stores, spec).await?;
+    let output = free_output(&stores, spec).await?;
     let kept = data::kept_directory();
     let wanted = wanted(spec, kept.as_deref());
     let train = data::survey(&stores, wanted).await?;
@@ -149,14 +152,17 @@ async fn index(stores: &Stores, spec: &RunSpec, output: Location) -> Result<Job,
     job(spec, output, labels, [train, eval], Estimates::default()).await
 }
 
-async fn empty_output(stores: &Stores, spec: &RunSpec) -> Result<Location, JobError> {
+/// A directory with nothing in it, or with a run that is to be gone on with.
+async fn free_output(stores: &Stores, spec: &RunSpec) -> Result<Location, JobError> {
     let output = stores.locate(&spec.output_dir)?;
-    match output.list().await?.into_iter().next() {
-        None => Ok(output),
-        Some((first, _)) => {
-            Err(JobError::OutputNotEmpty { url: output.url().to_owned(), first: first.url().to_owned() })
-        }
+    let files = output.list().await?;
+    let Some((first, _)) = files.first() else { return Ok(output) };
+    let manifests = format!("{}/manifests/", output.url().trim_end_matches('/'));
+    let run = files.iter().any(|(file, _)| file.url().starts_with(&manifests));
+    if run && spec.resume_from_checkpoint {
+        return Ok(output);
     }
+    Err(JobError::OutputNotEmpty { url: output.url().to_owned(), first: first.url().to_owned(), run })
 }
 
 /// The training rows of a run file.

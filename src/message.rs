@@ -162,6 +162,8 @@ pub enum ToWorker {
         lease: LeaseId,
         /// What to compute.
         work: Work,
+        /// Shards of it that count as zero.
+        skipped: Vec<u32>,
         /// How long it may take from receipt.
         expires: Duration,
         /// The coordinator's span of this lease, as W3C trace context; `None` where spans are not sent.

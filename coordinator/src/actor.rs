@@ -6,20 +6,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use headstart::exit::Exit;
-use headstart::id::{Version, WorkerId};
+use headstart::id::WorkerId;
 use headstart::message::{Join, ToWorker};
+use headstart::plan::Plan;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use crate::clock::Clock;
-use crate::event::{Effect, Event, Record, Refused};
-use crate::finish::{Kept, Writer};
+use crate::commit::Committer;
+use crate::event::{Effect, Event, Record, Refused, Wanted};
+use crate::finish::Kept;
+use crate::journal::save::{Best, Commit};
 use crate::machine::{Machine, Snapshot};
 use crate::master::Master;
 use crate::meter::{Meter, Stopwatch};
 use crate::record::{Observed, Records};
 use crate::reduce::Reducer;
 use crate::spans::Spans;
+use crate::standing::Standing;
 
 /// Events that may wait for the loop.
 const INBOX: usize = 1024;
@@ -63,7 +67,7 @@ pub struct Status {
 #[derive(Debug)]
 struct Mail {
     event: Event,
-    answer: Option<oneshot::Sender<Result<(), Refused>>>,
+    answer: Option<oneshot::Sender<Result<Wanted, Refused>>>,
     outbox: Option<mpsc::Sender<ToWorker>>,
 }
 
@@ -79,7 +83,7 @@ impl Handle {
     }
 
     /// Reports something that is answered.
-    pub async fn ask(&self, event: Event) -> Result<Result<(), Refused>, Gone> {
+    pub async fn ask(&self, event: Event) -> Result<Result<Wanted, Refused>, Gone> {
         let (answer, answered) = oneshot::channel();
         self.inbox.send(Mail { event, answer: Some(answer), outbox: None }).await.map_err(|_| Gone)?;
         answered.await.map_err(|_| Gone)
@@ -120,10 +124,11 @@ pub struct Actor {
     machine: Machine,
     master: Arc<Master>,
     reducer: Arc<Reducer>,
-    writer: Arc<Writer>,
+    committer: Arc<Committer>,
+    plan: Plan,
     records: Records,
     clock: Clock,
-    best: Option<Best>,
+    best: Option<Arc<Best>>,
     outboxes: BTreeMap<WorkerId, mpsc::Sender<ToWorker>>,
     inbox: mpsc::Receiver<Mail>,
     handle: Handle,
@@ -131,13 +136,6 @@ pub struct Actor {
     counted: (u64, u64),
     stopwatch: Stopwatch,
     spans: Spans,
-}
-
-/// The best evaluated weights, which may be written at the end rather than the last, and their evaluation.
-struct Best {
-    version: Version,
-    weights: Vec<Vec<f32>>,
-    eval: serde_json::Map<String, serde_json::Value>,
 }
 
 /// What an actor is made of.
@@ -149,9 +147,13 @@ pub struct Parts {
     /// The sums.
     pub reducer: Arc<Reducer>,
     /// Writes what remains of a run.
-    pub writer: Arc<Writer>,
+    pub committer: Arc<Committer>,
+    /// Steps and shards.
+    pub plan: Plan,
     /// Ledger and metrics.
     pub records: Records,
+    /// The best evaluated weights so far, where they may be written at the end.
+    pub best: Option<Best>,
     /// The clock.
     pub clock: Clock,
 }
@@ -159,7 +161,7 @@ pub struct Parts {
 impl Actor {
     /// Puts the actor together; [`Actor::run`] starts it.
     pub fn new(parts: Parts) -> (Actor, Handle) {
-        let Parts { machine, master, reducer, writer, records, clock } = parts;
+        let Parts { machine, master, reducer, committer, plan, records, best, clock } = parts;
         let (sender, inbox) = mpsc::channel(INBOX);
         let status =
             Status { snapshot: machine.snapshot(), samples_per_second: 0.0, ended: None, kept: None };
@@ -175,10 +177,11 @@ impl Actor {
             machine,
             master,
             reducer,
-            writer,
+            committer,
+            plan,
             records,
             clock,
-            best: None,
+            best: best.map(Arc::new),
             outboxes: BTreeMap::new(),
             inbox,
             handle: handle.clone(),
@@ -234,7 +237,7 @@ impl Actor {
     fn perform(
         &mut self,
         effects: Vec<Effect>,
-        mut answer: Option<oneshot::Sender<Result<(), Refused>>>,
+        mut answer: Option<oneshot::Sender<Result<Wanted, Refused>>>,
     ) -> Option<(Exit, String)> {
         let mut ended = None;
         for mut effect in effects {
@@ -257,10 +260,12 @@ impl Actor {
                 Effect::Record(record) => self.record(&record),
                 Effect::KeepBest(version) => {
                     let eval = self.records.last_eval().clone();
-                    self.best = Some(Best { version, weights: self.master.copy(), eval });
+                    let weights = self.master.copy();
+                    self.best = Some(Arc::new(Best { version: version.0, weights, eval }));
                 }
-                Effect::Finish { best } => self.finish(best),
-                Effect::Export(version) => self.export(version),
+                Effect::Commit(standing) => self.commit(standing),
+                Effect::Finish { best, standing } => self.finish(best, standing),
+                Effect::Export(standing) => self.export(standing),
                 Effect::End(exit, detail) => ended = Some((exit, detail)),
             }
         }
@@ -313,19 +318,34 @@ impl Actor {
             bytes_down: total.1 - self.counted.1,
         };
         self.counted = total;
-        if let Some(speed) = self.records.add(record, self.writer.plan(), observed) {
+        if let Some(speed) = self.records.add(record, &self.plan, observed) {
             self.status.send_modify(|status| status.samples_per_second = speed);
         }
     }
 
-    fn finish(&mut self, best: bool) {
-        let kept = match self.best.take().filter(|_| best) {
-            Some(Best { version, weights, eval }) => Kept { eval, ..self.kept(version, weights) },
-            None => self.kept(self.master.version(), self.master.copy()),
-        };
-        let (writer, handle) = (self.writer.clone(), self.handle.clone());
+    /// Commits in the background; the next update may begin meanwhile.
+    fn commit(&mut self, standing: Standing) {
+        let (commit, kept) = self.state(standing);
+        let (committer, handle) = (self.committer.clone(), self.handle.clone());
         tokio::spawn(async move {
-            let event = match writer.finish(kept).await {
+            let began = tokio::time::Instant::now();
+            let (version, outcome) = (kept.version, committer.save(commit, kept).await);
+            let event = match outcome {
+                Ok(_) => {
+                    info!(%version, took = ?began.elapsed(), "committed");
+                    Event::Committed
+                }
+                Err(error) => Event::Failed(error.exit(), error.to_string()),
+            };
+            let _ = handle.tell(event).await;
+        });
+    }
+
+    fn finish(&mut self, best: bool, standing: Standing) {
+        let (commit, kept) = self.state(standing);
+        let (committer, handle) = (self.committer.clone(), self.handle.clone());
+        tokio::spawn(async move {
+            let event = match committer.finish(commit, best, kept).await {
                 Ok(()) => Event::Finished,
                 Err(error) => Event::Failed(error.exit(), error.to_string()),
             };
@@ -333,19 +353,18 @@ impl Actor {
         });
     }
 
-    fn export(&mut self, version: Version) {
-        if version == Version(0) {
-            self.set_kept("nothing: no step was finished".into());
-            let handle = self.handle.clone();
-            tokio::spawn(async move { handle.tell(Event::Exported).await });
-            return;
-        }
-        let kept = self.kept(version, self.master.copy());
-        let (writer, handle, status) = (self.writer.clone(), self.handle.clone(), self.status.clone());
+    fn export(&mut self, standing: Standing) {
+        let (commit, kept) = self.state(standing);
+        let (committer, handle) = (self.committer.clone(), self.handle.clone());
+        let status = self.status.clone();
         tokio::spawn(async move {
-            let event = match writer.export(kept).await {
+            let version = kept.version.0;
+            let event = match committer.save(commit, kept).await {
                 Ok(url) => {
-                    let text = format!("{url} (the weights after {} steps)", version.0);
+                    let text = match url {
+                        Some(url) => format!("{url} (the weights after {version} steps)"),
+                        None => "nothing: no step was finished".to_owned(),
+                    };
                     status.send_modify(|status| status.kept = Some(text));
                     Event::Exported
                 }
@@ -355,15 +374,20 @@ impl Actor {
         });
     }
 
-    fn set_kept(&self, text: String) {
-        self.status.send_modify(|status| status.kept = Some(text));
+    /// The state of the run as it is now: what is committed, and what is shown of it.
+    fn state(&mut self, standing: Standing) -> (Commit, Kept) {
+        let kept = self.kept();
+        let (ledger, metrics) = self.records.uncommitted();
+        let (held, best) = (self.master.hold(), self.best.clone());
+        (Commit { standing, held, best, ledger, metrics }, kept)
     }
 
-    fn kept(&self, version: Version, weights: Vec<Vec<f32>>) -> Kept {
+    fn kept(&self) -> Kept {
+        let version = self.master.version();
         Kept {
             version,
-            steps: self.master.version().0,
-            weights,
+            steps: version.0,
+            weights: Vec::new(),
             ledger: self.records.ledger().to_owned(),
             metrics: self.records.metrics().to_owned(),
             eval: self.records.last_eval().clone(),

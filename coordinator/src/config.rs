@@ -15,6 +15,10 @@ pub struct Config {
     /// Where workers and clients connect.
     #[arg(long, default_value = "0.0.0.0:7070")]
     pub listen: SocketAddr,
+    /// The URL at which other machines reach this coordinator: what a newcomer on the same output_dir asks before it takes
+    /// the run over. Default: the address of --listen, or this machine's name where that is every address.
+    #[arg(long, value_name = "URL")]
+    pub advertise: Option<String>,
     /// Where health checks and Prometheus ask over HTTP: /healthz, /readyz, /metrics. Nowhere by default.
     #[arg(long)]
     pub admin: Option<SocketAddr>,

@@ -30,6 +30,11 @@ pub fn metrics(totals: &Totals) -> BTreeMap<&'static str, f64> {
     ])
 }
 
+/// The name of a metric, if it is one of [`metrics`].
+pub fn known(name: &str) -> Option<&'static str> {
+    ["loss", "accuracy", "f1"].into_iter().find(|known| *known == name)
+}
+
 /// The best evaluation so far.
 #[derive(Clone, Debug)]
 pub struct Best {
@@ -77,6 +82,17 @@ impl Best {
         self.without_improvement = if enough { 0 } else { self.without_improvement + 1 };
         let stop = self.patience.is_some_and(|patience| self.without_improvement >= patience);
         Verdict { best: better, stop }
+    }
+
+    /// Goes on from what [`Best::best`] and [`Best::without_improvement`] said.
+    pub fn resume(&mut self, best: Option<(Version, f64)>, without_improvement: u32) {
+        self.best = best;
+        self.without_improvement = without_improvement;
+    }
+
+    /// Evaluations since the last improvement.
+    pub fn without_improvement(&self) -> u32 {
+        self.without_improvement
     }
 
     /// The best version and its value.

@@ -10,6 +10,7 @@ use headstart::message::{Failure, Join, PartialId, Pass, Ready, Spent, ToWorker,
 use headstart::tree::Tree;
 
 use crate::master::{Applied, NotFinite};
+use crate::standing::Standing;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -26,10 +27,13 @@ pub enum Event {
     Left(WorkerId, String),
     /// A partial begins to arrive, with these sums beside it. Answered.
     PushBegun(PartialId, Totals),
-    /// All segments of a partial have been added. Answered.
-    PushEnded(PartialId, Totals),
+    /// All segments of a partial have been added, or only hashed, as the machine wanted; their hash, where it was wanted.
+    /// Answered.
+    PushEnded(PartialId, Totals, Option<u128>),
     /// The update the machine asked for is done.
     Updated(Step, Result<Applied, NotFinite>),
+    /// The commit that the machine asked for is made.
+    Committed,
     /// Final weights are written.
     Finished,
     /// Somebody wants the run to end.
@@ -51,7 +55,7 @@ pub enum Event {
 #[derive(Debug, PartialEq)]
 pub enum Effect {
     /// Answers the event, if it is one that is answered.
-    Answer(Result<(), Refused>),
+    Answer(Result<Wanted, Refused>),
     /// Sends to a worker.
     Send(WorkerId, ToWorker),
     /// Ends a worker's session after what was sent.
@@ -71,13 +75,17 @@ pub enum Effect {
     Record(Record),
     /// Remember the weights as they are now as the best.
     KeepBest(Version),
-    /// Write the final weights.
+    /// Commit the state of the run as it is now, while it goes on.
+    Commit(Standing),
+    /// Commit the last state, then write the final weights.
     Finish {
         /// The best evaluated ones rather than the last.
         best: bool,
+        /// The machine's part of the state.
+        standing: Standing,
     },
-    /// Write the weights of an unfinished run.
-    Export(Version),
+    /// Commit the state of an unfinished run, and write its weights.
+    Export(Standing),
     /// The run is over.
     End(Exit, String),
 }
@@ -95,6 +103,8 @@ pub enum Record {
         learning_rate: f64,
         /// What it did.
         applied: Applied,
+        /// Shards left out because they are not finite, and their rows.
+        skipped: BTreeMap<u32, Vec<u64>>,
         /// Workers that were ready.
         workers: usize,
     },
@@ -107,6 +117,29 @@ pub enum Record {
         /// Rows judged.
         samples: u64,
     },
+}
+
+/// What is to be done with a partial's segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// They are added to the sum.
+    Sum,
+    /// They are added, and hashed to be compared with another worker's.
+    SumAndHash,
+    /// They are hashed only: another worker's were added.
+    Hash,
+}
+
+impl Wanted {
+    /// Whether segments are added.
+    pub fn adds(self) -> bool {
+        self != Wanted::Hash
+    }
+
+    /// Whether segments are hashed.
+    pub fn hashes(self) -> bool {
+        self != Wanted::Sum
+    }
 }
 
 /// Why a partial is not wanted.

@@ -84,11 +84,6 @@ impl WriteError {
 }
 
 impl Writer {
-    /// Steps and shards.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
     /// Writes `final/`; the file of hashes comes last, so that a directory which has it is whole.
     pub async fn finish(&self, kept: Kept) -> Result<(), WriteError> {
         let directory = self.output.join("final")?;

@@ -34,6 +34,8 @@ pub struct Lease {
     pub granted: Duration,
     /// When it is taken back.
     pub expires: Duration,
+    /// Whether its partial is only compared with one that has been added.
+    pub audit: bool,
 }
 
 impl LeaseTable {
@@ -92,18 +94,43 @@ impl LeaseTable {
         self.out.get(&id)
     }
 
-    /// Ends a lease whose partial is complete.
-    pub fn complete(&mut self, id: LeaseId) -> Option<Lease> {
+    /// Ends a lease whose partial is complete, and with it a second lease of the same node, which comes second in the
+    /// answer.
+    pub fn complete(&mut self, id: LeaseId) -> Option<(Lease, Option<(LeaseId, Lease)>)> {
         let lease = self.out.remove(&id)?;
+        if lease.audit {
+            return Some((lease, None));
+        }
         self.done += lease.work.node.shards;
+        let rival = self.rival(lease.work.node);
+        let rival = rival.and_then(|rival| self.out.remove(&rival).map(|lease| (rival, lease)));
+        Some((lease, rival))
+    }
+
+    /// Takes a lease back; its node is leased again before any new one, unless somebody else computes it already.
+    pub fn give_back(&mut self, id: LeaseId) -> Option<Lease> {
+        let lease = self.out.remove(&id)?;
+        if !lease.audit && self.rival(lease.work.node).is_none() {
+            self.returned.insert(lease.work.node);
+        }
         Some(lease)
     }
 
-    /// Takes a lease back; its node is leased again before any new one.
-    pub fn give_back(&mut self, id: LeaseId) -> Option<Lease> {
-        let lease = self.out.remove(&id)?;
-        self.returned.insert(lease.work.node);
-        Some(lease)
+    /// The lease that has been out for longest, of those that are `overdue` and leased once: its node, for a second
+    /// worker that neither holds it nor has failed at it.
+    pub fn second(&self, worker: WorkerId, overdue: impl Fn(&Lease) -> bool) -> Option<Node> {
+        let alone = |lease: &Lease| self.out.values().filter(|other| other.work.node == lease.work.node).count() == 1;
+        self.out
+            .values()
+            .filter(|lease| lease.worker != worker && !self.failed.contains(&(lease.work.node, worker)))
+            .filter(|lease| !lease.audit && overdue(lease) && alone(lease))
+            .min_by_key(|lease| lease.granted)
+            .map(|lease| lease.work.node)
+    }
+
+    /// A lease of this very node whose partial would be added.
+    fn rival(&self, node: Node) -> Option<LeaseId> {
+        self.out.iter().find(|(_, lease)| lease.work.node == node && !lease.audit).map(|(&id, _)| id)
     }
 
     /// Takes back a lease that its worker failed at.
@@ -118,6 +145,16 @@ impl LeaseTable {
         if let Some(lease) = self.out.get_mut(&id) {
             lease.expires = lease.expires.max(expires);
         }
+    }
+
+    /// Whether somebody computes this node to be compared.
+    pub fn audits(&self, node: Node) -> bool {
+        self.out.values().any(|lease| lease.audit && lease.work.node == node)
+    }
+
+    /// Every lease that is out.
+    pub fn all(&self) -> impl Iterator<Item = (LeaseId, Lease)> {
+        self.out.iter().map(|(&id, &lease)| (id, lease))
     }
 
     /// The leases a worker holds.

@@ -2,16 +2,19 @@
 //!
 //! Data moves one way: [`rpc`] turns a message into an [`event::Event`], the pure [`machine::Machine`] answers with
 //! [`event::Effect`]s, and the [`actor`] performs them. Segments of gradients and weights bypass the machine: [`rpc`]
-//! (and `push`) hands them to the [`reduce::Reducer`] and takes them from the [`master::Master`].
+//! (and `push`) hands them to the [`reduce::Reducer`] and takes them from the [`master::Master`]. What must outlive this
+//! process goes through [`commit`] to the [`journal`].
 
 pub mod actor;
 pub mod admin;
 pub mod card;
 pub mod clock;
+pub mod commit;
 pub mod config;
 pub mod evaluation;
 pub mod event;
 pub mod finish;
+pub mod journal;
 pub mod lease;
 pub mod machine;
 pub mod master;
@@ -26,4 +29,5 @@ pub mod rpc;
 pub mod schedule;
 pub mod serve;
 pub mod spans;
+pub mod standing;
 pub mod status;

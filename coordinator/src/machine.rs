@@ -14,17 +14,21 @@ use headstart::tree::{Fold, Node};
 
 use crate::evaluation::{self, Best};
 use crate::event::{Effect, Event, Record, Refused};
-use crate::lease::LeaseTable;
+use crate::lease::{Lease, LeaseTable};
 use crate::master::{Applied, NotFinite};
 use crate::membership::{Membership, Rejected};
 use crate::schedule::Schedule;
+use crate::standing::Standing;
 
+mod audit;
 mod leases;
 mod partials;
+mod resume;
 mod status;
 #[cfg(test)]
 mod tests;
 
+use audit::Audits;
 pub use status::{Activity, Counts, Delivered, Snapshot, WorkerLine};
 
 /// What the machine knows of the run from the start.
@@ -59,9 +63,14 @@ pub struct Machine {
     version: Version,
     /// Something has been recorded, which binds the numeric class.
     committed: bool,
+    saving: Saving,
+    audits: Audits,
     stop: Option<(String, Exit)>,
     counts: Counts,
+    /// How often a shard of this step was found not finite.
     not_finite: BTreeMap<u32, u32>,
+    /// Shards that this step goes on without, and their rows.
+    skipped: BTreeMap<u32, Vec<u64>>,
     failures: BTreeMap<Node, u32>,
     last_loss: f64,
     last_norm: f64,
@@ -80,6 +89,24 @@ enum Phase {
     Ended,
 }
 
+/// Commits: one in flight at most, off the path of the steps.
+#[derive(Debug, Default)]
+struct Saving {
+    in_flight: bool,
+    due: bool,
+    /// What waits for the one in flight.
+    then: Option<Then>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    Finish,
+    Export {
+        /// Whether the weights have been evaluated, or need no evaluation.
+        evaluated: bool,
+    },
+}
+
 /// What a phase reduces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct WorkKind {
@@ -92,8 +119,8 @@ struct WorkKind {
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
 impl Machine {
-    /// A run at version 0, and what to do first.
-    pub fn new(run: Run) -> (Machine, Vec<Effect>) {
+    /// A run that goes on from `standing`, and what to do first.
+    pub fn new(run: Run, standing: &Standing) -> (Machine, Vec<Effect>) {
         let schedule = Schedule::new(&run.spec, run.plan.steps(), run.plan.steps_per_epoch());
         let mut machine = Machine {
             schedule,
@@ -101,20 +128,27 @@ impl Machine {
             run,
             members: Membership::default(),
             phase: Phase::Saving,
-            version: Version(0),
+            version: Version(standing.version),
             committed: false,
+            saving: Saving::default(),
+            audits: Audits::default(),
             stop: None,
             counts: Counts::default(),
             not_finite: BTreeMap::new(),
+            skipped: BTreeMap::new(),
             failures: BTreeMap::new(),
             last_loss: f64::NAN,
             last_norm: f64::NAN,
             last_eval: (Version(0), BTreeMap::new()),
         };
+        machine.resume(standing);
         let mut effects = Vec::new();
-        match machine.schedule.evaluates(0) {
-            true => machine.begin(Pass::Eval, &mut effects),
-            false => machine.begin(Pass::Train, &mut effects),
+        match () {
+            () if standing.finished => machine.finish(&mut effects),
+            () if !standing.evaluated && machine.schedule.evaluates(standing.version) => {
+                machine.begin(Pass::Eval, &mut effects)
+            }
+            () => machine.next_step(&mut effects),
         }
         (machine, effects)
     }
@@ -148,15 +182,22 @@ impl Machine {
             Event::LeaseFailed(worker, lease, failure) => {
                 self.lease_failed(worker, lease, failure, &mut effects)
             }
-            Event::Left(worker, _) => self.left(worker, &mut effects),
+            Event::Left(worker, _) => {
+                self.left(worker, &mut effects);
+                self.complete(&mut effects);
+            }
             Event::PushBegun(partial, totals) => self.push_begun(now, &partial, &totals, &mut effects),
-            Event::PushEnded(partial, totals) => self.push_ended(now, partial, totals, &mut effects),
+            Event::PushEnded(partial, totals, hash) => {
+                self.push_ended(now, partial, totals, hash, &mut effects)
+            }
             Event::Updated(step, outcome) => self.updated(step, outcome, &mut effects),
+            Event::Committed => self.commit_made(&mut effects),
             Event::Finished => self.end(Exit::Ok, "the run is complete".into(), &mut effects),
             Event::StopRequested { reason, exit } => {
                 self.stop = Some((reason, exit));
-                if matches!(self.phase, Phase::Reducing { .. }) {
-                    self.export(&mut effects);
+                if let Phase::Reducing { work, .. } = &self.phase {
+                    let evaluated = work.pass == Pass::Train;
+                    self.export(evaluated, &mut effects);
                 }
             }
             Event::Exported => {
@@ -213,6 +254,9 @@ impl Machine {
         match work.pass {
             Pass::Train => {
                 let step = work.step;
+                if let Some(detail) = self.quarantine() {
+                    return self.end(Exit::Data, detail, effects);
+                }
                 let learning_rate = self.schedule.learning_rate(step.0);
                 effects.push(Effect::Update { step, samples: totals.samples, learning_rate });
                 self.phase = Phase::Updating { step, totals, learning_rate };
@@ -238,12 +282,21 @@ impl Machine {
         self.last_loss = totals.loss / totals.samples as f64;
         self.last_norm = applied.norm;
         let workers = self.members.ready().count();
-        effects.push(Effect::Record(Record::Step { step, totals, learning_rate, applied, workers }));
+        let skipped = std::mem::take(&mut self.skipped);
+        effects.push(Effect::Record(Record::Step { step, totals, learning_rate, applied, skipped, workers }));
         for (worker, _) in self.members.ready() {
             effects.push(Effect::Send(worker, ToWorker::Publish(self.version)));
         }
+        self.saving.due |= self.schedule.saves(self.version.0);
         match () {
-            () if self.stop.is_some() => self.export(effects),
+            () if self.stop.is_some() => return self.export(false, effects),
+            () if self.saving.due && !self.saving.in_flight => {
+                self.saving = Saving { in_flight: true, due: false, then: None };
+                effects.push(Effect::Commit(self.standing()));
+            }
+            () => {}
+        }
+        match () {
             () if self.schedule.evaluates(self.version.0) => self.begin(Pass::Eval, effects),
             () => self.next_step(effects),
         }
@@ -281,21 +334,38 @@ impl Machine {
         if pass == Pass::Train {
             effects.push(Effect::OpenStep(step, tree));
         }
+        if let Phase::Reducing { table, .. } = &self.phase {
+            // A step that begins anew: what is being computed for it is not wanted any more.
+            for (lease, Lease { worker, .. }) in table.all() {
+                let reason = "the step begins anew".to_owned();
+                effects.push(Effect::Send(worker, ToWorker::Revoke { lease, reason }));
+            }
+        }
         self.not_finite.clear();
         self.failures.clear();
+        self.audits = Audits::default();
         let work = WorkKind { pass, step, version: self.version };
         self.phase = Phase::Reducing { work, table: LeaseTable::new(tree), totals: Fold::new(tree) };
     }
 
     fn finish(&mut self, effects: &mut Vec<Effect>) {
         self.phase = Phase::Saving;
+        if self.saving.in_flight {
+            self.saving.then = Some(Then::Finish);
+            return;
+        }
         let best = self.run.spec.load_best_model_at_end && self.best.best().is_some();
-        effects.push(Effect::Finish { best });
+        let standing = Standing { finished: true, ..self.standing() };
+        effects.push(Effect::Finish { best, standing });
     }
 
-    fn export(&mut self, effects: &mut Vec<Effect>) {
+    fn export(&mut self, evaluated: bool, effects: &mut Vec<Effect>) {
         self.phase = Phase::Saving;
-        effects.push(Effect::Export(self.version));
+        if self.saving.in_flight {
+            self.saving.then = Some(Then::Export { evaluated });
+            return;
+        }
+        effects.push(Effect::Export(Standing { evaluated, ..self.standing() }));
     }
 
     fn end(&mut self, exit: Exit, detail: String, effects: &mut Vec<Effect>) {
@@ -316,7 +386,7 @@ impl Machine {
 fn turn_away(worker: WorkerId, rejected: Rejected, effects: &mut Vec<Effect>) {
     let reason = match rejected {
         Rejected::OtherClass(_) | Rejected::OtherCanary => StopReason::NumericClass,
-        Rejected::Full(_) | Rejected::OtherParameters { .. } => StopReason::Refused,
+        Rejected::Full(_) | Rejected::Banned(_) | Rejected::OtherParameters { .. } => StopReason::Refused,
     };
     effects.push(Effect::Send(worker, ToWorker::Stop { reason, detail: rejected.to_string() }));
     effects.push(Effect::Close(worker));
@@ -325,7 +395,7 @@ fn turn_away(worker: WorkerId, rejected: Rejected, effects: &mut Vec<Effect>) {
 /// After the end, pushes are refused and newcomers are told.
 fn refuse_after_end(event: &Event) -> Vec<Effect> {
     match event {
-        Event::PushBegun(partial, _) | Event::PushEnded(partial, _) => {
+        Event::PushBegun(partial, _) | Event::PushEnded(partial, ..) => {
             let refused = Refused::NotLeased { lease: partial.lease, worker: partial.worker };
             vec![Effect::Answer(Err(refused))]
         }

@@ -1,5 +1,6 @@
 //! The `headstart-coordinator` program.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -7,10 +8,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use headstart::exit::Exit;
 use headstart::spec::InitFrom;
-use headstart::{job, spec, telemetry};
+use headstart::{host, job, spec, telemetry};
 use headstart_coordinator::admin::Admin;
 use headstart_coordinator::config::Config;
-use headstart_coordinator::serve::{Serving, serve};
+use headstart_coordinator::journal;
+use headstart_coordinator::serve::{Identity, Serving, serve};
 use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
@@ -62,7 +64,9 @@ async fn run(config: Config) -> Result<(Exit, String), (Exit, String)> {
         }
         announce(&format!("listening on http://{address}"));
     };
-    serve(socket, job, ready, stop).await.map_err(|e| (e.exit(), e.to_string()))
+    let identity = identity(&config.advertise, &socket)
+        .map_err(|e| (Exit::Internal, format!("--listen {}: {e}", config.listen)))?;
+    serve(socket, job, identity, ready, stop).await.map_err(|e| (e.exit(), e.to_string()))
 }
 
 /// Takes the address, before anything that takes long.
@@ -71,6 +75,19 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)
+}
+
+/// Who this process is to others that come to the same `output_dir`.
+fn identity(advertise: &Option<String>, socket: &TcpSocket) -> std::io::Result<Identity> {
+    let address = socket.local_addr()?;
+    let owner = match advertise {
+        Some(url) => url.clone(),
+        None if address.ip().is_unspecified() => format!("http://{}:{}", host::name(), address.port()),
+        None => format!("http://{address}"),
+    };
+    let random = RandomState::new();
+    let nonce = format!("{:016x}{:08x}", random.hash_one(address), random.hash_one(std::process::id()) >> 32);
+    Ok(Identity { owner, nonce, dial: journal::owner::dial() })
 }
 
 /// Opens the admin port, which says from here on how far the run is.

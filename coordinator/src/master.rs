@@ -6,7 +6,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::ops::Range;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use headstart::hash;
 use headstart::id::{Segment, Version};
@@ -35,6 +35,26 @@ struct State {
     version: Version,
     weights: Values,
     moments: Vec<Vec<f32>>,
+    held: Hold,
+}
+
+/// A segment's vectors: its weights, then its moments.
+pub type Vectors = Vec<Vec<f32>>;
+
+/// Whether a segment is to stay readable as it is when the next update overwrites it.
+#[derive(Debug)]
+enum Hold {
+    No,
+    /// It is, and no update has come yet.
+    Wanted,
+    /// An update has come: this is what there was before.
+    Copy(Vectors),
+}
+
+/// All vectors as they were at one moment, whatever updates follow. Only what an update overwrites is copied.
+#[derive(Debug)]
+pub struct Held {
+    master: Arc<Master>,
 }
 
 /// What an update did.
@@ -76,7 +96,7 @@ impl Master {
         let state = |(place, mut weights): (Range<usize>, Values)| {
             let moments = vec![vec![0.0; place.len()]; rule.moments()];
             weights.copy_from_slice(&initial[place]);
-            RwLock::new(State { version: Version(0), weights, moments })
+            RwLock::new(State { version: Version(0), weights, moments, held: Hold::No })
         };
         Ok(Master {
             rule,
@@ -134,8 +154,9 @@ impl Master {
         let hashes: Vec<u128> = (&self.segments, &self.stretches, sums)
             .into_par_iter()
             .map(|(state, stretches, sum)| {
-                let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
-                let State { version, weights, moments } = &mut *state;
+                let mut state = write(state);
+                state.save_held();
+                let State { version, weights, moments, held: _ } = &mut *state;
                 *version = next;
                 optimizer::Update {
                     rule: self.rule,
@@ -172,6 +193,40 @@ impl Master {
         self.segments.iter().map(|state| read(state).weights.to_vec()).collect()
     }
 
+    /// Takes over weights and moments of a version, segment by segment, as [`Held::take`] gave them.
+    pub fn restore(&self, version: Version, vectors: Vec<Vectors>) {
+        assert_eq!(vectors.len(), self.segments.len(), "the vectors have this layout");
+        for (state, vectors) in self.segments.iter().zip(vectors) {
+            let mut state = write(state);
+            let mut vectors = vectors.into_iter();
+            state.weights.copy_from_slice(&vectors.next().expect("weights come first"));
+            state.moments = vectors.collect();
+            assert_eq!(state.moments.len(), self.rule.moments(), "the vectors have this layout");
+            state.version = version;
+        }
+        self.version.send_replace(version);
+    }
+
+    /// Keeps all vectors readable as they are now. One at a time.
+    pub fn hold(self: &Arc<Self>) -> Held {
+        for state in &self.segments {
+            let mut state = write(state);
+            debug_assert!(matches!(state.held, Hold::No), "one is held at a time");
+            state.held = Hold::Wanted;
+        }
+        Held { master: self.clone() }
+    }
+
+    /// Elements of each segment.
+    pub fn segment_lens(&self) -> Vec<usize> {
+        self.segments.iter().map(|state| read(state).weights.len()).collect()
+    }
+
+    /// Number of state vectors as long as the weights.
+    pub fn moments(&self) -> usize {
+        self.rule.moments()
+    }
+
     /// Hash of the weights as they are.
     pub fn hash(&self) -> u128 {
         let hashes: Vec<u128> =
@@ -180,8 +235,50 @@ impl Master {
     }
 }
 
+impl State {
+    fn vectors(&self) -> Vectors {
+        std::iter::once(self.weights.to_vec()).chain(self.moments.iter().cloned()).collect()
+    }
+
+    /// Called before the segment is overwritten.
+    fn save_held(&mut self) {
+        if matches!(self.held, Hold::Wanted) {
+            self.held = Hold::Copy(self.vectors());
+        }
+    }
+}
+
+impl Held {
+    /// Whose vectors these are.
+    pub fn master(&self) -> &Master {
+        &self.master
+    }
+
+    /// A segment's vectors. May be asked for once.
+    pub fn take(&self, segment: usize) -> Vectors {
+        let mut state = write(&self.master.segments[segment]);
+        match std::mem::replace(&mut state.held, Hold::No) {
+            Hold::Copy(vectors) => vectors,
+            Hold::Wanted => state.vectors(),
+            Hold::No => unreachable!("a segment is taken once"),
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        for state in &self.master.segments {
+            write(state).held = Hold::No;
+        }
+    }
+}
+
 fn read(state: &RwLock<State>) -> RwLockReadGuard<'_, State> {
     state.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write(state: &RwLock<State>) -> RwLockWriteGuard<'_, State> {
+    state.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where weight decay applies within a segment.

@@ -33,6 +33,8 @@ pub struct Membership {
     members: BTreeMap<WorkerId, Member>,
     departed: BTreeMap<WorkerId, Member>,
     class: Option<(NumericClass, u128)>,
+    /// Workers whose gradients were wrong, by name.
+    banned: BTreeMap<String, String>,
 }
 
 /// Why a worker may not take part.
@@ -41,6 +43,9 @@ pub enum Rejected {
     /// There are enough.
     #[error("the run has {0} workers, as many as cluster.max_workers allows")]
     Full(u32),
+    /// Its gradients were wrong before.
+    #[error("{0}")]
+    Banned(String),
     /// It built another network.
     #[error("its parameter table is {found}, the run's is {expected}: the checkpoint it read is another one")]
     OtherParameters {
@@ -65,6 +70,9 @@ const SMOOTHING: f64 = 0.3;
 impl Membership {
     /// Adds a worker that asks to take part.
     pub fn join(&mut self, now: Duration, worker: WorkerId, join: Join, most: u32) -> Result<(), Rejected> {
+        if let Some(reason) = self.banned.get(&join.name) {
+            return Err(Rejected::Banned(reason.clone()));
+        }
         if self.members.len() >= most as usize {
             return Err(Rejected::Full(most));
         }
@@ -113,9 +121,24 @@ impl Membership {
         Some(member)
     }
 
+    /// Turns a worker away for good, by its name.
+    pub fn ban(&mut self, name: String, reason: String) {
+        self.banned.insert(name, reason);
+    }
+
     /// The numeric class of the run, once a worker is ready.
     pub fn class(&self) -> Option<&NumericClass> {
         self.class.as_ref().map(|(class, _)| class)
+    }
+
+    /// Binds the run to a numeric class and canary, as those of an earlier coordinator's workers.
+    pub fn bind(&mut self, class: NumericClass, canary: u128) {
+        self.class = Some((class, canary));
+    }
+
+    /// The numeric class and its canary, in hexadecimal.
+    pub fn bound(&self) -> Option<(NumericClass, String)> {
+        self.class.as_ref().map(|(class, canary)| (class.clone(), format!("{canary:032x}")))
     }
 
     /// A worker, while it is here.

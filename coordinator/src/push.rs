@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use headstart::hash;
 use headstart::id::Segment;
 use headstart::memory::{Address, Reader};
 use headstart::message::PartialId;
@@ -13,6 +14,7 @@ use headstart::tree;
 use headstart::wire::pb;
 use tonic::{Status, Streaming};
 
+use crate::event::Wanted;
 use crate::reduce::{self, Inserted, OpenStep};
 use crate::rpc::Services;
 
@@ -30,18 +32,31 @@ pub(crate) struct Push<'a> {
     parts: Vec<(Segment, Vec<f32>, usize)>,
     /// Per segment, whether it has arrived whole.
     whole: Vec<bool>,
+    /// What is to be done with them.
+    wanted: Wanted,
+    /// Per segment, its hash, where it is wanted.
+    hashes: Vec<u128>,
     added: bool,
 }
 
+/// What became of a partial: whether any of it was new, and its hash, where it was wanted.
+pub(crate) type Taken = (bool, Option<u128>);
+
 impl<'a> Push<'a> {
     /// A partial of which nothing has arrived.
-    pub(crate) fn new(services: &'a Services, open: Arc<OpenStep>, partial: &'a PartialId) -> Push<'a> {
-        let whole = vec![false; services.master.segments()];
-        Push { services, open, partial, parts: Vec::new(), whole, added: false }
+    pub(crate) fn new(
+        services: &'a Services,
+        open: Arc<OpenStep>,
+        partial: &'a PartialId,
+        wanted: Wanted,
+    ) -> Push<'a> {
+        let segments = services.master.segments();
+        let (whole, hashes) = (vec![false; segments], vec![0; segments]);
+        Push { services, open, partial, parts: Vec::new(), whole, wanted, hashes, added: false }
     }
 
-    /// Copies every segment from the worker's memory, several at a time; whether any of them was new.
-    pub(crate) async fn copy(self, address: Address) -> Result<bool, Status> {
+    /// Copies every segment from the worker's memory, several at a time.
+    pub(crate) async fn copy(mut self, address: Address) -> Result<Taken, Status> {
         let unreadable = |error: std::io::Error| {
             Status::not_found(format!("the memory of {} cannot be read: {error}", self.partial.worker))
         };
@@ -49,17 +64,51 @@ impl<'a> Push<'a> {
         let segments = (0..self.whole.len() as u32).map(Segment);
         let copies = segments.map(|segment| self.copy_segment(&reader, segment));
         let copies = stream::iter(copies).buffer_unordered(rayon::current_num_threads());
-        copies.try_fold(false, async |added, inserted| Ok(added | (inserted == Inserted::Added))).await
+        let copied: Vec<(Segment, u128, bool)> = copies.try_collect().await?;
+        for (segment, hash, added) in copied {
+            self.hashes[segment.0 as usize] = hash;
+            self.added |= added;
+        }
+        Ok(self.taken())
     }
 
-    async fn copy_segment(&self, reader: &Arc<Reader>, segment: Segment) -> Result<Inserted, Status> {
+    fn taken(&self) -> Taken {
+        (self.added, self.wanted.hashes().then(|| hash::of_segments(&self.hashes)))
+    }
+
+    async fn copy_segment(
+        &self,
+        reader: &Arc<Reader>,
+        segment: Segment,
+    ) -> Result<(Segment, u128, bool), Status> {
         let len = self.services.master.segment_len(segment).expect("segments are numbered from 0");
         let (reader, buffer) = (reader.clone(), self.services.reducer.buffer(len));
         let values = reduce::on_pool(move || read_finite(&reader, segment, buffer)).await;
         let values = values.map_err(|unusable| self.refuse(segment, &unusable))?;
         let bytes = size_of_val(values.as_slice()) as u64;
         self.services.handle.traffic().up.fetch_add(bytes, Ordering::Relaxed);
-        Ok(self.open.insert(self.partial.work.node, segment, values).await?)
+        let (hash, added) = self.take(segment, values).await?;
+        Ok((segment, hash, added))
+    }
+
+    /// Adds a whole segment and hashes it, as the machine wants it; whether it was new.
+    async fn take(&self, segment: Segment, values: Vec<f32>) -> Result<(u128, bool), Status> {
+        let (values, hash) = match self.wanted.hashes() {
+            true => {
+                let hashed = move || {
+                    let hash = hash::segment(&values);
+                    (values, hash)
+                };
+                reduce::on_pool(hashed).await
+            }
+            false => (values, 0),
+        };
+        if !self.wanted.adds() {
+            self.services.reducer.recycle(values);
+            return Ok((hash, false));
+        }
+        let inserted = self.open.insert(self.partial.work.node, segment, values).await?;
+        Ok((hash, inserted == Inserted::Added))
     }
 
     fn refuse(&self, segment: Segment, unusable: &Unusable) -> Status {
@@ -69,8 +118,8 @@ impl<'a> Push<'a> {
         Status::invalid_argument(format!("{segment}: {unusable}"))
     }
 
-    /// Takes every segment in; whether any of them was new.
-    pub(crate) async fn receive(mut self, chunks: &mut Streaming<pb::SegmentChunk>) -> Result<bool, Status> {
+    /// Takes every segment in.
+    pub(crate) async fn receive(mut self, chunks: &mut Streaming<pb::SegmentChunk>) -> Result<Taken, Status> {
         while let Some(message) = next(chunks).await? {
             let pb::SegmentChunk { partial: _, segment, offset, payload, crc32, totals: _, memory: _ } =
                 message;
@@ -79,7 +128,7 @@ impl<'a> Push<'a> {
         }
         let arrived = self.whole.iter().filter(|&&whole| whole).count();
         match arrived == self.whole.len() {
-            true => Ok(self.added),
+            true => Ok(self.taken()),
             false => {
                 let (node, segments) = (self.partial.work.node, self.whole.len());
                 Err(Status::invalid_argument(format!(
@@ -132,8 +181,9 @@ impl<'a> Push<'a> {
         if *filled == len {
             self.whole[segment.0 as usize] = true;
             let (_, buffer, _) = self.parts.swap_remove(at);
-            let inserted = self.open.insert(self.partial.work.node, segment, buffer).await?;
-            self.added |= inserted == Inserted::Added;
+            let (hash, added) = self.take(segment, buffer).await?;
+            self.hashes[segment.0 as usize] = hash;
+            self.added |= added;
         }
         Ok(())
     }

@@ -23,6 +23,8 @@ pub struct Records {
     metrics: String,
     last_step_at: Option<Duration>,
     eval: Map<String, Value>,
+    /// Bytes of ledger and metrics that earlier commits hold.
+    committed: (usize, usize),
 }
 
 /// What the clock and the network saw when a record was made.
@@ -52,10 +54,31 @@ impl Records {
         records
     }
 
+    /// Goes on from lines of an earlier coordinator, which have all been committed.
+    pub fn resume(ledger: String, metrics: String) -> Records {
+        let eval = ledger.lines().rev().find(|line| line.contains("\"eval_samples\":"));
+        let eval = eval.and_then(|line| serde_json::from_str::<Map<String, Value>>(line).ok());
+        Records {
+            previous: ledger.lines().last().map(|line| headstart::hash::sha256(line.as_bytes())).unwrap_or_default(),
+            eval: eval.map(without_chain).unwrap_or_default(),
+            committed: (ledger.len(), metrics.len()),
+            last_step_at: None,
+            ledger,
+            metrics,
+        }
+    }
+
+    /// What ledger and metrics have gained since this was last asked.
+    pub fn uncommitted(&mut self) -> (String, String) {
+        let (ledger, metrics) = self.committed;
+        self.committed = (self.ledger.len(), self.metrics.len());
+        (self.ledger[ledger..].to_owned(), self.metrics[metrics..].to_owned())
+    }
+
     /// Takes note of a record; returns the training speed in samples a second, when it is one of a step.
     pub fn add(&mut self, record: &Record, plan: &Plan, observed: Observed) -> Option<f64> {
         match record {
-            Record::Step { step, totals, learning_rate, applied, workers } => {
+            Record::Step { step, totals, learning_rate, applied, skipped, workers } => {
                 let number = step.0 + 1;
                 let facts = json!({
                     "step": number,
@@ -67,6 +90,10 @@ impl Records {
                 let mut line = with(facts.clone(), "samples", totals.samples);
                 line = with(line, "gradient", format!("{:032x}", applied.gradient));
                 line = with(line, "weights", format!("{:032x}", applied.weights));
+                if !skipped.is_empty() {
+                    let shard = |(shard, rows): (&u32, &Vec<u64>)| json!({"shard": shard, "rows": rows});
+                    line = with(line, "skipped", skipped.iter().map(shard).collect::<Vec<_>>());
+                }
                 self.write_ledger(line);
                 self.step_metrics(facts, totals, *workers, observed)
             }
@@ -126,6 +153,12 @@ impl Records {
     pub fn last_eval(&self) -> &Map<String, Value> {
         &self.eval
     }
+}
+
+/// The line as it was before it was chained.
+fn without_chain(mut line: Map<String, Value>) -> Map<String, Value> {
+    line.shift_remove("previous");
+    line
 }
 
 fn with(mut object: Value, key: &str, value: impl Into<Value>) -> Value {

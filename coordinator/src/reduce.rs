@@ -83,8 +83,12 @@ pub enum Refused {
     Crowded(Segment),
 }
 
-enum Attempt {
+/// What came of an attempt to add a segment.
+#[derive(Debug)]
+pub enum Attempt {
+    /// It was taken or refused.
     Done(Result<Inserted, Refused>),
+    /// There is no place for it now. Here it is again.
     Full(Vec<f32>),
 }
 
@@ -161,7 +165,8 @@ impl OpenStep {
         on_pool(move || self.attempt(node, segment, values)).await
     }
 
-    fn attempt(&self, node: Node, segment: Segment, values: Vec<f32>) -> Attempt {
+    /// As [`OpenStep::insert`], at once and on this thread. `segment` must exist.
+    pub fn attempt(&self, node: Node, segment: Segment, values: Vec<f32>) -> Attempt {
         let mut sum = lock(&self.segments[segment.0 as usize]);
         let Sum { fold, whole } = &mut *sum;
         match fold.check(node) {

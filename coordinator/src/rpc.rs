@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
-use headstart::id::{Segment, Version};
+use headstart::id::{CoordinatorEpoch, Segment, Version};
 use headstart::message::{FromWorker, PartialId, Pass, ToWorker, Totals};
 use headstart::telemetry::context::extract;
 use headstart::wire::{self, CHUNK, pb};
@@ -39,6 +39,8 @@ pub struct Services {
 pub struct Facts {
     /// Name of the run.
     pub run_id: String,
+    /// This coordinator's term.
+    pub epoch: CoordinatorEpoch,
     /// URL everything is written under.
     pub output_dir: String,
     /// The encoded row indexes.
@@ -156,20 +158,24 @@ impl pb::bulk_server::Bulk for Services {
         let totals = totals.ok_or_else(|| Status::invalid_argument("the push has no totals"))?;
         let (partial, totals) = (PartialId::try_from(partial)?, Totals::from(totals));
         Span::current().record("worker", partial.worker.0).record("lease", partial.lease.0);
-        self.handle.ask(Event::PushBegun(partial.clone(), totals.clone())).await??;
-        let accepted = match partial.work.pass {
-            Pass::Train => {
-                let open = self.reducer.current(partial.work.step)?;
+        // Before the question whether the lease holds: should the step begin anew after it, these sums are dropped.
+        let open = match partial.work.pass {
+            Pass::Train => Some(self.reducer.current(partial.work.step)?),
+            Pass::Eval => None,
+        };
+        let wanted = self.handle.ask(Event::PushBegun(partial.clone(), totals.clone())).await??;
+        let (accepted, hash) = match open {
+            Some(open) => {
                 Span::current().record("segments", self.master.segments() as u64);
-                let push = Push::new(self, open, &partial);
+                let push = Push::new(self, open, &partial, wanted);
                 match memory {
                     Some(memory) => push.copy(memory.into()).await?,
                     None => push.receive(&mut chunks).await?,
                 }
             }
-            Pass::Eval => true,
+            None => (true, None),
         };
-        self.handle.ask(Event::PushEnded(partial, totals)).await??;
+        self.handle.ask(Event::PushEnded(partial, totals, hash)).await??;
         Ok(Response::new(pb::PushSummary { accepted }))
     }
 
@@ -256,7 +262,7 @@ impl Services {
     }
 
     fn describe(&self, status: &crate::actor::Status) -> pb::RunStatus {
-        crate::status::describe(&self.facts.run_id, &self.facts.output_dir, status)
+        crate::status::describe(&self.facts, status)
     }
 }
 

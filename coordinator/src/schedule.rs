@@ -1,4 +1,4 @@
-//! The learning rate of each step, and which steps are followed by an evaluation. Definitions: transformers.
+//! The learning rate of each step, and which steps are followed by an evaluation or a checkpoint. Definitions: transformers.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -13,6 +13,7 @@ pub struct Schedule {
     steps: u64,
     eval_every: Option<u64>,
     eval_on_start: bool,
+    save_every: Option<u64>,
 }
 
 impl Schedule {
@@ -20,9 +21,9 @@ impl Schedule {
     pub fn new(spec: &RunSpec, steps: u64, steps_per_epoch: u64) -> Schedule {
         let count =
             |value: f64| if value < 1.0 { (value * steps as f64).ceil() as u64 } else { value as u64 };
-        let eval_every = match spec.eval_strategy {
+        let every = |strategy, each| match strategy {
             Strategy::No => None,
-            Strategy::Steps => Some(count(spec.eval_steps).max(1)),
+            Strategy::Steps => Some(count(each).max(1)),
             Strategy::Epoch => Some(steps_per_epoch),
         };
         Schedule {
@@ -30,8 +31,9 @@ impl Schedule {
             peak: spec.learning_rate,
             warmup: count(spec.warmup_steps),
             steps,
-            eval_every,
+            eval_every: every(spec.eval_strategy, spec.eval_steps),
             eval_on_start: spec.eval_on_start,
+            save_every: every(spec.save_strategy, spec.save_steps),
         }
     }
 
@@ -60,6 +62,11 @@ impl Schedule {
         }
     }
 
+    /// Whether the state after `updates` updates is committed. After the last one the run is finished instead.
+    pub fn saves(&self, updates: u64) -> bool {
+        updates < self.steps && self.save_every.is_some_and(|every| updates.is_multiple_of(every))
+    }
+
     /// Whether the last step falls between two evaluation points; its weights are evaluated all the same, since
     /// they are the ones that are written.
     fn ends_early(&self, every: u64) -> bool {
@@ -72,7 +79,7 @@ mod tests {
     use super::*;
 
     fn schedule(kind: Scheduler) -> Schedule {
-        Schedule { kind, peak: 1.0, warmup: 10, steps: 110, eval_every: Some(50), eval_on_start: false }
+        Schedule { kind, peak: 1.0, warmup: 10, steps: 110, eval_every: Some(50), eval_on_start: false, save_every: Some(55) }
     }
 
     #[test]
@@ -92,5 +99,11 @@ mod tests {
         let schedule = schedule(Scheduler::Linear);
         let at: Vec<u64> = (0..=110).filter(|&updates| schedule.evaluates(updates)).collect();
         assert_eq!(at, [50, 100, 110]);
+    }
+
+    #[test]
+    fn the_end_of_a_run_is_no_checkpoint() {
+        let schedule = schedule(Scheduler::Linear);
+        assert_eq!((1..=110).filter(|&updates| schedule.saves(updates)).collect::<Vec<u64>>(), [55]);
     }
 }

@@ -9,9 +9,12 @@ use headstart::checkpoint::CheckpointError;
 use headstart::data::RowIndex;
 use headstart::exit::Exit;
 use headstart::host;
-use headstart::id::CoordinatorEpoch;
+use headstart::id::{CoordinatorEpoch, Version};
 use headstart::job::Job;
 use headstart::model::Parameter;
+use headstart::network::Network;
+use headstart::spec::RunSpec;
+use headstart::store::StoreError;
 use headstart::wire::{FRAME, MESSAGE_LIMIT, WINDOW, pb};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -24,8 +27,14 @@ use tracing::{Instrument, info, info_span};
 
 use crate::actor::{Actor, Handle, Parts};
 use crate::clock::Clock;
+use crate::commit::Committer;
 use crate::event::Event;
 use crate::finish::Writer;
+use crate::journal::manifest::Pins;
+use crate::journal::owner::Dial;
+use crate::journal::parts::Layout;
+use crate::journal::save::Best;
+use crate::journal::{self, Claim, Journal, JournalError, Restored};
 use crate::machine::{Machine, Run};
 use crate::master::Master;
 use crate::memory::{self, TooLarge};
@@ -46,6 +55,12 @@ pub enum ServeError {
     /// The weights do not fit this machine.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
+    /// The run cannot be begun, or gone on with.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Storage.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// Nobody can connect.
     #[error("cannot listen: {0}")]
     Listen(#[from] std::io::Error),
@@ -57,9 +72,21 @@ impl ServeError {
         match self {
             ServeError::Checkpoint(error) => error.exit(),
             ServeError::TooLarge(_) => Exit::Checkpoint,
+            ServeError::Journal(error) => error.exit(),
+            ServeError::Store(error) => error.exit(),
             ServeError::Listen(_) => Exit::Internal,
         }
     }
+}
+
+/// This process among those that may own the run.
+pub struct Identity {
+    /// Where it answers.
+    pub owner: String,
+    /// Tells it from all other processes.
+    pub nonce: String,
+    /// Asks another one whether it lives.
+    pub dial: Dial,
 }
 
 /// A run that workers may join.
@@ -85,43 +112,65 @@ const BACKLOG: u32 = 1024;
 pub async fn serve(
     socket: TcpSocket,
     job: Job,
+    identity: Identity,
     ready: impl FnOnce(Serving),
     stop: impl Future<Output = (String, Exit)> + Send + 'static,
 ) -> Result<(Exit, String), ServeError> {
     let clock = Clock::start();
-    let run_id = run_id(&clock);
+    let found = journal::find(&job.output).await?;
+    if let Some(found) = &found {
+        found.check_owner(&identity.dial).await?;
+    }
     let (data, data_hash) = (describe_data(&job), job.data_hash());
     let network = Arc::new(job.network);
-    let rule = Rule::new(&job.spec);
-    let largest = network.table.iter().map(Parameter::len).max().unwrap_or_default();
-    memory::check(
-        network.trainable.len(),
-        largest,
-        rule.moments(),
-        host::total_memory().unwrap_or(u64::MAX),
-    )?;
-    let initial = network.initial_vector().await?;
-    let master = Arc::new(Master::new(rule, job.spec.max_grad_norm, &network.trainable, &initial)?);
-    drop(initial);
-    let reducer = Arc::new(Reducer::new(network.trainable.segments()));
-    let (machine, first) = Machine::new(Run {
-        id: run_id.clone(),
-        epoch: CoordinatorEpoch(1),
-        spec: job.spec.clone(),
-        plan: job.plan.clone(),
-        labels: job.labels.clone(),
+    let master = Arc::new(load(&network, &job.spec).await?);
+    let pins = Pins {
+        keys: job.spec.result_keys(),
         parameters: network.parameters.clone(),
-        train_rows: job.train.len(),
-        trainable: network.trainable.len() as u64,
-    });
-    info!(run_id, trainable = network.trainable.len(), steps = job.plan.steps(), "ready for workers");
+        data: data_hash.clone(),
+        weights: format!("{:032x}", master.hash()),
+    };
+    let Identity { owner, nonce, dial: _ } = identity;
+    let claim = Claim { run_id: run_id(&clock, &nonce), nonce, owner, pins };
+    let begun = Records::new(&network.parameters, master.hash(), &data_hash, &job.plan);
+    let (mut journal, Restored { standing, vectors, best, ledger, metrics }) = match found {
+        Some(found) => found.take_over(claim, &Layout::of(&master)).await?,
+        None => (Journal::begin(&job.output, claim).await?, Restored::default()),
+    };
+    if standing.finished && job.output.join("final/SHA256SUMS")?.exists().await? {
+        journal.close().await?;
+        return Ok((Exit::Ok, format!("the run in {} was complete already", job.output.url())));
+    }
+    if let Some(vectors) = vectors {
+        master.restore(Version(standing.version), vectors);
+    }
+    let best = best.zip(journal.state().best.clone());
+    let best = best.map(|(weights, known)| Best { version: known.version, weights, eval: known.eval });
+    let records = if ledger.is_empty() { begun } else { Records::resume(ledger, metrics) };
+    let (run_id, epoch) = (journal.run_id().to_owned(), CoordinatorEpoch(journal.epoch()));
+    let reducer = Arc::new(Reducer::new(network.trainable.segments()));
+    let (machine, first) = Machine::new(
+        Run {
+            id: run_id.clone(),
+            epoch,
+            spec: job.spec.clone(),
+            plan: job.plan.clone(),
+            labels: job.labels.clone(),
+            parameters: network.parameters.clone(),
+            train_rows: job.train.len(),
+            trainable: network.trainable.len() as u64,
+        },
+        &standing,
+    );
+    info!(run_id, trainable = network.trainable.len(), steps = job.plan.steps(), step = standing.version, "ready for workers");
     let facts = Facts {
         run_id: run_id.clone(),
+        epoch,
         output_dir: job.output.url().to_owned(),
         train_index: job.train.encode().into(),
         eval_index: job.eval.encode().into(),
     };
-    let records = Records::new(&network.parameters, master.hash(), &data_hash, &job.plan);
+    let plan = job.plan.clone();
     let writer = Arc::new(Writer {
         run_id,
         spec: job.spec,
@@ -131,7 +180,17 @@ pub async fn serve(
         data,
         output: job.output,
     });
-    let parts = Parts { machine, master: master.clone(), reducer: reducer.clone(), writer, records, clock };
+    let committer = Arc::new(Committer::new(journal, writer));
+    let parts = Parts {
+        machine,
+        master: master.clone(),
+        reducer: reducer.clone(),
+        committer,
+        plan,
+        records,
+        best,
+        clock,
+    };
     let span = info_span!("run", run_id = facts.run_id);
     let (actor, handle) = span.in_scope(|| Actor::new(parts));
     let facts = Arc::new(facts);
@@ -151,6 +210,16 @@ pub async fn serve(
     // Workers and watchers are told; whoever does not hang up by then is cut off with the process.
     let _ = tokio::time::timeout(FAREWELL, server).await;
     Ok(ended)
+}
+
+/// Weights version 0, with moments of zero.
+async fn load(network: &Network, spec: &RunSpec) -> Result<Master, ServeError> {
+    let rule = Rule::new(spec);
+    let largest = network.table.iter().map(Parameter::len).max().unwrap_or_default();
+    let total = host::total_memory().unwrap_or(u64::MAX);
+    memory::check(network.trainable.len(), largest, rule.moments(), total)?;
+    let initial = network.initial_vector().await?;
+    Ok(Master::new(rule, spec.max_grad_norm, &network.trainable, &initial)?)
 }
 
 async fn pass_on(handle: Handle, stop: impl Future<Output = (String, Exit)>) {
@@ -215,10 +284,10 @@ fn describe_data(job: &Job) -> Value {
 /// Image folders have a file a row; `run.json` names the first ones.
 const MOST_FILES_NAMED: usize = 100;
 
-/// A name that no other run on this machine has.
-fn run_id(clock: &Clock) -> String {
+/// A name that no other run has.
+fn run_id(clock: &Clock, nonce: &str) -> String {
     let mut hash = Sha256::new();
     hash.update(clock.started_unix().to_le_bytes());
-    hash.update(std::process::id().to_le_bytes());
+    hash.update(nonce);
     hex(&hash.finalize())[..12].to_owned()
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use headstart::id::{LeaseId, Version, WorkerId};
+use headstart::id::{LeaseId, WorkerId};
 use headstart::message::{Pass, ToWorker, Work};
 use headstart::telemetry::context::traceparent;
 use tracing::field::Empty;
@@ -30,7 +30,7 @@ impl Spans {
     /// Ends what an event ends.
     pub fn event(&mut self, event: &Event) {
         match event {
-            Event::PushEnded(partial, totals) => {
+            Event::PushEnded(partial, totals, _) => {
                 if let Some((_, span)) = self.leases.remove(&partial.lease) {
                     span.record("samples", totals.samples);
                 }
@@ -65,11 +65,11 @@ impl Spans {
                     debug_span!(parent: &work, "update", samples = *samples, learning_rate = *learning_rate);
             }
             Effect::Record(record) => self.recorded(record),
-            Effect::Finish { best } => {
+            Effect::Finish { best, .. } => {
                 self.write = debug_span!(parent: &self.run, "final write", best = *best);
             }
-            Effect::Export(Version(version)) => {
-                self.write = debug_span!(parent: &self.run, "checkpoint write", step = *version);
+            Effect::Export(standing) => {
+                self.write = debug_span!(parent: &self.run, "checkpoint write", step = standing.version);
             }
             _ => {}
         }

@@ -5,11 +5,12 @@ use headstart::wire::pb::run_status::State;
 
 use crate::actor::Status;
 use crate::machine::{Activity, Snapshot, WorkerLine};
+use crate::rpc::Facts;
 use headstart::exit::Exit;
 use headstart::id::Version;
 
 /// Translates a status.
-pub fn describe(run_id: &str, output_dir: &str, status: &Status) -> pb::RunStatus {
+pub fn describe(facts: &Facts, status: &Status) -> pb::RunStatus {
     let Status { snapshot, samples_per_second, ended, kept } = status;
     let Snapshot { activity, step, total_steps, epoch, loss, learning_rate, eval, workers, .. } = snapshot;
     let (Version(eval_step), metrics) = eval;
@@ -19,7 +20,7 @@ pub fn describe(run_id: &str, output_dir: &str, status: &Status) -> pb::RunStatu
         _ => (0, 0),
     };
     pb::RunStatus {
-        run_id: run_id.to_owned(),
+        run_id: facts.run_id.clone(),
         state: state.into(),
         detail,
         step: *step,
@@ -30,10 +31,11 @@ pub fn describe(run_id: &str, output_dir: &str, status: &Status) -> pb::RunStatu
         samples_per_second: *samples_per_second,
         workers: workers.iter().map(worker).collect(),
         eval: metrics.iter().map(|(name, value)| (format!("eval_{name}"), *value)).collect(),
-        output_dir: output_dir.to_owned(),
+        output_dir: facts.output_dir.clone(),
         eval_done,
         eval_total,
         eval_step: *eval_step,
+        coordinator_epoch: facts.epoch.0,
         exit_code: ended.as_ref().map_or(0, |(exit, _)| *exit as i32),
     }
 }

@@ -18,4 +18,6 @@ pub use header::Dtype;
 pub(crate) use open::json;
 pub use open::{Checkpoint, TensorEntry, TensorFile};
 pub use resolve::{Mismatch, Resolution};
-pub use write::{SHARD_BYTES, WrittenFile, copy_files, weights_hash, write_model};
+pub use write::{
+    HashedFile, SHARD_BYTES, WrittenFile, copy_files, safetensors_header, weights_hash, write_model,
+};

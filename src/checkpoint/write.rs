@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{CheckpointError, header};
 use crate::store::{Location, StoreError, Writer};
+use crate::wire;
 
 /// Bytes of tensors in one file, at most; a larger tensor has a file of its own.
 pub const SHARD_BYTES: u64 = 5_000_000_000;
@@ -89,7 +90,7 @@ where
             weight_map.insert(tensors[tensor].0.as_str(), name.clone());
         }
         let mut file = HashedFile::create(directory, name)?;
-        file.put(header::write(
+        file.put(safetensors_header(
             shard.iter().map(|&tensor| (tensors[tensor].0.as_str(), &*tensors[tensor].1)),
         ))
         .await?;
@@ -100,9 +101,7 @@ where
             if found != expected {
                 return Err(CheckpointError::Length { tensor: name.clone(), found, expected }.into());
             }
-            for chunk in values.chunks(CHUNK) {
-                file.put(chunk.iter().flat_map(|value| value.to_le_bytes()).collect()).await?;
-            }
+            file.put_values(&values).await?;
         }
         written.push(file.finish().await?);
     }
@@ -110,7 +109,7 @@ where
         let total_size: u64 = tensors.iter().map(|(_, shape)| bytes_of(shape)).sum();
         let index = serde_json::json!({"metadata": {"total_size": total_size}, "weight_map": weight_map});
         let mut file = HashedFile::create(directory, "model.safetensors.index.json".to_owned())?;
-        file.put(format!("{index:#}\n").into_bytes()).await?;
+        file.put(format!("{index:#}\n")).await?;
         written.push(file.finish().await?);
     }
     Ok(written)
@@ -125,7 +124,7 @@ pub async fn copy_files(from: &Location, to: &Location) -> Result<Vec<WrittenFil
             bytes => bytes?,
         };
         let mut file = HashedFile::create(to, name.to_owned())?;
-        file.put(bytes.into()).await?;
+        file.put(bytes).await?;
         written.push(file.finish().await?);
     }
     Ok(written)
@@ -161,8 +160,13 @@ fn bytes_of(shape: &[u64]) -> u64 {
     shape.iter().product::<u64>() * F32_BYTES
 }
 
-/// An upload and the hash of what went into it.
-struct HashedFile {
+/// What a safetensors file of F32 tensors begins with: their names and shapes, in the order in which their values follow.
+pub fn safetensors_header<'a>(tensors: impl Iterator<Item = (&'a str, &'a [u64])>) -> Vec<u8> {
+    header::write(tensors)
+}
+
+/// An upload and the hash of what went into it. Dropped unfinished, it leaves nothing behind.
+pub struct HashedFile {
     writer: Writer,
     name: String,
     size: u64,
@@ -170,18 +174,30 @@ struct HashedFile {
 }
 
 impl HashedFile {
-    fn create(directory: &Location, name: String) -> Result<HashedFile, CheckpointError> {
+    /// An empty file in a directory.
+    pub fn create(directory: &Location, name: String) -> Result<HashedFile, CheckpointError> {
         let writer = directory.join(&name)?.writer();
         Ok(HashedFile { writer, name, size: 0, hash: Sha256::new() })
     }
 
-    async fn put(&mut self, bytes: Vec<u8>) -> Result<(), CheckpointError> {
+    /// Appends bytes.
+    pub async fn put(&mut self, bytes: impl Into<Bytes>) -> Result<(), CheckpointError> {
+        let bytes = bytes.into();
         self.hash.update(&bytes);
         self.size += bytes.len() as u64;
-        Ok(self.writer.put(Bytes::from(bytes)).await?)
+        Ok(self.writer.put(bytes).await?)
     }
 
-    async fn finish(self) -> Result<WrittenFile, CheckpointError> {
+    /// Appends numbers as little-endian f32, some of them at a time.
+    pub async fn put_values(&mut self, values: &[f32]) -> Result<(), CheckpointError> {
+        for chunk in values.chunks(CHUNK) {
+            self.put(wire::payload(chunk)).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the file appear, whole.
+    pub async fn finish(self) -> Result<WrittenFile, CheckpointError> {
         self.writer.finish().await?;
         let sha256 = crate::hash::hex(&self.hash.finalize());
         Ok(WrittenFile { name: self.name, size: self.size, sha256 })

@@ -2,7 +2,7 @@
 
 use super::error::{At, Problem};
 use super::known::suggestion;
-use super::{InitFrom, Metric, Optimizer, Scheduler, Shuffle, Strategy, Task, Wire};
+use super::{InitFrom, Metric, NonFinite, Optimizer, Scheduler, Shuffle, Strategy, Task, Wire};
 
 /// A set of names.
 pub(super) trait Choice: Copy + 'static {
@@ -105,6 +105,11 @@ impl Choice for Metric {
     ];
     const NOT_YET: &'static [&'static str] =
         &["precision", "recall", "matthews_correlation", "roc_auc", "eval_precision", "eval_recall"];
+}
+
+impl Choice for NonFinite {
+    const NAMES: &'static [(&'static str, NonFinite)] = &[("fail", NonFinite::Fail), ("skip", NonFinite::Skip)];
+    const NOT_YET: &'static [&'static str] = &[];
 }
 
 impl Choice for Shuffle {

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde_json::Value as Json;
 
-use super::read::{Bytes, Found, LabelName, OneOf, OneOrMany, Overrides, Source, Table};
-use super::{InitFrom, Metric, Optimizer, Scheduler, Shuffle, Strategy, Task, Wire};
+use super::read::{Bytes, Found, LabelName, OneOf, OneOrMany, Overrides, Resumption, Source, Table};
+use super::{InitFrom, Metric, NonFinite, Optimizer, Scheduler, Shuffle, Strategy, Task, Wire};
 
 /// One key and its other spellings.
 #[derive(Debug)]
@@ -108,6 +108,14 @@ keys! {
         eval_steps: f64,
         /// Evaluate once before the first step too. Default false.
         eval_on_start: bool,
+        /// When the run's state is committed, so that it can be resumed, and checkpoint-<step>/ is written. Default steps.
+        save_strategy: OneOf<Strategy>,
+        /// Steps between two commits, or a ratio of all steps below 1. Default 500.
+        save_steps: f64,
+        /// Directories checkpoint-<step>/ that are kept; older ones are removed. Default: all.
+        save_total_limit: u32,
+        /// With auto, a run that output_dir holds is gone on with, and an empty one begins. Default no.
+        resume_from_checkpoint | auto_resume_from_checkpoints: Resumption,
         /// Whether final/ holds the best evaluated weights rather than the last. Default false.
         load_best_model_at_end: bool,
         /// The metric that decides which weights are best. Default loss.
@@ -118,6 +126,12 @@ keys! {
         early_stopping_patience: u32,
         /// Smallest change that counts as an improvement for early stopping. Default 0.
         early_stopping_threshold: f64,
+        /// What becomes of a shard whose loss or gradient is not finite, computed twice, while the others of its step are
+        /// fine: fail ends the run and names its rows, skip goes on without it and says so in the ledger. Default fail.
+        nonfinite_shards: OneOf<NonFinite>,
+        /// Share of the training leases, from 0 to 1, that a second worker computes too, to compare the bits; a third one
+        /// settles a difference. Default 0.
+        audit: f64,
         /// Patterns (* and ?) of parameter names that do not train.
         freeze: Vec<String>,
         /// Keys of the model's config.json set differently, such as dropout.

@@ -31,20 +31,17 @@ const KNOWN: &[Known] = &[
     },
     Known {
         keys: &[
-            "save_strategy",
-            "save_steps",
             "saves_per_epoch",
-            "save_total_limit",
             "save_only_model",
             "save_first_step",
         ],
         off: &["no"],
-        cure: "weights are written once, to final/ at the end of the run: remove it",
+        cure: "state is committed every `save_steps` steps, or with `save_strategy: epoch`: remove it",
     },
     Known {
-        keys: &["resume_from_checkpoint", "auto_resume_from_checkpoints", "overwrite_output_dir"],
+        keys: &["overwrite_output_dir"],
         off: &[],
-        cure: "every run begins at its first step: remove it, and give another output_dir",
+        cure: "nothing is overwritten: remove it, and give another output_dir",
     },
     Known {
         keys: &[
@@ -205,7 +202,6 @@ const KNOWN: &[Known] = &[
             "ds_type",
             "unfrozen_parameters",
             "streaming",
-            "audit",
             "allow_mixed_numerics",
             "compute_metrics",
             "include_tokens_per_second",

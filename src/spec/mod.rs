@@ -92,7 +92,7 @@ fn parse_source(
     resolve::resolve(file, source, problems)
 }
 
-/// A validated run. Everything outside [`Cluster`] is a result key: it can change the bits of the final weights.
+/// A validated run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunSpec {
@@ -154,6 +154,14 @@ pub struct RunSpec {
     pub eval_steps: f64,
     /// Evaluate once before the first step too.
     pub eval_on_start: bool,
+    /// When the run's state is committed.
+    pub save_strategy: Strategy,
+    /// Steps between commits; a ratio of all steps below 1.
+    pub save_steps: f64,
+    /// Directories `checkpoint-<step>/` that are kept; `None`: all.
+    pub save_total_limit: Option<u32>,
+    /// Whether a run found in `output_dir` is gone on with.
+    pub resume_from_checkpoint: bool,
     /// Whether `final/` holds the best evaluated weights rather than the last.
     pub load_best_model_at_end: bool,
     /// The metric that decides which weights are best, without the `eval_` prefix.
@@ -164,6 +172,10 @@ pub struct RunSpec {
     pub early_stopping_patience: Option<u32>,
     /// Smallest change that counts as an improvement for early stopping.
     pub early_stopping_threshold: f64,
+    /// What becomes of a shard that is not finite while the others of its step are.
+    pub nonfinite_shards: NonFinite,
+    /// Share of the training leases that a second worker computes too, to compare the bits.
+    pub audit: f64,
     /// Patterns (`*` and `?`) of parameter names that do not train.
     pub freeze: Vec<String>,
     /// Keys of the model's `config.json` set differently, such as dropout.
@@ -258,6 +270,16 @@ pub enum Metric {
     F1,
 }
 
+/// What becomes of a shard whose loss or gradient is not finite while the others of its step are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NonFinite {
+    /// The run ends and names its rows.
+    Fail,
+    /// The step goes on without it, and the ledger says so.
+    Skip,
+}
+
 /// Order of the training data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -287,6 +309,29 @@ pub struct Cluster {
     pub shared_memory: bool,
     /// Seconds for which storage that fails is asked again.
     pub store_retry_seconds: u32,
+}
+
+/// Keys that cannot change the bits of the result: where and when it is written, and by how many workers.
+const NO_RESULT_KEYS: [&str; 7] = [
+    "audit",
+    "cluster",
+    "output_dir",
+    "resume_from_checkpoint",
+    "save_steps",
+    "save_strategy",
+    "save_total_limit",
+];
+
+impl RunSpec {
+    /// The keys that can change the bits of the final weights: two runs that agree in them, in their data and in their
+    /// checkpoint are one.
+    pub fn result_keys(&self) -> BTreeMap<String, serde_json::Value> {
+        let keys = match serde_json::to_value(self).expect("a run is plain data") {
+            serde_json::Value::Object(keys) => keys,
+            _ => unreachable!("a run is an object"),
+        };
+        keys.into_iter().filter(|(name, _)| !NO_RESULT_KEYS.contains(&name.as_str())).collect()
+    }
 }
 
 impl Cluster {

@@ -43,6 +43,10 @@ pub(super) struct LabelName(pub(super) String);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bytes(pub(super) u64);
 
+/// Whether a run that is there is gone on with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Resumption(pub(super) bool);
+
 /// What a value can be read as.
 pub(super) trait FromNode: Sized {
     /// `key` is the whole path of the key, for messages.
@@ -214,6 +218,24 @@ impl FromNode for LabelName {
     }
 }
 
+impl FromNode for Resumption {
+    fn from_node(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<Resumption> {
+        match &node.value {
+            Value::Bool(truth) => Some(Resumption(*truth)),
+            Value::Text(text) if text == "auto" => Some(Resumption(true)),
+            Value::Text(text) if text == "no" => Some(Resumption(false)),
+            Value::Text(text) => {
+                let problem = Problem::at(&node.at, format!("`{key}` cannot be {text:?}"));
+                problems.push(problem.help(
+                    "write auto: a run is found by its output_dir; to begin a new run from weights, name them as base_model",
+                ));
+                None
+            }
+            _ => wrong_type(node, key, "auto or no", problems),
+        }
+    }
+}
+
 impl FromNode for Bytes {
     fn from_node(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<Bytes> {
         let bytes = match &node.value {
@@ -367,6 +389,7 @@ inline_schemas! {
     ] });
     LabelName => |_| json_schema!({ "type": ["string", "integer", "boolean"] });
     Bytes => |_| json_schema!({ "type": ["string", "integer"] });
+    Resumption => |_| json_schema!({ "anyOf": [{ "type": "boolean" }, { "enum": ["auto", "no"] }] });
     Source => |generator| {
         let block = generator.subschema_for::<DatasetBlock>();
         json_schema!({ "anyOf": [{ "type": "string" }, block] })

@@ -22,18 +22,22 @@ impl RunSpec {
             }
             Optimizer::AdamwTorch => {}
         }
+        if self.save_strategy != Strategy::Steps {
+            keys.shift_remove("save_steps");
+        }
         if self.early_stopping_patience.is_none() {
             keys.shift_remove("early_stopping_threshold");
         }
         format!("{:#}\n", Value::Object(std::mem::take(keys)))
     }
 
-    /// The same run without evaluations and early stopping, for measurements.
+    /// The same run without evaluations, early stopping and checkpoints, for measurements.
     pub fn without_evaluation(&self) -> RunSpec {
         RunSpec {
             eval_datasets: Vec::new(),
             eval_strategy: Strategy::No,
             eval_on_start: false,
+            save_strategy: Strategy::No,
             load_best_model_at_end: false,
             early_stopping_patience: None,
             early_stopping_threshold: 0.0,
@@ -57,6 +61,8 @@ mod tests {
             "eval_datasets: [{path: e, label_column: l}]\neval_strategy: epoch\nload_best_model_at_end: true\n\
              metric_for_best_model: f1\nearly_stopping_patience: 2\nearly_stopping_threshold: 0.01\n",
             "lr_scheduler_type: constant\nmodel_overrides: {hidden_dropout_prob: 0.0}\nshards_per_step: 4\n",
+            "save_strategy: epoch\nsave_total_limit: 3\nresume_from_checkpoint: auto\n",
+            "save_steps: 0.2\nresume_from_checkpoint: false\n",
             "shuffle: blocks\nlabels: [b, a]\ndata_cache: 30MB\n",
             "warmup_ratio: 0.1\nlr_scheduler_type: cosine\nglobal_batch_size: 48\nmicro_batch_size: 4\n",
         ];

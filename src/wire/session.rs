@@ -118,7 +118,8 @@ impl From<ToWorker> for pb::Command {
         use pb::command::Command;
         let command = match message {
             ToWorker::Welcome(welcome) => Command::Welcome(welcome.into()),
-            ToWorker::Lease { lease, work, expires, traceparent } => Command::Lease(pb::Lease {
+            ToWorker::Lease { lease, work, skipped, expires, traceparent } => Command::Lease(pb::Lease {
+                skipped,
                 lease_id: lease.0,
                 work: Some(work.into()),
                 expires_millis: u64::try_from(expires.as_millis()).unwrap_or(u64::MAX),
@@ -151,7 +152,8 @@ impl TryFrom<pb::Command> for ToWorker {
         use pb::command::Command;
         Ok(match command.ok_or(missing("Command", "command"))? {
             Command::Welcome(welcome) => ToWorker::Welcome(welcome.into()),
-            Command::Lease(pb::Lease { lease_id, work, expires_millis, traceparent }) => ToWorker::Lease {
+            Command::Lease(pb::Lease { lease_id, work, expires_millis, traceparent, skipped }) => ToWorker::Lease {
+                skipped,
                 lease: LeaseId(lease_id),
                 work: work.ok_or(missing("Lease", "work"))?.try_into()?,
                 expires: Duration::from_millis(expires_millis),

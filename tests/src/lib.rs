@@ -4,6 +4,7 @@ pub mod exposition;
 pub mod reference;
 pub mod refused;
 pub mod server;
+pub mod trap;
 pub mod web;
 
 use std::collections::BTreeMap;

@@ -16,6 +16,17 @@ use crate::trainer::{Batch, Draw, Sums, TrainError, Trainer};
 /// Shards read and tokenised ahead of the one being computed.
 const AHEAD: usize = 2;
 
+/// What is to be computed.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// The node.
+    pub work: Work,
+    /// Shards of it that count as zero.
+    pub skipped: Vec<u32>,
+    /// The run's seed.
+    pub seed: u64,
+}
+
 /// A lease's result.
 #[derive(Debug, Default)]
 pub struct Partial {
@@ -94,18 +105,21 @@ impl Buffers {
 ///
 /// Holds at most `1 + log2(shards)` gradients, taken from `buffers`.
 pub async fn compute(
-    work: Work,
-    seed: u64,
+    task: Task,
     loader: Arc<Loader>,
     engine: &Engine,
     buffers: &Buffers,
     revoked: &AtomicBool,
 ) -> Result<Partial, Unfinished> {
+    let Task { work, skipped, seed } = task;
     let mut shards = std::pin::pin!(
         futures::stream::iter(work.node.range())
             .map(|shard| {
-                let loader = loader.clone();
-                async move { (shard, loader.shard(&work, shard).await) }
+                let (loader, skipped) = (loader.clone(), skipped.contains(&shard));
+                async move {
+                    let batches = if skipped { Ok(Vec::new()) } else { loader.shard(&work, shard).await };
+                    (shard, batches)
+                }
             })
             .buffered(AHEAD)
     );
@@ -157,6 +171,9 @@ impl Subtree {
     ) -> Result<bool, TrainError> {
         let began = Instant::now();
         let mut gradient = self.buffers.take(trainer.trainable_len())?;
+        if batches.is_empty() {
+            gradient.values.fill(0.0);
+        }
         let (mut totals, mut finite) = (Totals::default(), true);
         for (micro_batch, batch) in (0..).zip(batches) {
             let sums = trainer.gradient(Draw { micro_batch, ..draw }, batch, &mut gradient.values)?;

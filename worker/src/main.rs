@@ -52,7 +52,7 @@ fn run(config: Config) -> Exit {
     };
     let settings = Settings {
         coordinator: config.coordinator,
-        name: format!("{} {}", hostname(), std::process::id()),
+        name: format!("{} {}", host::name(), std::process::id()),
         device,
         threads: config.threads,
         cache: cache.path().to_owned(),
@@ -124,11 +124,6 @@ fn cache_directory(config: &Config) -> std::io::Result<Cache> {
         Some(path) => std::fs::create_dir_all(path).map(|()| Cache::Given(path.clone())),
         None => tempfile::Builder::new().prefix("headstart-worker-").tempdir().map(Cache::Own),
     }
-}
-
-fn hostname() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    if name.trim().is_empty() { "worker".into() } else { name.trim().to_owned() }
 }
 
 fn fail(exit: Exit, detail: &str) -> Exit {

@@ -15,7 +15,7 @@ use headstart::telemetry::context::continue_trace;
 use tracing::{Instrument, debug, debug_span, instrument};
 
 use crate::collate::Collator;
-use crate::compute::{Buffers, Partial, Unfinished, compute};
+use crate::compute::{Buffers, Partial, Task, Unfinished, compute};
 use crate::data::Loader;
 use crate::engine::Engine;
 use crate::error::WorkerError;
@@ -162,10 +162,10 @@ impl Worker {
                 let span = debug_span!(parent: None, "published", version = version.0);
                 self.pull(version).instrument(span).await.map(|()| None)
             }
-            ToWorker::Lease { lease, work, expires: _, traceparent } => {
+            ToWorker::Lease { lease, work, skipped, expires: _, traceparent } => {
                 let span = debug_span!(parent: None, "lease", lease = lease.0, step = work.step.0, node = %work.node);
                 continue_trace(&span, traceparent.as_deref());
-                self.lease(lease, work, revoked).instrument(span).await
+                self.lease(lease, work, skipped, revoked).instrument(span).await
             }
             ToWorker::Revoke { .. } => Ok(None),
             ToWorker::Welcome(_) | ToWorker::Stop { .. } => {
@@ -195,6 +195,7 @@ impl Worker {
         &mut self,
         lease: LeaseId,
         work: Work,
+        skipped: Vec<u32>,
         revoked: &AtomicBool,
     ) -> Result<FailedLease, WorkerError> {
         self.pull(work.version).await?;
@@ -202,7 +203,8 @@ impl Worker {
             return Ok(None);
         }
         let began = Instant::now();
-        let computed = compute(work, self.seed, self.loader.clone(), &self.engine, &self.buffers, revoked)
+        let task = Task { work, skipped, seed: self.seed };
+        let computed = compute(task, self.loader.clone(), &self.engine, &self.buffers, revoked)
             .instrument(debug_span!("compute", shards = work.node.shards))
             .await;
         let Partial { gradient, totals } = match computed {

@@ -120,7 +120,8 @@ impl Families {
     }
 
     fn counts(&mut self, counts: &Counts, serving: &Serving) {
-        let Counts { leases_granted, leases_released, partials, shards, refused, not_finite } = *counts;
+        let Counts { leases_granted, leases_released, partials, shards, compute, refused, not_finite, commits } =
+            *counts;
         self.counter("headstart_leases_granted_total", "Leases granted.", leases_granted);
         let help = "Leases that ended without a partial and went to others.";
         self.counter("headstart_leases_released_total", help, leases_released);
@@ -132,6 +133,11 @@ impl Families {
         self.add(MetricType::COUNTER, "headstart_partials_accepted_total", help, both(partials));
         let help = "Shards of the partials accepted.";
         self.add(MetricType::COUNTER, "headstart_shards_accepted_total", help, both(shards));
+        let help = "Time that workers computed for the partials accepted.";
+        let samples = vec![counter((&[], compute.as_secs_f64()))];
+        self.add(MetricType::COUNTER, "headstart_compute_accepted_seconds_total", help, samples);
+        let help = "States of the run committed by this coordinator, not counting the last.";
+        self.counter("headstart_commits_total", help, commits);
         let help = "Partials that no lease asked for, or whose sums cannot be right.";
         self.counter("headstart_partials_refused_total", help, refused);
         let arrived = serving.handle.meter().not_finite.load(Ordering::Relaxed);

@@ -6,8 +6,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use headstart::exit::Exit;
-use headstart::id::{LeaseId, WorkerId};
+use headstart::id::{LeaseId, Step, WorkerId};
 use headstart::message::{Failure, Pass, StopReason, ToWorker, Work};
+use headstart::spec::NonFinite;
+use headstart::tree::Node;
 
 use super::{Machine, Phase};
 use crate::event::{Effect, describe};
@@ -22,6 +24,12 @@ pub(super) const FIRST_LEASE: Duration = Duration::from_secs(600);
 const LEASE_SLACK: u32 = 10;
 /// Shards of an evaluation that one lease covers at most, so that a lost lease costs little.
 const LONGEST_EVAL: u32 = 32;
+/// A lease that lasts so many times longer than it should is given to a second worker that has nothing else to do.
+const OVERDUE: u32 = 2;
+/// A lease is never overdue before this: short ones are late by chance.
+const SHORTEST_OVERDUE: Duration = Duration::from_secs(1);
+/// More than one in so many shards not finite means that training has diverged.
+const DIVERGED: u32 = 4;
 /// Failures of one node after which the run fails.
 const NODE_FAILURES: u32 = 3;
 
@@ -47,17 +55,7 @@ impl Machine {
         let place = describe(&work);
         match failure {
             Failure::Data(text) if confirmed => self.end(Exit::Data, text, effects),
-            Failure::NotFinite { shard, rows } => {
-                let times = self.not_finite.entry(shard).or_default();
-                *times += 1;
-                if *times >= 2 {
-                    let detail = format!(
-                        "loss or gradient is not finite in {place}, shard {shard} (rows {rows:?}), computed twice; \
-                         lower learning_rate, or look at these rows"
-                    );
-                    self.end(Exit::Diverged, detail, effects);
-                }
-            }
+            Failure::NotFinite { shard, rows } => self.not_finite(shard, rows, effects),
             Failure::Error(text) if exhausted => {
                 self.end(Exit::Internal, format!("{place} failed {NODE_FAILURES} times: {text}"), effects);
             }
@@ -66,6 +64,46 @@ impl Machine {
             }
             Failure::Data(_) | Failure::Error(_) | Failure::Storage(_) => {}
         }
+    }
+
+    /// A shard whose loss or gradient is not finite is computed again elsewhere. When that fails too, the step begins
+    /// anew without it, and its end decides what becomes of the run; when too many are like it, training has diverged.
+    fn not_finite(&mut self, shard: u32, rows: Vec<u64>, effects: &mut Vec<Effect>) {
+        let Phase::Reducing { table, work, .. } = &self.phase else { return };
+        let times = self.not_finite.entry(shard).or_default();
+        *times += 1;
+        if *times < 2 {
+            return;
+        }
+        let (shards, step) = (table.shards(), work.step);
+        self.skipped.insert(shard, rows);
+        if self.skipped.len() as u32 * DIVERGED > shards {
+            let bad: Vec<String> = self.skipped.keys().map(u32::to_string).collect();
+            let detail = format!(
+                "diverged in {step}: loss or gradient is not finite in shards {} of {shards}, each computed twice; \
+                 lower learning_rate, or lengthen warmup_steps",
+                bad.join(", ")
+            );
+            return self.end(Exit::Diverged, detail, effects);
+        }
+        self.begin(Pass::Train, effects);
+    }
+
+    /// What the run file wants done about shards that are not finite, once all others of the step are in.
+    pub(super) fn quarantine(&self) -> Option<String> {
+        let (shard, rows) = self.skipped.first_key_value()?;
+        let others = match self.skipped.len() {
+            1 => String::new(),
+            count => format!(" and {} more shards", count - 1),
+        };
+        (self.run.spec.nonfinite_shards == NonFinite::Fail).then(|| {
+            format!(
+                "loss or gradient is not finite in {}, shard {shard} (rows {rows:?} of the training data){others}, computed \
+                 twice, while the step's other shards are fine: look at these rows, or set nonfinite_shards: skip to \
+                 train without them",
+                Step(self.version.0)
+            )
+        })
     }
 
     pub(super) fn tick(&mut self, now: Duration, effects: &mut Vec<Effect>) {
@@ -101,6 +139,7 @@ impl Machine {
         let idle: Vec<WorkerId> =
             ready.iter().copied().filter(|&worker| table.of(worker).is_empty()).collect();
         let mut served = BTreeSet::new();
+        let audits = self.run.spec.audit > 0.0;
         for worker in idle {
             let share = self.members.fair_share(worker, table.unleased(), &served);
             served.insert(worker);
@@ -109,15 +148,32 @@ impl Machine {
                 Pass::Train => share.min(longest_node(member.join.memory, self.run.trainable)),
                 Pass::Eval => share.min(LONGEST_EVAL),
             };
-            let Some(node) = table.next(worker, limit, &ready) else { continue };
+            let expected = |node: Node| member.lease_time.map(|each| each * node.shards);
+            // With audits, whose segments were added must be known.
+            let overdue = |lease: &Lease| {
+                if audits {
+                    return false;
+                }
+                let typical = expected(lease.work.node).map(|typical| typical * OVERDUE);
+                typical.is_some_and(|typical| now.saturating_sub(lease.granted) > typical.max(SHORTEST_OVERDUE))
+            };
+            let unleased = table.next(worker, limit, &ready);
+            let audited = unleased.is_none().then(|| self.audits.next(&member.join.name, |node| table.audits(node)));
+            let audit = audited.flatten();
+            let node = unleased.or(audit).or_else(|| table.second(worker, overdue));
+            let Some(node) = node else { continue };
             self.counts.leases_granted += 1;
             let id = LeaseId(self.counts.leases_granted);
-            let duration = member
-                .lease_time
-                .map_or(FIRST_LEASE, |each| (each * node.shards * LEASE_SLACK).max(SHORTEST_LEASE));
+            let duration =
+                expected(node).map_or(FIRST_LEASE, |expected| (expected * LEASE_SLACK).max(SHORTEST_LEASE));
             let work = Work { pass: work.pass, step: work.step, node, version: work.version };
-            table.grant(id, Lease { worker, work, granted: now, expires: now + duration });
-            let lease = ToWorker::Lease { lease: id, work, expires: duration, traceparent: None };
+            let audit = audit.is_some();
+            table.grant(id, Lease { worker, work, granted: now, expires: now + duration, audit });
+            let skipped = match work.pass {
+                Pass::Train => self.skipped.keys().copied().filter(|&shard| node.range().contains(&shard)).collect(),
+                Pass::Eval => Vec::new(),
+            };
+            let lease = ToWorker::Lease { lease: id, work, skipped, expires: duration, traceparent: None };
             effects.push(Effect::Send(worker, lease));
         }
     }

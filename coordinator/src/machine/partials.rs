@@ -4,17 +4,18 @@
 
 use std::time::Duration;
 
-use headstart::message::{PartialId, Pass, Totals, Work};
+use headstart::message::{PartialId, Pass, ToWorker, Totals, Work};
 
 use super::{Machine, Phase};
 use crate::event::{Effect, Refused, describe};
+use crate::lease::Lease;
 
 /// A partial on its way in may take so long; pauses between its messages have a limit of their own.
 const LONGEST_PUSH: Duration = Duration::from_secs(3600);
 
 impl Machine {
-    /// Whether a partial is the one a lease asked for.
-    pub(super) fn check(&self, partial: &PartialId) -> Result<(), Refused> {
+    /// Whether a partial is the one a lease asked for; then, whether the lease is an audit.
+    pub(super) fn check(&self, partial: &PartialId) -> Result<bool, Refused> {
         let PartialId { run_id, epoch, worker, lease, work } = partial;
         if *run_id != self.run.id || *epoch != self.run.epoch {
             let sent = format!("{run_id}, {epoch}");
@@ -29,7 +30,7 @@ impl Machine {
             Some(held) if held.work != *work => {
                 Err(Refused::OtherWork { lease: *lease, leased: describe(&held.work), sent: describe(work) })
             }
-            Some(_) => Ok(()),
+            Some(held) => Ok(held.audit),
         }
     }
 
@@ -42,8 +43,11 @@ impl Machine {
         effects: &mut Vec<Effect>,
     ) {
         self.heard(now, partial.worker);
-        let verdict = self.check(partial).and_then(|()| self.plausible(&partial.work, totals));
-        if let (Ok(()), Phase::Reducing { table, .. }) = (&verdict, &mut self.phase) {
+        let verdict = self.check(partial).and_then(|audit| {
+            self.plausible(&partial.work, totals)?;
+            Ok(self.wanted(&partial.work, audit))
+        });
+        if let (Ok(_), Phase::Reducing { table, .. }) = (&verdict, &mut self.phase) {
             // From here on the transfer's own limits apply.
             table.extend(partial.lease, now + LONGEST_PUSH);
         }
@@ -56,6 +60,7 @@ impl Machine {
         now: Duration,
         partial: PartialId,
         totals: Totals,
+        hash: Option<u128>,
         effects: &mut Vec<Effect>,
     ) {
         self.heard(now, partial.worker);
@@ -68,7 +73,12 @@ impl Machine {
             unreachable!("check() finds leases only while reducing")
         };
         let node = partial.work.node;
-        let lease = table.complete(partial.lease).expect("check() found it");
+        let (lease, rival) = table.complete(partial.lease).expect("check() found it");
+        if let Some((id, Lease { worker, .. })) = rival {
+            let reason = format!("{} was faster", partial.worker);
+            effects.push(Effect::Send(worker, ToWorker::Revoke { lease: id, reason }));
+            self.counts.leases_released += 1;
+        }
         if let Some(member) = self.members.get_mut(partial.worker) {
             let took = now.saturating_sub(lease.granted);
             member.credit(node.shards, totals.compute, took, partial.work.pass == Pass::Train);
@@ -76,15 +86,23 @@ impl Machine {
         let pass = usize::from(partial.work.pass == Pass::Eval);
         self.counts.partials[pass] += 1;
         self.counts.shards[pass] += u64::from(node.shards);
-        fold.insert(node, totals, Totals::merge).expect("a leased node is not part of the sum yet");
-        effects.push(Effect::Answer(Ok(())));
-        if let Some(totals) = fold.take_root() {
-            self.reduced(totals, effects);
+        self.counts.compute += totals.compute;
+        if !lease.audit {
+            fold.insert(node, totals, Totals::merge).expect("a leased node is not part of the sum yet");
         }
+        effects.push(Effect::Answer(Ok(self.wanted(&partial.work, lease.audit))));
+        if let Some(hash) = hash {
+            self.answer(partial.worker, &partial.work, hash, effects);
+        }
+        self.complete(effects);
     }
 
     fn plausible(&self, work: &Work, totals: &Totals) -> Result<(), Refused> {
-        let rows = self.run.plan.rows_of(work).len() as u64;
+        let skipped: u64 = match work.pass {
+            Pass::Train => work.node.range().filter_map(|shard| self.skipped.get(&shard)).map(|rows| rows.len() as u64).sum(),
+            Pass::Eval => 0,
+        };
+        let rows = self.run.plan.rows_of(work).len() as u64 - skipped;
         let labels = if work.pass == Pass::Eval { self.run.labels.len() } else { 0 };
         let counts = 3 * labels;
         if totals.samples != rows {

@@ -47,10 +47,14 @@ pub struct Counts {
     pub partials: [u64; 2],
     /// Their shards.
     pub shards: [u64; 2],
+    /// Time that workers computed for them.
+    pub compute: Duration,
     /// Partials refused.
     pub refused: u64,
     /// Leases that failed because a shard's gradient or loss is not finite.
     pub not_finite: u64,
+    /// Commits made while the run went on.
+    pub commits: u64,
 }
 
 /// What a run is doing.

@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
 use super::leases::FIRST_LEASE;
 use super::*;
+use crate::event::Wanted;
 
 const RUN_FILE: &str = "
 base_model: nowhere
@@ -69,11 +70,18 @@ struct Cluster {
     ended: Option<(Exit, String)>,
     refused: Vec<(WorkerId, StopReason)>,
     reassigned: u32,
+    /// Records made before each commit, and what was committed.
+    commits: Vec<(usize, Standing)>,
+    slow_commits: bool,
 }
 
 impl Cluster {
     fn new(seed: u64, sets: &[&str]) -> Cluster {
-        let (machine, effects) = Machine::new(run(sets));
+        Cluster::resumed(seed, sets, &Standing::default())
+    }
+
+    fn resumed(seed: u64, sets: &[&str], standing: &Standing) -> Cluster {
+        let (machine, effects) = Machine::new(run(sets), standing);
         let mut cluster = Cluster {
             machine,
             now: Duration::ZERO,
@@ -87,6 +95,8 @@ impl Cluster {
             ended: None,
             refused: Vec::new(),
             reassigned: 0,
+            commits: Vec::new(),
+            slow_commits: false,
         };
         cluster.perform(effects);
         cluster
@@ -97,7 +107,7 @@ impl Cluster {
         xxh3_64_with_seed(&self.draws.to_le_bytes(), self.seed) % below
     }
 
-    fn tell(&mut self, event: Event) -> Option<Result<(), Refused>> {
+    fn tell(&mut self, event: Event) -> Option<Result<Wanted, Refused>> {
         self.now += Duration::from_millis(10);
         let effects = self.machine.apply(self.now, event);
         self.perform(effects)
@@ -117,13 +127,18 @@ impl Cluster {
         self.tell(Event::Left(worker, "killed".into()));
     }
 
-    fn perform(&mut self, effects: Vec<Effect>) -> Option<Result<(), Refused>> {
+    fn perform(&mut self, effects: Vec<Effect>) -> Option<Result<Wanted, Refused>> {
         let mut answer = None;
         for effect in effects {
             match effect {
                 Effect::Answer(verdict) => answer = Some(verdict),
                 Effect::Send(worker, ToWorker::Lease { lease, work, .. }) => {
                     assert!(self.leases.insert(worker, (lease, work)).is_none(), "one lease at a time");
+                }
+                Effect::Send(worker, ToWorker::Revoke { lease, .. }) => {
+                    if self.leases.get(&worker).is_some_and(|(held, _)| *held == lease) {
+                        self.leases.remove(&worker);
+                    }
                 }
                 Effect::Send(worker, ToWorker::Stop { reason, .. }) => self.refused.push((worker, reason)),
                 Effect::Send(..) | Effect::Close(_) => {}
@@ -137,6 +152,12 @@ impl Cluster {
                 }
                 Effect::Record(record) => self.records.push(facts(record)),
                 Effect::KeepBest(version) => self.best = Some(version),
+                Effect::Commit(standing) => {
+                    self.commits.push((self.records.len(), standing));
+                    if !self.slow_commits {
+                        self.tell(Event::Committed);
+                    }
+                }
                 Effect::Finish { .. } => drop(self.tell(Event::Finished)),
                 Effect::Export(_) => drop(self.tell(Event::Exported)),
                 Effect::End(exit, detail) => self.ended = Some((exit, detail)),
@@ -147,14 +168,23 @@ impl Cluster {
 
     /// A worker delivers its lease.
     fn deliver(&mut self, worker: WorkerId) {
+        self.deliver_with(worker, 0.0);
+    }
+
+    /// A worker delivers its lease, with an error in every element.
+    fn deliver_with(&mut self, worker: WorkerId, error: f32) {
         let (lease, work) = self.leases.remove(&worker).expect("it holds a lease");
         let partial = PartialId { run_id: "r".into(), epoch: CoordinatorEpoch(1), worker, lease, work };
-        let (gradient, totals) = compute(&self.machine.run.plan, &work, work.node);
-        assert_eq!(self.tell(Event::PushBegun(partial.clone(), totals.clone())), Some(Ok(())));
-        if let (Pass::Train, Some(sums)) = (work.pass, &mut self.sums) {
+        let (mut gradient, totals) = compute(&self.machine.run.plan, &work, work.node, &self.machine.skipped);
+        gradient.iter_mut().for_each(|value| *value += error);
+        let hash = xxh3_128(bytemuck::cast_slice(&gradient));
+        let wanted = self.tell(Event::PushBegun(partial.clone(), totals.clone()));
+        let wanted = wanted.expect("an answer").expect("it is leased");
+        if let (true, Pass::Train, Some(sums)) = (wanted.adds(), work.pass, &mut self.sums) {
             sums.insert(work.node, gradient, add).expect("a new node");
         }
-        assert_eq!(self.tell(Event::PushEnded(partial, totals)), Some(Ok(())));
+        let ended = self.tell(Event::PushEnded(partial, totals, wanted.hashes().then_some(hash)));
+        assert!(matches!(ended, Some(Ok(_))), "{ended:?}");
     }
 
     fn busy(&mut self) -> WorkerId {
@@ -169,11 +199,19 @@ fn add(mut left: Vec<f32>, right: Vec<f32>) -> Vec<f32> {
 }
 
 /// What a worker would send: a pure function of what was leased.
-fn compute(plan: &Plan, work: &Work, node: Node) -> (Vec<f32>, Totals) {
+fn compute(
+    plan: &Plan,
+    work: &Work,
+    node: Node,
+    skipped: &BTreeMap<u32, Vec<u64>>,
+) -> (Vec<f32>, Totals) {
     if let Some((left, right)) = Tree::children(node) {
         let ((left, left_totals), (right, right_totals)) =
-            (compute(plan, work, left), compute(plan, work, right));
+            (compute(plan, work, left, skipped), compute(plan, work, right, skipped));
         return (add(left, right), Totals::merge(left_totals, right_totals));
+    }
+    if work.pass == Pass::Train && skipped.contains_key(&node.first) {
+        return (vec![0.0; 4], Totals::default());
     }
     let rows = plan.rows(work.pass, work.step, node.first);
     let loss = rows.iter().map(|row| 1.0 / (*row as f64 + 1.7)).sum();
@@ -190,9 +228,9 @@ fn compute(plan: &Plan, work: &Work, node: Node) -> (Vec<f32>, Totals) {
 /// A record without what may depend on the schedule.
 fn facts(record: Record) -> String {
     match record {
-        Record::Step { step, totals, learning_rate, applied, workers: _ } => {
+        Record::Step { step, totals, learning_rate, applied, skipped, workers: _ } => {
             format!(
-                "{step} {} {:x} {learning_rate} {:x}",
+                "{step} {} {:x} {learning_rate} {:x} {skipped:?}",
                 totals.samples,
                 totals.loss.to_bits(),
                 applied.weights
@@ -302,7 +340,7 @@ fn sums_that_cannot_be_right_are_refused() {
     let samples = Totals { samples: 3, ..Totals::default() };
     let refused = cluster.tell(Event::PushBegun(partial(work), samples));
     assert!(matches!(refused, Some(Err(Refused::Implausible(_)))), "{refused:?}");
-    let (_, mut totals) = compute(&cluster.machine.run.plan, &work, work.node);
+    let (_, mut totals) = compute(&cluster.machine.run.plan, &work, work.node, &BTreeMap::new());
     totals.loss = f64::NAN;
     let refused = cluster.tell(Event::PushBegun(partial(work), totals));
     assert!(matches!(refused, Some(Err(Refused::Implausible(_)))), "{refused:?}");
@@ -311,22 +349,95 @@ fn sums_that_cannot_be_right_are_refused() {
     assert!(matches!(refused, Some(Err(Refused::OtherWork { .. }))), "{refused:?}");
 }
 
+/// Whoever has a lease with this shard finds it not finite, twice.
+fn poison(cluster: &mut Cluster, shard: u32) {
+    for _ in 0..2 {
+        let holder = cluster.leases.iter().find(|(_, (_, work))| work.node.range().contains(&shard));
+        let (&worker, &(lease, work)) = holder.expect("somebody computes it");
+        cluster.leases.remove(&worker);
+        let rows = cluster.machine.run.plan.rows(Pass::Train, work.step, shard);
+        cluster.tell(Event::LeaseFailed(worker, lease, Failure::NotFinite { shard, rows }));
+        while cluster.ended.is_none() && !cluster.leases.values().any(|(_, work)| work.node.range().contains(&shard)) {
+            let worker = cluster.busy();
+            cluster.deliver(worker);
+        }
+    }
+}
+
 #[test]
-fn a_shard_that_is_not_finite_on_two_workers_ends_the_run() {
+fn a_shard_that_is_not_finite_goes_to_another_worker_first() {
     let mut cluster = Cluster::new(0, &["cluster.min_workers=2"]);
     let (first, second) = (cluster.join(), cluster.join());
-    let failure = || Failure::NotFinite { shard: 1, rows: vec![4, 8] };
     let (lease, failed) = cluster.leases.remove(&first).expect("it is at work");
-    cluster.tell(Event::LeaseFailed(first, lease, failure()));
+    cluster.tell(Event::LeaseFailed(first, lease, Failure::NotFinite { shard: 1, rows: vec![4, 8] }));
     assert!(!cluster.leases.contains_key(&first), "the node is not for the one that failed at it");
     cluster.deliver(second);
-    let (lease, again) = cluster.leases.remove(&second).expect("it is at work");
-    assert_eq!(again, failed);
-    assert_eq!(cluster.ended, None);
-    cluster.tell(Event::LeaseFailed(second, lease, failure()));
+    assert_eq!(cluster.leases[&second].1, failed);
+}
+
+#[test]
+fn one_bad_shard_ends_the_run_with_its_rows_once_the_others_are_seen_to_be_fine() {
+    let mut cluster = Cluster::new(0, &["cluster.min_workers=2"]);
+    cluster.join();
+    cluster.join();
+    poison(&mut cluster, 1);
+    assert_eq!(cluster.ended, None, "the step begins anew without it");
+    while cluster.ended.is_none() {
+        let worker = cluster.busy();
+        cluster.deliver(worker);
+    }
+    let (exit, detail) = cluster.ended.expect("ended");
+    assert_eq!(exit, Exit::Data);
+    assert!(detail.contains("shard 1 (rows [") && detail.contains("nonfinite_shards: skip"), "{detail}");
+}
+
+#[test]
+fn a_bad_shard_can_be_left_out_and_the_records_say_so() {
+    let mut cluster = Cluster::new(0, &["nonfinite_shards=skip"]);
+    cluster.join();
+    poison(&mut cluster, 1);
+    while cluster.ended.is_none() {
+        let worker = cluster.busy();
+        cluster.deliver(worker);
+    }
+    assert_eq!(cluster.ended, Some((Exit::Ok, "the run is complete".into())));
+    assert!(cluster.records[0].contains("{1: ["), "{:?}", cluster.records);
+    assert!(cluster.records[0].starts_with("step 0 14 "), "two of 16 samples are missing: {:?}", cluster.records);
+    assert!(cluster.records[1].contains("{}"), "the next step has all its shards: {:?}", cluster.records);
+}
+
+#[test]
+fn more_than_a_quarter_of_bad_shards_is_divergence() {
+    let mut cluster = Cluster::new(0, &["nonfinite_shards=skip"]);
+    cluster.join();
+    poison(&mut cluster, 1);
+    poison(&mut cluster, 6);
     let (exit, detail) = cluster.ended.expect("ended");
     assert_eq!(exit, Exit::Diverged);
-    assert!(detail.contains("rows [4, 8]"), "{detail}");
+    assert!(detail.contains("shards 1, 6 of 7") && detail.contains("learning_rate"), "{detail}");
+}
+
+#[test]
+fn a_lease_that_lasts_too_long_is_given_to_a_second_worker_and_the_first_partial_counts() {
+    let mut cluster = Cluster::new(0, &["cluster.min_workers=2"]);
+    let (slow, fast) = (cluster.join(), cluster.join());
+    // A step together, so that it is known how long a lease takes.
+    cluster.deliver(slow);
+    cluster.deliver(fast);
+    let (lease, work) = cluster.leases[&slow];
+    cluster.deliver(fast);
+    assert!(!cluster.leases.contains_key(&fast), "nothing is left to do, and the other is not late yet");
+    cluster.now += Duration::from_secs(5);
+    cluster.tell(Event::Heard(slow, Spent::default()));
+    assert_eq!(cluster.leases[&fast].1, work, "the late one's node");
+    cluster.deliver(fast);
+    let (next, _) = cluster.leases[&slow];
+    assert_ne!(next, lease, "its lease was revoked, and the next step has begun");
+    let partial = PartialId { run_id: "r".into(), epoch: CoordinatorEpoch(1), worker: slow, lease, work };
+    assert_eq!(
+        cluster.tell(Event::PushBegun(partial, Totals::default())),
+        Some(Err(Refused::NotLeased { lease, worker: slow }))
+    );
 }
 
 #[test]
@@ -351,6 +462,115 @@ fn early_stopping_ends_before_the_last_step() {
     let cluster = undisturbed(&sets);
     let steps = cluster.records.iter().filter(|record| record.starts_with("step")).count();
     assert!(steps < 6, "{:?}", cluster.records);
+}
+
+#[test]
+fn a_run_goes_on_from_any_commit_as_if_nothing_had_happened() {
+    let sets = ["save_steps=1"];
+    let expected = undisturbed(&sets).records;
+    // Every state that an undisturbed run commits, and how many records it had made by then.
+    let mut first = Cluster::new(0, &sets);
+    let worker = first.join();
+    while first.ended.is_none() {
+        first.deliver(worker);
+    }
+    assert_eq!(first.commits.len(), 5, "after each step but the last");
+    for (made, standing) in &first.commits {
+        let mut later = Cluster::resumed(0, &sets, standing);
+        let worker = later.join();
+        while later.ended.is_none() {
+            later.deliver(worker);
+        }
+        assert_eq!([&expected[..*made], &later.records].concat(), expected, "from version {}", standing.version);
+    }
+}
+
+#[test]
+fn a_resumed_run_keeps_its_numeric_class() {
+    let mut first = Cluster::new(0, &["save_steps=1"]);
+    let worker = first.join();
+    first.deliver(worker);
+    let (_, standing) = first.commits[0].clone();
+    let mut later = Cluster::resumed(0, &["save_steps=1"], &standing);
+    let join = Join { name: "w".into(), device: "cpu".into(), memory: 1 };
+    later.tell(Event::Joined(WorkerId(9), join));
+    later.tell(Event::Ready(WorkerId(9), ready(2)));
+    assert_eq!(later.refused, [(WorkerId(9), StopReason::NumericClass)]);
+}
+
+#[test]
+fn the_end_waits_for_the_commit_in_flight() {
+    let mut cluster = Cluster::new(0, &["save_steps=5", "max_steps=6"]);
+    cluster.slow_commits = true;
+    let worker = cluster.join();
+    while cluster.leases.contains_key(&worker) {
+        cluster.deliver(worker);
+    }
+    assert_eq!((cluster.ended.clone(), cluster.machine.snapshot().step), (None, 6));
+    cluster.tell(Event::Committed);
+    assert_eq!(cluster.ended, Some((Exit::Ok, "the run is complete".into())));
+}
+
+#[test]
+fn audits_change_nothing_where_everybody_is_right() {
+    let expected = undisturbed(&[]).records;
+    let mut cluster = Cluster::new(0, &["audit=1"]);
+    for _ in 0..3 {
+        cluster.join();
+    }
+    let mut delivered = 0;
+    while cluster.ended.is_none() {
+        let worker = cluster.busy();
+        cluster.deliver(worker);
+        delivered += 1;
+    }
+    assert_eq!(cluster.records, expected);
+    assert!(delivered > 2 * 6 * 2, "every training lease was computed twice: {delivered}");
+}
+
+#[test]
+fn an_audit_finds_who_computes_wrongly_and_the_step_begins_anew() {
+    let expected = undisturbed(&[]).records;
+    let mut cluster = Cluster::new(0, &["audit=1"]);
+    let (wrong, _, _) = (cluster.join(), cluster.join(), cluster.join());
+    while cluster.ended.is_none() {
+        let worker = cluster.busy();
+        cluster.deliver_with(worker, if worker == wrong { 1.0 } else { 0.0 });
+    }
+    assert_eq!(cluster.records, expected);
+    assert_eq!(cluster.refused[0], (wrong, StopReason::NumericClass));
+    assert!(cluster.refused[1..].iter().all(|(_, reason)| *reason == StopReason::Finished), "{:?}", cluster.refused);
+    let join = Join { name: "w1".into(), device: "cpu".into(), memory: 1 };
+    let effects = cluster.machine.members.join(cluster.now, WorkerId(9), join, 9);
+    assert!(matches!(effects, Err(Rejected::Banned(_))), "{effects:?}");
+}
+
+#[test]
+fn a_difference_waits_for_a_third_worker_even_when_one_of_the_two_is_gone() {
+    let mut cluster = Cluster::new(0, &["audit=1", "shards_per_step=1"]);
+    let (first, second) = (cluster.join(), cluster.join());
+    let holder = if cluster.leases.contains_key(&first) { first } else { second };
+    cluster.deliver_with(holder, 1.0);
+    let auditor = cluster.busy();
+    assert_ne!(auditor, holder);
+    cluster.deliver(auditor);
+    cluster.kill(holder);
+    assert_eq!(cluster.machine.snapshot().step, 0);
+    let third = cluster.join();
+    cluster.deliver(third);
+    assert_eq!(cluster.refused.len(), 1, "the wrong one is turned away, were it here");
+    while cluster.ended.is_none() {
+        let worker = cluster.busy();
+        cluster.deliver(worker);
+    }
+    let sets = ["shards_per_step=1"];
+    assert_eq!(cluster.records, undisturbed(&sets).records);
+}
+
+#[test]
+fn one_worker_alone_is_not_audited() {
+    let cluster = undisturbed(&["audit=1"]);
+    assert_eq!(cluster.records, undisturbed(&[]).records);
 }
 
 #[test]

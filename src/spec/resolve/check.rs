@@ -21,11 +21,19 @@ pub(super) const COUNT_OR_RATIO: Rule = Rule {
     must: "a whole number of steps, or a ratio of all steps below 1",
 };
 
+/// The same, above 0.
+pub(super) const POSITIVE_COUNT_OR_RATIO: Rule =
+    Rule { holds: |number| number > 0.0 && (COUNT_OR_RATIO.holds)(number), must: COUNT_OR_RATIO.must };
+
 /// At least 0.
 pub(super) const AT_LEAST_0: Rule = Rule { holds: |number| number >= 0.0, must: "at least 0" };
 /// From 0 to below 1.
 pub(super) const BELOW_1: Rule =
     Rule { holds: |number| (0.0..1.0).contains(&number), must: "from 0 to below 1" };
+
+/// From 0 to 1.
+pub(super) const FROM_0_TO_1: Rule =
+    Rule { holds: |number| (0.0..=1.0).contains(&number), must: "from 0 to 1" };
 
 /// The value of a key, or its default.
 pub(super) fn value_or<T: Copy>(found: &Option<Found<T>>, default: T) -> T {

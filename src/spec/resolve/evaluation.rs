@@ -3,7 +3,7 @@
 use super::super::keys::RunFile;
 use super::super::read::Found;
 use super::super::{Metric, Strategy};
-use super::check::{AT_LEAST_0, COUNT_OR_RATIO, Check, Rule, place, value_or};
+use super::check::{AT_LEAST_0, Check, POSITIVE_COUNT_OR_RATIO, place, value_or};
 
 /// The keys of evaluation.
 pub(super) struct Evaluation {
@@ -21,11 +21,7 @@ impl Check<'_> {
     pub(super) fn evaluation(&mut self, file: &RunFile) -> Evaluation {
         let strategy = file.eval_strategy.as_ref().map_or(Strategy::No, |found| found.value.0);
         let metric = file.metric_for_best_model.as_ref().map_or(Metric::Loss, |found| found.value.0);
-        let above_0 = Rule {
-            holds: |number| number > 0.0 && (COUNT_OR_RATIO.holds)(number),
-            must: COUNT_OR_RATIO.must,
-        };
-        let steps = self.number("eval_steps", &file.eval_steps, 500.0, above_0);
+        let steps = self.number("eval_steps", &file.eval_steps, 500.0, POSITIVE_COUNT_OR_RATIO);
         self.evaluation_needs(file, strategy);
         if let (Some(found), None) = (&file.eval_steps, &file.eval_strategy) {
             let message = "`eval_steps` has no effect: eval_strategy is no".to_owned();

@@ -3,6 +3,7 @@
 mod batch;
 mod check;
 mod evaluation;
+mod saving;
 mod update;
 
 use std::collections::BTreeSet;
@@ -11,9 +12,9 @@ use std::sync::Arc;
 use super::error::{Problem, Source};
 use super::keys::{DatasetBlock, RunFile};
 use super::read::{self, Found, OneOf};
-use super::{Cluster, DATA_CACHE, Dataset, InitFrom, RunSpec, Wire};
+use super::{Cluster, DATA_CACHE, Dataset, InitFrom, NonFinite, RunSpec, Wire};
 use crate::store::DEFAULT_RETRY_SECONDS;
-use check::{Check, MOST_STEPS, Rule, place, value_or};
+use check::{Check, FROM_0_TO_1, MOST_STEPS, Rule, place, value_or};
 
 /// Most tokens of one sample.
 const LONGEST_SEQUENCE: u32 = 1 << 20;
@@ -32,6 +33,8 @@ pub(super) fn resolve(file: RunFile, source: &Arc<Source>, problems: &mut Vec<Pr
     let (num_train_epochs, max_steps) = check.length(&file);
     let evaluation = check.evaluation(&file);
     let update = check.update(&file);
+    let saving = check.saving(&file);
+    let audit = check.number("audit", &file.audit, 0.0, FROM_0_TO_1);
     let datasets = check.sources(file.datasets.as_ref());
     let eval_datasets = check.sources(file.eval_datasets.as_ref());
     let labels = check.labels(&file);
@@ -76,11 +79,17 @@ pub(super) fn resolve(file: RunFile, source: &Arc<Source>, problems: &mut Vec<Pr
         eval_strategy: evaluation.strategy,
         eval_steps: evaluation.steps,
         eval_on_start: evaluation.on_start,
+        save_strategy: saving.strategy,
+        save_steps: saving.steps,
+        save_total_limit: saving.limit,
+        resume_from_checkpoint: file.resume_from_checkpoint.is_some_and(|found| found.value.0),
         load_best_model_at_end: evaluation.load_best,
         metric_for_best_model: evaluation.metric,
         greater_is_better: evaluation.greater_is_better,
         early_stopping_patience: evaluation.patience,
         early_stopping_threshold: evaluation.threshold,
+        nonfinite_shards: file.nonfinite_shards.map_or(NonFinite::Fail, |found| found.value.0),
+        audit,
         freeze: file.freeze.map(|found| found.value).unwrap_or_default(),
         model_overrides: file.model_overrides.map(|found| found.value.0).unwrap_or_default(),
         shards_per_step: batch.shards,

@@ -95,7 +95,7 @@ fn a_resolved_run_survives_json() {
 
 #[test]
 fn other_trainers_keys_that_are_off_ask_for_nothing() {
-    let off = "bf16: false\nsave_strategy: no\nreport_to: none\nresume_from_checkpoint:\nload_in_8bit: false\n\
+    let off = "bf16: false\nsave_only_model: false\nreport_to: none\nresume_from_checkpoint:\nload_in_8bit: false\n\
         wire: f32\ndeepspeed: null\n";
     assert_eq!(accepted(off), accepted(""));
 }

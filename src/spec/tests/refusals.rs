@@ -111,10 +111,9 @@ fn keys_not_honoured_are_refused_and_never_ignored() {
         bf16: true | 1 | bf16 | `bf16` is known, but not honoured yet | 32-bit
         bf16: auto | 1 | bf16 | not honoured yet | set it to false
         wire: int8 | 1 | int8 | `wire: int8` is known, but not honoured yet | f32
-        save_steps: 100 | 1 | save_steps | not honoured yet | final/
-        save_strategy: steps | 1 | save_strategy | not honoured yet | final/
-        save_total_limit: 3 | 1 | save_total_limit | not honoured yet | final/
-        resume_from_checkpoint: auto | 1 | resume_from_checkpoint | not honoured yet | output_dir
+        save_only_model: true | 1 | save_only_model | not honoured yet | save_steps
+        overwrite_output_dir: true | 1 | overwrite_output_dir | not honoured yet | output_dir
+        resume_from_checkpoint: runs/a/checkpoint-5 | 1 | runs/a/checkpoint-5 | cannot be | base_model
         adapter: lora | 1 | adapter | not honoured yet | freeze
         lora_r: 8 | 1 | lora_r | not honoured yet | freeze
         logging_steps: 10 | 1 | logging_steps | not honoured yet | metrics.jsonl

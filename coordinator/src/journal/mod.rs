@@ -1,0 +1,210 @@
+//! The commit log: manifests under `output_dir`, each created only if its number is free, so that no two coordinators
+//! ever commit to one run. What a manifest names was written before it.
+
+pub mod manifest;
+mod open;
+pub mod owner;
+pub mod parts;
+pub mod save;
+
+use bytes::Bytes;
+use headstart::checkpoint::CheckpointError;
+use headstart::exit::Exit;
+use headstart::store::{Location, StoreError};
+use tracing::warn;
+
+use manifest::{Manifest, Pins, State};
+pub use open::{Claim, Found, Restored, find};
+
+/// Tries to write a manifest whose fate is unknown.
+const ATTEMPTS: u32 = 5;
+
+/// The log of a run that this process owns.
+#[derive(Debug)]
+pub struct Journal {
+    output: Location,
+    /// The last manifest, which this process wrote.
+    head: Manifest,
+    /// Its hash.
+    hash: String,
+    /// Directories of the state before the head's, kept in case a part of the head's turns out to be damaged.
+    before: Vec<String>,
+}
+
+/// Why the log could not be read or continued.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Another coordinator answers for the run.
+    #[error(
+        "run {run_id} in {output} belongs to the coordinator at {owner} (epoch {epoch}): stop it, or let it finish"
+    )]
+    Owned {
+        /// Name of the run.
+        run_id: String,
+        /// Where it is written.
+        output: String,
+        /// Where its owner answers.
+        owner: String,
+        /// Its term.
+        epoch: u64,
+    },
+    /// The run there is a function of something else.
+    #[error("the run in {output} is another one, so it cannot be resumed: {}; choose another output_dir, or restore the run file, data and checkpoint", .differences.join("; "))]
+    OtherRun {
+        /// Where it is written.
+        output: String,
+        /// In words.
+        differences: Vec<String>,
+    },
+    /// No manifest can be read.
+    #[error("no manifest in {output}/manifests can be read, so the run there cannot be resumed; the newest: {newest}")]
+    NoManifest {
+        /// Where they are.
+        output: String,
+        /// What is wrong with the newest.
+        newest: String,
+    },
+    /// Nothing can be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Parts could not be written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+impl JournalError {
+    /// The exit code of a process that fails with this.
+    pub fn exit(&self) -> Exit {
+        match self {
+            JournalError::Owned { .. } => Exit::Owned,
+            JournalError::OtherRun { .. } => Exit::Usage,
+            JournalError::NoManifest { .. } => Exit::Checkpoint,
+            JournalError::Store(error) => error.exit(),
+            JournalError::Checkpoint(error) => error.exit(),
+        }
+    }
+}
+
+impl Journal {
+    /// Begins or continues a log with the manifest `head`.
+    async fn claim(output: Location, head: Manifest, before: Vec<String>) -> Result<Journal, JournalError> {
+        let hash = create(&output, &head).await?;
+        let journal = Journal { output, head, hash, before };
+        journal.remove_dropped().await;
+        Ok(journal)
+    }
+
+    /// The state that was committed last.
+    pub fn state(&self) -> &State {
+        &self.head.state
+    }
+
+    /// Where everything is written.
+    pub fn output(&self) -> &Location {
+        &self.output
+    }
+
+    /// Goes on writing elsewhere, to a copy of what is there: for tests that want to see what a commit would write.
+    #[doc(hidden)]
+    pub fn move_to(&mut self, output: Location) {
+        self.output = output;
+    }
+
+    /// A name for parts of the next commit, which no other coordinator uses.
+    pub fn part_name(&self, version: u64) -> String {
+        format!("{version:012}-{}-{}", self.head.number + 1, self.head.nonce)
+    }
+
+    /// Makes `state`, whose parts are all written, the one to go on from. `unwanted` are directories besides those of
+    /// earlier states that nobody needs any more.
+    pub async fn commit(&mut self, state: State, unwanted: Vec<String>) -> Result<(), JournalError> {
+        let now: Vec<String> = self.head.state.directories().map(str::to_owned).collect();
+        let needed = |directory: &String| state.directories().any(|needed| needed == directory);
+        let mut drops = unwanted;
+        drops.extend(self.before.drain(..).filter(|old| !now.contains(old) && !needed(old)));
+        let head = Manifest {
+            number: self.head.number + 1,
+            previous: self.hash.clone(),
+            state,
+            drops,
+            ..self.head.clone()
+        };
+        self.hash = create(&self.output, &head).await?;
+        self.head = head;
+        self.before = now;
+        self.remove_dropped().await;
+        Ok(())
+    }
+
+    /// Drops the vectors of a run whose final weights are written.
+    pub async fn close(&mut self) -> Result<(), JournalError> {
+        let state = State { vectors: None, best: None, ..self.head.state.clone() };
+        let unwanted = self.head.state.directories().map(str::to_owned).collect();
+        self.before.clear();
+        self.commit(state, unwanted).await
+    }
+
+    /// What cannot be removed takes up room, no more.
+    async fn remove_dropped(&self) {
+        for directory in &self.head.drops {
+            if let Err(error) = remove(&self.output, directory).await {
+                warn!(directory, %error, "could not be removed");
+            }
+        }
+    }
+}
+
+async fn remove(output: &Location, directory: &str) -> Result<(), StoreError> {
+    for (file, _) in output.join(directory)?.list().await? {
+        file.delete().await?;
+    }
+    Ok(())
+}
+
+/// Writes a manifest if its number is free. Whatever the store says, the outcome is certain: the manifest is there and
+/// ours, or an error says otherwise.
+async fn create(output: &Location, manifest: &Manifest) -> Result<String, JournalError> {
+    let file = output.join(&format!("manifests/{}", Manifest::file_name(manifest.number)))?;
+    let (content, hash) = manifest.seal();
+    let content = Bytes::from(content);
+    let mut attempt = 1;
+    loop {
+        let failed = match file.create(content.clone()).await {
+            Ok(()) => return Ok(hash),
+            Err(error) => error,
+        };
+        // A store can fail after it has written, and can call a request that it repeated a conflict.
+        match file.read(manifest::LARGEST).await {
+            Ok(found) if found == content => return Ok(hash),
+            Ok(found) => return Err(taken(output, manifest, &found)),
+            Err(StoreError::NotFound { .. }) if attempt < ATTEMPTS => attempt += 1,
+            Err(_) => return Err(failed.into()),
+        }
+    }
+}
+
+/// Somebody else has written the manifest with this number.
+fn taken(output: &Location, ours: &Manifest, found: &[u8]) -> JournalError {
+    let theirs = Manifest::open(ours.number, found).map(|(manifest, _)| manifest);
+    let (owner, epoch) = theirs.map_or(("another address".to_owned(), ours.epoch), |m| (m.owner, m.epoch));
+    JournalError::Owned { run_id: ours.run_id.clone(), output: output.url().to_owned(), owner, epoch }
+}
+
+/// How two runs differ, in words; empty when they are functions of the same things.
+fn differences(ours: &Pins, theirs: &Pins) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let names: std::collections::BTreeSet<&String> = ours.keys.keys().chain(theirs.keys.keys()).collect();
+    for name in names {
+        let show = |pins: &Pins| pins.keys.get(name).map_or("nothing".to_owned(), ToString::to_string);
+        if ours.keys.get(name) != theirs.keys.get(name) {
+            found.push(format!("{name} is {}, the run has {}", show(ours), show(theirs)));
+        }
+    }
+    let rest = [
+        (ours.parameters != theirs.parameters, "the network has other parameters"),
+        (ours.data != theirs.data, "the data is not what it was"),
+        (ours.weights != theirs.weights, "the checkpoint's weights are not what they were"),
+    ];
+    found.extend(rest.iter().filter(|(differ, _)| *differ).map(|(_, text)| (*text).to_owned()));
+    found
+}

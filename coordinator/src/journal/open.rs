@@ -1,0 +1,243 @@
+//! Taking a run over: the newest state that is whole, and the claim to go on from it.
+
+use headstart::message::NumericClass;
+use headstart::store::{Location, StoreError};
+use tracing::{info, warn};
+
+use super::manifest::{self, Manifest, Pins, State, Unreadable};
+use super::owner::Dial;
+use super::parts::{self, Damage, Layout};
+use super::{Journal, JournalError, differences};
+use crate::master::Vectors;
+use crate::standing::Standing;
+
+/// The log of an `output_dir` that has one.
+#[derive(Debug)]
+pub struct Found {
+    output: Location,
+    /// Numbers that are taken, newest first, whether or not the manifests can be read.
+    numbers: Vec<u64>,
+    /// The newest manifest that can be read.
+    newest: Manifest,
+}
+
+/// Who asks for a run.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Name of the run, if it is a new one.
+    pub run_id: String,
+    /// Tells this process from all others.
+    pub nonce: String,
+    /// Where it answers.
+    pub owner: String,
+    /// What its run is a function of.
+    pub pins: Pins,
+}
+
+/// A state read back.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// The machine's part.
+    pub standing: Standing,
+    /// Weights and moments; none at version 0.
+    pub vectors: Option<Vec<Vectors>>,
+    /// The best evaluated weights.
+    pub best: Option<Vec<Vec<f32>>>,
+    /// The ledger.
+    pub ledger: String,
+    /// The metrics.
+    pub metrics: String,
+}
+
+/// Looks for a log in `output`.
+pub async fn find(output: &Location) -> Result<Option<Found>, JournalError> {
+    let mut numbers = Vec::new();
+    for (file, _) in output.join("manifests")?.list().await? {
+        numbers.extend(file.url().rsplit('/').next().and_then(Manifest::number_of));
+    }
+    numbers.sort_unstable_by(|left, right| right.cmp(left));
+    let mut broken = None;
+    for &number in &numbers {
+        match read(output, number).await? {
+            Ok((newest, _)) => return Ok(Some(Found { output: output.clone(), numbers, newest })),
+            Err(unreadable) => {
+                warn!(number, %unreadable, "a manifest is passed over");
+                broken.get_or_insert_with(|| unreadable.to_string());
+            }
+        }
+    }
+    match broken {
+        None => Ok(None),
+        Some(newest) => Err(JournalError::NoManifest { output: output.url().to_owned(), newest }),
+    }
+}
+
+async fn read(
+    output: &Location,
+    number: u64,
+) -> Result<Result<(Manifest, String), Unreadable>, StoreError> {
+    let file = output.join(&format!("manifests/{}", Manifest::file_name(number)))?;
+    let bytes = file.read(manifest::LARGEST).await?;
+    Ok(Manifest::open(number, &bytes))
+}
+
+impl Journal {
+    /// Begins the log of a new run.
+    pub async fn begin(output: &Location, claim: Claim) -> Result<Journal, JournalError> {
+        let Claim { run_id, nonce, owner, pins } = claim;
+        let state = State {
+            standing: Standing::default(),
+            vectors: None,
+            best: None,
+            ledger: Vec::new(),
+            metrics: Vec::new(),
+            exports: Vec::new(),
+        };
+        let (number, previous, epoch) = (0, String::new(), 1);
+        let head = Manifest { number, previous, run_id, epoch, nonce, owner, pins, state, drops: Vec::new() };
+        Journal::claim(output.clone(), head, Vec::new()).await
+    }
+
+    /// Name of the run.
+    pub fn run_id(&self) -> &str {
+        &self.head.run_id
+    }
+
+    /// This process's term.
+    pub fn epoch(&self) -> u64 {
+        self.head.epoch
+    }
+}
+
+impl Found {
+    /// Name of the run.
+    pub fn run_id(&self) -> &str {
+        &self.newest.run_id
+    }
+
+    /// Refuses while the run's owner answers.
+    pub async fn check_owner(&self, dial: &Dial) -> Result<(), JournalError> {
+        let Manifest { run_id, epoch, owner, .. } = &self.newest;
+        match dial(owner.clone()).await {
+            Some(answer) if answer.run_id == *run_id && answer.epoch == *epoch => Err(JournalError::Owned {
+                run_id: run_id.clone(),
+                output: self.output.url().to_owned(),
+                owner: owner.clone(),
+                epoch: *epoch,
+            }),
+            // Nobody there, or somebody who has another run by now.
+            _ => Ok(()),
+        }
+    }
+
+    /// Goes on from the newest state that is whole, provided that the run is a function of the same things.
+    pub async fn take_over(
+        self,
+        claim: Claim,
+        layout: &Layout,
+    ) -> Result<(Journal, Restored), JournalError> {
+        let differences = differences(&claim.pins, &self.newest.pins);
+        if !differences.is_empty() {
+            return Err(JournalError::OtherRun { output: self.output.url().to_owned(), differences });
+        }
+        let (used, hash, restored, mut older) = self.restore(layout).await?;
+        let before = self.fallback(&used, &mut older).await?;
+        let drops = self.orphans(&used.state, &before).await?;
+        let unreadable = self.numbers[0] - self.newest.number;
+        let head = Manifest {
+            number: self.numbers[0] + 1,
+            previous: hash,
+            run_id: used.run_id,
+            // Each number that cannot be read may have been another term.
+            epoch: self.newest.epoch + unreadable + 1,
+            nonce: claim.nonce,
+            owner: claim.owner,
+            pins: claim.pins,
+            state: used.state,
+            drops,
+        };
+        info!(run_id = head.run_id, epoch = head.epoch, step = head.state.standing.version, "taken over");
+        Ok((Journal::claim(self.output, head, before).await?, restored))
+    }
+
+    /// The newest state that is whole, and the numbers of the manifests before its own.
+    async fn restore(
+        &self,
+        layout: &Layout,
+    ) -> Result<(Manifest, String, Restored, Vec<u64>), JournalError> {
+        let mut failed: Option<State> = None;
+        let mut reason = String::new();
+        for (at, &number) in self.numbers.iter().enumerate() {
+            let Ok((manifest, hash)) = read(&self.output, number).await? else { continue };
+            // A takeover repeats the state before it.
+            if failed.as_ref() == Some(&manifest.state) {
+                continue;
+            }
+            match load(&self.output, &manifest.state, layout).await {
+                Ok(restored) => return Ok((manifest, hash, restored, self.numbers[at + 1..].to_vec())),
+                Err(Damage::Store(error)) => return Err(error.into()),
+                Err(damage @ Damage::Content { .. }) => {
+                    let step = manifest.state.standing.version;
+                    warn!(step, %damage, "a checkpoint is damaged; the one before it is taken");
+                    reason = damage.to_string();
+                    failed = Some(manifest.state);
+                }
+            }
+        }
+        Err(JournalError::NoManifest { output: self.output.url().to_owned(), newest: reason })
+    }
+
+    /// Directories of the last state before `used` that differs from it.
+    async fn fallback(&self, used: &Manifest, older: &mut Vec<u64>) -> Result<Vec<String>, JournalError> {
+        for number in older.drain(..) {
+            let Ok((manifest, _)) = read(&self.output, number).await? else { continue };
+            if manifest.state.vectors != used.state.vectors {
+                return Ok(manifest.state.directories().map(str::to_owned).collect());
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Directories of parts that neither state needs: of states after `used`, or never committed.
+    async fn orphans(&self, used: &State, before: &[String]) -> Result<Vec<String>, JournalError> {
+        let root = self.output.join("parts")?;
+        let mut orphans = std::collections::BTreeSet::new();
+        for (file, _) in root.list().await? {
+            let below = file.url().strip_prefix(root.url()).unwrap_or_default().trim_start_matches('/');
+            let directory = format!("parts/{}", below.split('/').next().unwrap_or_default());
+            if !used.directories().any(|needed| needed == directory) && !before.contains(&directory) {
+                orphans.insert(directory);
+            }
+        }
+        Ok(orphans.into_iter().collect())
+    }
+}
+
+async fn load(output: &Location, state: &State, layout: &Layout) -> Result<Restored, Damage> {
+    let vectors = match &state.vectors {
+        Some(parts) => Some(parts::read(output, parts, layout).await?),
+        None => None,
+    };
+    let best = match &state.best {
+        Some(best) => {
+            let segments = parts::read(output, &best.parts, &layout.weights()).await?;
+            Some(segments.into_iter().flatten().collect())
+        }
+        None => None,
+    };
+    Ok(Restored {
+        standing: state.standing.clone(),
+        vectors,
+        best,
+        ledger: parts::read_text(&output.join("ledger")?, &state.ledger).await?,
+        metrics: parts::read_text(&output.join("metrics")?, &state.metrics).await?,
+    })
+}
+
+impl Standing {
+    /// The numeric class that binds the run.
+    pub fn class(&self) -> Option<(NumericClass, u128)> {
+        let (class, canary) = self.class.clone()?;
+        Some((class, u128::from_str_radix(&canary, 16).ok()?))
+    }
+}

@@ -1,0 +1,236 @@
+//! The objects that hold a run's vectors: written once, named by a manifest afterwards, hashed on the way in and out.
+//!
+//! A file is a safetensors file with one tensor per segment. What it must look like follows from the run's layout, so
+//! reading one is copying its bytes to their places and comparing its hash.
+
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use headstart::checkpoint::{CheckpointError, HashedFile, safetensors_header};
+use headstart::hash::hex;
+use headstart::store::{Location, StoreError};
+use sha2::{Digest, Sha256};
+
+use super::manifest::{Parts, Piece};
+use crate::master::{Held, Master, Vectors};
+
+/// Name of the file in each directory.
+const FILE: &str = "state.safetensors";
+
+/// Why a part is not what the manifest says.
+#[derive(Debug, thiserror::Error)]
+pub enum Damage {
+    /// Its content is another one, or it is gone.
+    #[error("{url}: {reason}")]
+    Content {
+        /// The object.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It could not be read, whatever it holds.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+impl Damage {
+    fn new(location: &Location, reason: impl Into<String>) -> Damage {
+        Damage::Content { url: location.url().to_owned(), reason: reason.into() }
+    }
+}
+
+impl From<StoreError> for Damage {
+    fn from(error: StoreError) -> Damage {
+        match error {
+            StoreError::NotFound { url } => Damage::Content { url, reason: "is missing".into() },
+            StoreError::Short { url, .. } | StoreError::Changed { url } | StoreError::TooLarge { url, .. } => {
+                Damage::Content { url, reason: "has another size than was written".into() }
+            }
+            other => Damage::Store(other),
+        }
+    }
+}
+
+/// Lengths of the segments, and how many vectors there are: the weights, then the moments.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Elements of each segment.
+    pub segments: Vec<usize>,
+    /// Vectors.
+    pub vectors: usize,
+}
+
+impl Layout {
+    /// Of everything a master holds.
+    pub fn of(master: &Master) -> Layout {
+        Layout { segments: master.segment_lens(), vectors: 1 + master.moments() }
+    }
+
+    /// Of the weights alone.
+    pub fn weights(&self) -> Layout {
+        Layout { segments: self.segments.clone(), vectors: 1 }
+    }
+
+    fn header(&self) -> Vec<u8> {
+        let mut tensors = Vec::with_capacity(self.segments.len() * self.vectors);
+        for (segment, len) in self.segments.iter().enumerate() {
+            for vector in 0..self.vectors {
+                let name = match vector {
+                    0 => format!("weights.{segment:06}"),
+                    moment => format!("moment{moment}.{segment:06}"),
+                };
+                tensors.push((name, [*len as u64]));
+            }
+        }
+        safetensors_header(tensors.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())))
+    }
+
+    /// A file's tensors have this many elements each, in this order.
+    fn lens(&self) -> impl Iterator<Item = usize> {
+        self.segments.iter().flat_map(|&len| std::iter::repeat_n(len, self.vectors))
+    }
+}
+
+/// Writes weights and moments as they were when `held` was made, while the next step goes on; returns the weights too.
+pub async fn write_state(
+    output: &Location,
+    directory: String,
+    held: &Held,
+) -> Result<(Parts, Vec<Vec<f32>>), CheckpointError> {
+    let layout = Layout::of(held.master());
+    let mut file = HashedFile::create(&output.join(&directory)?, FILE.to_owned())?;
+    file.put(layout.header()).await?;
+    let mut weights = Vec::with_capacity(layout.segments.len());
+    for segment in 0..layout.segments.len() {
+        let vectors = held.take(segment);
+        for vector in &vectors {
+            file.put_values(vector).await?;
+        }
+        weights.extend(vectors.into_iter().next());
+    }
+    let files = vec![file.finish().await?.into()];
+    Ok((Parts { directory, files }, weights))
+}
+
+/// Writes one vector, segment by segment.
+pub async fn write_weights(
+    output: &Location,
+    directory: String,
+    weights: &[Vec<f32>],
+) -> Result<Parts, CheckpointError> {
+    let layout = Layout { segments: weights.iter().map(Vec::len).collect(), vectors: 1 };
+    let mut file = HashedFile::create(&output.join(&directory)?, FILE.to_owned())?;
+    file.put(layout.header()).await?;
+    for segment in weights {
+        file.put_values(segment).await?;
+    }
+    Ok(Parts { directory, files: vec![file.finish().await?.into()] })
+}
+
+/// Reads what [`write_state`] or [`write_weights`] wrote: for each segment, its vectors.
+pub async fn read(output: &Location, parts: &Parts, layout: &Layout) -> Result<Vec<Vectors>, Damage> {
+    let directory = output.join(&parts.directory)?;
+    let Some(piece) = parts.files.iter().find(|piece| piece.name == FILE) else {
+        return Err(Damage::new(&directory, format!("the manifest names no {FILE} in it")));
+    };
+    let mut source = Hashed::open(directory.join(FILE)?, piece).await?;
+    let header = layout.header();
+    if source.take(header.len()).await? != header {
+        return Err(Damage::new(&source.location, "does not hold this run's vectors"));
+    }
+    let mut tensors = Vec::new();
+    for len in layout.lens() {
+        let mut values = Vec::with_capacity(len);
+        while values.len() < len {
+            let bytes = source.take(4 * (len - values.len()).min(CHUNK)).await?;
+            let (numbers, _) = bytes.as_chunks::<4>();
+            values.extend(numbers.iter().map(|&number| f32::from_le_bytes(number)));
+        }
+        tensors.push(values);
+    }
+    source.end(piece)?;
+    let mut tensors = tensors.into_iter();
+    let segments = layout.segments.iter().map(|_| tensors.by_ref().take(layout.vectors).collect());
+    Ok(segments.collect())
+}
+
+/// Elements converted at a time.
+const CHUNK: usize = 1 << 18;
+
+/// A file's bytes in order, and the hash of those that have passed.
+struct Hashed {
+    location: Location,
+    pieces: futures::stream::BoxStream<'static, Result<Bytes, StoreError>>,
+    ready: Bytes,
+    hash: Sha256,
+}
+
+impl Hashed {
+    async fn open(location: Location, piece: &Piece) -> Result<Hashed, Damage> {
+        let meta = location.head().await?;
+        if meta.size != piece.size {
+            let reason = format!("has {} bytes, {} were written", meta.size, piece.size);
+            return Err(Damage::new(&location, reason));
+        }
+        let pieces = Box::pin(location.pieces(&meta, 0..meta.size));
+        Ok(Hashed { location, pieces, ready: Bytes::new(), hash: Sha256::new() })
+    }
+
+    /// The next `count` bytes; fails when there are fewer.
+    async fn take(&mut self, count: usize) -> Result<Bytes, Damage> {
+        let mut taken = Vec::new();
+        loop {
+            let part = self.ready.split_to((count - taken.len()).min(self.ready.len()));
+            if taken.is_empty() && part.len() == count {
+                return Ok(part);
+            }
+            taken.extend_from_slice(&part);
+            if taken.len() == count {
+                return Ok(taken.into());
+            }
+            match self.pieces.try_next().await? {
+                Some(bytes) => {
+                    self.hash.update(&bytes);
+                    self.ready = bytes;
+                }
+                None => return Err(Damage::new(&self.location, "ends early")),
+            }
+        }
+    }
+
+    /// Nothing may follow, and the hash must be the one that was written.
+    fn end(self, piece: &Piece) -> Result<(), Damage> {
+        // The layout decides how many bytes were taken, the manifest how many there are.
+        let whole = self.ready.is_empty();
+        match whole && hex(&self.hash.finalize()) == piece.sha256 {
+            true => Ok(()),
+            false => Err(Damage::new(&self.location, "its content is not what was written")),
+        }
+    }
+}
+
+/// Reads the pieces of a text, in order.
+pub async fn read_text(directory: &Location, pieces: &[Piece]) -> Result<String, Damage> {
+    let mut text = String::new();
+    for piece in pieces {
+        let location = directory.join(&piece.name)?;
+        let bytes = location.read(piece.size).await?;
+        if bytes.len() as u64 != piece.size || headstart::hash::sha256(&bytes) != piece.sha256 {
+            return Err(Damage::new(&location, "its content is not what was written"));
+        }
+        let part = std::str::from_utf8(&bytes).map_err(|_| Damage::new(&location, "is not text"))?;
+        text.push_str(part);
+    }
+    Ok(text)
+}
+
+/// Writes a piece of a text, unless it is empty.
+pub async fn write_text(directory: &Location, name: String, text: &str) -> Result<Option<Piece>, StoreError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let bytes = Bytes::copy_from_slice(text.as_bytes());
+    let piece = Piece { size: bytes.len() as u64, sha256: headstart::hash::sha256(&bytes), name };
+    directory.join(&piece.name)?.write(bytes).await?;
+    Ok(Some(piece))
+}

@@ -1,0 +1,92 @@
+//! Committing a state: its parts first, the manifest that names them last.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::manifest::{BestParts, State};
+use super::{Journal, JournalError, parts};
+use crate::master::Held;
+use crate::standing::Standing;
+
+/// A state to be committed.
+#[derive(Debug)]
+pub struct Commit {
+    /// The machine's part.
+    pub standing: Standing,
+    /// The vectors.
+    pub held: Held,
+    /// The best evaluated weights so far, where they may be written at the end.
+    pub best: Option<Arc<Best>>,
+    /// What the ledger has gained since the commit before.
+    pub ledger: String,
+    /// What the metrics have gained.
+    pub metrics: String,
+}
+
+/// The best evaluated weights, and their evaluation.
+#[derive(Debug)]
+pub struct Best {
+    /// Updates they have seen.
+    pub version: u64,
+    /// Segment by segment.
+    pub weights: Vec<Vec<f32>>,
+    /// The evaluation, as the ledger has it.
+    pub eval: Map<String, Value>,
+}
+
+/// Which directories `checkpoint-<step>/` there are to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Exports {
+    /// Whether this commit is followed by one.
+    pub add: bool,
+    /// The most that are kept; `None`: all.
+    pub limit: Option<u32>,
+}
+
+impl Journal {
+    /// Commits a state. Returns its weights, segment by segment; none at version 0, which is made from the checkpoint.
+    pub async fn save(
+        &mut self,
+        commit: Commit,
+        exports: Exports,
+    ) -> Result<Vec<Vec<f32>>, JournalError> {
+        let Commit { standing, held, best, ledger, metrics } = commit;
+        let version = standing.version;
+        let (output, name) = (self.output().clone(), self.part_name(version));
+        let mut state = State { standing, ..self.state().clone() };
+        let mut weights = Vec::new();
+        if version > 0 {
+            let directory = format!("parts/{name}");
+            let (parts, written) = parts::write_state(&output, directory, &held).await?;
+            (state.vectors, weights) = (Some(parts), written);
+        }
+        drop(held);
+        if let Some(best) = best
+            && state.best.as_ref().is_none_or(|known| known.version != best.version)
+        {
+            let directory = format!("parts/{name}-best");
+            let parts = parts::write_weights(&output, directory, &best.weights).await?;
+            state.best = Some(BestParts { version: best.version, eval: best.eval.clone(), parts });
+        }
+        let file = format!("{name}.jsonl");
+        state.ledger.extend(parts::write_text(&output.join("ledger")?, file.clone(), &ledger).await?);
+        state.metrics.extend(parts::write_text(&output.join("metrics")?, file, &metrics).await?);
+        let unwanted = if version > 0 { exports.apply(&mut state.exports, version) } else { Vec::new() };
+        self.commit(state, unwanted).await?;
+        Ok(weights)
+    }
+}
+
+impl Exports {
+    /// Takes note of one more directory; returns those that are too many.
+    fn apply(self, steps: &mut Vec<u64>, version: u64) -> Vec<String> {
+        if self.add {
+            steps.retain(|&step| step != version);
+            steps.push(version);
+        }
+        let limit = self.limit.map_or(usize::MAX, |limit| limit as usize);
+        let surplus = steps.len().saturating_sub(limit);
+        steps.drain(..surplus).map(|step| format!("checkpoint-{step}")).collect()
+    }
+}

@@ -1,0 +1,57 @@
+//! What the machine remembers beyond a restart, and how commits and the run's end wait for each other.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use headstart::id::Version;
+
+use super::{Machine, Then};
+use crate::evaluation;
+use crate::event::Effect;
+use crate::standing::Standing;
+
+impl Machine {
+    /// Takes up what an earlier coordinator left off with.
+    pub(super) fn resume(&mut self, standing: &Standing) {
+        let Standing { version: _, evaluated: _, finished: _, class: _, best, without_improvement, eval, loss, norm } =
+            standing;
+        if let Some((class, canary)) = standing.class() {
+            self.members.bind(class, canary);
+            self.committed = true;
+        }
+        let best = best.map(|(version, value)| (Version(version), value.into()));
+        self.best.resume(best, *without_improvement);
+        (self.last_loss, self.last_norm) = ((*loss).into(), (*norm).into());
+        if let Some((version, metrics)) = eval {
+            let known = metrics.iter().filter_map(|(name, &value)| Some((evaluation::known(name)?, value.into())));
+            self.last_eval = (Version(*version), known.collect());
+        }
+    }
+
+    /// What must be remembered now, right after an update: its weights are not evaluated yet.
+    pub(super) fn standing(&self) -> Standing {
+        let (version, metrics) = &self.last_eval;
+        let eval = metrics.iter().map(|(name, &value)| ((*name).to_owned(), value.into()));
+        Standing {
+            version: self.version.0,
+            evaluated: false,
+            finished: false,
+            class: self.committed.then(|| self.members.bound()).flatten(),
+            best: self.best.best().map(|(version, value)| (version.0, value.into())),
+            without_improvement: self.best.without_improvement(),
+            eval: (!metrics.is_empty()).then(|| (version.0, eval.collect())),
+            loss: self.last_loss.into(),
+            norm: self.last_norm.into(),
+        }
+    }
+
+    /// The commit in flight is made: what waited for it can go on.
+    pub(super) fn commit_made(&mut self, effects: &mut Vec<Effect>) {
+        self.saving.in_flight = false;
+        self.counts.commits += 1;
+        match self.saving.then.take() {
+            Some(Then::Finish) => self.finish(effects),
+            Some(Then::Export { evaluated }) => self.export(evaluated, effects),
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! One life of a coordinator: everything it holds in memory, and what it does about the machine's effects.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use headstart::exit::Exit;
+use headstart::id::{Version, WorkerId};
+use headstart::message::ToWorker;
+use headstart::plan::Plan;
+use headstart::spec::RunSpec;
+use headstart::store::Location;
+use headstart_coordinator::event::{Effect, Event, Refused, Wanted};
+use headstart_coordinator::journal::manifest::Pins;
+use headstart_coordinator::journal::parts::Layout;
+use headstart_coordinator::journal::save::{Best, Commit, Exports};
+use headstart_coordinator::journal::{self, Claim, Journal, JournalError, Restored};
+use headstart_coordinator::machine::Machine;
+use headstart_coordinator::master::Master;
+use headstart_coordinator::optimizer::Rule;
+use headstart_coordinator::record::{Observed, Records};
+use headstart_coordinator::reduce::Reducer;
+use headstart_coordinator::standing::Standing;
+
+use crate::run;
+
+/// Waits for a future that never has to wait: everything it needs is in memory.
+pub fn now<T>(future: impl Future<Output = T>) -> T {
+    future.now_or_never().expect("nothing to wait for")
+}
+
+/// A coordinator's memory.
+pub struct Coordinator {
+    pub machine: Machine,
+    pub master: Arc<Master>,
+    pub reducer: Reducer,
+    pub journal: Journal,
+    pub records: Records,
+    /// A commit that is being written.
+    pub commit: Option<Commit>,
+    /// What was sent to workers and has not arrived.
+    pub outboxes: BTreeMap<WorkerId, VecDeque<ToWorker>>,
+    pub ended: Option<(Exit, String)>,
+    /// What the run left behind.
+    pub left: Option<(String, Vec<Vec<f32>>)>,
+    best: Option<Arc<Best>>,
+    plan: Plan,
+}
+
+impl Coordinator {
+    /// Begins the run in `output`, or takes it over.
+    pub fn start(spec: &RunSpec, output: &Location, life: u64) -> Result<Coordinator, JournalError> {
+        let layout = run::layout();
+        let master = Master::new(Rule::new(spec), spec.max_grad_norm, &layout, &run::initial());
+        let master = Arc::new(master.expect("there is memory"));
+        let pins = Pins {
+            keys: spec.result_keys(),
+            parameters: "p".into(),
+            data: "d".into(),
+            weights: format!("{:x}", master.hash()),
+        };
+        let claim = Claim { run_id: "r".into(), nonce: format!("life{life}"), owner: "http://nowhere".into(), pins };
+        let plan = run::plan(spec);
+        let begun = Records::new("p", master.hash(), "d", &plan);
+        let (journal, restored) = match now(journal::find(output))? {
+            Some(found) => now(found.take_over(claim, &Layout::of(&master)))?,
+            None => (now(Journal::begin(output, claim))?, Restored::default()),
+        };
+        let Restored { standing, vectors, best, ledger, metrics } = restored;
+        if let Some(vectors) = vectors {
+            master.restore(Version(standing.version), vectors);
+        }
+        let known = best.zip(journal.state().best.clone());
+        let best = known.map(|(weights, known)| Arc::new(Best { version: known.version, weights, eval: known.eval }));
+        let records = if ledger.is_empty() { begun } else { Records::resume(ledger, metrics) };
+        let (machine, first) = Machine::new(run::run(spec, "r", journal.epoch()), &standing);
+        let mut coordinator = Coordinator {
+            machine,
+            master,
+            reducer: Reducer::new(layout.segments()),
+            journal,
+            records,
+            commit: None,
+            outboxes: BTreeMap::new(),
+            ended: None,
+            left: None,
+            best,
+            plan,
+        };
+        coordinator.perform(Duration::ZERO, first);
+        Ok(coordinator)
+    }
+
+    /// Tells the machine something, and does what it wants.
+    pub fn tell(&mut self, now: Duration, event: Event) -> Option<Result<Wanted, Refused>> {
+        let effects = self.machine.apply(now, event);
+        self.perform(now, effects)
+    }
+
+    fn perform(&mut self, at: Duration, effects: Vec<Effect>) -> Option<Result<Wanted, Refused>> {
+        let mut answer = None;
+        for effect in effects {
+            match effect {
+                Effect::Answer(verdict) => answer = Some(verdict),
+                Effect::Send(worker, command) => {
+                    if let Some(outbox) = self.outboxes.get_mut(&worker) {
+                        outbox.push_back(command);
+                    }
+                }
+                Effect::Close(_) => {}
+                Effect::OpenStep(step, tree) => self.reducer.open(step, tree),
+                Effect::Update { step, samples, learning_rate } => {
+                    let sums = self.reducer.take(step).expect("every node is in");
+                    let outcome = self.master.update(&sums, samples, learning_rate);
+                    self.tell(at, Event::Updated(step, outcome));
+                }
+                Effect::Record(record) => {
+                    self.records.add(&record, &self.plan, Observed::default());
+                }
+                Effect::KeepBest(version) => {
+                    let eval = self.records.last_eval().clone();
+                    self.best = Some(Arc::new(Best { version: version.0, weights: self.master.copy(), eval }));
+                }
+                Effect::Commit(standing) => {
+                    assert!(self.commit.is_none(), "one commit at a time");
+                    self.commit = Some(self.state(standing));
+                }
+                Effect::Finish { best, standing } => self.finish(at, best, standing),
+                Effect::Export(_) => unreachable!("nobody stops the run"),
+                Effect::End(exit, detail) => self.ended = Some((exit, detail)),
+            }
+        }
+        answer
+    }
+
+    fn state(&mut self, standing: Standing) -> Commit {
+        let (ledger, metrics) = self.records.uncommitted();
+        Commit { standing, held: self.master.hold(), best: self.best.clone(), ledger, metrics }
+    }
+
+    fn finish(&mut self, at: Duration, best: bool, standing: Standing) {
+        let commit = self.state(standing);
+        let chosen = commit.best.clone().filter(|_| best);
+        match now(self.journal.save(commit, Exports { add: false, limit: None })) {
+            Ok(weights) => {
+                let weights = chosen.map_or(weights, |best| best.weights.clone());
+                self.left = Some((self.records.ledger().to_owned(), weights));
+                self.tell(at, Event::Finished);
+            }
+            Err(error) => drop(self.tell(at, Event::Failed(error.exit(), error.to_string()))),
+        }
+    }
+
+    /// The commit that is being written is made, or fails.
+    pub fn finish_commit(&mut self, at: Duration) {
+        let Some(commit) = self.commit.take() else { return };
+        let event = match now(self.journal.save(commit, Exports { add: true, limit: Some(2) })) {
+            Ok(_) => Event::Committed,
+            Err(error) => Event::Failed(error.exit(), error.to_string()),
+        };
+        self.tell(at, event);
+    }
+}

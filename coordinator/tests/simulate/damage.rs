@@ -1,0 +1,72 @@
+//! Damaged checkpoints: one byte changed, or the end cut off, in any object of an interrupted run.
+
+use std::sync::Arc;
+
+use headstart_coordinator::journal::JournalError;
+use object_store::ObjectStoreExt;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+
+use crate::coordinator::now;
+use crate::draws::Draws;
+use crate::run;
+use crate::schedule::{Outcome, Schedule, keys};
+
+/// Steps after which the run is interrupted.
+const INTERRUPTED: u64 = 7;
+
+/// A run that was interrupted after some commits.
+pub struct Interrupted {
+    shape: u64,
+    store: InMemory,
+    expected: Outcome,
+}
+
+impl Interrupted {
+    pub fn new(shape: u64) -> Interrupted {
+        let expected = Schedule::undisturbed(shape).play();
+        let store = Schedule::undisturbed(shape).play_until(INTERRUPTED).fork();
+        Interrupted { shape, store, expected }
+    }
+
+    /// Damages one object, resumes, and compares what comes out with the undisturbed run. Returns the object, and whether
+    /// nothing was left to resume from.
+    pub fn damage(&self, seed: u64) -> (Path, bool) {
+        let mut draws = Draws::new(seed);
+        let store = Arc::new(self.store.fork());
+        let objects: Vec<Path> = keys(&store);
+        let object = objects[draws.below(objects.len() as u64) as usize].clone();
+        let mut bytes = now(async { store.get(&object).await?.bytes().await }).expect("it is there").to_vec();
+        let at = draws.below(bytes.len() as u64) as usize;
+        match draws.once_in(4) {
+            true => bytes.truncate(at),
+            false => bytes[at] ^= 1 << draws.below(8),
+        }
+        now(store.put(&object, bytes.into())).expect("memory");
+        match Schedule::resumed(self.shape, store) {
+            Ok(resumed) => {
+                let outcome = resumed.play();
+                assert_eq!(outcome.ledger, self.expected.ledger, "seed {seed}, {object}");
+                assert_eq!(outcome.weights, self.expected.weights, "seed {seed}, {object}");
+                (object, false)
+            }
+            // The only manifest is damaged: nobody knows whose run it was.
+            Err(JournalError::NoManifest { .. }) if manifests(&objects) == 1 => (object, true),
+            Err(error) => panic!("seed {seed}, {object}: {error}"),
+        }
+    }
+}
+
+fn manifests(objects: &[Path]) -> usize {
+    objects.iter().filter(|object| object.as_ref().contains("manifests/")).count()
+}
+
+/// The kinds of objects that were damaged.
+pub fn kind(object: &Path) -> &str {
+    object.as_ref().split('/').nth(1).unwrap_or_default()
+}
+
+/// All shapes of runs.
+pub fn all() -> Vec<Interrupted> {
+    (0..run::SHAPES).map(Interrupted::new).collect()
+}

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Plants the bugs in tests/mutants/*.patch one by one in a copy of this checkout; the ordinary tests must catch each. The
+# first line of a patch names the tests that are run: `tests: arguments of cargo test`. ONLY=name plants one of them.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+root=$PWD
+copy=$(mktemp -d)
+trap 'git worktree remove --force "$copy/tree" 2>/dev/null || true; rm -rf "$copy"' EXIT
+git worktree add --quiet --detach "$copy/tree" HEAD
+export LIBTORCH=${LIBTORCH:-$(realpath .libtorch)}
+export CARGO_TARGET_DIR=${MUTANTS_TARGET_DIR:-${CARGO_TARGET_DIR:-$root/target}/mutants}
+ln -s "$LIBTORCH" "$copy/tree/.libtorch"
+[ -d examples/digits/data ] && cp -r examples/digits/data "$copy/tree/examples/digits/"
+cd "$copy/tree"
+
+caught=0 planted=0
+for patch in "$root"/tests/mutants/*.patch; do
+    name=$(basename "$patch" .patch)
+    [ -z "${ONLY:-}" ] || [ "$ONLY" = "$name" ] || continue
+    planted=$((planted + 1))
+    git apply "$patch" || { echo "headstart: $name does not apply any more" >&2; exit 1; }
+    read -r -a tests <<<"$(sed -n '1s/^tests: //p' "$patch")"
+    log=$copy/$name.log
+    if ! cargo test --release --no-run "${tests[@]}" >"$log" 2>&1; then
+        tail -20 "$log" >&2
+        echo "headstart: $name does not compile: that is no bug to be caught by a test" >&2
+        exit 1
+    fi
+    if timeout 600 cargo test --release "${tests[@]}" >"$log" 2>&1; then
+        echo "$name: NOT CAUGHT"
+    else
+        echo "$name: caught: $(grep -m1 -E '^test .* FAILED|panicked at|timed out' "$log" | head -c 160)"
+        caught=$((caught + 1))
+    fi
+    git checkout --quiet .
+done
+echo "$caught of $planted planted bugs caught"
+[ "$caught" = "$planted" ]
