@@ -141,7 +141,7 @@ impl Network {
         let resolution = match spec.init {
             InitFrom::Pretrained => {
                 let resolution = checkpoint.resolve(&table, architecture.prefix())?;
-                if same_labels { resolution } else { with_new_head(resolution, &table) }
+                if same_labels { resolution } else { resolution.with_new_head(&table) }
             }
             InitFrom::Random => Resolution::random(&table),
         };
@@ -251,17 +251,6 @@ impl Network {
 fn labels_of(config: &Value) -> Option<Vec<String>> {
     let names = config.get("id2label")?.as_object()?;
     (0..names.len()).map(|id| names.get(&id.to_string())?.as_str().map(str::to_owned)).collect()
-}
-
-/// Another task's labels: its head is no start for ours, even where the shapes agree.
-fn with_new_head(mut resolution: Resolution, table: &[Parameter]) -> Resolution {
-    for (source, parameter) in resolution.sources.iter_mut().zip(table) {
-        if parameter.head && source.take().is_some() {
-            resolution.newly_initialised.push(parameter.name.clone());
-        }
-    }
-    resolution.newly_initialised.sort();
-    resolution
 }
 
 /// Writes the new head into `config.json`, as transformers describes one.

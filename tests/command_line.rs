@@ -93,6 +93,26 @@ fn a_coordinator_that_is_not_there_is_said_so() {
     assert!(text(&output).contains("auto, cpu, cuda"), "{}", text(&output));
 }
 
+#[test]
+fn what_a_killed_worker_leaves_behind_is_removed_by_the_next_one() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let worker = |coordinator: &str| {
+        let mut worker = command("headstart-worker", directory.path());
+        worker.args(["--device", "cpu", "--coordinator", coordinator]).env("TMPDIR", directory.path());
+        worker.stdout(Stdio::null()).stderr(Stdio::null());
+        worker
+    };
+    let left = || std::fs::read_dir(directory.path()).expect("it is readable").count();
+    let mut killed = worker("http://127.0.0.1:1").spawn().expect("the worker starts");
+    until("the worker has a directory", || left() == 1);
+    killed.kill().expect("the worker is ours");
+    killed.wait().expect("it can be waited for");
+    assert_eq!(left(), 1, "nobody tidied up");
+    let ended = worker("http://no host").status().expect("the worker starts");
+    assert_ne!(ended.code(), Some(0), "it has no coordinator");
+    assert_eq!(left(), 0);
+}
+
 /// Waits for something that must come about within a minute.
 fn until(what: &str, mut done: impl FnMut() -> bool) {
     let began = Instant::now();

@@ -13,6 +13,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 
 import yaml
 
@@ -77,6 +79,26 @@ def status():
     return None
 
 
+def admin(path):
+    """The answer of the coordinator's admin port, as (HTTP status, text)."""
+    try:
+        with urllib.request.urlopen(f"http://{podman.address(COORDINATOR)}:9090{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def check_admin():
+    """The admin port answers as it should while the run trains."""
+    for path in ("/healthz", "/readyz"):
+        if admin(path) != (200, "ok\n"):
+            raise Failed(f"{path} answers {admin(path)}, expected 200 and ok")
+    code, metrics = admin("/metrics")
+    if code != 200 or "\nheadstart_step " not in metrics:
+        raise Failed(f"/metrics answers {code} without headstart_step:\n{metrics[:500]}")
+    say(f"the admin port answers: healthy, ready, {len(metrics.splitlines())} lines of metrics")
+
+
 def delivered(answer):
     """Shards by worker name, of the workers that have a session. A name ends in a process id."""
     return {worker["name"].split()[0]: worker["shards"] for worker in answer["workers"]}
@@ -135,6 +157,7 @@ def train(store):
         return answer and len([count for count in delivered(answer).values() if count > 0]) == len(WORKERS) and answer
     answer = until("all workers have delivered shards", all_at_work)
     say(f"step {answer['step']} of {answer['total_steps']}: shards delivered: {delivered(answer)}")
+    check_admin()
 
     quarter = answer["total_steps"] // 4
     answer = until(f"step {quarter}", lambda: (found := status()) and found["step"] >= quarter and found, RUN_PATIENCE)

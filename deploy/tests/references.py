@@ -5,6 +5,7 @@ import re
 from manifests import called, containers, names, of_kind, pods
 
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
+LISTENERS = ("--listen", "--admin")
 
 
 def problems(documents):
@@ -69,6 +70,7 @@ def of_policy(policy, documents):
 
 def of_pod(pod, documents):
     spec = pod["spec"]
+    yield from of_scrape(pod)
     account = spec.get("serviceAccountName", "default")
     if account != "default" and account not in names(documents, "ServiceAccount"):
         yield f"there is no ServiceAccount {account}"
@@ -86,6 +88,7 @@ def of_pod(pod, documents):
                 if key in source:
                     yield from of_source(kind, source[key], source[key].get("name"), documents)
         yield from of_probes(container)
+        yield from of_listeners(container)
         yield from of_addresses(container, documents)
 
 
@@ -106,6 +109,22 @@ def of_probes(container):
             port = container.get(key, {}).get(kind, {}).get("port")
             if port is not None and port not in ports_of(container):
                 yield f"container {container['name']}: {key} asks port {port}, which is not declared"
+
+
+def of_listeners(container):
+    """What a program is told to listen on is declared."""
+    args = container.get("args", [])
+    for flag, value in zip(args, args[1:]):
+        if flag in LISTENERS and int(value.rpartition(":")[2]) not in ports_of(container):
+            yield f"container {container['name']}: {flag} takes {value}, whose port is not declared"
+
+
+def of_scrape(pod):
+    """Prometheus is sent to a port that is declared."""
+    annotations = pod.get("metadata", {}).get("annotations", {})
+    port = annotations.get("prometheus.io/port")
+    if annotations.get("prometheus.io/scrape") == "true" and (port is None or int(port) not in ports_of(pod)):
+        yield f"prometheus.io/port is {port}, which no container declares"
 
 
 def of_addresses(container, documents):

@@ -12,10 +12,12 @@ use crate::model::Parameter;
 pub struct Resolution {
     /// Per parameter of the table: the checkpoint's tensor, or `None` for fresh values.
     pub sources: Vec<Option<String>>,
-    /// Parameters that begin fresh because the checkpoint lacks them, sorted.
+    /// Parameters that begin fresh, for whatever reason, sorted.
     pub newly_initialised: Vec<String>,
-    /// Parameters of the head that begin fresh because their shape differs, sorted.
+    /// Those of the head that do because their shape differs, sorted.
     pub mismatched: Vec<Mismatch>,
+    /// Those of the head that do although they would fit, because the checkpoint's labels are other ones, sorted.
+    pub other_labels: Vec<String>,
     /// Tensors of the checkpoint that the model does not have, sorted.
     pub unused: Vec<String>,
 }
@@ -42,12 +44,32 @@ impl Resolution {
 
     /// Whether checkpoint and model have the same tensors.
     pub fn is_exact(&self) -> bool {
-        self.newly_initialised.is_empty() && self.mismatched.is_empty() && self.unused.is_empty()
+        self.newly_initialised.is_empty() && self.unused.is_empty()
     }
 
     /// Number of parameters loaded.
     pub fn loaded(&self) -> usize {
         self.sources.iter().flatten().count()
+    }
+
+    /// Lets the head begin fresh: one of other labels is no start, even where the shapes agree.
+    pub fn with_new_head(mut self, table: &[Parameter]) -> Resolution {
+        for (source, parameter) in self.sources.iter_mut().zip(table) {
+            if parameter.head && source.take().is_some() {
+                self.other_labels.push(parameter.name.clone());
+            }
+        }
+        self.other_labels.sort();
+        self.newly_initialised.extend_from_slice(&self.other_labels);
+        self.newly_initialised.sort();
+        self
+    }
+
+    /// Parameters that the checkpoint lacks.
+    fn missing(&self) -> Vec<&str> {
+        let mismatched = self.mismatched.iter().map(|mismatch| &mismatch.name);
+        let there: BTreeSet<&String> = mismatched.chain(&self.other_labels).collect();
+        self.newly_initialised.iter().filter(|name| !there.contains(name)).map(String::as_str).collect()
     }
 }
 
@@ -74,6 +96,8 @@ impl Checkpoint {
             let fits = self.fits(tensor, parameter, &mut resolution.mismatched)?;
             resolution.sources.push(fits.then(|| tensor.clone()));
         }
+        let mismatched = resolution.mismatched.iter().map(|mismatch| mismatch.name.clone());
+        resolution.newly_initialised.extend(mismatched);
         resolution.newly_initialised.sort();
         resolution.mismatched.sort();
         resolution.unused = self.tensors.keys().filter(|name| !used.contains(name)).cloned().collect();
@@ -124,19 +148,22 @@ fn modern_names<'a>(names: impl Iterator<Item = &'a String> + Clone) -> BTreeMap
 impl fmt::Display for Resolution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "loaded {} of {} parameters from the checkpoint", self.loaded(), self.sources.len())?;
-        names(f, "newly initialised (not in the checkpoint)", &self.newly_initialised)?;
+        names(f, "newly initialised (not in the checkpoint)", &self.missing())?;
+        let of_labels: Vec<&str> = self.other_labels.iter().map(String::as_str).collect();
+        names(f, "newly initialised (the checkpoint's head is for other labels)", &of_labels)?;
         if !self.mismatched.is_empty() {
             write!(f, "\nnewly initialised (another shape in the checkpoint):")?;
             for Mismatch { name, found, expected } in &self.mismatched {
                 write!(f, "\n  {name}: checkpoint {found:?}, model {expected:?}")?;
             }
         }
-        names(f, "unused (not in the model)", &self.unused)
+        let unused: Vec<&str> = self.unused.iter().map(String::as_str).collect();
+        names(f, "unused (not in the model)", &unused)
     }
 }
 
 /// A heading and the first names below it.
-fn names(f: &mut fmt::Formatter<'_>, heading: &str, names: &[String]) -> fmt::Result {
+fn names(f: &mut fmt::Formatter<'_>, heading: &str, names: &[&str]) -> fmt::Result {
     const FIRST: usize = 12;
     if names.is_empty() {
         return Ok(());

@@ -8,7 +8,7 @@ use super::format::{MAGIC, packing};
 use super::scan::{Collected, planned};
 use super::{DataError, Format, Packing, Place, RowProblem, jsonl, picture, table};
 use crate::spec::Dataset;
-use crate::store::{Location, Meta, Stores};
+use crate::store::{Location, Meta, StoreError, Stores};
 
 /// Bytes of the largest image.
 pub(super) const LARGEST_IMAGE: u64 = 64 << 20;
@@ -81,7 +81,12 @@ impl Folder {
     /// Lists a directory. Files that are no images (notes, licences) are passed over.
     async fn list(root: &Location) -> Result<Folder, DataError> {
         let mut folder = Folder { url: root.url().to_owned(), images: BTreeMap::new(), metadata: None };
-        for file in root.list().await? {
+        let files = root.list().await?;
+        // A listing cannot tell an absent directory from an empty one, which a bucket does not have.
+        if files.is_empty() && !root.local_path().is_some_and(|path| path.is_dir()) {
+            return Err(StoreError::NotFound { url: root.url().to_owned() }.into());
+        }
+        for file in files {
             let url = file.0.url();
             let name = url.strip_prefix(root.url()).unwrap_or(url).trim_start_matches('/').to_owned();
             folder.sort_in(name, file)?;
@@ -204,7 +209,7 @@ fn look_at(location: &Location) -> Result<(), DataError> {
     let mut head = Vec::new();
     let reading =
         std::fs::File::open(path).and_then(|file| file.take(picture::HEAD as u64).read_to_end(&mut head));
-    reading.map_err(|error| crate::store::StoreError::from_io(location.url(), &error))?;
+    reading.map_err(|error| StoreError::from_io(location.url(), &error))?;
     picture::check(&head).map_err(|problem| row(location.url(), Place::File, problem))
 }
 

@@ -4,6 +4,7 @@
 
 mod architecture;
 mod bert;
+pub mod canary;
 mod error;
 mod init;
 mod keys;

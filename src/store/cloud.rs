@@ -82,8 +82,8 @@ impl Bucket<'_> {
                            or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
             return Err(self.refused(format!("{profile} is set, but profiles are not read: {instead}")));
         }
-        let endpoint = environment.get("AWS_ENDPOINT_URL_S3").or(environment.get("AWS_ENDPOINT_URL"));
-        let builder = AmazonS3Builder::new().with_client_options(self.patience.client(endpoint));
+        let options = self.patience.client(environment.s3_endpoint());
+        let builder = AmazonS3Builder::new().with_client_options(options);
         let mut builder = configured(builder, environment.beginning("AWS_"), |builder, key, value| {
             builder.with_config(key, value)
         })
@@ -97,8 +97,8 @@ impl Bucket<'_> {
     }
 
     fn google(&self) -> Opened {
-        let endpoint = self.environment.get("GOOGLE_BASE_URL");
-        let builder = GoogleCloudStorageBuilder::new().with_client_options(self.patience.client(endpoint));
+        let options = self.patience.client(self.environment.google_endpoint());
+        let builder = GoogleCloudStorageBuilder::new().with_client_options(options);
         let builder = configured(builder, self.environment.beginning("GOOGLE_"), |builder, key, value| {
             builder.with_config(key, value)
         })
@@ -140,8 +140,7 @@ impl Bucket<'_> {
 
     fn azure(&self) -> Opened {
         let environment = self.environment;
-        let either = |name, other| environment.get(name).or(environment.get(other));
-        let account = either("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT");
+        let account = environment.azure_account();
         let emulator = environment.get("AZURE_STORAGE_USE_EMULATOR");
         if account.is_none() && emulator.is_none() {
             let string = environment.first(&["AZURE_STORAGE_CONNECTION_STRING"]);
@@ -150,8 +149,8 @@ impl Bucket<'_> {
                 "set AZURE_STORAGE_ACCOUNT_NAME, and AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN";
             return Err(self.refused(format!("{unread}{instead}")));
         }
-        let endpoint = either("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT");
-        let mut builder = MicrosoftAzureBuilder::new().with_client_options(self.patience.client(endpoint));
+        let options = self.patience.client(environment.azure_endpoint());
+        let mut builder = MicrosoftAzureBuilder::new().with_client_options(options);
         // The names that Azure's own command line uses.
         builder = account.into_iter().fold(builder, MicrosoftAzureBuilder::with_account);
         builder = environment

@@ -2,7 +2,7 @@
 
 use headstart::model::{Architecture, ImageProcessor};
 use headstart::network::{Network, NetworkError};
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{Encoding, Tokenizer, TruncationParams};
 
 use crate::image::{self, ImageError};
 use crate::trainer::Batch;
@@ -110,9 +110,37 @@ impl Collator {
     ) -> Result<Batch, CollateError> {
         match &self.kind {
             Kind::Text { tokenizer, vocab, token_types, .. } => {
-                texts(tokenizer, [*vocab, *token_types], samples, labels, numbers)
+                Ok(pad(&encode(tokenizer, [*vocab, *token_types], samples, labels, numbers)?))
             }
             Kind::Image(processor) => images(processor, samples, labels, numbers),
+        }
+    }
+
+    /// As [`Collator::collate`], in batches of `size` samples.
+    ///
+    /// Texts that take several batches are ordered by their length first, so that a short one is not padded to a long one
+    /// of the same shard; those of one length keep their order. The sum over all of them has other rounding for it, but is
+    /// a function of the samples and of `size` as before.
+    pub fn batches(
+        &self,
+        samples: &[Sample<'_>],
+        labels: &[i64],
+        numbers: &[u64],
+        size: usize,
+    ) -> Result<Vec<Batch>, CollateError> {
+        let size = size.max(1);
+        match &self.kind {
+            Kind::Text { tokenizer, vocab, token_types, .. } => {
+                let mut texts = encode(tokenizer, [*vocab, *token_types], samples, labels, numbers)?;
+                if texts.len() > size {
+                    texts.sort_by_key(|text| text.tokens.len());
+                }
+                Ok(texts.chunks(size).map(pad).collect())
+            }
+            Kind::Image(processor) => {
+                let rows = samples.chunks(size).zip(labels.chunks(size)).zip(numbers.chunks(size));
+                rows.map(|((samples, labels), numbers)| images(processor, samples, labels, numbers)).collect()
+            }
         }
     }
 }
@@ -128,48 +156,58 @@ fn tokenizer(url: &str, json: &[u8], sequence_len: u32) -> Result<Tokenizer, Col
     Ok(tokenizer)
 }
 
-/// Padding is by token 0 and type 0, which the mask hides.
-fn texts(
+/// A text as the network reads it.
+struct Text {
+    tokens: Encoding,
+    label: i64,
+}
+
+fn encode(
     tokenizer: &Tokenizer,
     [vocab, token_types]: [u64; 2],
     samples: &[Sample<'_>],
     labels: &[i64],
     numbers: &[u64],
-) -> Result<Batch, CollateError> {
-    let mut encodings = Vec::with_capacity(samples.len());
-    for (sample, &row) in samples.iter().zip(numbers) {
+) -> Result<Vec<Text>, CollateError> {
+    let mut texts = Vec::with_capacity(samples.len());
+    for ((sample, &label), &row) in samples.iter().zip(labels).zip(numbers) {
         let Sample::Text(text) = *sample else { return Err(CollateError::OtherKind(row)) };
         let refuse = |reason: String| CollateError::Text { row, reason };
-        let encoding = tokenizer.encode_fast(text, true).map_err(|error| refuse(error.to_string()))?;
-        if let Some(id) = encoding.get_ids().iter().find(|&&id| u64::from(id) >= vocab) {
+        let tokens = tokenizer.encode_fast(text, true).map_err(|error| refuse(error.to_string()))?;
+        if let Some(id) = tokens.get_ids().iter().find(|&&id| u64::from(id) >= vocab) {
             return Err(refuse(format!("token {id} is beyond the network's vocab_size {vocab}")));
         }
-        if let Some(kind) = encoding.get_type_ids().iter().find(|&&kind| u64::from(kind) >= token_types) {
+        if let Some(kind) = tokens.get_type_ids().iter().find(|&&kind| u64::from(kind) >= token_types) {
             return Err(refuse(format!(
                 "token type {kind} is beyond the network's type_vocab_size {token_types}"
             )));
         }
-        if encoding.get_ids().is_empty() {
+        if tokens.is_empty() {
             return Err(refuse("the text has no token".into()));
         }
-        encodings.push(encoding);
+        texts.push(Text { tokens, label });
     }
-    let tokens = encodings.iter().map(|encoding| encoding.get_ids().len()).max().unwrap_or_default();
-    let padded = |values: &dyn Fn(&tokenizers::Encoding) -> Vec<u32>| -> Vec<i64> {
-        let row = |encoding| {
-            let mut values: Vec<i64> = values(encoding).into_iter().map(i64::from).collect();
+    Ok(texts)
+}
+
+/// Pads to the longest, by token 0 and type 0, which the mask hides.
+fn pad(texts: &[Text]) -> Batch {
+    let tokens = texts.iter().map(|text| text.tokens.len()).max().unwrap_or_default();
+    let padded = |values: &dyn Fn(&Encoding) -> Vec<u32>| -> Vec<i64> {
+        let row = |text: &Text| {
+            let mut values: Vec<i64> = values(&text.tokens).into_iter().map(i64::from).collect();
             values.resize(tokens, 0);
             values
         };
-        encodings.iter().flat_map(row).collect()
+        texts.iter().flat_map(row).collect()
     };
-    Ok(Batch::Text {
+    Batch::Text {
         input_ids: padded(&|encoding| encoding.get_ids().to_vec()),
-        attention_mask: padded(&|encoding| vec![1; encoding.get_ids().len()]),
+        attention_mask: padded(&|encoding| vec![1; encoding.len()]),
         token_type_ids: padded(&|encoding| encoding.get_type_ids().to_vec()),
         tokens,
-        labels: labels.to_vec(),
-    })
+        labels: texts.iter().map(|text| text.label).collect(),
+    }
 }
 
 fn images(
@@ -186,4 +224,54 @@ fn images(
         image::pixels(processor, file, &mut pixels).map_err(|error| CollateError::Image { row, error })?;
     }
     Ok(Batch::Image { pixels, shape, labels: labels.to_vec() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Texts of the letters a to e, a token each.
+    fn letters() -> Collator {
+        let json = br#"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+            "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
+            "model": {"type": "WordLevel", "vocab": {"?": 0, "a": 1, "b": 2, "c": 3, "d": 4, "e": 5}, "unk_token": "?"}}"#;
+        let tokenizer = Box::new(tokenizer("letters", json, 8).expect("it is a tokenizer"));
+        Collator { kind: Kind::Text { tokenizer, vocab: 6, token_types: 1, sequence_len: 8 } }
+    }
+
+    fn batches(texts: &[&str], size: usize) -> Vec<Batch> {
+        let samples: Vec<Sample<'_>> = texts.iter().map(|text| Sample::Text(text)).collect();
+        let numbers: Vec<u64> = (0..texts.len() as u64).collect();
+        let labels: Vec<i64> = (0..texts.len() as i64).collect();
+        letters().batches(&samples, &labels, &numbers, size).expect("the texts are good")
+    }
+
+    /// Length, tokens and labels of a batch.
+    fn parts(batch: &Batch) -> (usize, &[i64], &[i64]) {
+        match batch {
+            Batch::Text { tokens, input_ids, labels, .. } => (*tokens, input_ids, labels),
+            Batch::Image { .. } => panic!("texts become texts"),
+        }
+    }
+
+    #[test]
+    fn texts_of_like_length_share_a_micro_batch() {
+        let found = batches(&["a b c d", "e", "b a", "d d d", "c"], 2);
+        let found: Vec<_> = found.iter().map(parts).collect();
+        let expected: [(usize, &[i64], &[i64]); 3] =
+            [(1, &[5, 3], &[1, 4]), (3, &[2, 1, 0, 4, 4, 4], &[2, 3]), (4, &[1, 2, 3, 4], &[0])];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn one_micro_batch_keeps_the_order_of_its_rows() {
+        for size in [3, usize::MAX] {
+            let found = batches(&["a b", "c", "d"], size);
+            assert_eq!(
+                found.iter().map(parts).collect::<Vec<_>>(),
+                [(2, &[1, 2, 3, 0, 4, 0][..], &[0, 1, 2][..])]
+            );
+        }
+        assert!(batches(&[], 4).is_empty());
+    }
 }

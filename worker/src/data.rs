@@ -85,10 +85,8 @@ impl Loader {
         };
         let (index, rows) = (rows.index(), rows.read(&self.rows(work, shard)).await?);
         let collator = self.collator.clone();
-        let batches = tokio::task::spawn_blocking(move || {
-            rows.chunks(size.min(rows.len().max(1))).map(|rows| collate(&collator, rows)).collect()
-        });
-        let batches: Result<Vec<Batch>, CollateError> = batches.await.expect("collating does not panic");
+        let batching = tokio::task::spawn_blocking(move || batches(&collator, &rows, size));
+        let batches = batching.await.expect("collating does not panic");
         batches.map_err(|error| {
             let place = error.row().and_then(|row| index.row(row).ok());
             let file = place.map_or_else(String::new, |place| index.files()[place.file].url.clone());
@@ -97,7 +95,7 @@ impl Loader {
     }
 }
 
-fn collate(collator: &Collator, rows: &[Row]) -> Result<Batch, CollateError> {
+fn batches(collator: &Collator, rows: &[Row], size: usize) -> Result<Vec<Batch>, CollateError> {
     let samples: Vec<Sample<'_>> = rows
         .iter()
         .map(|row| match &row.content {
@@ -107,5 +105,5 @@ fn collate(collator: &Collator, rows: &[Row]) -> Result<Batch, CollateError> {
         .collect();
     let labels: Vec<i64> = rows.iter().map(|row| i64::from(row.label)).collect();
     let numbers: Vec<u64> = rows.iter().map(|row| row.number).collect();
-    collator.collate(&samples, &labels, &numbers)
+    collator.batches(&samples, &labels, &numbers, size)
 }

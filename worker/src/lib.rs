@@ -15,6 +15,7 @@ pub mod exchange;
 pub mod fake;
 pub mod image;
 pub mod member;
+pub mod scratch;
 pub mod session;
 #[cfg(feature = "torch")]
 pub mod torch;

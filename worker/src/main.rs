@@ -11,6 +11,7 @@ use headstart::message::StopReason;
 use headstart::telemetry;
 use headstart_worker::config::Config;
 use headstart_worker::error::WorkerError;
+use headstart_worker::scratch::Scratch;
 use headstart_worker::session::{self, Settings};
 use headstart_worker::torch;
 use tokio::signal::unix::{SignalKind, signal};
@@ -107,7 +108,7 @@ async fn parent_gone() {
 /// The given directory, kept; or one of the worker's own that goes with it.
 enum Cache {
     Given(std::path::PathBuf),
-    Own(tempfile::TempDir),
+    Own(Scratch),
 }
 
 impl Cache {
@@ -122,7 +123,7 @@ impl Cache {
 fn cache_directory(config: &Config) -> std::io::Result<Cache> {
     match &config.cache {
         Some(path) => std::fs::create_dir_all(path).map(|()| Cache::Given(path.clone())),
-        None => tempfile::Builder::new().prefix("headstart-worker-").tempdir().map(Cache::Own),
+        None => Scratch::new_in(&std::env::temp_dir()).map(Cache::Own),
     }
 }
 

@@ -198,8 +198,8 @@ async fn a_base_checkpoint_gets_the_new_head() {
     let expected = Resolution {
         sources: vec![Some("encoder.LayerNorm.gamma".into()), Some("encoder.LayerNorm.beta".into()), None],
         newly_initialised: vec!["classifier.weight".into()],
-        mismatched: vec![],
         unused: vec!["embeddings.position_ids".into()],
+        ..Resolution::default()
     };
     assert_eq!(resolution, expected);
     assert_eq!(load(&checkpoint, &table).await.unwrap(), [ramp(3), ramp(2), vec![1.0; 5]]);
@@ -213,6 +213,7 @@ async fn a_head_for_other_labels_begins_fresh_and_says_so() {
     let resolution = checkpoint.resolve(&table, "bert.").unwrap();
     let mismatch = Mismatch { name: "classifier.bias".into(), found: vec![2], expected: vec![20] };
     assert_eq!(resolution.mismatched, [mismatch]);
+    assert_eq!(resolution.newly_initialised, ["classifier.bias"]);
     assert_eq!((resolution.loaded(), resolution.unused.len()), (1, 0));
     assert_eq!(
         resolution.to_string(),
@@ -220,6 +221,26 @@ async fn a_head_for_other_labels_begins_fresh_and_says_so() {
          newly initialised (another shape in the checkpoint):\n  classifier.bias: checkpoint [2], model [20]"
     );
     assert_eq!(load(&checkpoint, &table).await.unwrap(), [ramp(4), vec![1.0; 20]]);
+}
+
+#[tokio::test]
+async fn a_head_that_would_fit_begins_fresh_when_its_labels_are_other_ones() {
+    let checkpoint = vectors(&[("pooler.bias", 4), ("classifier.bias", 2)]).await;
+    let table = [
+        parameter("pooler.bias", &[4], false),
+        parameter("classifier.weight", &[2], true),
+        parameter("classifier.bias", &[2], true),
+    ];
+    let resolution = checkpoint.resolve(&table, "bert").unwrap().with_new_head(&table);
+    assert_eq!(resolution.sources, [Some("pooler.bias".into()), None, None]);
+    assert_eq!(resolution.newly_initialised, ["classifier.bias", "classifier.weight"]);
+    assert!(!resolution.is_exact() && resolution.unused.is_empty());
+    assert_eq!(
+        resolution.to_string(),
+        "loaded 1 of 3 parameters from the checkpoint\n\
+         newly initialised (not in the checkpoint):\n  classifier.weight\n\
+         newly initialised (the checkpoint's head is for other labels):\n  classifier.bias"
+    );
 }
 
 #[tokio::test]

@@ -6,9 +6,9 @@ use std::time::Duration;
 use headstart::client::Client;
 use headstart::exit::Exit;
 use headstart::spec::RunSpec;
+use headstart::store::Environment;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::time::timeout;
-use url::Url;
 
 use super::{Check, bandwidth};
 
@@ -21,7 +21,7 @@ const SLOW: f64 = 10e6;
 /// Looks up every host that is named.
 pub(super) async fn names(spec: Option<&RunSpec>, coordinator: Option<&str>) -> Vec<Check> {
     let mut checks = Vec::new();
-    for host in hosts(spec, coordinator, |name| std::env::var(name).ok()) {
+    for host in hosts(spec, coordinator, &Environment::of_process()) {
         checks.push(match timeout(PATIENCE, lookup_host((host.as_str(), 443))).await {
             Ok(Ok(mut found)) => match found.next() {
                 Some(address) => Check::ok("name", format!("{host} is {}", address.ip())),
@@ -39,24 +39,14 @@ fn unknown(host: &str, reason: &str) -> Check {
     Check::fail("name", Exit::Unreachable, format!("{host}: {reason}; {cure}"))
 }
 
-/// Hosts of the coordinator and of S3.
-fn hosts(
-    spec: Option<&RunSpec>,
-    coordinator: Option<&str>,
-    variable: impl Fn(&str) -> Option<String>,
-) -> BTreeSet<String> {
-    let host = |url: &str| Url::parse(url).ok()?.host_str().map(str::to_owned);
-    let mut hosts: BTreeSet<String> = coordinator.and_then(host).into_iter().collect();
-    let Some(spec) = spec else { return hosts };
-    let data = spec.datasets.iter().chain(&spec.eval_datasets).map(|dataset| dataset.path.as_str());
-    let mut urls = data.chain([spec.base_model.as_str(), spec.output_dir.as_str()]);
-    if urls.any(|url| url.starts_with("s3://")) {
-        let endpoint = variable("AWS_ENDPOINT_URL_S3").or_else(|| variable("AWS_ENDPOINT_URL"));
-        let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
-        let amazon = || format!("s3.{}.amazonaws.com", region.as_deref().unwrap_or("us-east-1"));
-        hosts.insert(endpoint.as_deref().and_then(host).unwrap_or_else(amazon));
+/// Hosts of the coordinator, and of the storage that the run reads from and writes to.
+fn hosts(spec: Option<&RunSpec>, coordinator: Option<&str>, environment: &Environment) -> BTreeSet<String> {
+    let mut urls: Vec<&str> = coordinator.into_iter().collect();
+    if let Some(spec) = spec {
+        urls.extend([spec.base_model.as_str(), spec.output_dir.as_str()]);
+        urls.extend(spec.datasets.iter().chain(&spec.eval_datasets).map(|dataset| dataset.path.as_str()));
     }
-    hosts
+    urls.into_iter().filter_map(|url| environment.host(url)).collect()
 }
 
 /// The coordinator and the way to it; without one, whether its port is free here.
@@ -108,21 +98,29 @@ fn speed(way: &str, measured: Result<f64, headstart::client::ClientError>) -> Ch
 mod tests {
     use super::*;
 
-    fn spec(output: &str) -> RunSpec {
-        let text = format!(
-            "base_model: m\ntask: image-classification\ndatasets: [{{path: d}}]\noutput_dir: {output}\n"
-        );
-        headstart::spec::parse("run.yaml", &text, &[]).unwrap()
+    fn spec(sets: &[&str]) -> RunSpec {
+        let text = "base_model: m\ntask: image-classification\ndatasets: [{path: d}]\noutput_dir: here\n";
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        headstart::spec::parse("run.yaml", text, &sets).unwrap()
     }
 
     #[test]
-    fn hosts_come_from_urls_and_from_the_environment() {
-        let none = |_: &str| None;
-        assert_eq!(hosts(Some(&spec("here")), None, none), BTreeSet::new());
-        let found = hosts(Some(&spec("s3://bucket/run")), Some("http://head:7070"), none);
-        assert_eq!(found, BTreeSet::from(["head".into(), "s3.us-east-1.amazonaws.com".into()]));
-        let endpoint = |name: &str| (name == "AWS_ENDPOINT_URL").then(|| "http://minio:9000".to_owned());
-        assert_eq!(hosts(Some(&spec("s3://bucket/run")), None, endpoint), BTreeSet::from(["minio".into()]));
+    fn hosts_are_those_of_the_coordinator_and_of_every_url_of_the_run() {
+        let found = |sets: &[&str], coordinator| {
+            let account = [("AZURE_STORAGE_ACCOUNT".to_owned(), "acc".to_owned())];
+            let hosts = hosts(Some(&spec(sets)), coordinator, &Environment::new(account));
+            hosts.into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(found(&[], None), [""; 0]);
+        assert_eq!(
+            found(&["output_dir=s3://bucket/run"], Some("http://head:7070")),
+            ["head", "s3.us-east-1.amazonaws.com"]
+        );
+        let everywhere = ["base_model=gs://b/m", "output_dir=az://b/run", "datasets.0.path=s3://b/d"];
+        assert_eq!(
+            found(&everywhere, None),
+            ["acc.blob.core.windows.net", "s3.us-east-1.amazonaws.com", "storage.googleapis.com"]
+        );
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@
 //! `bench/plan_memory.py` compares the formulas with VmHWM. After a change of buffers in worker or coordinator, run it and
 //! set the constants anew.
 
-use headstart::model::Architecture;
+use headstart::model::{Architecture, canary};
 use headstart::spec::{InitFrom, Optimizer, RunSpec, Task};
 
 use super::time::nodes;
@@ -32,13 +32,7 @@ const KEPT_SCORES: u64 = 3;
 const BACKWARD_HIDDEN: u64 = 34;
 const BACKWARD_INNER: u64 = 2;
 
-/// Largest canary batch of texts, in tokens, and of images, in pixels; as the worker has it.
-const CANARY: u64 = 1 << 14;
-/// Layers of the canary's network.
-const CANARY_LAYERS: u32 = 2;
-/// Entries of its vocabulary.
-const CANARY_VOCABULARY: u64 = 512;
-/// Sizes of its network: first values, tensors, and the two gradients that are compared.
+/// Sizes of the canary's network: first values, tensors, and the two gradients that are compared.
 const CANARY_COPIES: f64 = 3.5;
 
 /// A coordinator before it has read anything.
@@ -147,23 +141,19 @@ impl Sizes<'_> {
 
     /// The same of the canary's largest batch, with its network.
     fn canary(&self) -> f64 {
+        let small = canary::network(self.architecture);
+        let full = match self.architecture {
+            Architecture::Bert(config) => self.spec.sequence_len.map_or(config.positions, u64::from),
+            Architecture::ViT(_) => 0,
+        };
         let asked = u64::from(self.spec.per_device_train_batch_size);
-        let layers = CANARY_LAYERS.min(self.architecture.layers());
-        let mut small = self.architecture.clone();
-        let (rows, tokens) = match &mut small {
-            Architecture::Bert(config) => {
-                (config.layers, config.vocab) = (layers, config.vocab.min(CANARY_VOCABULARY));
-                let full = self.spec.sequence_len.map_or(config.positions, u64::from).clamp(2, CANARY);
-                (asked.clamp(1, (CANARY / full).max(1)), full)
-            }
-            Architecture::ViT(config) => {
-                config.layers = layers;
-                let pixels = config.channels * config.image[0] * config.image[1];
-                (asked.clamp(1, (CANARY / pixels).max(1)), config.patches() + 1)
-            }
+        let [rows, length] = canary::largest_batch(self.architecture, asked, full);
+        let tokens = match self.architecture {
+            Architecture::Bert(_) => length,
+            Architecture::ViT(config) => config.patches() + 1,
         };
         let network: usize = small.parameters().iter().map(|parameter| parameter.len()).sum();
-        CANARY_COPIES * F32 * network as f64 + self.activations(rows, tokens, layers)
+        CANARY_COPIES * F32 * network as f64 + self.activations(rows, tokens, small.layers())
     }
 
     fn tokens(&self, longest: u64) -> u64 {

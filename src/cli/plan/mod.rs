@@ -12,8 +12,8 @@ use headstart::spec::Task;
 use serde_json::json;
 
 use super::error::CliError;
-use super::train::StartError;
 use super::train::first::{First, first_steps};
+use super::train::{StartError, idle_workers};
 use super::{RunFile, bandwidth, say};
 use memory::{Memory, Sizes};
 use time::Pace;
@@ -129,13 +129,7 @@ fn plan(job: Job, asked: Option<u32>, pace: Pace, [speed, link, coordinator_link
     let (shards, most) = (job.spec.shards_per_step, job.spec.cluster.max_workers);
     let recommended = pace.recommended(most);
     let workers = asked.unwrap_or(recommended);
-    let mut warnings = Vec::new();
-    if workers > shards {
-        warnings.push(format!(
-            "{workers} workers, but a step has only {shards} shards, so some will be idle: use {shards} workers, or set \
-             shards_per_step to {workers} or more (which changes the result's bits)"
-        ));
-    }
+    let mut warnings: Vec<String> = idle_workers(workers, shards).into_iter().collect();
     if workers > most {
         warnings.push(format!(
             "{workers} workers, but cluster.max_workers is {most}: the others are turned away"

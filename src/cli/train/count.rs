@@ -27,13 +27,17 @@ pub(super) fn choose(spec: &RunSpec, asked: Option<u32>, cores: usize) -> Result
     if cluster.max_workers < workers {
         return Err(StartError::TooMany { workers, most: cluster.max_workers });
     }
-    let warning = (workers > shards).then(|| {
+    Ok(Chosen { workers, warning: idle(workers, shards) })
+}
+
+/// What is said where a step has too few shards for so many workers.
+pub(in crate::cli) fn idle(workers: u32, shards: u32) -> Option<String> {
+    (workers > shards).then(|| {
         format!(
             "{workers} workers, but a step has only {shards} shards, so some will be idle: use --workers {shards}, or \
              set shards_per_step to {workers} or more (which changes the result's bits)"
         )
-    });
-    Ok(Chosen { workers, warning })
+    })
 }
 
 fn by_default(spec: &RunSpec, cores: usize) -> u32 {

@@ -24,6 +24,7 @@ use outcome::Outcome;
 use phase::Setting;
 use supervise::{Ran, Supervisor};
 
+pub(super) use count::idle as idle_workers;
 pub(super) use follow::follow;
 pub(super) use phase::{Event, STOP_PATIENCE};
 pub(super) use progress::Progress;

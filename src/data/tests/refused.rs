@@ -10,6 +10,7 @@ use super::super::window::LONGEST_ROW;
 use super::super::{DataError, RowIndex, RowProblem, Rows, index_in};
 use super::{TEXTS, dataset, scan, stored};
 use crate::exit::Exit;
+use crate::spec::Task;
 use crate::store::Stores;
 
 /// The problem with a file and the line it is reported at.
@@ -100,13 +101,29 @@ async fn files_that_cannot_be_data_are_refused_with_the_cure() {
         assert!(error.to_string().contains(cure), "{name}: {error}");
         assert_eq!(error.exit(), Exit::Data, "{name}");
     }
-    let missing =
-        index_in(&stored(&[]).await, &[dataset("memory://data/none.csv")], TEXTS, None).await.unwrap_err();
-    assert_eq!(missing.exit(), Exit::Data);
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_str().unwrap();
     let error = index_in(&Stores::default(), &[dataset(path)], TEXTS, None).await.unwrap_err();
     assert!(error.to_string().contains("*.jsonl"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_named_and_not_called_empty() {
+    let (stores, directory) = (stored(&[]).await, tempfile::tempdir().unwrap());
+    let here = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    std::fs::create_dir(here("empty")).unwrap();
+    let (absent, empty) = ("not found", "no rows");
+    for (task, path, says) in [
+        (TEXTS, "memory://data/none.csv".to_owned(), absent),
+        (TEXTS, here("none.csv"), absent),
+        (TEXTS, here("none/*.jsonl"), absent),
+        (Task::ImageClassification, here("none"), absent),
+        (Task::ImageClassification, "memory://data/none".to_owned(), absent),
+        (Task::ImageClassification, here("empty"), empty),
+    ] {
+        let error = index_in(&stores, &[dataset(path.clone())], task, None).await.unwrap_err();
+        assert_eq!((error.to_string(), error.exit()), (format!("{path}: {says}"), Exit::Data));
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The canary: gradients on synthetic weights and inputs, whose hash tells machines with other arithmetic apart.
 
-use headstart::model::{Architecture, BertConfig, Init, Parameter, ViTConfig, initial_values};
+use headstart::model::{Architecture, BertConfig, Init, Parameter, canary, initial_values};
 use headstart::trainable::Trainable;
 use tch::Device;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
@@ -11,24 +11,17 @@ use super::step;
 use crate::trainer::{Batch, Draw, TrainError};
 
 const SEED: u64 = 0xCA_4A_12;
-/// Two layers show what a layer computes from a layer's output; more would show the same again.
-const LAYERS: u32 = 2;
-/// Entries of the vocabulary: looking a row up has no arithmetic to get wrong.
-const VOCAB: u64 = 512;
-/// Most tokens (or pixels) of one batch, so that large batches of long texts do not delay a start by minutes.
-const LONGEST: usize = 1 << 14;
-const DROPOUT: f64 = 0.1;
 
 /// Hash of the gradients of a small copy of the network: one row and a micro-batch, short and full length.
 ///
 /// Every gradient is computed twice; if the two differ, this machine is refused by itself.
-pub(super) fn canary(
+pub(super) fn hash(
     architecture: &Architecture,
     micro_batch: usize,
     sequence_len: usize,
     device: Device,
 ) -> Result<u128, TrainError> {
-    let architecture = small(architecture);
+    let architecture = canary::network(architecture);
     let table: Vec<Parameter> = architecture.parameters().into_iter().map(noisy).collect();
     let layout = Trainable::new(&table, &[]).map_err(|error| TrainError::Torch(error.to_string()))?;
     let values = table.iter().map(|parameter| initial_values(parameter, SEED)).collect();
@@ -57,44 +50,20 @@ pub(super) fn canary(
     Ok(hash.digest128())
 }
 
-/// The same network with few layers and dropout on.
-fn small(architecture: &Architecture) -> Architecture {
-    match architecture.clone() {
-        Architecture::Bert(config) => Architecture::Bert(BertConfig {
-            layers: config.layers.min(LAYERS),
-            vocab: config.vocab.min(VOCAB),
-            pad_token: config.pad_token.filter(|&token| token < VOCAB),
-            hidden_dropout: DROPOUT,
-            attention_dropout: DROPOUT,
-            classifier_dropout: DROPOUT,
-            ..config
-        }),
-        Architecture::ViT(config) => Architecture::ViT(ViTConfig {
-            layers: config.layers.min(LAYERS),
-            hidden_dropout: DROPOUT,
-            attention_dropout: DROPOUT,
-            ..config
-        }),
-    }
-}
-
 /// Biases and norms begin with draws too: zeros and ones would hide what is added and multiplied.
 fn noisy(parameter: Parameter) -> Parameter {
     Parameter { init: Init::Normal { std: 0.1 }, ..parameter }
 }
 
 fn batches(architecture: &Architecture, micro_batch: usize, sequence_len: usize) -> Vec<Batch> {
+    let largest = canary::largest_batch(architecture, micro_batch as u64, sequence_len as u64);
+    let [rows, full] = largest.map(|count| count as usize);
     match architecture {
-        Architecture::Bert(config) => {
-            let full = sequence_len.clamp(2, LONGEST);
-            let rows = micro_batch.clamp(1, (LONGEST / full).max(1));
-            [(1, full.min(7)), (1, full), (rows, full)]
-                .map(|(rows, tokens)| texts(config, rows, tokens))
-                .into()
-        }
+        Architecture::Bert(config) => [(1, full.min(7)), (1, full), (rows, full)]
+            .map(|(rows, tokens)| texts(config, rows, tokens))
+            .into(),
         Architecture::ViT(config) => {
             let shape = [config.channels, config.image[0], config.image[1]].map(|side| side as usize);
-            let rows = micro_batch.clamp(1, (LONGEST / shape.iter().product::<usize>()).max(1));
             [1, rows].map(|rows| images(shape, rows, config.labels)).into()
         }
     }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use tch::Device;
 
 use super::blocks::{self, Blocks};
-use super::canary::canary;
+use super::canary;
 use super::parameters::Parameters;
 use super::{device, host, shim, step};
 use crate::member::TrainerJob;
@@ -81,7 +81,12 @@ impl Trainer for TorchTrainer {
 
     fn canary(&mut self) -> Result<u128, TrainError> {
         let device = self.parameters.device();
-        canary(&self.network.architecture, self.micro_batch as usize, self.sequence_len as usize, device)
+        canary::hash(
+            &self.network.architecture,
+            self.micro_batch as usize,
+            self.sequence_len as usize,
+            device,
+        )
     }
 
     fn trainable_len(&self) -> usize {

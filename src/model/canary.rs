@@ -1,0 +1,68 @@
+//! The canary: what every worker computes before it joins, so that machines with other arithmetic are told apart.
+//!
+//! Workers compute it, planning accounts for the memory that it takes: both learn here how large it is.
+
+use super::{Architecture, BertConfig, ViTConfig};
+
+/// Two layers show what a layer computes from a layer's output; more would show the same again.
+const LAYERS: u32 = 2;
+/// Entries of the vocabulary: looking a row up has no arithmetic to get wrong.
+const VOCAB: u64 = 512;
+/// Most tokens (or pixels) of one batch, so that large batches of long texts do not delay a start by minutes.
+const LONGEST: u64 = 1 << 14;
+const DROPOUT: f64 = 0.1;
+
+/// The same network with few layers and dropout on.
+pub fn network(architecture: &Architecture) -> Architecture {
+    match architecture.clone() {
+        Architecture::Bert(config) => Architecture::Bert(BertConfig {
+            layers: config.layers.min(LAYERS),
+            vocab: config.vocab.min(VOCAB),
+            pad_token: config.pad_token.filter(|&token| token < VOCAB),
+            hidden_dropout: DROPOUT,
+            attention_dropout: DROPOUT,
+            classifier_dropout: DROPOUT,
+            ..config
+        }),
+        Architecture::ViT(config) => Architecture::ViT(ViTConfig {
+            layers: config.layers.min(LAYERS),
+            hidden_dropout: DROPOUT,
+            attention_dropout: DROPOUT,
+            ..config
+        }),
+    }
+}
+
+/// Rows of its largest batch, and tokens of each (of images: pixels of all channels), for a run of such micro-batches and
+/// sequences of at most `sequence_len` tokens.
+pub fn largest_batch(architecture: &Architecture, micro_batch: u64, sequence_len: u64) -> [u64; 2] {
+    let length = match architecture {
+        Architecture::Bert(_) => sequence_len.clamp(2, LONGEST),
+        Architecture::ViT(config) => config.channels * config.image[0] * config.image[1],
+    };
+    [micro_batch.clamp(1, (LONGEST / length.max(1)).max(1)), length]
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::spec::Task;
+    use serde_json::json;
+
+    #[test]
+    fn a_canary_is_small_however_large_the_network_and_its_batches_are() {
+        let config = json!({
+            "model_type": "bert", "hidden_size": 384, "num_hidden_layers": 24, "num_attention_heads": 12,
+            "intermediate_size": 1536, "vocab_size": 30522,
+        });
+        let bert = Architecture::from_config(&config, Task::SequenceClassification, 20).unwrap();
+        let small = network(&bert);
+        assert_eq!(small.layers(), 2);
+        assert!(small.parameters().len() < bert.parameters().len() / 8);
+        assert_eq!(largest_batch(&bert, 32, 128), [32, 128]);
+        assert_eq!(largest_batch(&bert, 1024, 512), [32, 512], "16 Ki tokens at most");
+        assert_eq!(largest_batch(&bert, 8, 1 << 20), [1, 1 << 14]);
+        assert_eq!(largest_batch(&bert, 0, 0), [1, 2], "a row of the two special tokens at least");
+    }
+}
