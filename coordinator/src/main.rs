@@ -10,7 +10,8 @@ use headstart::spec::InitFrom;
 use headstart::{job, spec, telemetry};
 use headstart_coordinator::admin::Admin;
 use headstart_coordinator::config::Config;
-use headstart_coordinator::serve::{Serving, serve};
+use headstart_coordinator::pool::Pool;
+use headstart_coordinator::serve::{Platform, Serving, serve};
 use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
@@ -62,7 +63,8 @@ async fn run(config: Config) -> Result<(Exit, String), (Exit, String)> {
         }
         announce(&format!("listening on http://{address}"));
     };
-    serve(socket, job, ready, stop).await.map_err(|e| (e.exit(), e.to_string()))
+    let platform = Platform { listen: socket, pool: Pool::Threads };
+    serve(platform, job, ready, stop).await.map_err(|e| (e.exit(), e.to_string()))
 }
 
 /// Takes the address, before anything that takes long.
