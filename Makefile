@@ -62,6 +62,11 @@ test: build ## all tests
 	servers="$$(scripts/test-env.sh)" && eval "$$servers" && $(TORCH) $(CARGO) test --workspace --release
 	$(MAKE) --no-print-directory test-processor test-threads test-deploy
 
+SEEDS ?= 1000
+.PHONY: simulate
+simulate: ## whole clusters in simulated time: faults of SEEDS (1000) seeds, or the one SEED, change nothing
+	SEEDS=$(SEEDS) SEED=$(SEED) $(CARGO) test --package headstart-simulation --release -- --nocapture
+
 # The same arithmetic compiled for another processor: its bits must not change.
 .PHONY: test-processor
 test-processor: ready ## the coordinator's bits, compiled for x86-64-v3

@@ -131,14 +131,19 @@ pub async fn survey(spec: &RunSpec) -> Result<(Job, Estimates), JobError> {
     };
     let (eval, eval_rows) = eval.map(|eval| (eval.index, eval.estimate)).unwrap_or_default();
     let estimates = Estimates { train: train.estimate, eval: eval_rows };
-    Ok((job(spec, output, train.labels, [train.index, eval], estimates).await?, estimates))
+    let found = (train.labels, [train.index, eval]);
+    Ok((job(&stores, spec, output, found, estimates).await?, estimates))
 }
 
 /// Reads what a run file names, short of the weights themselves. What `output_dir` holds does not matter.
 pub async fn read(spec: &RunSpec) -> Result<Job, JobError> {
-    let stores = spec.cluster.stores();
+    read_in(&spec.cluster.stores(), spec).await
+}
+
+/// As [`read`], from stores that the caller chooses.
+pub async fn read_in(stores: &Stores, spec: &RunSpec) -> Result<Job, JobError> {
     let output = stores.locate(&spec.output_dir)?;
-    index(&stores, spec, output).await
+    index(stores, spec, output).await
 }
 
 async fn index(stores: &Stores, spec: &RunSpec, output: Location) -> Result<Job, JobError> {
@@ -149,7 +154,7 @@ async fn index(stores: &Stores, spec: &RunSpec, output: Location) -> Result<Job,
         [] => RowIndex::default(),
         datasets => data::index(stores, Wanted { datasets, labels: Some(&labels), ..wanted }).await?.0,
     };
-    job(spec, output, labels, [train, eval], Estimates::default()).await
+    job(stores, spec, output, (labels, [train, eval]), Estimates::default()).await
 }
 
 /// A directory with nothing in it, or with a run that is to be gone on with.
@@ -172,17 +177,17 @@ fn wanted<'a>(spec: &'a RunSpec, kept: Option<&'a Path>) -> Wanted<'a> {
 }
 
 async fn job(
+    stores: &Stores,
     spec: &RunSpec,
     output: Location,
-    labels: Vec<String>,
-    [train, eval]: [RowIndex; 2],
+    (labels, [train, eval]): (Vec<String>, [RowIndex; 2]),
     estimates: Estimates,
 ) -> Result<Job, JobError> {
     let mut spec = spec.clone();
     let bytes = estimates.train.map_or(train.content_size(), |estimate| estimate.bytes);
     let fits = bytes <= spec.data_cache;
     spec.shuffle.get_or_insert(if fits { Shuffle::Global } else { Shuffle::Blocks });
-    let network = Network::open(&spec, &labels).await?;
+    let network = Network::open(stores, &spec, &labels).await?;
     let rows =
         |index: &RowIndex, estimate: Option<Estimate>| estimate.map_or(index.len(), |found| found.rows);
     let plan = Plan::new(&spec, rows(&train, estimates.train), rows(&eval, estimates.eval))?.over(&train);

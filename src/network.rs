@@ -8,7 +8,7 @@ use crate::checkpoint::{self, Checkpoint, CheckpointError, Resolution};
 use crate::exit::Exit;
 use crate::model::{self, Architecture, ImageProcessor, ModelError, Parameter, Token, Tokens};
 use crate::spec::{InitFrom, RunSpec, Task};
-use crate::store::{Location, StoreError};
+use crate::store::{Location, StoreError, Stores};
 use crate::trainable::{LayoutError, Trainable};
 
 /// A network and its checkpoint.
@@ -116,16 +116,20 @@ const LARGEST_JSON: u64 = 64 << 20;
 
 impl Network {
     /// Opens the run's checkpoint and lays the network out for these labels. Reads headers, not weights.
-    pub async fn open(spec: &RunSpec, labels: &[String]) -> Result<Network, NetworkError> {
-        let network = Network::open_without_files(spec, labels).await?;
+    pub async fn open(stores: &Stores, spec: &RunSpec, labels: &[String]) -> Result<Network, NetworkError> {
+        let network = Network::open_without_files(stores, spec, labels).await?;
         network.check_length(spec.sequence_len)?;
         network.check_files().await?;
         Ok(network)
     }
 
     /// As [`Network::open`], but takes no interest in how texts or images are prepared for the network.
-    pub async fn open_without_files(spec: &RunSpec, labels: &[String]) -> Result<Network, NetworkError> {
-        let directory = spec.cluster.stores().locate(&spec.base_model)?;
+    pub async fn open_without_files(
+        stores: &Stores,
+        spec: &RunSpec,
+        labels: &[String],
+    ) -> Result<Network, NetworkError> {
+        let directory = stores.locate(&spec.base_model)?;
         let checkpoint = match spec.init {
             InitFrom::Pretrained => Checkpoint::open(&directory).await?,
             InitFrom::Random => Checkpoint::config_only(&directory).await?,

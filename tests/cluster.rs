@@ -7,11 +7,14 @@ use std::time::Duration;
 use headstart::exit::Exit;
 use headstart::job;
 use headstart::message::StopReason;
-use headstart_coordinator::serve::serve;
+use headstart_coordinator::pool::Pool;
+use headstart_coordinator::serve::{Identity, Platform, serve};
+use headstart_tests::line::Line;
 use headstart_tests::{load, outcome, texts};
 use headstart_worker::error::WorkerError;
 use headstart_worker::fake;
-use headstart_worker::session::{self, Settings};
+use headstart_worker::session;
+use headstart_worker::settings::Settings;
 use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -41,7 +44,7 @@ impl Member {
             // Dropping the runtime cuts its connections, wherever the worker stands.
             runtime.block_on(async {
                 tokio::select! {
-                    ended = session::run(settings, Box::new(fake::make_trainer)) => Some(ended),
+                    ended = session::run(settings, fake::make_trainer) => Some(ended),
                     _ = end => None,
                 }
             })
@@ -72,25 +75,33 @@ impl Cluster {
         socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port is free");
         let url = format!("http://{}", socket.local_addr().expect("it is bound"));
         let never = std::future::pending::<(String, Exit)>();
-        let coordinator =
-            tokio::spawn(async { serve(socket, job, |_| (), never).await.expect("the checkpoint is whole") });
+        let platform = Platform { listen: socket, pool: Pool::Threads };
+        let dial = Box::new(|_| Box::pin(std::future::ready(None)) as futures::future::BoxFuture<'static, _>);
+        let identity = Identity { owner: url.clone(), nonce: "only".to_owned(), dial };
+        let served = serve(platform, job, identity, |_| (), never);
+        let coordinator = tokio::spawn(async { served.await.expect("the checkpoint is whole") });
         Cluster { url, cache: tempfile::tempdir().expect("a directory"), coordinator, workers: Vec::new() }
     }
 
     fn join(&mut self, name: &str) {
+        self.join_at(&self.url.clone(), name);
+    }
+
+    fn join_at(&mut self, url: &str, name: &str) {
         let settings = Settings {
-            coordinator: self.url.clone(),
+            coordinator: url.to_owned(),
             name: name.to_owned(),
             device: "cpu".to_owned(),
             threads: None,
-            cache: self.cache.path().to_owned(),
+            cache: Some(self.cache.path().to_owned()),
             memory: 1 << 30,
+            platform: Default::default(),
         };
         self.workers.push(Member::start(settings));
     }
 
-    /// Waits until so many updates have been made, or the run is over.
-    async fn until(&self, step: u64) {
+    /// Waits until so many updates have been made; returns how many there are.
+    async fn until(&self, step: u64) -> u64 {
         let client = loop {
             match headstart::client::Client::connect(&self.url).await {
                 Ok(client) => break client,
@@ -101,7 +112,7 @@ impl Cluster {
         let mut watch = client.watch().await.expect("it can be watched");
         while let Ok(Some(status)) = watch.next().await {
             if status.step >= step {
-                return;
+                return status.step;
             }
         }
         panic!("the run ended before step {step}");
@@ -145,6 +156,47 @@ async fn joins_and_losses_change_nothing() {
     let (exit, detail) = cluster.end().await;
     assert_eq!(exit, Exit::Ok, "{detail}");
     assert_eq!(outcome(&directory.path().join("disturbed")), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_comes_back_with_what_it_has_when_its_session_breaks() {
+    let directory = texts();
+    let sets = ["max_steps=600"];
+    let expected = undisturbed(directory.path(), &sets).await;
+    let mut cluster = Cluster::start(directory.path(), "cut", &sets).await;
+    let line = Line::to(&cluster.url).await;
+    cluster.join_at(line.url(), "only");
+    let mut step = cluster.until(10).await;
+    // Whatever is loaded again is missed: the worker would end.
+    let (model, elsewhere) = (directory.path().join("model"), directory.path().join("elsewhere"));
+    std::fs::rename(&model, &elsewhere).expect("it is there");
+    for _ in 0..3 {
+        line.cut();
+        step = cluster.until(step + 10).await;
+    }
+    std::fs::rename(&elsewhere, &model).expect("it is there");
+    let (exit, detail) = cluster.end().await;
+    assert_eq!(exit, Exit::Ok, "{detail}");
+    let output = directory.path().join("cut");
+    assert_eq!(outcome(&output), expected);
+    let delivered = headstart_tests::delivered(&output);
+    assert!(delivered.len() == 4 && delivered.iter().all(|&shards| shards > 0), "{delivered:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_does_not_move_to_another_run() {
+    let directory = texts();
+    let mut first = Cluster::start(directory.path(), "first", &["max_steps=100000"]).await;
+    let line = Line::to(&first.url).await;
+    first.join_at(line.url(), "only");
+    first.until(10).await;
+    let second = Cluster::start(directory.path(), "second", &["seed=2"]).await;
+    line.lead_to(&second.url);
+    line.cut();
+    let Member { life, thread } = first.workers.remove(0);
+    let ended = thread.join().expect("it does not panic");
+    assert!(matches!(ended, Some(Err(WorkerError::OtherRun { .. }))), "{ended:?}");
+    drop(life);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

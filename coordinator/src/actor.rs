@@ -199,8 +199,10 @@ impl Actor {
         let mut ticks = tokio::time::interval(TICK);
         while ended.is_none() {
             let mail = tokio::select! {
-                mail = self.inbox.recv() => mail.expect("the actor holds a sender itself"),
+                // In this order, so that a simulation's runs repeat themselves; ticks are too rare to hold up the mail.
+                biased;
                 _ = ticks.tick() => Mail { event: Event::Tick, answer: None, outbox: None },
+                mail = self.inbox.recv() => mail.expect("the actor holds a sender itself"),
             };
             let Mail { event, answer, outbox } = mail;
             self.observe(&event);
@@ -285,20 +287,19 @@ impl Actor {
 
     fn update(&self, step: headstart::id::Step, samples: u64, learning_rate: f64) {
         let (master, reducer, handle) = (self.master.clone(), self.reducer.clone(), self.handle.clone());
-        let (done, outcome) = oneshot::channel();
-        rayon::spawn(move || {
-            // Dropping `done` reports the failure; a panic here would abort the process.
-            let Some(sums) = reducer.take(step) else { return };
-            let outcome = master.update(&sums, samples, learning_rate);
-            for sum in sums {
-                reducer.recycle(sum.values);
-            }
-            let _ = done.send(outcome);
-        });
+        let pool = reducer.pool();
         tokio::spawn(async move {
-            let event = match outcome.await {
-                Ok(outcome) => Event::Updated(step, outcome),
-                Err(_) => Event::Failed(
+            let update = move || {
+                let sums = reducer.take(step)?;
+                let outcome = master.update(&sums, samples, learning_rate);
+                for sum in sums {
+                    reducer.recycle(sum.values);
+                }
+                Some(outcome)
+            };
+            let event = match pool.run(update).await {
+                Some(outcome) => Event::Updated(step, outcome),
+                None => Event::Failed(
                     Exit::Internal,
                     format!("{step} is to be applied, but a partial is missing"),
                 ),

@@ -1,8 +1,10 @@
 //! The only place of this crate that reads a clock.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Time since the run began, and the time of day.
+use tokio::time::Instant;
+
+/// Time since the run began, and the time of day. It is the runtime's time, which a simulation can set.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     began: Instant,

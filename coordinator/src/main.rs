@@ -12,7 +12,8 @@ use headstart::{host, job, spec, telemetry};
 use headstart_coordinator::admin::Admin;
 use headstart_coordinator::config::Config;
 use headstart_coordinator::journal;
-use headstart_coordinator::serve::{Identity, Serving, serve};
+use headstart_coordinator::pool::Pool;
+use headstart_coordinator::serve::{Identity, Platform, Serving, serve};
 use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
@@ -66,7 +67,8 @@ async fn run(config: Config) -> Result<(Exit, String), (Exit, String)> {
     };
     let identity = identity(&config.advertise, &socket)
         .map_err(|e| (Exit::Internal, format!("--listen {}: {e}", config.listen)))?;
-    serve(socket, job, identity, ready, stop).await.map_err(|e| (e.exit(), e.to_string()))
+    let platform = Platform { listen: socket, pool: Pool::Threads };
+    serve(platform, job, identity, ready, stop).await.map_err(|e| (e.exit(), e.to_string()))
 }
 
 /// Takes the address, before anything that takes long.

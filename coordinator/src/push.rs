@@ -15,7 +15,7 @@ use headstart::wire::pb;
 use tonic::{Status, Streaming};
 
 use crate::event::Wanted;
-use crate::reduce::{self, Inserted, OpenStep};
+use crate::reduce::{Inserted, OpenStep};
 use crate::rpc::Services;
 
 /// A push may pause so long between two messages.
@@ -63,7 +63,7 @@ impl<'a> Push<'a> {
         let reader = Arc::new(Reader::open(&address).map_err(unreadable)?);
         let segments = (0..self.whole.len() as u32).map(Segment);
         let copies = segments.map(|segment| self.copy_segment(&reader, segment));
-        let copies = stream::iter(copies).buffer_unordered(rayon::current_num_threads());
+        let copies = stream::iter(copies).buffer_unordered(self.services.reducer.pool().width());
         let copied: Vec<(Segment, u128, bool)> = copies.try_collect().await?;
         for (segment, hash, added) in copied {
             self.hashes[segment.0 as usize] = hash;
@@ -83,7 +83,8 @@ impl<'a> Push<'a> {
     ) -> Result<(Segment, u128, bool), Status> {
         let len = self.services.master.segment_len(segment).expect("segments are numbered from 0");
         let (reader, buffer) = (reader.clone(), self.services.reducer.buffer(len));
-        let values = reduce::on_pool(move || read_finite(&reader, segment, buffer)).await;
+        let pool = self.services.reducer.pool();
+        let values = pool.run(move || read_finite(&reader, segment, buffer)).await;
         let values = values.map_err(|unusable| self.refuse(segment, &unusable))?;
         let bytes = size_of_val(values.as_slice()) as u64;
         self.services.handle.traffic().up.fetch_add(bytes, Ordering::Relaxed);
@@ -99,7 +100,7 @@ impl<'a> Push<'a> {
                     let hash = hash::segment(&values);
                     (values, hash)
                 };
-                reduce::on_pool(hashed).await
+                self.services.reducer.pool().run(hashed).await
             }
             false => (values, 0),
         };

@@ -10,6 +10,7 @@ use headstart::tree::{Fold, Node, Tree, Unfoldable};
 use tokio::sync::Notify;
 
 use crate::optimizer;
+use crate::pool::Pool;
 
 /// Sums the partials of one step at a time.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub struct Reducer {
     segments: usize,
     open: Mutex<Option<Arc<OpenStep>>>,
     spare: Arc<Spare>,
+    pool: Pool,
 }
 
 /// The sums of one step under construction.
@@ -28,6 +30,7 @@ pub struct OpenStep {
     segments: Vec<Mutex<Sum>>,
     merged: Notify,
     spare: Arc<Spare>,
+    pool: Pool,
 }
 
 /// A segment's sum under construction.
@@ -96,9 +99,14 @@ pub enum Attempt {
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 impl Reducer {
-    /// A reducer for vectors of so many segments.
-    pub fn new(segments: usize) -> Reducer {
-        Reducer { segments, open: Mutex::new(None), spare: Arc::new(Spare::new(2 * segments)) }
+    /// A reducer for vectors of so many segments, which adds on `pool`.
+    pub fn new(segments: usize, pool: Pool) -> Reducer {
+        Reducer { segments, open: Mutex::new(None), spare: Arc::new(Spare::new(2 * segments)), pool }
+    }
+
+    /// Where sums are computed.
+    pub fn pool(&self) -> Pool {
+        self.pool
     }
 
     /// Begins a step; what an unfinished earlier one held is dropped.
@@ -106,7 +114,8 @@ impl Reducer {
         let limit = tree.shards().ilog2() as usize + 2;
         let sum = |_| Mutex::new(Sum { fold: Fold::new(tree), whole: None });
         let segments = (0..self.segments).map(sum).collect();
-        let open = OpenStep { step, limit, segments, merged: Notify::new(), spare: self.spare.clone() };
+        let (merged, spare) = (Notify::new(), self.spare.clone());
+        let open = OpenStep { step, limit, segments, merged, spare, pool: self.pool };
         *lock(&self.open) = Some(Arc::new(open));
     }
 
@@ -151,7 +160,8 @@ impl OpenStep {
         loop {
             let mut merged = std::pin::pin!(self.merged.notified());
             merged.as_mut().enable();
-            values = match self.clone().attempt_on_pool(node, segment, values).await {
+            let open = self.clone();
+            values = match self.pool.run(move || open.attempt(node, segment, values)).await {
                 Attempt::Done(outcome) => return outcome,
                 Attempt::Full(values) => values,
             };
@@ -159,10 +169,6 @@ impl OpenStep {
                 return Err(Refused::Crowded(segment));
             }
         }
-    }
-
-    async fn attempt_on_pool(self: Arc<Self>, node: Node, segment: Segment, values: Vec<f32>) -> Attempt {
-        on_pool(move || self.attempt(node, segment, values)).await
     }
 
     /// As [`OpenStep::insert`], at once and on this thread. `segment` must exist.
@@ -196,15 +202,6 @@ impl OpenStep {
         self.merged.notify_waiters();
         Attempt::Done(Ok(Inserted::Added))
     }
-}
-
-/// Runs a computation on the compute pool.
-pub async fn on_pool<T: Send + 'static>(compute: impl FnOnce() -> T + Send + 'static) -> T {
-    let (done, outcome) = tokio::sync::oneshot::channel();
-    rayon::spawn(move || {
-        let _ = done.send(compute());
-    });
-    outcome.await.expect("the compute pool runs every job it is given")
 }
 
 /// `left + right`, element by element.
@@ -286,7 +283,7 @@ mod tests {
             let twice = [nodes.clone(), nodes].concat();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
             let sum = runtime.block_on(async {
-                let reducer = Reducer::new(1);
+                let reducer = Reducer::new(1, Pool::Threads);
                 reducer.open(Step(3), tree);
                 let open = reducer.current(Step(3)).expect("just opened");
                 let pushes = twice.into_iter().map(|node| open.insert(node, Segment(0), partial(node)));
@@ -303,7 +300,7 @@ mod tests {
 
     #[tokio::test]
     async fn partials_that_cannot_merge_wait_until_memory_is_free() {
-        let reducer = Reducer::new(1);
+        let reducer = Reducer::new(1, Pool::Threads);
         reducer.open(Step(0), Tree::new(16));
         let open = reducer.current(Step(0)).expect("just opened");
         let leaf_node = |first| Node { first, shards: 1 };
@@ -321,7 +318,7 @@ mod tests {
 
     #[tokio::test]
     async fn strangers_are_refused_by_name() {
-        let reducer = Reducer::new(2);
+        let reducer = Reducer::new(2, Pool::Inline);
         reducer.open(Step(4), Tree::new(6));
         assert_eq!(reducer.current(Step(3)).err(), Some(Refused::WrongStep(Step(3))));
         let open = reducer.current(Step(4)).expect("open");

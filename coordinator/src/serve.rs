@@ -18,11 +18,10 @@ use headstart::store::StoreError;
 use headstart::wire::{FRAME, MESSAGE_LIMIT, WINDOW, pb};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::net::{TcpListener, TcpSocket};
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
+use tonic::transport::server::Connected;
 use tracing::{Instrument, info, info_span};
 
 use crate::actor::{Actor, Handle, Parts};
@@ -35,10 +34,12 @@ use crate::journal::owner::Dial;
 use crate::journal::parts::Layout;
 use crate::journal::save::Best;
 use crate::journal::{self, Claim, Journal, JournalError, Restored};
+use crate::listen::{Connections, Listen};
 use crate::machine::{Machine, Run};
 use crate::master::Master;
 use crate::memory::{self, TooLarge};
 use crate::optimizer::Rule;
+use crate::pool::Pool;
 use crate::record::{Records, hex};
 use crate::reduce::Reducer;
 use crate::rpc::{Facts, Services};
@@ -102,15 +103,21 @@ pub struct Serving {
     pub clock: Clock,
 }
 
-/// Connections that may wait to be accepted.
-const BACKLOG: u32 = 1024;
+/// What a coordinator stands on. A simulation brings its own.
+#[derive(Debug)]
+pub struct Platform<L> {
+    /// Where workers and clients come from.
+    pub listen: L,
+    /// Where sums and updates are computed.
+    pub pool: Pool,
+}
 
 /// Serves a run until it ends, or until `stop` resolves with the reason and exit code of a stop.
 ///
-/// `socket` is bound but does not listen: workers that come while the weights are loaded are refused and try again, rather
-/// than waiting for an answer. `ready` is called when they are welcome.
-pub async fn serve(
-    socket: TcpSocket,
+/// Nobody listens at first: workers that come while the weights are loaded are refused and try again, rather than waiting
+/// for an answer. `ready` is called when they are welcome.
+pub async fn serve<L: Listen>(
+    Platform { listen, pool }: Platform<L>,
     job: Job,
     identity: Identity,
     ready: impl FnOnce(Serving),
@@ -148,7 +155,7 @@ pub async fn serve(
     let best = best.map(|(weights, known)| Best { version: known.version, weights, eval: known.eval });
     let records = if ledger.is_empty() { begun } else { Records::resume(ledger, metrics) };
     let (run_id, epoch) = (journal.run_id().to_owned(), CoordinatorEpoch(journal.epoch()));
-    let reducer = Arc::new(Reducer::new(network.trainable.segments()));
+    let reducer = Arc::new(Reducer::new(network.trainable.segments(), pool));
     let (machine, first) = Machine::new(
         Run {
             id: run_id.clone(),
@@ -196,14 +203,9 @@ pub async fn serve(
     let facts = Arc::new(facts);
     let services = Services { handle: handle.clone(), reducer, master, facts: facts.clone() };
     let over = CancellationToken::new();
-    let listener = socket.listen(BACKLOG)?;
-    ready(Serving {
-        address: listener.local_addr()?,
-        run_id: facts.run_id.clone(),
-        handle: handle.clone(),
-        clock,
-    });
-    let server = tokio::spawn(listen(listener, services, over.clone()));
+    let (address, connections) = listen.listen().await?;
+    ready(Serving { address, run_id: facts.run_id.clone(), handle: handle.clone(), clock });
+    let server = tokio::spawn(answer(connections, services, over.clone()));
     tokio::spawn(pass_on(handle, stop));
     let ended = actor.run(first).instrument(span).await;
     over.cancel();
@@ -228,7 +230,11 @@ async fn pass_on(handle: Handle, stop: impl Future<Output = (String, Exit)>) {
     let _ = handle.tell(Event::StopRequested { reason, exit }).await;
 }
 
-async fn listen(listener: TcpListener, services: Services, over: CancellationToken) {
+/// Answers whoever connects, until the run is over.
+async fn answer<Io>(connections: Connections<Io>, services: Services, over: CancellationToken)
+where
+    Io: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
+{
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<pb::control_server::ControlServer<Services>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
@@ -240,12 +246,6 @@ async fn listen(listener: TcpListener, services: Services, over: CancellationTok
     let bulk = pb::bulk_server::BulkServer::new(services.clone())
         .max_decoding_message_size(MESSAGE_LIMIT)
         .max_encoding_message_size(MESSAGE_LIMIT);
-    let incoming = TcpListenerStream::new(listener).filter_map(|stream| {
-        let stream = stream.ok()?;
-        // Small control messages must not wait for a full segment of TCP.
-        stream.set_nodelay(true).ok()?;
-        Some(Ok::<_, std::io::Error>(stream))
-    });
     let served = Server::builder()
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(2 * WINDOW)
@@ -257,7 +257,7 @@ async fn listen(listener: TcpListener, services: Services, over: CancellationTok
         .add_service(control)
         .add_service(bulk)
         .add_service(pb::jobs_server::JobsServer::new(services))
-        .serve_with_incoming_shutdown(incoming, over.cancelled_owned())
+        .serve_with_incoming_shutdown(connections, over.cancelled_owned())
         .await;
     if let Err(error) = served {
         tracing::error!(%error, "the server ended");

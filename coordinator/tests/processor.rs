@@ -8,6 +8,7 @@ use headstart::trainable::{SEGMENT, Trainable};
 use headstart::tree::{Node, Tree};
 use headstart_coordinator::master::Master;
 use headstart_coordinator::optimizer::Rule;
+use headstart_coordinator::pool::Pool;
 use headstart_coordinator::reduce::Reducer;
 use headstart_coordinator::schedule::Schedule;
 
@@ -32,7 +33,7 @@ async fn train(optimizer: &str) -> String {
     let initial: Vec<f32> = table.iter().flat_map(|parameter| initial_values(parameter, 7)).collect();
     let master = Master::new(Rule::new(&spec), spec.max_grad_norm, &layout, &initial).expect("memory");
     let schedule = Schedule::new(&spec, STEPS, STEPS);
-    let reducer = Reducer::new(layout.segments());
+    let reducer = Reducer::new(layout.segments(), Pool::Threads);
     let mut norms = 0.0;
     for step in (0..STEPS).map(Step) {
         reducer.open(step, Tree::new(SHARDS));

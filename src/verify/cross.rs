@@ -77,7 +77,7 @@ async fn vector(
     spec.init = InitFrom::Pretrained;
     spec.model_overrides.clear();
     let file = |reason: String| Difference::File { file: "config.json".to_owned(), reason };
-    let network = match Network::open_without_files(&spec, &run.labels).await {
+    let network = match Network::open_without_files(&spec.cluster.stores(), &spec, &run.labels).await {
         Ok(network) => network,
         Err(NetworkError::Checkpoint(error)) => return Err(error.into()),
         Err(error) => return Ok(Some(file(error.to_string()))),

@@ -1,6 +1,7 @@
 //! What the whole-system tests share: programs as a user starts them, data of their own, and hashes of what comes out.
 
 pub mod exposition;
+pub mod line;
 pub mod reference;
 pub mod refused;
 pub mod server;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use headstart::checkpoint::CheckpointError;
 use headstart::network::Network;
 use headstart::spec::{self, RunSpec};
-use headstart_worker::member::TrainerJob;
+use headstart_worker::prepare::TrainerJob;
 use headstart_worker::trainer::Batch;
 use serde_json::Value;
 
@@ -43,7 +43,8 @@ impl Reference {
     /// What a trainer is made of, for the run of [`Reference::spec`].
     pub async fn job(&self, sets: &[&str]) -> TrainerJob {
         let labels: Vec<String> = (0..3).map(|label| format!("LABEL_{label}")).collect();
-        let network = Network::open_without_files(&self.spec(sets), &labels).await;
+        let spec = self.spec(sets);
+        let network = Network::open_without_files(&spec.cluster.stores(), &spec, &labels).await;
         let network = Arc::new(network.expect("it is a checkpoint"));
         let mut values = vec![Vec::new(); network.table.len()];
         let store = |index: usize, loaded| {

@@ -12,7 +12,7 @@ use headstart::network::Network;
 use headstart::spec::RunSpec;
 use headstart::store::Location;
 use headstart_worker::collate::{Collator, Sample};
-use headstart_worker::member::TrainerJob;
+use headstart_worker::prepare::TrainerJob;
 use headstart_worker::torch::{self, TorchTrainer};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -31,8 +31,8 @@ async fn print(directory: &str, count: u64) -> Result<(), Box<dyn Error>> {
     directory.clone_into(&mut spec.base_model);
     spec.init = headstart::spec::InitFrom::Pretrained;
     let labels: Vec<String> = serde_json::from_value(run["labels"].clone())?;
-    let network = Network::open(&spec, &labels).await?;
     let stores = spec.cluster.stores();
+    let network = Network::open(&stores, &spec, &labels).await?;
     let index = headstart::data::index_in(&stores, &spec.eval_datasets, spec.task, Some(&labels)).await?.0;
     let numbers: Vec<u64> = (0..count.min(index.len())).collect();
     let rows = Rows::new(Arc::new(index), None, stores).read(&numbers).await?;

@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
 
 use futures::StreamExt;
 use headstart::memory::{self, Address, Region, Values};
 use headstart::message::{Failure, Pass, Totals, Work};
 use headstart::tree::{self, Fold, Node, Tree};
+use tokio::time::Instant;
 
 use crate::data::Loader;
 use crate::engine::{Ended, Engine};
@@ -123,13 +124,14 @@ pub async fn compute(
             })
             .buffered(AHEAD)
     );
-    let mut sum = Subtree::new(work.node, buffers.clone());
+    let (mut sum, mut computed) = (Subtree::new(work.node, buffers.clone()), Duration::ZERO);
     while let Some((shard, batches)) = shards.next().await {
         if revoked.load(Ordering::Relaxed) {
             return Err(Unfinished::Revoked);
         }
         let batches = batches.map_err(|error| Unfinished::Failed(error.into()))?;
         let draw = Draw { seed, step: work.step.0, shard, micro_batch: 0 };
+        let began = Instant::now();
         let (outcome, back) = engine
             .run(move |trainer| {
                 let outcome = match work.pass {
@@ -139,13 +141,16 @@ pub async fn compute(
                 (outcome, sum)
             })
             .await?;
+        computed += began.elapsed();
         sum = back;
         if !outcome? {
             let rows = loader.rows(&work, shard);
             return Err(Unfinished::Failed(Failure::NotFinite { shard, rows }));
         }
     }
-    Ok(sum.take())
+    let mut partial = sum.take();
+    partial.totals.compute = computed;
+    Ok(partial)
 }
 
 /// A node's own tree: the part of the canonical tree below it, shifted to begin at 0.
@@ -169,7 +174,6 @@ impl Subtree {
         draw: Draw,
         batches: &[Batch],
     ) -> Result<bool, TrainError> {
-        let began = Instant::now();
         let mut gradient = self.buffers.take(trainer.trainable_len())?;
         if batches.is_empty() {
             gradient.values.fill(0.0);
@@ -180,7 +184,6 @@ impl Subtree {
             finite &= sums.finite;
             totals = Totals::merge(totals, totals_of(sums));
         }
-        totals.compute = began.elapsed();
         self.insert(draw.shard, Partial { gradient: Some(gradient), totals });
         Ok(finite)
     }
@@ -192,12 +195,10 @@ impl Subtree {
         shard: u32,
         batches: &[Batch],
     ) -> Result<(), TrainError> {
-        let began = Instant::now();
         let mut totals = Totals::default();
         for batch in batches {
             totals = Totals::merge(totals, totals_of(trainer.evaluate(batch)?));
         }
-        totals.compute = began.elapsed();
         self.insert(shard, Partial { gradient: None, totals });
         Ok(())
     }

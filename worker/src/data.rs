@@ -8,8 +8,10 @@ use headstart::exit::Exit;
 use headstart::message::{Failure, Pass, Work};
 use headstart::plan::Plan;
 use headstart::spec::RunSpec;
+use headstart::store::Stores;
 
 use crate::collate::{CollateError, Collator, Sample};
+use crate::platform::Place;
 use crate::trainer::Batch;
 
 /// Turns shards into batches.
@@ -19,6 +21,17 @@ pub struct Loader {
     train: Rows,
     eval: Rows,
     collator: Arc<Collator>,
+    place: Place,
+}
+
+/// Where rows are read, and made batches.
+pub struct Reading {
+    /// Where the files are.
+    pub stores: Stores,
+    /// Where those of other machines are kept. Without, their rows are read one by one.
+    pub cache: Option<PathBuf>,
+    /// Where batches are made.
+    pub place: Place,
 }
 
 /// Why a shard could not be loaded.
@@ -48,23 +61,23 @@ impl From<LoadError> for Failure {
 }
 
 impl Loader {
-    /// A loader of the indexed rows; data that is not here goes to `cache`.
+    /// A loader of the indexed rows.
     pub fn new(
         plan: Plan,
         spec: &RunSpec,
         [train, eval]: [RowIndex; 2],
-        cache: PathBuf,
         collator: Collator,
+        Reading { stores, cache, place }: Reading,
     ) -> Loader {
         let plan = plan.over(&train);
-        let (stores, cache) = (spec.cluster.stores(), Cache::new(cache, spec.data_cache));
-        let rows = |index| Rows::new(Arc::new(index), Some(cache.clone()), stores.clone());
+        let cache = cache.map(|directory| Cache::new(directory, spec.data_cache));
+        let rows = |index| Rows::new(Arc::new(index), cache.clone(), stores.clone());
         let train = match plan.blocks() {
             Some(blocks) => rows(train).in_blocks(blocks.clone()),
             None => rows(train),
         };
         let micro_batch = spec.per_device_train_batch_size as usize;
-        Loader { plan, micro_batch, train, eval: rows(eval), collator: Arc::new(collator) }
+        Loader { plan, micro_batch, train, eval: rows(eval), collator: Arc::new(collator), place }
     }
 
     /// Longest token sequence; 0 for images.
@@ -85,8 +98,7 @@ impl Loader {
         };
         let (index, rows) = (rows.index(), rows.read(&self.rows(work, shard)).await?);
         let collator = self.collator.clone();
-        let batching = tokio::task::spawn_blocking(move || batches(&collator, &rows, size));
-        let batches = batching.await.expect("collating does not panic");
+        let batches = self.place.run(move || batches(&collator, &rows, size)).await;
         batches.map_err(|error| {
             let place = error.row().and_then(|row| index.row(row).ok());
             let file = place.map_or_else(String::new, |place| index.files()[place.file].url.clone());

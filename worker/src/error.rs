@@ -1,5 +1,7 @@
 //! Why a worker ends, and with which exit code.
 
+use std::time::Duration;
+
 use headstart::checkpoint::CheckpointError;
 use headstart::data::DataError;
 use headstart::exit::Exit;
@@ -27,6 +29,17 @@ pub enum WorkerError {
     /// The session broke before the run was over.
     #[error("the session with the coordinator broke: {0}")]
     Broken(String),
+    /// The coordinator does not want a session like this.
+    #[error("the coordinator declined the session: {0}")]
+    Declined(String),
+    /// Another run has taken the place of the one that this worker was part of.
+    #[error("the coordinator serves run {now} now, but this worker belongs to run {before}; start it again to join")]
+    OtherRun {
+        /// The run it has loaded.
+        before: String,
+        /// The run it would join.
+        now: String,
+    },
     /// The coordinator ended the session.
     #[error("{detail}")]
     Stopped {
@@ -78,12 +91,35 @@ pub enum WorkerError {
 }
 
 impl WorkerError {
+    /// Whether the next session may end better.
+    pub fn passes(&self) -> bool {
+        use ExchangeError::{Broken, Crowded, Damaged, Refused};
+        matches!(
+            self,
+            WorkerError::Unreachable { .. }
+                | WorkerError::Broken(_)
+                | WorkerError::Exchange(Refused(_) | Crowded(_) | Broken(_) | Damaged(_))
+        )
+    }
+
+    /// This error, after so much time in which it was hoped to pass.
+    pub(crate) fn after(self, patience: Duration) -> WorkerError {
+        match self {
+            WorkerError::Unreachable { url, reason } => {
+                WorkerError::Unreachable { url, reason: format!("{reason}, tried for {patience:?}") }
+            }
+            other => other,
+        }
+    }
+
     /// The exit code of a process that fails with this.
     pub fn exit(&self) -> Exit {
         match self {
-            WorkerError::Unreachable { .. } | WorkerError::Broken(_) | WorkerError::Exchange(_) => {
-                Exit::Unreachable
-            }
+            WorkerError::Unreachable { .. }
+            | WorkerError::Broken(_)
+            | WorkerError::Declined(_)
+            | WorkerError::OtherRun { .. }
+            | WorkerError::Exchange(_) => Exit::Unreachable,
             WorkerError::Stopped { reason: StopReason::NumericClass, .. } => Exit::NumericClass,
             WorkerError::Stopped { reason: StopReason::Finished | StopReason::Stopped, .. } => Exit::Ok,
             WorkerError::Stopped { .. } | WorkerError::Train(_) | WorkerError::Ended(_) => Exit::Internal,

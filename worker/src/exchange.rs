@@ -17,6 +17,7 @@ use tracing::info;
 
 use crate::compute::Gradient;
 use crate::engine::{Ended, Engine};
+use crate::platform::Connector;
 use crate::trainer::{TrainError, Trainer};
 
 /// The bulk connection of a session.
@@ -71,9 +72,14 @@ impl From<Status> for ExchangeError {
     }
 }
 
+/// Connects to a coordinator.
+pub async fn connect(url: &str, connector: &Connector) -> Result<Channel, tonic::transport::Error> {
+    connector.connect(&endpoint(url)?).await
+}
+
 /// A connection tuned for bulk: big windows and frames, no delay, a bounded silence.
-pub async fn connect(url: &str) -> Result<Channel, tonic::transport::Error> {
-    Endpoint::from_shared(url.to_owned())?
+pub(crate) fn endpoint(url: &str) -> Result<Endpoint, tonic::transport::Error> {
+    let endpoint = Endpoint::from_shared(url.to_owned())?
         .connect_timeout(Duration::from_secs(5))
         .tcp_nodelay(true)
         .initial_stream_window_size(WINDOW)
@@ -81,9 +87,8 @@ pub async fn connect(url: &str) -> Result<Channel, tonic::transport::Error> {
         .max_frame_size(FRAME)
         .http2_keep_alive_interval(Duration::from_secs(10))
         .keep_alive_timeout(Duration::from_secs(5))
-        .keep_alive_while_idle(true)
-        .connect()
-        .await
+        .keep_alive_while_idle(true);
+    Ok(endpoint)
 }
 
 /// Longest time for one pull or push; a slow link moves a large network in it.

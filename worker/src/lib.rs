@@ -1,13 +1,16 @@
 //! The Headstart worker: stateless gradients with libtorch.
 //!
-//! [`session`] joins a coordinator and takes commands, [`member`] performs them: [`data`] and [`collate`] turn rows into
-//! batches, [`compute`] folds a lease's shards along the canonical tree, [`exchange`] moves weights down and partials up.
+//! [`session`] joins a coordinator, again whenever that breaks; [`prepare`] loads what a run needs, once. `control` takes
+//! commands, [`member`] performs them: [`data`] and [`collate`] turn rows into batches, [`compute`] folds a lease's shards
+//! along the canonical tree, [`exchange`] moves weights down and partials up.
 //! Gradients come from a [`trainer::Trainer`] that lives on one thread of its own, the [`engine`]: [`torch`] in earnest,
 //! [`fake`] in tests of everything around it.
 
+mod backoff;
 pub mod collate;
 pub mod compute;
 pub mod config;
+mod control;
 pub mod data;
 pub mod engine;
 pub mod error;
@@ -15,8 +18,11 @@ pub mod exchange;
 pub mod fake;
 pub mod image;
 pub mod member;
+pub mod platform;
+pub mod prepare;
 pub mod scratch;
 pub mod session;
+pub mod settings;
 #[cfg(feature = "torch")]
 pub mod torch;
 pub mod trainer;

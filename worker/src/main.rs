@@ -11,9 +11,10 @@ use headstart::message::StopReason;
 use headstart::telemetry;
 use headstart_worker::config::Config;
 use headstart_worker::error::WorkerError;
+use headstart_worker::platform::Platform;
 use headstart_worker::scratch::Scratch;
-use headstart_worker::session::{self, Settings};
-use headstart_worker::torch;
+use headstart_worker::settings::Settings;
+use headstart_worker::{session, torch};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -56,12 +57,13 @@ fn run(config: Config) -> Exit {
         name: format!("{} {}", host::name(), std::process::id()),
         device,
         threads: config.threads,
-        cache: cache.path().to_owned(),
+        cache: Some(cache.path().to_owned()),
         memory: host::free_memory().map_or(ACCUMULATORS, |bytes| bytes / 2),
+        platform: Platform::default(),
     };
     runtime.block_on(async {
         tokio::select! {
-            ended = session::run(settings, Box::new(torch::make_trainer)) => report(ended),
+            ended = session::run(settings, torch::make_trainer) => report(ended),
             (exit, why) = told_to_end(config.exit_with_parent) => {
                 info!(why, "ended; the lease goes to another worker");
                 exit

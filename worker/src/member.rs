@@ -1,47 +1,19 @@
-//! A worker that has joined: it loads what the run needs, then computes leases.
+//! A worker that has joined and is ready: it pulls weights and computes leases.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use headstart::checkpoint::CheckpointError;
-use headstart::data::RowIndex;
 use headstart::id::{CoordinatorEpoch, LeaseId, Version, WorkerId};
-use headstart::message::{Failure, FromWorker, PartialId, Pass, Ready, Spent, ToWorker, Welcome, Work};
-use headstart::network::Network;
-use headstart::plan::Plan;
-use headstart::spec::RunSpec;
+use headstart::message::{Failure, FromWorker, PartialId, Spent, ToWorker, Welcome, Work};
 use headstart::telemetry::context::continue_trace;
+use tokio::time::Instant;
 use tracing::{Instrument, debug, debug_span, instrument};
 
-use crate::collate::Collator;
 use crate::compute::{Buffers, Partial, Task, Unfinished, compute};
-use crate::data::Loader;
-use crate::engine::Engine;
 use crate::error::WorkerError;
 use crate::exchange::{Exchange, ExchangeError};
-use crate::session::Settings;
-use crate::trainer::{TrainError, Trainer};
-
-/// What a trainer is made from.
-#[derive(Debug)]
-pub struct TrainerJob {
-    /// The network.
-    pub network: Arc<Network>,
-    /// CPU threads.
-    pub threads: u32,
-    /// Samples of a micro-batch.
-    pub micro_batch: u32,
-    /// Longest token sequence, for text.
-    pub sequence_len: u32,
-    /// `cpu` or `cuda:N`.
-    pub device: String,
-    /// Version 0: the values of each parameter of the table.
-    pub values: Vec<Vec<f32>>,
-}
-
-/// Makes a trainer, on the thread that will own it.
-pub type MakeTrainer = Box<dyn FnOnce(TrainerJob) -> Result<Box<dyn Trainer>, TrainError> + Send>;
+use crate::prepare::Prepared;
 
 /// Where a worker's time has gone since it was ready, in microseconds.
 #[derive(Debug, Default)]
@@ -68,86 +40,45 @@ impl Times {
     }
 }
 
-/// A worker that is ready to compute.
-pub struct Worker {
+/// A worker in a session, ready to compute.
+///
+/// Vectors that partials were sent from go with the session: the coordinator may still be copying out of them when it breaks.
+pub struct Worker<'a> {
     /// Where its time goes.
     pub times: Arc<Times>,
     id: WorkerId,
     run_id: String,
     epoch: CoordinatorEpoch,
-    seed: u64,
-    network: Arc<Network>,
-    loader: Arc<Loader>,
-    engine: Engine,
+    prepared: &'a Prepared,
     exchange: Exchange,
     buffers: Buffers,
-    /// Version of the trainer's weights; `None` while they are partly overwritten.
+    /// Version of the trainer's weights; `None` while they are partly overwritten, or nobody knows.
     version: Option<Version>,
 }
 
 /// A lease that could not be computed, and why.
 pub type FailedLease = Option<(LeaseId, Failure)>;
 
-impl Worker {
-    /// Loads checkpoint, data index and tokenizer, makes the trainer, and runs its canary.
-    pub async fn prepare(
-        settings: &Settings,
+impl<'a> Worker<'a> {
+    /// What has been prepared, in a session. `version`: of the trainer's weights.
+    pub fn new(
+        prepared: &'a Prepared,
         welcome: &Welcome,
         exchange: Exchange,
         times: Arc<Times>,
-        make: MakeTrainer,
-    ) -> Result<(Worker, Ready), WorkerError> {
-        let spec: RunSpec = serde_json::from_str(&welcome.spec_json)?;
-        if let Some(asked) = settings.threads.filter(|asked| *asked != spec.threads_per_worker) {
-            return Err(WorkerError::Threads { asked, run: spec.threads_per_worker });
-        }
-        exchange.share_memory(spec.cluster.shared_memory);
-        let network = Arc::new(Network::open(&spec, &welcome.labels).await?);
-        let loader = Loader::new(
-            Plan::new(&spec, welcome.train_rows, welcome.eval_rows)?,
-            &spec,
-            Worker::indexes(&exchange, welcome.labels.len()).await?,
-            settings.cache.clone(),
-            Collator::for_network(&network, spec.sequence_len).await?,
-        );
-        let mut values = vec![Vec::new(); network.table.len()];
-        network
-            .load(|index, loaded| {
-                values[index] = loaded;
-                Ok::<(), CheckpointError>(())
-            })
-            .await?;
-        let job = TrainerJob {
-            network: network.clone(),
-            threads: spec.threads_per_worker,
-            micro_batch: spec.per_device_train_batch_size,
-            sequence_len: loader.sequence_len(),
-            device: settings.device.clone(),
-            values,
-        };
-        let engine = Engine::start(move || make(job)).await??;
-        let (class, canary) = engine.run(|trainer| (trainer.numeric_class(), trainer.canary())).await?;
-        let ready = Ready { class, canary: canary?, parameters: network.parameters.clone() };
-        let worker = Worker {
+        version: Option<Version>,
+    ) -> Worker<'a> {
+        exchange.share_memory(prepared.spec.cluster.shared_memory);
+        Worker {
             times,
             id: welcome.worker,
             run_id: welcome.run_id.clone(),
             epoch: welcome.epoch,
-            seed: spec.seed,
-            network,
-            loader: Arc::new(loader),
-            engine,
+            prepared,
             exchange,
             buffers: Buffers::default(),
-            version: Some(Version(0)),
-        };
-        Ok((worker, ready))
-    }
-
-    async fn indexes(exchange: &Exchange, labels: usize) -> Result<[RowIndex; 2], WorkerError> {
-        let train = RowIndex::decode(&exchange.pull_index(Pass::Train).await?, labels)?;
-        let eval = RowIndex::decode(&exchange.pull_index(Pass::Eval).await?, labels)?;
-        Ok([train, eval])
+            version,
+        }
     }
 
     /// Performs one command of the coordinator.
@@ -182,7 +113,8 @@ impl Worker {
         }
         self.version = None;
         let began = Instant::now();
-        match self.exchange.pull_weights(version, &self.network.trainable, &self.engine).await {
+        let Prepared { network, engine, .. } = self.prepared;
+        match self.exchange.pull_weights(version, &network.trainable, engine).await {
             Ok(()) => self.version = Some(version),
             Err(ExchangeError::Refused(status)) => debug!(%version, reason = status.message(), "not pulled"),
             Err(error) => return Err(error.into()),
@@ -203,8 +135,9 @@ impl Worker {
             return Ok(None);
         }
         let began = Instant::now();
-        let task = Task { work, skipped, seed: self.seed };
-        let computed = compute(task, self.loader.clone(), &self.engine, &self.buffers, revoked)
+        let Prepared { spec, loader, engine, .. } = self.prepared;
+        let task = Task { work, skipped, seed: spec.seed };
+        let computed = compute(task, loader.clone(), engine, &self.buffers, revoked)
             .instrument(debug_span!("compute", shards = work.node.shards))
             .await;
         let Partial { gradient, totals } = match computed {

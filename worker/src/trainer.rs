@@ -117,7 +117,7 @@ pub const PIECE: usize = 1 << 16;
 /// Computes gradients from weights and samples. Stateless but for the weights it was given.
 ///
 /// One thread owns a trainer for its whole life.
-pub trait Trainer {
+pub trait Trainer: Send {
     /// What must be equal on another machine for equal bits.
     fn numeric_class(&self) -> NumericClass;
 

@@ -19,6 +19,7 @@ use headstart_coordinator::journal::{self, Claim, Journal, JournalError, Restore
 use headstart_coordinator::machine::Machine;
 use headstart_coordinator::master::Master;
 use headstart_coordinator::optimizer::Rule;
+use headstart_coordinator::pool::Pool;
 use headstart_coordinator::record::{Observed, Records};
 use headstart_coordinator::reduce::Reducer;
 use headstart_coordinator::standing::Standing;
@@ -78,7 +79,7 @@ impl Coordinator {
         let mut coordinator = Coordinator {
             machine,
             master,
-            reducer: Reducer::new(layout.segments()),
+            reducer: Reducer::new(layout.segments(), Pool::Inline),
             journal,
             records,
             commit: None,

@@ -13,7 +13,7 @@ use super::vit::ViT;
 use crate::trainer::{Batch, TrainError};
 
 /// A forward pass in blocks, each a function of the one before, of parameters of its own, and of `draws` in training.
-pub(super) trait Blocks {
+pub(super) trait Blocks: Send {
     /// What the first block works on: images, or the sums of looked-up embeddings, `[rows, tokens, hidden]`.
     fn input(&self, batch: &Batch, device: Device) -> Result<Tensor, TrainError>;
 

@@ -1,0 +1,43 @@
+//! Where workers and clients come from: a socket, or the network of a simulation.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::Connected;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// Connections as they come.
+pub type Connections<Io> = BoxStream<'static, io::Result<Io>>;
+
+/// An address that is taken but does not listen yet.
+pub trait Listen: Send + 'static {
+    /// A connection.
+    type Io: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static;
+
+    /// Listens from now on: where, and to whom.
+    fn listen(self) -> impl Future<Output = io::Result<(SocketAddr, Connections<Self::Io>)>> + Send;
+}
+
+impl Listen for TcpSocket {
+    type Io = TcpStream;
+
+    async fn listen(self) -> io::Result<(SocketAddr, Connections<TcpStream>)> {
+        let listener = TcpSocket::listen(self, BACKLOG)?;
+        let address = listener.local_addr()?;
+        let connections = TcpListenerStream::new(listener).filter_map(async |stream| {
+            let stream = stream.ok()?;
+            // Small control messages must not wait for a full segment of TCP.
+            stream.set_nodelay(true).ok()?;
+            Some(Ok(stream))
+        });
+        Ok((address, connections.boxed()))
+    }
+}

@@ -1,0 +1,88 @@
+//! What a seed decides.
+
+use std::time::Duration;
+
+use crate::dice::Dice;
+use crate::fixture::Shape;
+use crate::store::Weather;
+
+/// Longest time until a worker comes for the first time.
+const LATEST: Duration = Duration::from_secs(8);
+/// Longest time that a worker computes a shard, or a message travels.
+const SLOWEST: Duration = Duration::from_millis(200);
+
+/// Who takes part, on what network and store, and how much goes wrong.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// The seed.
+    pub seed: u64,
+    /// The network that is trained.
+    pub shape: Shape,
+    /// The workers.
+    pub workers: Vec<Part>,
+    /// The store.
+    pub weather: Weather,
+    /// Failures of the store that workers see.
+    pub seen: u64,
+    /// Longest time that a message travels.
+    pub latency: Duration,
+    /// Faults of processes and lines.
+    pub faults: u64,
+    /// Longest time between two.
+    pub gap: Duration,
+}
+
+/// One worker.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// When it comes.
+    pub joins: Duration,
+    /// How long it computes a shard.
+    pub job: Duration,
+    /// Gradients that its memory holds.
+    pub gradients: u64,
+}
+
+impl Scenario {
+    /// One worker, and nothing happens to it.
+    pub fn calm(shape: Shape) -> Scenario {
+        Scenario {
+            seed: 0,
+            shape,
+            workers: vec![Part { joins: Duration::ZERO, job: Duration::from_millis(1), gradients: 16 }],
+            weather: Weather::default(),
+            seen: 0,
+            latency: Duration::from_millis(1),
+            faults: 0,
+            gap: Duration::ZERO,
+        }
+    }
+
+    /// The scenario of a seed.
+    pub fn of(seed: u64) -> Scenario {
+        let dice = Dice::new(seed, "scenario");
+        let shape = if dice.happens(150) { Shape::Wide } else { Shape::Narrow };
+        // From 1 to 32, and of a wide network from 1 to 4: every magnitude is as likely as another.
+        let magnitudes = if shape == Shape::Wide { 3 } else { 6 };
+        let count = 1 + dice.below(1 << dice.below(magnitudes));
+        let part = |_| Part {
+            joins: dice.time(LATEST),
+            job: dice.time(SLOWEST),
+            gradients: 1 + dice.below(6),
+        };
+        Scenario {
+            seed,
+            shape,
+            workers: (0..count).map(part).collect(),
+            weather: Weather {
+                slowest: dice.time(SLOWEST),
+                failing: dice.below(200),
+                lasting: dice.below(20),
+            },
+            seen: dice.below(3),
+            latency: dice.time(SLOWEST),
+            faults: 1 + dice.below(8),
+            gap: dice.time(Duration::from_secs(8)),
+        }
+    }
+}

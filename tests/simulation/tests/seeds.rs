@@ -1,0 +1,92 @@
+//! Seeds: what goes wrong differs, what comes out does not.
+//!
+//! `SEEDS` says how many are to count, `SEED` names a single one.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use headstart_simulation::cluster::{Failure, Ran, run};
+use headstart_simulation::fixture::{Fixture, Shape};
+use headstart_simulation::scenario::Scenario;
+
+/// Seeds that count, unless the environment asks for more.
+const SEEDS: u64 = 24;
+
+/// What is simulated, and what comes out when nothing goes wrong.
+struct Expected(BTreeMap<Shape, (Fixture, [String; 2])>);
+
+impl Expected {
+    fn new() -> Expected {
+        let of = |shape| {
+            let fixture = Fixture::new(shape);
+            let ran = run(&Scenario::calm(shape), &fixture).expect("nothing goes wrong");
+            (shape, (fixture, ran.outcome))
+        };
+        Expected([Shape::Narrow, Shape::Wide].map(of).into())
+    }
+
+    /// Runs a seed; its result must be the expected one.
+    fn run(&self, seed: u64) -> Result<Ran, Failure> {
+        let scenario = Scenario::of(seed);
+        let (fixture, expected) = &self.0[&scenario.shape];
+        let ran = run(&scenario, fixture)?;
+        match ran.outcome == *expected {
+            true => Ok(ran),
+            false => Err(Failure {
+                reason: format!("weights and ledger hash to {:?}, not to {expected:?}", ran.outcome),
+                happened: ran.happened,
+            }),
+        }
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}: not a number")))
+}
+
+#[test]
+fn whatever_goes_wrong_the_result_is_that_of_one_undisturbed_worker() {
+    let expected = Expected::new();
+    if let Some(seed) = number("SEED") {
+        match expected.run(seed) {
+            Ok(ran) => println!("{ran:#?}"),
+            Err(failure) => panic!("{:#?}\n{failure:#?}", Scenario::of(seed)),
+        }
+        return;
+    }
+    let wanted = number("SEEDS").unwrap_or(SEEDS);
+    let (next, counted, failures) = (AtomicU64::new(1), AtomicU64::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        // A seed counts if a fault hit somebody at work.
+        while counted.load(Ordering::Relaxed) < wanted {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            match expected.run(seed) {
+                Ok(ran) => counted.fetch_add(u64::from(ran.released > 0), Ordering::Relaxed),
+                Err(failure) => {
+                    println!("seed {seed} fails: {failure:#?}\nto repeat it: make simulate SEED={seed}");
+                    failures.lock().expect("nobody panics with it").push(seed);
+                    counted.fetch_add(1, Ordering::Relaxed)
+                }
+            };
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let failures = failures.into_inner().expect("nobody panics with it");
+    println!("{} seeds, {counted:?} of them with a fault at work", next.into_inner() - 1);
+    assert!(failures.is_empty(), "seeds that fail: {failures:?}");
+}
+
+#[test]
+fn a_seed_repeats_itself() {
+    let expected = Expected::new();
+    for seed in 1..=3 {
+        let [first, second] = [(), ()].map(|()| expected.run(seed).expect("it runs"));
+        assert_eq!(first, second, "seed {seed}");
+    }
+}

@@ -1,0 +1,129 @@
+//! What a worker makes of run file, checkpoint and data index: once, for all the sessions of its life.
+
+use std::sync::Arc;
+
+use headstart::checkpoint::CheckpointError;
+use headstart::data::RowIndex;
+use headstart::message::{Pass, Ready, Welcome};
+use headstart::network::Network;
+use headstart::plan::Plan;
+use headstart::spec::RunSpec;
+
+use crate::collate::Collator;
+use crate::data::{Loader, Reading};
+use crate::engine::Engine;
+use crate::error::WorkerError;
+use crate::exchange::Exchange;
+use crate::settings::Settings;
+use crate::trainer::{TrainError, Trainer};
+
+/// What a trainer is made from.
+#[derive(Debug)]
+pub struct TrainerJob {
+    /// The network.
+    pub network: Arc<Network>,
+    /// CPU threads.
+    pub threads: u32,
+    /// Samples of a micro-batch.
+    pub micro_batch: u32,
+    /// Longest token sequence, for text.
+    pub sequence_len: u32,
+    /// `cpu` or `cuda:N`.
+    pub device: String,
+    /// Version 0: the values of each parameter of the table.
+    pub values: Vec<Vec<f32>>,
+}
+
+/// Makes a trainer, on the thread that will own it.
+pub type MakeTrainer = fn(TrainerJob) -> Result<Box<dyn Trainer>, TrainError>;
+
+/// Everything that has to be loaded before a lease can be computed.
+pub struct Prepared {
+    /// The coordinator's words that all of this follows from.
+    welcome: Welcome,
+    pub(crate) spec: RunSpec,
+    pub(crate) network: Arc<Network>,
+    pub(crate) loader: Arc<Loader>,
+    pub(crate) engine: Engine,
+    /// Numeric class and canary.
+    pub(crate) ready: Ready,
+}
+
+impl Prepared {
+    /// Loads checkpoint, data index and tokenizer, makes the trainer, and runs its canary.
+    pub async fn load(
+        settings: &Settings,
+        welcome: &Welcome,
+        exchange: &Exchange,
+        make: MakeTrainer,
+    ) -> Result<Prepared, WorkerError> {
+        let spec: RunSpec = serde_json::from_str(&welcome.spec_json)?;
+        if let Some(asked) = settings.threads.filter(|asked| *asked != spec.threads_per_worker) {
+            return Err(WorkerError::Threads { asked, run: spec.threads_per_worker });
+        }
+        let place = settings.platform.place;
+        let stores = settings.platform.stores.clone().unwrap_or_else(|| spec.cluster.stores());
+        let network = Arc::new(Network::open(&stores, &spec, &welcome.labels).await?);
+        let plan = Plan::new(&spec, welcome.train_rows, welcome.eval_rows)?;
+        let indexes = pull_indexes(exchange, welcome.labels.len()).await?;
+        let collator = Collator::for_network(&network, spec.sequence_len).await?;
+        let reading = Reading { stores, cache: settings.cache.clone(), place };
+        let loader = Loader::new(plan, &spec, indexes, collator, reading);
+        let mut values = vec![Vec::new(); network.table.len()];
+        network
+            .load(|index, loaded| {
+                values[index] = loaded;
+                Ok::<(), CheckpointError>(())
+            })
+            .await?;
+        let job = TrainerJob {
+            network: network.clone(),
+            threads: spec.threads_per_worker,
+            micro_batch: spec.per_device_train_batch_size,
+            sequence_len: loader.sequence_len(),
+            device: settings.device.clone(),
+            values,
+        };
+        let engine = Engine::start(place, move || make(job)).await??;
+        let (class, canary) = engine.run(|trainer| (trainer.numeric_class(), trainer.canary())).await?;
+        let ready = Ready { class, canary: canary?, parameters: network.parameters.clone() };
+        Ok(Prepared { welcome: welcome.clone(), spec, network, loader: Arc::new(loader), engine, ready })
+    }
+
+    /// Whether it is of the run that a coordinator names.
+    pub fn check_run(&self, welcome: &Welcome) -> Result<(), WorkerError> {
+        match self.welcome.run_id == welcome.run_id {
+            true => Ok(()),
+            false => Err(WorkerError::OtherRun {
+                before: self.welcome.run_id.clone(),
+                now: welcome.run_id.clone(),
+            }),
+        }
+    }
+
+    /// Whether loading again would give the same.
+    pub fn suits(&self, welcome: &Welcome) -> bool {
+        let Welcome {
+            run_id,
+            epoch: _,
+            worker: _,
+            spec_json,
+            labels,
+            parameters,
+            version: _,
+            heartbeat: _,
+            train_rows,
+            eval_rows,
+        } = welcome;
+        let before = &self.welcome;
+        (run_id, spec_json, labels, parameters)
+            == (&before.run_id, &before.spec_json, &before.labels, &before.parameters)
+            && (train_rows, eval_rows) == (&before.train_rows, &before.eval_rows)
+    }
+}
+
+async fn pull_indexes(exchange: &Exchange, labels: usize) -> Result<[RowIndex; 2], WorkerError> {
+    let train = RowIndex::decode(&exchange.pull_index(Pass::Train).await?, labels)?;
+    let eval = RowIndex::decode(&exchange.pull_index(Pass::Eval).await?, labels)?;
+    Ok([train, eval])
+}
