@@ -2,7 +2,6 @@
 //! the same, byte for byte.
 
 use std::sync::Arc;
-use std::sync::mpsc;
 
 use headstart::exit::Exit;
 use headstart::job;
@@ -62,11 +61,19 @@ fn live(directory: &std::path::Path, objects: &Arc<InMemory>, number: u64, at: O
             }
         });
     });
-    let spec = load(directory, &SETS);
-    let (told, ended) = mpsc::channel();
+    // Paths of a run file are relative to the current directory, which tests share.
+    let absolute = |key: &str, name: &str| format!("{key}={}", directory.join(name).display());
+    let own = [
+        absolute("base_model", "model"),
+        absolute("datasets.0.path", "train.jsonl"),
+        absolute("eval_datasets.0.path", "eval.jsonl"),
+        absolute("output_dir", "out"),
+    ];
+    let sets: Vec<&str> = own.iter().map(String::as_str).chain(SETS).collect();
+    let spec = load(directory, &sets);
     let sprung = trap.sprung();
     let store = trap.clone();
-    runtime.spawn(async move {
+    let end = runtime.block_on(async move {
         let stores = Stores::default();
         stores.mount("memory://run", store);
         let mut job = job::prepare(&spec).await.expect("the run can begin");
@@ -75,16 +82,14 @@ fn live(directory: &std::path::Path, objects: &Arc<InMemory>, number: u64, at: O
         let identity = Identity { owner: url, nonce: format!("life{number}"), dial };
         let platform = Platform { listen: socket, pool: Pool::Inline };
         let served = serve(platform, job, identity, |_| (), std::future::pending());
-        let end = tokio::select! {
+        tokio::select! {
             served = served => {
                 let (exit, detail) = served.unwrap_or_else(|error| (error.exit(), error.to_string()));
                 End::Exit(exit, detail)
             }
             () = sprung.notified() => End::Killed,
-        };
-        told.send(end).expect("the test waits");
+        }
     });
-    let end = ended.recv().expect("a life ends");
     // Whatever it was doing is cut off here.
     runtime.shutdown_background();
     drop(life);

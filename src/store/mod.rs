@@ -237,6 +237,18 @@ impl Location {
         }
     }
 
+    /// Removes every file below this directory, and the directory itself where there is such a thing.
+    pub async fn remove_all(&self) -> Result<(), StoreError> {
+        for (file, _) in self.list().await? {
+            file.delete().await?;
+        }
+        if let Some(path) = self.local_path() {
+            // A directory that still holds something, or is gone already, is nobody's loss.
+            let _ = tokio::fs::remove_dir(path).await;
+        }
+        Ok(())
+    }
+
     async fn put(&self, bytes: Bytes, mode: PutMode) -> Result<(), StoreError> {
         self.writable()?;
         let options = PutOptions { mode, ..PutOptions::default() };

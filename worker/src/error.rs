@@ -130,6 +130,7 @@ impl WorkerError {
             WorkerError::Network(error) => error.exit(),
             WorkerError::Checkpoint(error) => error.exit(),
             WorkerError::Data(error) => error.exit(),
+            WorkerError::Collate(CollateError::Network(error)) => error.exit(),
             WorkerError::Collate(_) => Exit::Checkpoint,
         }
     }

@@ -139,26 +139,23 @@ impl Journal {
     /// Drops the vectors of a run whose final weights are written.
     pub async fn close(&mut self) -> Result<(), JournalError> {
         let state = State { vectors: None, best: None, ..self.head.state.clone() };
-        let unwanted = self.head.state.directories().map(str::to_owned).collect();
-        self.before.clear();
+        let mut unwanted: Vec<String> = self.head.state.directories().map(str::to_owned).collect();
+        unwanted.append(&mut self.before);
         self.commit(state, unwanted).await
     }
 
     /// What cannot be removed takes up room, no more.
     async fn remove_dropped(&self) {
         for directory in &self.head.drops {
-            if let Err(error) = remove(&self.output, directory).await {
+            let removed = match self.output.join(directory) {
+                Ok(directory) => directory.remove_all().await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = removed {
                 warn!(directory, %error, "could not be removed");
             }
         }
     }
-}
-
-async fn remove(output: &Location, directory: &str) -> Result<(), StoreError> {
-    for (file, _) in output.join(directory)?.list().await? {
-        file.delete().await?;
-    }
-    Ok(())
 }
 
 /// Writes a manifest if its number is free. Whatever the store says, the outcome is certain: the manifest is there and

@@ -9,6 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use futures::future::BoxFuture;
 use headstart::exit::Exit;
 use headstart::hash;
+use headstart::job::Job;
 use headstart::message::StopReason;
 use headstart::network::Network;
 use headstart::spec::RunSpec;
@@ -174,24 +175,43 @@ fn add_coordinator(
 ) {
     let (spec, objects, seen) = (spec.clone(), objects.clone(), seen.clone());
     sim.host(COORDINATOR, move || {
-        let mut job = Fixture::job(&spec, &calm(&objects));
-        let (stores, seen) = (stores.clone(), seen.clone());
-        // One that is started again is told from the one before it. Nobody else could be the owner.
-        let nonce = format!("life{}", seen.next_life());
-        let dial = Box::new(|_| Box::pin(std::future::ready(None)) as BoxFuture<'static, _>);
-        let identity = serve::Identity { owner: network::url(), nonce, dial };
+        let (spec, objects, stores, seen) = (spec.clone(), objects.clone(), stores.clone(), seen.clone());
         async move {
-            job.network = Network::open(&stores, &job.spec, &job.labels).await?;
-            job.output = stores.locate(&job.spec.output_dir)?;
-            let platform = serve::Platform { listen: Port, pool: Pool::Inline };
-            let ready = |serving: serve::Serving| {
-                seen.handle.replace(Some(serving.handle));
-            };
-            let ended = serve(platform, job, identity, ready, std::future::pending()).await?;
-            seen.ended.replace(Some(ended));
-            Ok(())
+            loop {
+                match coordinate(Fixture::job(&spec, &calm(&objects)), &stores, &seen).await {
+                    // Storage that fails for good ends a coordinator; it is started again, as Kubernetes does.
+                    Ok((Exit::Storage, detail)) => info!(detail, "started again"),
+                    Ok(ended) => {
+                        seen.ended.replace(Some(ended));
+                        return Ok(());
+                    }
+                    Err(error) => info!(%error, "started again"),
+                }
+                tokio::time::sleep(RESTART).await;
+            }
         }
     });
+}
+
+/// One life of a coordinator; an error is one of storage.
+async fn coordinate(mut job: Job, stores: &Stores, seen: &Seen) -> Result<(Exit, String), String> {
+    let nonce = format!("life{}", seen.next_life());
+    // Who starts again was told so by the end of the one before it: nobody else could be the owner.
+    let dial = Box::new(|_| Box::pin(std::future::ready(None)) as BoxFuture<'static, _>);
+    let identity = serve::Identity { owner: network::url(), nonce, dial };
+    let passing = |exit: Exit, detail: String| match exit {
+        Exit::Storage => detail,
+        exit => panic!("the coordinator cannot begin: {exit:?}, {detail}"),
+    };
+    let network = Network::open(stores, &job.spec, &job.labels).await;
+    job.network = network.map_err(|error| passing(error.exit(), error.to_string()))?;
+    job.output = stores.locate(&job.spec.output_dir).map_err(|error| error.to_string())?;
+    let platform = serve::Platform { listen: Port, pool: Pool::Inline };
+    let ready = |serving: serve::Serving| {
+        seen.handle.replace(Some(serving.handle));
+    };
+    let served = serve(platform, job, identity, ready, std::future::pending()).await;
+    served.map_err(|error| passing(error.exit(), error.to_string()))
 }
 
 fn add_worker(sim: &mut Sim<'_>, name: &str, part: &Part, trainable: u64, stores: Stores) {

@@ -71,7 +71,7 @@ enum End {
 impl Flaky {
     /// Stores in which [`ROOT`] is these objects.
     pub fn stores(objects: Arc<InMemory>, weather: Weather, dice: Dice, budget: Budget) -> Stores {
-        let stores = Stores::new(Environment::default(), Duration::ZERO);
+        let stores = Stores::new(Environment::new([]), Duration::ZERO);
         stores.mount(ROOT, Arc::new(Flaky { objects, weather, dice, budget }));
         stores
     }

@@ -1,6 +1,7 @@
 //! Seeds: what goes wrong differs, what comes out does not.
 //!
-//! `SEEDS` says how many are to count, `SEED` names a single one.
+//! `SEEDS` says how many are to count, `SEED` names a single one; then `RUST_LOG` says what is told of it, with its simulated
+//! times.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -9,6 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use headstart_simulation::cluster::{Failure, Ran, run};
 use headstart_simulation::fixture::{Fixture, Shape};
 use headstart_simulation::scenario::Scenario;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 
 /// Seeds that count, unless the environment asks for more.
 const SEEDS: u64 = 24;
@@ -46,10 +50,25 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}: not a number")))
 }
 
+/// Simulated time in log lines.
+struct SimulatedTime;
+
+impl FormatTime for SimulatedTime {
+    fn format_time(&self, line: &mut Writer<'_>) -> std::fmt::Result {
+        write!(line, "{:?}", turmoil::sim_elapsed().unwrap_or_default())
+    }
+}
+
+fn log() {
+    let filter = EnvFilter::from_default_env();
+    tracing_subscriber::fmt().with_env_filter(filter).with_timer(SimulatedTime).with_ansi(false).init();
+}
+
 #[test]
 fn whatever_goes_wrong_the_result_is_that_of_one_undisturbed_worker() {
     let expected = Expected::new();
     if let Some(seed) = number("SEED") {
+        log();
         match expected.run(seed) {
             Ok(ran) => println!("{ran:#?}"),
             Err(failure) => panic!("{:#?}\n{failure:#?}", Scenario::of(seed)),
