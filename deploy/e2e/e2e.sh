@@ -17,8 +17,8 @@ echo "images:"
 ENGINE=podman TAG=e2e BASE=$base deploy/build.sh
 # Layers of earlier builds.
 podman image prune --force >/dev/null
-moto=$(scripts/test-env.sh)
+python=$(scripts/python-env.sh scripts/requirements-test.txt)
 KUBECTL=$(scripts/kubectl.sh)
 export KUBECTL
 # The program that cleans up gets the signals, and keeps the lock: Python hands it on to nobody.
-exec "$(dirname "$moto")/python" deploy/e2e/run.py
+exec "$python" deploy/e2e/run.py

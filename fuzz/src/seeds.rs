@@ -1,12 +1,14 @@
 //! Writes what fuzzing begins from: `seeds DIRECTORY`. One folder per target; files of the tests, and messages of ours.
 
 use std::fs::{create_dir_all, write};
-use std::io::Cursor;
+use std::io::{Cursor, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use headstart::data::index_in;
 use headstart::id::{CoordinatorEpoch, LeaseId, Step, Version, WorkerId};
 use headstart::message::{
@@ -44,6 +46,17 @@ const CONFIGS: [&str; 5] = [
 ];
 const JSONL: &str = "{\"text\":\"a \\u00e9\",\"label\":\"x\"}\n{\"label\":7,\"text\":\"b\",\"more\":[1,{}]}\n\n{\"text\":\"c\",\"label\":true}";
 const CSV: &str = "label,text,more\r\nx,\"a \"\"b\"\",\nc\",1\r\ny,d,\n\n7,e,\"\"\n";
+/// Of the program's own tests, as pyarrow writes them: each codec, both versions of data pages, and what is refused.
+const PARQUET: [&[u8]; 8] = [
+    include_bytes!("../../src/data/testdata/texts_none.parquet"),
+    include_bytes!("../../src/data/testdata/texts_snappy.parquet"),
+    include_bytes!("../../src/data/testdata/texts_gzip.parquet"),
+    include_bytes!("../../src/data/testdata/texts_zstd.parquet"),
+    include_bytes!("../../src/data/testdata/texts_lz4.parquet"),
+    include_bytes!("../../src/data/testdata/texts_v2.parquet"),
+    include_bytes!("../../src/data/testdata/texts_null.parquet"),
+    include_bytes!("../../src/data/testdata/texts_int.parquet"),
+];
 
 fn main() {
     let Some(directory) = std::env::args_os().nth(1) else { panic!("usage: seeds DIRECTORY") };
@@ -62,8 +75,10 @@ fn main() {
     let index = SHARD_INDEX.replace("00003-of", "00002-of");
     save("shard_index", vec![bytes(SHARD_INDEX), bytes(&index)]);
     save("config", CONFIGS.map(bytes).into());
-    save("rows", vec![with(0, JSONL.as_bytes()), with(1, CSV.as_bytes())]);
-    save("row_index", vec![row_index("rows.jsonl", JSONL), row_index("rows.csv", CSV)]);
+    save("rows", rows());
+    let gzip = gzip(JSONL.as_bytes());
+    let indexed = [("rows.jsonl", JSONL.as_bytes()), ("rows.csv", CSV.as_bytes()), ("rows.jsonl.gz", &gzip)];
+    save("row_index", indexed.map(|(name, content)| row_index(name, content)).into());
     save("image", images());
     save("wire", messages());
 }
@@ -73,7 +88,23 @@ fn with(first: u8, rest: &[u8]) -> Vec<u8> {
     [&[first], rest].concat()
 }
 
-fn row_index(name: &str, content: &str) -> Vec<u8> {
+fn rows() -> Vec<Vec<u8>> {
+    let plain = [(0, JSONL.as_bytes()), (1, CSV.as_bytes())];
+    let as_they_are = plain.map(|(kind, content)| with(kind, content));
+    let gzip = plain.map(|(kind, content)| with(kind, &gzip(content)));
+    let zstd = plain
+        .map(|(kind, content)| with(kind, &zstd::encode_all(content, 3).expect("memory takes everything")));
+    let parquet = PARQUET.map(|content| with(0, content));
+    [&as_they_are[..], &gzip, &zstd, &parquet].concat()
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(content).expect("memory takes everything");
+    encoder.finish().expect("memory takes everything")
+}
+
+fn row_index(name: &str, content: &[u8]) -> Vec<u8> {
     let stores = Stores::default();
     stores.mount("memory://seeds", Arc::new(InMemory::new()));
     let path = format!("memory://seeds/{name}");
@@ -85,7 +116,7 @@ fn row_index(name: &str, content: &str) -> Vec<u8> {
     };
     headstart_fuzz::run(async {
         let file = stores.locate(&path).expect("a plain URL");
-        file.write(Bytes::copy_from_slice(content.as_bytes())).await.expect("memory takes everything");
+        file.write(Bytes::copy_from_slice(content)).await.expect("memory takes everything");
         let indexed = index_in(&stores, &[dataset], Task::SequenceClassification, None).await;
         indexed.expect("the seed is in order").0.encode()
     })
