@@ -10,7 +10,8 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 /// Long enough to be disturbed, with a commit every few steps.
-const SETS: [&str; 4] = ["max_steps=400", "save_steps=20", "save_total_limit=2", "resume_from_checkpoint=auto"];
+const SETS: [&str; 4] =
+    ["max_steps=400", "save_steps=20", "save_total_limit=2", "resume_from_checkpoint=auto"];
 
 /// A process that ends with the test.
 struct Process(Child);
@@ -68,7 +69,9 @@ impl Run {
     fn listening(&self, command: &mut std::process::Command) -> Process {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line).expect("it says where");
+        BufReader::new(child.stdout.take().expect("it is piped"))
+            .read_line(&mut line)
+            .expect("it says where");
         assert!(line.starts_with("listening on "), "{line:?}");
         Process(child)
     }

@@ -79,7 +79,15 @@ mod tests {
     use super::*;
 
     fn schedule(kind: Scheduler) -> Schedule {
-        Schedule { kind, peak: 1.0, warmup: 10, steps: 110, eval_every: Some(50), eval_on_start: false, save_every: Some(55) }
+        Schedule {
+            kind,
+            peak: 1.0,
+            warmup: 10,
+            steps: 110,
+            eval_every: Some(50),
+            eval_on_start: false,
+            save_every: Some(55),
+        }
     }
 
     #[test]

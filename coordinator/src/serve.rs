@@ -169,7 +169,13 @@ pub async fn serve<L: Listen>(
         },
         &standing,
     );
-    info!(run_id, trainable = network.trainable.len(), steps = job.plan.steps(), step = standing.version, "ready for workers");
+    info!(
+        run_id,
+        trainable = network.trainable.len(),
+        steps = job.plan.steps(),
+        step = standing.version,
+        "ready for workers"
+    );
     let facts = Facts {
         run_id: run_id.clone(),
         epoch,

@@ -169,7 +169,13 @@ fn messages() -> Vec<Vec<u8>> {
     events.extend(failures.map(|failure| FromWorker::LeaseFailed { lease, failure }));
     let commands = [
         ToWorker::Welcome(welcome(worker)),
-        ToWorker::Lease { lease, work, skipped: vec![1], expires: times[0], traceparent: Some("00-1-2-01".into()) },
+        ToWorker::Lease {
+            lease,
+            work,
+            skipped: vec![1],
+            expires: times[0],
+            traceparent: Some("00-1-2-01".into()),
+        },
         ToWorker::Revoke { lease, reason: "late".into() },
         ToWorker::Publish(Version(4)),
         ToWorker::Stop { reason: StopReason::Finished, detail: "done".into() },

@@ -108,7 +108,8 @@ impl Choice for Metric {
 }
 
 impl Choice for NonFinite {
-    const NAMES: &'static [(&'static str, NonFinite)] = &[("fail", NonFinite::Fail), ("skip", NonFinite::Skip)];
+    const NAMES: &'static [(&'static str, NonFinite)] =
+        &[("fail", NonFinite::Fail), ("skip", NonFinite::Skip)];
     const NOT_YET: &'static [&'static str] = &[];
 }
 

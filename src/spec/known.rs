@@ -30,11 +30,7 @@ const KNOWN: &[Known] = &[
         cure: "this version computes in 32-bit floats: remove it, or set it to false",
     },
     Known {
-        keys: &[
-            "saves_per_epoch",
-            "save_only_model",
-            "save_first_step",
-        ],
+        keys: &["saves_per_epoch", "save_only_model", "save_first_step"],
         off: &["no"],
         cure: "state is committed every `save_steps` steps, or with `save_strategy: epoch`: remove it",
     },

@@ -152,13 +152,15 @@ impl TryFrom<pb::Command> for ToWorker {
         use pb::command::Command;
         Ok(match command.ok_or(missing("Command", "command"))? {
             Command::Welcome(welcome) => ToWorker::Welcome(welcome.into()),
-            Command::Lease(pb::Lease { lease_id, work, expires_millis, traceparent, skipped }) => ToWorker::Lease {
-                skipped,
-                lease: LeaseId(lease_id),
-                work: work.ok_or(missing("Lease", "work"))?.try_into()?,
-                expires: Duration::from_millis(expires_millis),
-                traceparent: Some(traceparent).filter(|text| !text.is_empty()),
-            },
+            Command::Lease(pb::Lease { lease_id, work, expires_millis, traceparent, skipped }) => {
+                ToWorker::Lease {
+                    skipped,
+                    lease: LeaseId(lease_id),
+                    work: work.ok_or(missing("Lease", "work"))?.try_into()?,
+                    expires: Duration::from_millis(expires_millis),
+                    traceparent: Some(traceparent).filter(|text| !text.is_empty()),
+                }
+            }
             Command::Revoke(pb::Revoke { lease_id, reason }) => {
                 ToWorker::Revoke { lease: LeaseId(lease_id), reason }
             }

@@ -33,7 +33,9 @@ pub enum WorkerError {
     #[error("the coordinator declined the session: {0}")]
     Declined(String),
     /// Another run has taken the place of the one that this worker was part of.
-    #[error("the coordinator serves run {now} now, but this worker belongs to run {before}; start it again to join")]
+    #[error(
+        "the coordinator serves run {now} now, but this worker belongs to run {before}; start it again to join"
+    )]
     OtherRun {
         /// The run it has loaded.
         before: String,

@@ -120,8 +120,16 @@ impl Families {
     }
 
     fn counts(&mut self, counts: &Counts, serving: &Serving) {
-        let Counts { leases_granted, leases_released, partials, shards, compute, refused, not_finite, commits } =
-            *counts;
+        let Counts {
+            leases_granted,
+            leases_released,
+            partials,
+            shards,
+            compute,
+            refused,
+            not_finite,
+            commits,
+        } = *counts;
         self.counter("headstart_leases_granted_total", "Leases granted.", leases_granted);
         let help = "Leases that ended without a partial and went to others.";
         self.counter("headstart_leases_released_total", help, leases_released);

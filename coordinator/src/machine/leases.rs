@@ -155,10 +155,12 @@ impl Machine {
                     return false;
                 }
                 let typical = expected(lease.work.node).map(|typical| typical * OVERDUE);
-                typical.is_some_and(|typical| now.saturating_sub(lease.granted) > typical.max(SHORTEST_OVERDUE))
+                typical
+                    .is_some_and(|typical| now.saturating_sub(lease.granted) > typical.max(SHORTEST_OVERDUE))
             };
             let unleased = table.next(worker, limit, &ready);
-            let audited = unleased.is_none().then(|| self.audits.next(&member.join.name, |node| table.audits(node)));
+            let audited =
+                unleased.is_none().then(|| self.audits.next(&member.join.name, |node| table.audits(node)));
             let audit = audited.flatten();
             let node = unleased.or(audit).or_else(|| table.second(worker, overdue));
             let Some(node) = node else { continue };
@@ -170,7 +172,9 @@ impl Machine {
             let audit = audit.is_some();
             table.grant(id, Lease { worker, work, granted: now, expires: now + duration, audit });
             let skipped = match work.pass {
-                Pass::Train => self.skipped.keys().copied().filter(|&shard| node.range().contains(&shard)).collect(),
+                Pass::Train => {
+                    self.skipped.keys().copied().filter(|&shard| node.range().contains(&shard)).collect()
+                }
                 Pass::Eval => Vec::new(),
             };
             let lease = ToWorker::Lease { lease: id, work, skipped, expires: duration, traceparent: None };

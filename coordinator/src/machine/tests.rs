@@ -199,12 +199,7 @@ fn add(mut left: Vec<f32>, right: Vec<f32>) -> Vec<f32> {
 }
 
 /// What a worker would send: a pure function of what was leased.
-fn compute(
-    plan: &Plan,
-    work: &Work,
-    node: Node,
-    skipped: &BTreeMap<u32, Vec<u64>>,
-) -> (Vec<f32>, Totals) {
+fn compute(plan: &Plan, work: &Work, node: Node, skipped: &BTreeMap<u32, Vec<u64>>) -> (Vec<f32>, Totals) {
     if let Some((left, right)) = Tree::children(node) {
         let ((left, left_totals), (right, right_totals)) =
             (compute(plan, work, left, skipped), compute(plan, work, right, skipped));
@@ -357,7 +352,9 @@ fn poison(cluster: &mut Cluster, shard: u32) {
         cluster.leases.remove(&worker);
         let rows = cluster.machine.run.plan.rows(Pass::Train, work.step, shard);
         cluster.tell(Event::LeaseFailed(worker, lease, Failure::NotFinite { shard, rows }));
-        while cluster.ended.is_none() && !cluster.leases.values().any(|(_, work)| work.node.range().contains(&shard)) {
+        while cluster.ended.is_none()
+            && !cluster.leases.values().any(|(_, work)| work.node.range().contains(&shard))
+        {
             let worker = cluster.busy();
             cluster.deliver(worker);
         }
@@ -402,7 +399,11 @@ fn a_bad_shard_can_be_left_out_and_the_records_say_so() {
     }
     assert_eq!(cluster.ended, Some((Exit::Ok, "the run is complete".into())));
     assert!(cluster.records[0].contains("{1: ["), "{:?}", cluster.records);
-    assert!(cluster.records[0].starts_with("step 0 14 "), "two of 16 samples are missing: {:?}", cluster.records);
+    assert!(
+        cluster.records[0].starts_with("step 0 14 "),
+        "two of 16 samples are missing: {:?}",
+        cluster.records
+    );
     assert!(cluster.records[1].contains("{}"), "the next step has all its shards: {:?}", cluster.records);
 }
 
@@ -481,7 +482,12 @@ fn a_run_goes_on_from_any_commit_as_if_nothing_had_happened() {
         while later.ended.is_none() {
             later.deliver(worker);
         }
-        assert_eq!([&expected[..*made], &later.records].concat(), expected, "from version {}", standing.version);
+        assert_eq!(
+            [&expected[..*made], &later.records].concat(),
+            expected,
+            "from version {}",
+            standing.version
+        );
     }
 }
 
@@ -539,7 +545,11 @@ fn an_audit_finds_who_computes_wrongly_and_the_step_begins_anew() {
     }
     assert_eq!(cluster.records, expected);
     assert_eq!(cluster.refused[0], (wrong, StopReason::NumericClass));
-    assert!(cluster.refused[1..].iter().all(|(_, reason)| *reason == StopReason::Finished), "{:?}", cluster.refused);
+    assert!(
+        cluster.refused[1..].iter().all(|(_, reason)| *reason == StopReason::Finished),
+        "{:?}",
+        cluster.refused
+    );
     let join = Join { name: "w1".into(), device: "cpu".into(), memory: 1 };
     let effects = cluster.machine.members.join(cluster.now, WorkerId(9), join, 9);
     assert!(matches!(effects, Err(Rejected::Banned(_))), "{effects:?}");

@@ -61,7 +61,8 @@ impl Coordinator {
             data: "d".into(),
             weights: format!("{:x}", master.hash()),
         };
-        let claim = Claim { run_id: "r".into(), nonce: format!("life{life}"), owner: "http://nowhere".into(), pins };
+        let claim =
+            Claim { run_id: "r".into(), nonce: format!("life{life}"), owner: "http://nowhere".into(), pins };
         let plan = run::plan(spec);
         let begun = Records::new("p", master.hash(), "d", &plan);
         let (journal, restored) = match now(journal::find(output))? {
@@ -73,7 +74,8 @@ impl Coordinator {
             master.restore(Version(standing.version), vectors);
         }
         let known = best.zip(journal.state().best.clone());
-        let best = known.map(|(weights, known)| Arc::new(Best { version: known.version, weights, eval: known.eval }));
+        let best = known
+            .map(|(weights, known)| Arc::new(Best { version: known.version, weights, eval: known.eval }));
         let records = if ledger.is_empty() { begun } else { Records::resume(ledger, metrics) };
         let (machine, first) = Machine::new(run::run(spec, "r", journal.epoch()), &standing);
         let mut coordinator = Coordinator {
@@ -121,7 +123,8 @@ impl Coordinator {
                 }
                 Effect::KeepBest(version) => {
                     let eval = self.records.last_eval().clone();
-                    self.best = Some(Arc::new(Best { version: version.0, weights: self.master.copy(), eval }));
+                    self.best =
+                        Some(Arc::new(Best { version: version.0, weights: self.master.copy(), eval }));
                 }
                 Effect::Commit(standing) => {
                     assert!(self.commit.is_none(), "one commit at a time");

@@ -5,7 +5,6 @@
 //! `HEADSTART_SEEDS` says how many schedules (2000), `HEADSTART_FLIPS` how many damaged objects (600), and
 //! `HEADSTART_FIRST_SEED` which seed is the first (0).
 
-
 // Modules of one test: nothing outside sees them.
 #![allow(unreachable_pub)]
 

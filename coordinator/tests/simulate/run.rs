@@ -38,10 +38,38 @@ nonfinite_shards: skip
 /// One of the [`SHAPES`] runs. In the odd ones a shard of one step is not finite.
 pub fn spec(shape: u64) -> RunSpec {
     let sets: &[&str] = match shape {
-        0 => &["shards_per_step=7", "eval_steps=3", "save_steps=2", "load_best_model_at_end=true", "metric_for_best_model=accuracy"],
-        1 => &["shards_per_step=8", "eval_steps=2", "save_steps=1", "max_grad_norm=0", "optim=sgd", "optim_args=momentum=0.9"],
-        2 => &["shards_per_step=1", "eval_steps=4", "save_strategy=epoch", "eval_on_start=true", "load_best_model_at_end=true", "metric_for_best_model=f1", "early_stopping_patience=2"],
-        _ => &["shards_per_step=16", "per_device_train_batch_size=1", "eval_steps=5", "save_steps=4", "lr_scheduler_type=cosine", "warmup_steps=3"],
+        0 => &[
+            "shards_per_step=7",
+            "eval_steps=3",
+            "save_steps=2",
+            "load_best_model_at_end=true",
+            "metric_for_best_model=accuracy",
+        ],
+        1 => &[
+            "shards_per_step=8",
+            "eval_steps=2",
+            "save_steps=1",
+            "max_grad_norm=0",
+            "optim=sgd",
+            "optim_args=momentum=0.9",
+        ],
+        2 => &[
+            "shards_per_step=1",
+            "eval_steps=4",
+            "save_strategy=epoch",
+            "eval_on_start=true",
+            "load_best_model_at_end=true",
+            "metric_for_best_model=f1",
+            "early_stopping_patience=2",
+        ],
+        _ => &[
+            "shards_per_step=16",
+            "per_device_train_batch_size=1",
+            "eval_steps=5",
+            "save_steps=4",
+            "lr_scheduler_type=cosine",
+            "warmup_steps=3",
+        ],
     };
     let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
     headstart::spec::parse("run.yaml", RUN_FILE, &sets).expect("the run file is good")

@@ -62,7 +62,8 @@ pub struct Schedule {
 
 impl Faults {
     pub fn add(&mut self, other: &Faults) {
-        let Faults { in_flight, deaths, silences, repeats, hangs, coordinator_deaths, torn_commits, rivals } = other;
+        let Faults { in_flight, deaths, silences, repeats, hangs, coordinator_deaths, torn_commits, rivals } =
+            other;
         self.in_flight += in_flight;
         self.deaths += deaths;
         self.silences += silences;
@@ -74,8 +75,11 @@ impl Faults {
     }
 
     pub fn all_kinds(&self) -> bool {
-        let Faults { in_flight, deaths, silences, repeats, hangs, coordinator_deaths, torn_commits, rivals } = *self;
-        [in_flight, deaths, silences, repeats, hangs, coordinator_deaths, torn_commits, rivals].iter().all(|&n| n > 0)
+        let Faults { in_flight, deaths, silences, repeats, hangs, coordinator_deaths, torn_commits, rivals } =
+            *self;
+        [in_flight, deaths, silences, repeats, hangs, coordinator_deaths, torn_commits, rivals]
+            .iter()
+            .all(|&n| n > 0)
     }
 }
 
@@ -91,7 +95,8 @@ impl Schedule {
     }
 
     fn new(shape: u64, seed: u64, disturbed: bool) -> Schedule {
-        let mut schedule = Schedule::resumed(shape, Arc::new(InMemory::new())).expect("the directory is empty");
+        let mut schedule =
+            Schedule::resumed(shape, Arc::new(InMemory::new())).expect("the directory is empty");
         schedule.draws = Draws::new(seed);
         schedule.disturbed = disturbed;
         if disturbed {
@@ -134,9 +139,14 @@ impl Schedule {
         for _ in 0..MOST_MOVES {
             if let Some((exit, detail)) = &self.coordinator.ended {
                 assert_eq!(*exit, Exit::Ok, "{detail}");
-                let (ledger, weights) = self.coordinator.left.take().expect("a run that ends well leaves weights");
+                let (ledger, weights) =
+                    self.coordinator.left.take().expect("a run that ends well leaves weights");
                 let bits = |segment: Vec<f32>| segment.into_iter().map(f32::to_bits).collect();
-                return Outcome { ledger, weights: weights.into_iter().map(bits).collect(), faults: self.faults };
+                return Outcome {
+                    ledger,
+                    weights: weights.into_iter().map(bits).collect(),
+                    faults: self.faults,
+                };
             }
             self.now += Duration::from_millis(1 + self.draws.below(20));
             if self.disturbed && self.draws.once_in(12 * (self.most_workers + 2)) {
@@ -151,7 +161,8 @@ impl Schedule {
 
     /// Something goes on as it should.
     fn advance(&mut self) {
-        let living: Vec<WorkerId> = self.workers.iter().filter(|(_, worker)| !worker.silent).map(|(&id, _)| id).collect();
+        let living: Vec<WorkerId> =
+            self.workers.iter().filter(|(_, worker)| !worker.silent).map(|(&id, _)| id).collect();
         let most = if self.disturbed { self.most_workers } else { 1 };
         if living.is_empty() || (living.len() < most as usize && self.draws.once_in(8)) {
             return self.join();
@@ -236,7 +247,8 @@ impl Schedule {
     /// Time passes in which only heartbeats come; silent workers are found out.
     fn hang(&mut self) {
         self.faults.hangs += 1;
-        self.now += self.draws.pick(&[Duration::from_secs(3), Duration::from_secs(29), Duration::from_secs(700)]);
+        self.now +=
+            self.draws.pick(&[Duration::from_secs(3), Duration::from_secs(29), Duration::from_secs(700)]);
         for (&id, _) in self.workers.iter().filter(|(_, worker)| !worker.silent) {
             self.coordinator.tell(self.now, Event::Heard(id, Default::default()));
         }
@@ -245,7 +257,8 @@ impl Schedule {
         self.coordinator.tell(self.now, Event::Tick);
         let after = self.coordinator.machine.snapshot().counts.leases_released;
         self.faults.in_flight += (after - before).min(expired);
-        let here: Vec<WorkerId> = self.coordinator.machine.snapshot().workers.iter().map(|line| line.worker).collect();
+        let here: Vec<WorkerId> =
+            self.coordinator.machine.snapshot().workers.iter().map(|line| line.worker).collect();
         self.workers.retain(|id, worker| !worker.silent || here.contains(id));
     }
 
@@ -264,7 +277,10 @@ impl Schedule {
         let mut old = std::mem::replace(&mut self.coordinator, next);
         if let Some(commit) = lives_on {
             let outcome = now(old.journal.save(commit, Exports { add: true, limit: Some(2) }));
-            assert!(matches!(outcome, Err(JournalError::Owned { .. })), "two coordinators commit: {outcome:?}");
+            assert!(
+                matches!(outcome, Err(JournalError::Owned { .. })),
+                "two coordinators commit: {outcome:?}"
+            );
         }
         // Their sessions are gone. Workers that are not silent come back with new numbers.
         let living = self.workers.values().filter(|worker| !worker.silent).count();
@@ -283,8 +299,13 @@ impl Schedule {
             let journal = &mut self.coordinator.journal;
             journal.move_to(output(&fork));
             now(journal.save(commit, Exports { add: true, limit: Some(2) })).expect("nothing else is wrong");
-            let mut writes: Vec<Path> = keys(&fork).into_iter().filter(|key| !keys(&self.store).contains(key)).collect();
-            writes.sort_by_key(|key| ["parts/", "ledger/", "metrics/", "manifests/"].iter().position(|kind| key.as_ref().contains(kind)));
+            let mut writes: Vec<Path> =
+                keys(&fork).into_iter().filter(|key| !keys(&self.store).contains(key)).collect();
+            writes.sort_by_key(|key| {
+                ["parts/", "ledger/", "metrics/", "manifests/"]
+                    .iter()
+                    .position(|kind| key.as_ref().contains(kind))
+            });
             writes
         };
         let written = self.draws.below(writes.len() as u64 + 1) as usize;

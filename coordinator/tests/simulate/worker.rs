@@ -92,7 +92,13 @@ impl Worker {
     }
 
     /// Goes one move further with the task.
-    pub fn work(&mut self, coordinator: &mut Coordinator, spec: &RunSpec, shape: u64, now: Duration) -> Moved {
+    pub fn work(
+        &mut self,
+        coordinator: &mut Coordinator,
+        spec: &RunSpec,
+        shape: u64,
+        now: Duration,
+    ) -> Moved {
         let Some(mut task) = self.task.take() else { return Moved::On };
         let partial = task.partial(self.id, coordinator.journal.epoch());
         let (stage, moved) = match task.stage {
@@ -126,11 +132,13 @@ impl Worker {
                     _ => return Moved::Refused,
                 }
             }
-            Stage::Push { gradient, totals, open } => match open.as_ref().map(|open| open.attempt(task.work.node, Segment(0), gradient)) {
-                Some(Attempt::Full(gradient)) => (Stage::Push { gradient, totals, open }, Moved::On),
-                Some(Attempt::Done(Err(_))) => return Moved::Refused,
-                Some(Attempt::Done(Ok(_))) | None => (Stage::End { totals }, Moved::On),
-            },
+            Stage::Push { gradient, totals, open } => {
+                match open.as_ref().map(|open| open.attempt(task.work.node, Segment(0), gradient)) {
+                    Some(Attempt::Full(gradient)) => (Stage::Push { gradient, totals, open }, Moved::On),
+                    Some(Attempt::Done(Err(_))) => return Moved::Refused,
+                    Some(Attempt::Done(Ok(_))) | None => (Stage::End { totals }, Moved::On),
+                }
+            }
             Stage::End { totals } => {
                 return match coordinator.tell(now, Event::PushEnded(partial, totals, None)) {
                     Some(Ok(_)) => Moved::Delivered,
@@ -152,7 +160,13 @@ impl Task {
 }
 
 /// A partial that was delivered before is refused, for a reason that says so.
-pub fn send_again(coordinator: &mut Coordinator, now: Duration, worker: WorkerId, lease: LeaseId, work: Work) {
+pub fn send_again(
+    coordinator: &mut Coordinator,
+    now: Duration,
+    worker: WorkerId,
+    lease: LeaseId,
+    work: Work,
+) {
     let epoch = CoordinatorEpoch(coordinator.journal.epoch());
     let partial = PartialId { run_id: "r".into(), epoch, worker, lease, work };
     let verdict = coordinator.tell(now, Event::PushBegun(partial, Totals::default()));

@@ -106,12 +106,13 @@ pub fn run(scenario: &Scenario, fixture: &Fixture) -> Result<Ran, Failure> {
     };
     let outcome = ["out/final/model.safetensors", "out/final/ledger.jsonl"]
         .map(|name| Fixture::object(&objects, name).map(|content| hash::sha256(&content)));
-    let released = seen.snapshot().map_or(0, |snapshot| snapshot.counts.leases_released) + seen.released.get();
+    let released =
+        seen.snapshot().map_or(0, |snapshot| snapshot.counts.leases_released) + seen.released.get();
     match outcome {
-        [Some(weights), Some(ledger)] => {
-            Ok(Ran { outcome: [weights, ledger], released, elapsed, happened })
+        [Some(weights), Some(ledger)] => Ok(Ran { outcome: [weights, ledger], released, elapsed, happened }),
+        _ => {
+            Err(Failure { reason: "the run ended well, but something is missing in final/".into(), happened })
         }
-        _ => Err(Failure { reason: "the run ended well, but something is missing in final/".into(), happened }),
     }
 }
 

@@ -13,8 +13,8 @@ use serde_json::json;
 use crate::store::ROOT;
 
 const WORDS: [&str; 24] = [
-    "a", "and", "client", "compiler", "data", "fast", "files", "for", "game", "image", "java", "library", "mail",
-    "network", "of", "perl", "python", "ruby", "server", "small", "sound", "text", "the", "tool",
+    "a", "and", "client", "compiler", "data", "fast", "files", "for", "game", "image", "java", "library",
+    "mail", "network", "of", "perl", "python", "ruby", "server", "small", "sound", "text", "the", "tool",
 ];
 const SPECIAL: [&str; 4] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"];
 

@@ -65,11 +65,8 @@ impl Scenario {
         // From 1 to 32, and of a wide network from 1 to 4: every magnitude is as likely as another.
         let magnitudes = if shape == Shape::Wide { 3 } else { 6 };
         let count = 1 + dice.below(1 << dice.below(magnitudes));
-        let part = |_| Part {
-            joins: dice.time(LATEST),
-            job: dice.time(SLOWEST),
-            gradients: 1 + dice.below(6),
-        };
+        let part =
+            |_| Part { joins: dice.time(LATEST), job: dice.time(SLOWEST), gradients: 1 + dice.below(6) };
         Scenario {
             seed,
             shape,
