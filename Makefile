@@ -60,7 +60,7 @@ parity: build ## the same training in PyTorch and transformers gives the same lo
 .PHONY: test
 test: build ## all tests
 	servers="$$(scripts/test-env.sh)" && eval "$$servers" && $(TORCH) $(CARGO) test --workspace --release
-	$(MAKE) --no-print-directory test-processor test-threads test-deploy
+	$(MAKE) --no-print-directory test-processor test-deploy
 
 SEEDS ?= 1000
 .PHONY: simulate
@@ -86,12 +86,6 @@ chaos-net: build ## the same with silent, lossy and slow links between network n
 .PHONY: mutants
 mutants: ready ## the bugs in tests/mutants, planted one by one: the tests must catch each
 	@scripts/mutants.sh
-
-# Locks that a scheduler controls, in place of the system's.
-.PHONY: test-threads
-test-threads: ready ## the reducer's threads under thousands of interleavings
-	CARGO_TARGET_DIR=$(TARGET_DIR)/shuttle RUSTFLAGS="--cfg shuttle" \
-		$(CARGO) test --package headstart-coordinator --test threads --release
 
 .PHONY: test-deploy
 test-deploy: build ## the Kubernetes manifests, against Kubernetes' schemas and with errors planted
