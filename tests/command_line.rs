@@ -44,7 +44,7 @@ fn what_cannot_work_is_refused_before_a_worker_starts() {
         ("sequence_len=500", 2, "sequence_len"),
         ("freeze=[\"bert.nothing.*\"]", 2, "bert.nothing.*"),
         ("shards_per_step=32", 2, "shards_per_step"),
-        ("resume_from_checkpoint=auto", 2, "resume_from_checkpoint"),
+        ("resume_from_checkpoint=runs/a", 2, "base_model"),
     ];
     for (set, code, named) in cases {
         let output = headstart(directory.path(), &["train", "run.yaml", "--set", set]);
@@ -159,7 +159,8 @@ fn ctrl_c_ends_all_children_and_says_what_was_kept() {
     assert_eq!(code, Some(130), "{said}");
     assert!(said.contains("kept") && said.contains("checkpoint-"), "{said}");
     let kept = std::fs::read_dir(directory.path().join("out")).expect("something was kept").flatten();
-    let checkpoint = kept.map(|entry| entry.path()).find(|path| path.is_dir()).expect("a directory");
+    let named = |path: &std::path::PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("checkpoint-"));
+    let checkpoint = kept.map(|entry| entry.path()).find(named).expect("a directory");
     // A new run begins from there.
     let base = format!("base_model={}", checkpoint.display());
     succeed(

@@ -27,6 +27,8 @@ use crate::store::{Environment, Stores};
 
 /// Largest run file, in bytes.
 pub const LARGEST_FILE: usize = 1 << 20;
+/// Steps between two commits, unless the run file says otherwise.
+const DEFAULT_SAVE_STEPS: f64 = 500.0;
 /// Bytes of data that a worker keeps on its disk, unless the run file says otherwise.
 pub const DATA_CACHE: u64 = 20_000_000_000;
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Optimizer, RunSpec, Strategy};
+use super::{DEFAULT_SAVE_STEPS, Optimizer, RunSpec, Strategy};
 
 impl RunSpec {
     /// A run file, in JSON (which is YAML), that parses to this run.
@@ -38,6 +38,7 @@ impl RunSpec {
             eval_strategy: Strategy::No,
             eval_on_start: false,
             save_strategy: Strategy::No,
+            save_steps: DEFAULT_SAVE_STEPS,
             load_best_model_at_end: false,
             early_stopping_patience: None,
             early_stopping_threshold: 0.0,

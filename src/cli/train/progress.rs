@@ -230,6 +230,7 @@ mod tests {
             eval_done: 0,
             eval_total: 0,
             exit_code: 0,
+            coordinator_epoch: 1,
         }
     }
 

@@ -1,7 +1,7 @@
 //! When a run's state is committed.
 
-use super::super::Strategy;
 use super::super::keys::RunFile;
+use super::super::{DEFAULT_SAVE_STEPS, Strategy};
 use super::check::{Check, POSITIVE_COUNT_OR_RATIO};
 
 /// The keys of checkpoints.
@@ -14,7 +14,7 @@ pub(super) struct Saving {
 impl Check<'_> {
     pub(super) fn saving(&mut self, file: &RunFile) -> Saving {
         let strategy = file.save_strategy.as_ref().map_or(Strategy::Steps, |found| found.value.0);
-        let steps = self.number("save_steps", &file.save_steps, 500.0, POSITIVE_COUNT_OR_RATIO);
+        let steps = self.number("save_steps", &file.save_steps, DEFAULT_SAVE_STEPS, POSITIVE_COUNT_OR_RATIO);
         if let Some(found) = file.save_steps.as_ref().filter(|_| strategy != Strategy::Steps) {
             let message = "`save_steps` has no effect: save_strategy is not steps".to_owned();
             self.refuse(&found.key, message, "remove one of them");
