@@ -56,6 +56,7 @@ pages! {
     readme: "README.md",
     data: "docs/data.md",
     determinism: "docs/determinism.md",
+    durability: "docs/durability.md",
     errors: "docs/errors.md",
     metrics: "docs/metrics.md",
     troubleshooting: "docs/troubleshooting.md",
