@@ -216,10 +216,11 @@ fn a_disk_that_fills_up_names_the_file() {
         .output()
         .expect("sh starts");
     assert_eq!(output.status.code(), Some(21), "{}", text(&output));
-    assert!(text(&output).contains("out/final/model.safetensors"), "{}", text(&output));
-    let left = std::fs::read_dir(directory.path().join("out/final")).expect("it was begun").flatten();
-    let weights = left.map(|file| file.file_name()).find(|name| name.to_string_lossy().starts_with("model."));
-    assert_eq!(weights, None, "nothing half-written stays");
+    assert!(text(&output).contains("/state.safetensors"), "{}", text(&output));
+    let parts = std::fs::read_dir(directory.path().join("out/parts")).expect("it was begun").flatten();
+    let files = parts.flat_map(|part| std::fs::read_dir(part.path()).expect("a directory").flatten());
+    assert_eq!(files.count(), 0, "nothing half-written stays");
+    assert!(!directory.path().join("out/final").exists(), "what is not committed is not written");
 }
 
 #[test]

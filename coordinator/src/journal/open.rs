@@ -142,7 +142,9 @@ impl Found {
         }
         let (used, hash, restored, mut older) = self.restore(layout).await?;
         let before = self.fallback(&used, &mut older).await?;
-        let drops = self.orphans(&used.state, &before).await?;
+        let mut drops = self.orphans(&used.state, &before).await?;
+        // Whoever wrote it may have died before it removed them.
+        drops.extend(used.drops);
         let unreadable = self.numbers[0] - self.newest.number;
         let head = Manifest {
             number: self.numbers[0] + 1,
