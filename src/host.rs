@@ -41,6 +41,12 @@ fn limit_and_use(groups: &Path) -> Option<(u64, u64)> {
     Some((limit, used.unwrap_or(0)))
 }
 
+/// This machine's name.
+pub fn name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "localhost".into() } else { name.trim().to_owned() }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -91,10 +97,4 @@ mod tests {
             "a machine that runs tests has a megabyte"
         );
     }
-}
-
-/// This machine's name.
-pub fn name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    if name.trim().is_empty() { "localhost".into() } else { name.trim().to_owned() }
 }

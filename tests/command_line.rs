@@ -159,7 +159,9 @@ fn ctrl_c_ends_all_children_and_says_what_was_kept() {
     assert_eq!(code, Some(130), "{said}");
     assert!(said.contains("kept") && said.contains("checkpoint-"), "{said}");
     let kept = std::fs::read_dir(directory.path().join("out")).expect("something was kept").flatten();
-    let named = |path: &std::path::PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("checkpoint-"));
+    let named = |path: &std::path::PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("checkpoint-"))
+    };
     let checkpoint = kept.map(|entry| entry.path()).find(named).expect("a directory");
     // A new run begins from there.
     let base = format!("base_model={}", checkpoint.display());

@@ -119,7 +119,8 @@ impl LeaseTable {
     /// The lease that has been out for longest, of those that are `overdue` and leased once: its node, for a second
     /// worker that neither holds it nor has failed at it.
     pub fn second(&self, worker: WorkerId, overdue: impl Fn(&Lease) -> bool) -> Option<Node> {
-        let alone = |lease: &Lease| self.out.values().filter(|other| other.work.node == lease.work.node).count() == 1;
+        let alone =
+            |lease: &Lease| self.out.values().filter(|other| other.work.node == lease.work.node).count() == 1;
         self.out
             .values()
             .filter(|lease| lease.worker != worker && !self.failed.contains(&(lease.work.node, worker)))

@@ -59,7 +59,11 @@ impl Records {
         let eval = ledger.lines().rev().find(|line| line.contains("\"eval_samples\":"));
         let eval = eval.and_then(|line| serde_json::from_str::<Map<String, Value>>(line).ok());
         Records {
-            previous: ledger.lines().last().map(|line| headstart::hash::sha256(line.as_bytes())).unwrap_or_default(),
+            previous: ledger
+                .lines()
+                .last()
+                .map(|line| headstart::hash::sha256(line.as_bytes()))
+                .unwrap_or_default(),
             eval: eval.map(without_chain).unwrap_or_default(),
             committed: (ledger.len(), metrics.len()),
             last_step_at: None,

@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn every_scheme_has_the_host_that_its_client_would_ask() {
-        let cases: [(&str, &[(&str, &str)], Option<&str>); 16] = [
+        type Case = (&'static str, &'static [(&'static str, &'static str)], Option<&'static str>);
+        let cases: [Case; 16] = [
             ("runs/here", &[], None),
             ("file:///runs/here", &[], None),
             ("https://Host:8443/a", &[], Some("host")),

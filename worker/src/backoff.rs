@@ -83,6 +83,6 @@ mod tests {
         assert!(backoff.next(Some(later - LONGEST), later).is_some_and(|pause| pause > first), "the second");
         let lasted = later - LONGEST - Duration::from_secs(1);
         assert_eq!(backoff.next(Some(lasted), later), Some(first), "all begins anew");
-        assert_eq!(backoff.next(Some(later), later + PATIENCE), None);
+        assert_eq!(backoff.next(None, later + PATIENCE), None);
     }
 }

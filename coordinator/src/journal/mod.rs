@@ -57,7 +57,9 @@ pub enum JournalError {
         differences: Vec<String>,
     },
     /// No manifest can be read.
-    #[error("no manifest in {output}/manifests can be read, so the run there cannot be resumed; the newest: {newest}")]
+    #[error(
+        "no manifest in {output}/manifests can be read, so the run there cannot be resumed; the newest: {newest}"
+    )]
     NoManifest {
         /// Where they are.
         output: String,

@@ -72,10 +72,7 @@ pub async fn find(output: &Location) -> Result<Option<Found>, JournalError> {
     }
 }
 
-async fn read(
-    output: &Location,
-    number: u64,
-) -> Result<Result<(Manifest, String), Unreadable>, StoreError> {
+async fn read(output: &Location, number: u64) -> Result<Result<(Manifest, String), Unreadable>, StoreError> {
     let file = output.join(&format!("manifests/{}", Manifest::file_name(number)))?;
     let bytes = file.read(manifest::LARGEST).await?;
     Ok(Manifest::open(number, &bytes))
@@ -131,11 +128,7 @@ impl Found {
     }
 
     /// Goes on from the newest state that is whole, provided that the run is a function of the same things.
-    pub async fn take_over(
-        self,
-        claim: Claim,
-        layout: &Layout,
-    ) -> Result<(Journal, Restored), JournalError> {
+    pub async fn take_over(self, claim: Claim, layout: &Layout) -> Result<(Journal, Restored), JournalError> {
         let differences = differences(&claim.pins, &self.newest.pins);
         if !differences.is_empty() {
             return Err(JournalError::OtherRun { output: self.output.url().to_owned(), differences });
@@ -163,10 +156,7 @@ impl Found {
     }
 
     /// The newest state that is whole, and the numbers of the manifests before its own.
-    async fn restore(
-        &self,
-        layout: &Layout,
-    ) -> Result<(Manifest, String, Restored, Vec<u64>), JournalError> {
+    async fn restore(&self, layout: &Layout) -> Result<(Manifest, String, Restored, Vec<u64>), JournalError> {
         let mut failed: Option<State> = None;
         let mut reason = String::new();
         for (at, &number) in self.numbers.iter().enumerate() {

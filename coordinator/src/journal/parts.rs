@@ -3,7 +3,6 @@
 //! A file is a safetensors file with one tensor per segment. What it must look like follows from the run's layout, so
 //! reading one is copying its bytes to their places and comparing its hash.
 
-
 use bytes::Bytes;
 use futures::TryStreamExt;
 use headstart::checkpoint::{CheckpointError, HashedFile, safetensors_header};
@@ -43,7 +42,9 @@ impl From<StoreError> for Damage {
     fn from(error: StoreError) -> Damage {
         match error {
             StoreError::NotFound { url } => Damage::Content { url, reason: "is missing".into() },
-            StoreError::Short { url, .. } | StoreError::Changed { url } | StoreError::TooLarge { url, .. } => {
+            StoreError::Short { url, .. }
+            | StoreError::Changed { url }
+            | StoreError::TooLarge { url, .. } => {
                 Damage::Content { url, reason: "has another size than was written".into() }
             }
             other => Damage::Store(other),

@@ -46,11 +46,7 @@ pub struct Exports {
 
 impl Journal {
     /// Commits a state. Returns its weights, segment by segment; none at version 0, which is made from the checkpoint.
-    pub async fn save(
-        &mut self,
-        commit: Commit,
-        exports: Exports,
-    ) -> Result<Vec<Vec<f32>>, JournalError> {
+    pub async fn save(&mut self, commit: Commit, exports: Exports) -> Result<Vec<Vec<f32>>, JournalError> {
         let Commit { standing, held, best, ledger, metrics } = commit;
         let version = standing.version;
         let (output, name) = (self.output().clone(), self.part_name(version));

@@ -71,7 +71,8 @@ impl Machine {
             Verdict::Agreed { wrong: None } => drop(self.audits.0.remove(&work.node)),
             Verdict::Agreed { wrong: Some(wrong) } => {
                 let Answer { worker, name, .. } = answers.swap_remove(wrong);
-                let reason = format!("its gradient of {} is not what two other workers compute", describe(work));
+                let reason =
+                    format!("its gradient of {} is not what two other workers compute", describe(work));
                 self.ban(worker, name, reason, effects);
                 self.begin(Pass::Train, effects);
             }

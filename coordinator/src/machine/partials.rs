@@ -99,7 +99,12 @@ impl Machine {
 
     fn plausible(&self, work: &Work, totals: &Totals) -> Result<(), Refused> {
         let skipped: u64 = match work.pass {
-            Pass::Train => work.node.range().filter_map(|shard| self.skipped.get(&shard)).map(|rows| rows.len() as u64).sum(),
+            Pass::Train => work
+                .node
+                .range()
+                .filter_map(|shard| self.skipped.get(&shard))
+                .map(|rows| rows.len() as u64)
+                .sum(),
             Pass::Eval => 0,
         };
         let rows = self.run.plan.rows_of(work).len() as u64 - skipped;

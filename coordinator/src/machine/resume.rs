@@ -12,8 +12,17 @@ use crate::standing::Standing;
 impl Machine {
     /// Takes up what an earlier coordinator left off with.
     pub(super) fn resume(&mut self, standing: &Standing) {
-        let Standing { version: _, evaluated: _, finished: _, class: _, best, without_improvement, eval, loss, norm } =
-            standing;
+        let Standing {
+            version: _,
+            evaluated: _,
+            finished: _,
+            class: _,
+            best,
+            without_improvement,
+            eval,
+            loss,
+            norm,
+        } = standing;
         if let Some((class, canary)) = standing.class() {
             self.members.bind(class, canary);
             self.committed = true;
@@ -22,7 +31,8 @@ impl Machine {
         self.best.resume(best, *without_improvement);
         (self.last_loss, self.last_norm) = ((*loss).into(), (*norm).into());
         if let Some((version, metrics)) = eval {
-            let known = metrics.iter().filter_map(|(name, &value)| Some((evaluation::known(name)?, value.into())));
+            let known =
+                metrics.iter().filter_map(|(name, &value)| Some((evaluation::known(name)?, value.into())));
             self.last_eval = (Version(*version), known.collect());
         }
     }
