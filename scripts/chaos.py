@@ -193,7 +193,8 @@ class Chaos:
 
     def watch(self, since):
         """Takes note of what the run did since it was last looked at."""
-        if not self.observed.poll():
+        # Until it has loaded the run, a coordinator tells nothing of it.
+        if not self.observed.poll() or "headstart_step" not in self.observed.values:
             return
         self.alive += self.observed.number("workers") * since
         self.compute = self.observed.number("compute_accepted_seconds_total")
