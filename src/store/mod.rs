@@ -237,14 +237,19 @@ impl Location {
         }
     }
 
-    /// Removes every file below this directory, and the directory itself where there is such a thing.
+    /// Removes a directory with all that is in it; not an error when it is gone already.
     pub async fn remove_all(&self) -> Result<(), StoreError> {
+        if let Some(path) = self.local_path() {
+            // Not by listing: what a write that was cut off left behind is not listed.
+            return match tokio::fs::remove_dir_all(path).await {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(StoreError::from_io(&self.url, &error))
+                }
+                _ => Ok(()),
+            };
+        }
         for (file, _) in self.list().await? {
             file.delete().await?;
-        }
-        if let Some(path) = self.local_path() {
-            // A directory that still holds something, or is gone already, is nobody's loss.
-            let _ = tokio::fs::remove_dir(path).await;
         }
         Ok(())
     }
