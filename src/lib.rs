@@ -15,6 +15,7 @@
 //! | [`plan`] | Which sample belongs to which step and shard? A pure function of the seed. |
 //! | [`tree`] | In which order are sums added? The canonical reduction tree. |
 //! | [`trainable`] | Which parameters train, and where do they sit in the flat vector and its segments? |
+//! | [`manifest`] | How far is a run, and which objects hold that? An entry of its commit log. |
 //! | [`message`] | What do coordinator and worker say to each other? |
 //! | [`memory`] | How do processes on one machine hand each other numbers without a socket? |
 //! | [`wire`] | How does that cross the network? The only place that knows protobuf types. |
@@ -34,6 +35,7 @@ pub mod hash;
 pub mod host;
 pub mod id;
 pub mod job;
+pub mod manifest;
 pub mod memory;
 pub mod message;
 pub mod model;

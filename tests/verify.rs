@@ -58,8 +58,21 @@ fn two_hundred_of_two_hundred_flipped_bytes_are_found_in_each_file() {
     let look =
         || -> Vec<Difference> { runtime.block_on(verify(&place)).expect("it can be read").differences };
     assert_eq!(look(), []);
-    for file in ["ledger.jsonl", "SHA256SUMS", "run.json", "model.safetensors"] {
-        let path = last(&directory).join(file);
+    let out = directory.path().join("out");
+    let objects = |kind: &str| {
+        let files = std::fs::read_dir(out.join(kind)).expect("the run wrote it");
+        let mut names: Vec<String> = files
+            .map(|file| format!("{kind}/{}", file.expect("readable").file_name().to_string_lossy()))
+            .collect();
+        names.sort();
+        names
+    };
+    let finals =
+        ["ledger.jsonl", "SHA256SUMS", "run.json", "model.safetensors"].map(|name| format!("final/{name}"));
+    let logs = ["manifests", "ledger", "metrics"].map(objects).concat();
+    assert!(logs.len() >= 4, "{logs:?}");
+    for name in finals.iter().chain(&logs) {
+        let (path, file) = (out.join(name), name.trim_start_matches("final/"));
         let len = std::fs::metadata(&path).expect("the run wrote it").len() as usize;
         let mut draws = Draws(20_261_124);
         for number in 0..FLIPS {
@@ -101,7 +114,22 @@ fn the_program_names_what_was_changed_with_the_code_of_a_damaged_checkpoint() {
     assert!(look().contains("tokenizer.json: it is gone"));
     let output = headstart(directory.path(), &["verify", "model"]);
     assert_eq!(output.status.code(), Some(12), "{}", text(&output));
-    assert!(text(&output).contains("finished run"), "{}", text(&output));
+    assert!(text(&output).contains("output_dir of a run"), "{}", text(&output));
+}
+
+#[test]
+fn a_run_that_is_not_finished_is_verified_by_its_commit_log() {
+    let directory = finished();
+    std::fs::remove_dir_all(last(&directory)).expect("the run wrote it");
+    let said = succeed(directory.path(), &["verify", "out"]);
+    assert!(said.contains("the last at step 14") && said.contains("not finished"), "{said}");
+    let output = headstart(directory.path(), &["verify", "out", "--replay", "3"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    let manifest = directory.path().join("out/manifests/00000000000000000000.json");
+    std::fs::remove_file(manifest).expect("the run wrote it");
+    let output = headstart(directory.path(), &["verify", "out"]);
+    assert_eq!(output.status.code(), Some(12), "{}", text(&output));
+    assert!(text(&output).contains("manifests/00000000000000000001.json: it continues"), "{}", text(&output));
 }
 
 /// Rewrites a ledger from a line on, with its chain and every hash of it: a forgery that only computing again uncovers.

@@ -23,7 +23,7 @@ use crate::meter::{Meter, Stopwatch};
 use crate::record::{Observed, Records};
 use crate::reduce::Reducer;
 use crate::spans::Spans;
-use crate::standing::Standing;
+use headstart::manifest::Standing;
 
 /// Events that may wait for the loop.
 const INBOX: usize = 1024;

@@ -10,7 +10,7 @@ use headstart::message::{Failure, Join, PartialId, Pass, Ready, Spent, ToWorker,
 use headstart::tree::Tree;
 
 use crate::master::{Applied, NotFinite};
-use crate::standing::Standing;
+use headstart::manifest::Standing;
 
 /// Something that happened.
 #[derive(Debug)]

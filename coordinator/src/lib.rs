@@ -31,5 +31,5 @@ pub mod rpc;
 pub mod schedule;
 pub mod serve;
 pub mod spans;
-pub mod standing;
 pub mod status;
+mod sync;

@@ -18,7 +18,7 @@ use crate::lease::{Lease, LeaseTable};
 use crate::master::{Applied, NotFinite};
 use crate::membership::{Membership, Rejected};
 use crate::schedule::Schedule;
-use crate::standing::Standing;
+use headstart::manifest::Standing;
 
 mod audit;
 mod leases;

@@ -29,7 +29,6 @@ use crate::clock::Clock;
 use crate::commit::Committer;
 use crate::event::Event;
 use crate::finish::Writer;
-use crate::journal::manifest::Pins;
 use crate::journal::owner::Dial;
 use crate::journal::parts::Layout;
 use crate::journal::save::Best;
@@ -43,6 +42,7 @@ use crate::pool::Pool;
 use crate::record::{Records, hex};
 use crate::reduce::Reducer;
 use crate::rpc::{Facts, Services};
+use headstart::manifest::Pins;
 
 /// Time that workers and clients have to hear of the end.
 const FAREWELL: Duration = Duration::from_secs(2);

@@ -11,6 +11,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use headstart::data::index_in;
 use headstart::id::{CoordinatorEpoch, LeaseId, Step, Version, WorkerId};
+use headstart::manifest::{BestParts, Manifest, Number, Parts, Piece, Pins, Standing, State};
 use headstart::message::{
     Failure, FromWorker, Join, NumericClass, PartialId, Pass, Ready, Spent, StopReason, ToWorker, Totals,
     Welcome, Work,
@@ -80,6 +81,7 @@ fn main() {
     let indexed = [("rows.jsonl", JSONL.as_bytes()), ("rows.csv", CSV.as_bytes()), ("rows.jsonl.gz", &gzip)];
     save("row_index", indexed.map(|(name, content)| row_index(name, content)).into());
     save("image", images());
+    save("manifest", manifests());
     save("wire", messages());
 }
 
@@ -144,14 +146,7 @@ fn messages() -> Vec<Vec<u8>> {
     let work =
         Work { pass: Pass::Train, step: Step(3), node: Node { first: 4, shards: 2 }, version: Version(3) };
     let (worker, lease) = (WorkerId(2), LeaseId(9));
-    let class = NumericClass {
-        headstart: "0.1.0".into(),
-        libtorch: "2.11.0".into(),
-        device: "cpu".into(),
-        instructions: "AVX512".into(),
-        threads: 1,
-        precision: "f32".into(),
-    };
+    let class = class();
     let join = Join { name: "host-1".into(), device: "cpu".into(), memory: 1 << 30 };
     let failures = [
         Failure::Error("an error".into()),
@@ -203,6 +198,64 @@ fn messages() -> Vec<Vec<u8>> {
         .chain(commands)
         .chain([with(2, &chunk.encode_to_vec()), with(3, &status.encode_to_vec())])
         .collect()
+}
+
+fn class() -> NumericClass {
+    NumericClass {
+        headstart: "0.1.0".into(),
+        libtorch: "2.11.0".into(),
+        device: "cpu".into(),
+        instructions: "AVX512".into(),
+        threads: 1,
+        precision: "f32".into(),
+    }
+}
+
+/// The file of a manifest, and the text in one.
+fn manifests() -> Vec<Vec<u8>> {
+    let piece = |name: &str| Piece { name: name.into(), size: 40, sha256: "ab".repeat(32) };
+    let parts =
+        |directory: &str| Parts { directory: directory.into(), files: vec![piece("state.safetensors")] };
+    let loss = [("loss".to_owned(), Number::from(0.5))];
+    let standing = Standing {
+        version: 4,
+        evaluated: true,
+        class: Some((class(), "ff".repeat(16))),
+        best: Some((2, Number::from(0.75))),
+        without_improvement: 1,
+        eval: Some((4, loss.into())),
+        ..Standing::default()
+    };
+    let best = BestParts {
+        version: 2,
+        eval: [("loss".to_owned(), 0.5.into())].into_iter().collect(),
+        parts: parts("parts/000000000002-1-n-best"),
+    };
+    let manifest = Manifest {
+        number: 7,
+        previous: "cd".repeat(32),
+        run_id: "run".into(),
+        epoch: 2,
+        nonce: "n".into(),
+        owner: "http://127.0.0.1:7070".into(),
+        pins: Pins {
+            keys: [("seed".to_owned(), 1.into())].into(),
+            parameters: "hash".into(),
+            data: "hash".into(),
+            weights: "hash".into(),
+        },
+        state: State {
+            standing,
+            vectors: Some(parts("parts/000000000004-7-n")),
+            best: Some(best),
+            ledger: vec![piece("000000000004-7-n.jsonl")],
+            metrics: Vec::new(),
+            exports: vec![2, 4],
+        },
+        drops: vec!["checkpoint-2".into()],
+    };
+    let text = serde_json::to_vec(&manifest).expect("a manifest is plain data");
+    vec![manifest.seal().0.into_bytes(), text]
 }
 
 fn welcome(worker: WorkerId) -> Welcome {

@@ -2,9 +2,11 @@
 //!
 //! `SHA256SUMS` names every file of `final/` with its hash. `run.json` names the ledger's hash and the weights'; the
 //! ledger's lines are chained, and name the hash of the trainable vector. So every byte is covered, and most of them twice.
+//! Manifests of the commit log hold their own hashes, and those of everything they name.
 
 mod cross;
 mod ledger;
+mod log;
 mod sums;
 #[cfg(test)]
 mod tests;
@@ -20,6 +22,7 @@ use crate::spec::RunSpec;
 use crate::store::{Location, StoreError};
 
 pub use ledger::{Ledger, Line};
+pub use log::Log;
 
 /// The hashes of all files.
 const SUMS: &str = "SHA256SUMS";
@@ -138,9 +141,9 @@ pub enum Difference {
 /// Why nothing can be verified.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum VerifyError {
-    /// There is no finished run.
-    #[error("{url}: no {SUMS}; give the output_dir of a finished run (a stopped one has no final/)")]
-    NotFinished {
+    /// There is no run.
+    #[error("{url}: neither {SUMS} nor manifests/; give the output_dir of a run, or the final/ in it")]
+    NoRun {
         /// The directory.
         url: String,
     },
@@ -156,7 +159,7 @@ impl VerifyError {
     /// The exit code of a process that fails with this.
     pub fn exit(&self) -> Exit {
         match self {
-            VerifyError::NotFinished { .. } => Exit::Checkpoint,
+            VerifyError::NoRun { .. } => Exit::Checkpoint,
             VerifyError::Store(error) => error.exit(),
             VerifyError::Weights(error) => error.exit(),
         }
@@ -172,26 +175,64 @@ pub struct Report {
     pub differences: Vec<Difference>,
     /// The files and their hashes.
     pub files: Vec<WrittenFile>,
-    /// Run and ledger, when they could be read.
+    /// Run and ledger, when they could be read; a run that is not finished has none.
     pub run: Option<(RunFacts, Ledger)>,
+    /// The commit log, where there is one.
+    pub log: Option<Log>,
 }
 
 impl fmt::Display for Report {
     /// What was verified, in words.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes: u64 = self.files.iter().map(|file| file.size).sum();
-        write!(f, "{}: {} files, {bytes} bytes", self.directory.url(), self.files.len())?;
+        write!(f, "{}", self.directory.url())?;
+        let mut separator = ": ";
+        let mut part = |f: &mut fmt::Formatter<'_>, text: String| {
+            write!(f, "{}{text}", std::mem::replace(&mut separator, ", "))
+        };
+        if !self.files.is_empty() {
+            let bytes: u64 = self.files.iter().map(|file| file.size).sum();
+            part(f, format!("{} files, {bytes} bytes", self.files.len()))?;
+        }
         if let Some((run, ledger)) = &self.run {
-            write!(f, ", a ledger of {} lines, {} steps", ledger.lines().len(), run.steps)?;
+            part(f, format!("a ledger of {} lines, {} steps", ledger.lines().len(), run.steps))?;
+        }
+        if let Some(Log { commits, step }) = &self.log {
+            part(f, format!("{commits} commits, the last at step {step}"))?;
+            if self.files.is_empty() {
+                part(f, "not finished".to_owned())?;
+            }
         }
         Ok(())
     }
 }
 
-/// Verifies the run at `place`: its output_dir, or the `final/` in it.
+/// Verifies the run at `place`: its output_dir, or the `final/` in it. In an output_dir, its commit log too.
 pub async fn verify(place: &Location) -> Result<Report, VerifyError> {
-    let (directory, sums) = find(place).await?;
-    let (mut files, mut differences) = match sums::parse(&sums) {
+    let mut report = match find(place).await? {
+        Some((directory, sums)) => finished(directory, &sums).await?,
+        None => Report {
+            directory: place.clone(),
+            differences: Vec::new(),
+            files: Vec::new(),
+            run: None,
+            log: None,
+        },
+    };
+    let ledger = report.run.as_ref().map(|(run, _)| run.ledger_sha256.as_str());
+    if let Some((log, differences)) = log::check(place, ledger).await? {
+        report.log = Some(log);
+        report.differences.extend(differences);
+    }
+    if report.files.is_empty() && report.differences.is_empty() && report.log.is_none() {
+        return Err(VerifyError::NoRun { url: place.url().to_owned() });
+    }
+    report.differences.truncate(MOST);
+    Ok(report)
+}
+
+/// Verifies a `final/`.
+async fn finished(directory: Location, sums: &[u8]) -> Result<Report, VerifyError> {
+    let (mut files, mut differences) = match sums::parse(sums) {
         Ok(files) => (files, Vec::new()),
         Err(difference) => (Vec::new(), vec![difference]),
     };
@@ -211,20 +252,19 @@ pub async fn verify(place: &Location) -> Result<Report, VerifyError> {
     } else if let Some(line) = ledger_line(&directory, &differences).await? {
         differences.push(line);
     }
-    differences.truncate(MOST);
-    Ok(Report { directory, differences, files, run })
+    Ok(Report { directory, differences, files, run, log: None })
 }
 
-/// The directory with the hashes, and the hashes.
-async fn find(place: &Location) -> Result<(Location, bytes::Bytes), VerifyError> {
+/// The directory with the hashes, and the hashes; `None` where no run has finished.
+async fn find(place: &Location) -> Result<Option<(Location, bytes::Bytes)>, VerifyError> {
     for directory in [place.join("final")?, place.clone()] {
         match directory.join(SUMS)?.read(LARGEST).await {
-            Ok(sums) => return Ok((directory, sums)),
+            Ok(sums) => return Ok(Some((directory, sums))),
             Err(StoreError::NotFound { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Err(VerifyError::NotFinished { url: place.url().to_owned() })
+    Ok(None)
 }
 
 /// Where the ledger is damaged, when its hash says that it is.

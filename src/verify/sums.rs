@@ -78,7 +78,7 @@ pub(super) async fn check(
 }
 
 /// Hash and size of a file of any size.
-async fn hash(location: &Location) -> Result<(String, u64), StoreError> {
+pub(super) async fn hash(location: &Location) -> Result<(String, u64), StoreError> {
     let meta = location.head().await?;
     let mut hash = Sha256::new();
     let mut pieces = std::pin::pin!(location.pieces(&meta, 0..meta.size));

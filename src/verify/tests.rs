@@ -76,8 +76,8 @@ fn sums_are_read_in_the_one_way_they_are_written() {
 }
 
 #[tokio::test]
-async fn what_is_no_finished_run_is_said_so() {
+async fn what_is_no_run_is_said_so() {
     let error = verify(&Location::memory("nothing")).await.expect_err("there is nothing");
-    assert!(error.to_string().contains("finished run"), "{error}");
+    assert!(error.to_string().contains("output_dir of a run"), "{error}");
     assert_eq!(error.exit(), Exit::Checkpoint);
 }

@@ -1,7 +1,6 @@
 //! The commit log: manifests under `output_dir`, each created only if its number is free, so that no two coordinators
 //! ever commit to one run. What a manifest names was written before it.
 
-pub mod manifest;
 mod open;
 pub mod owner;
 pub mod parts;
@@ -10,10 +9,10 @@ pub mod save;
 use bytes::Bytes;
 use headstart::checkpoint::CheckpointError;
 use headstart::exit::Exit;
+use headstart::manifest::{self, Manifest, Pins, State};
 use headstart::store::{Location, StoreError};
 use tracing::warn;
 
-use manifest::{Manifest, Pins, State};
 pub use open::{Claim, Found, Restored, find};
 
 /// Tries to write a manifest whose fate is unknown.

@@ -1,15 +1,13 @@
 //! Taking a run over: the newest state that is whole, and the claim to go on from it.
 
-use headstart::message::NumericClass;
+use headstart::manifest::{self, Manifest, Pins, Standing, State, Unreadable};
 use headstart::store::{Location, StoreError};
 use tracing::{info, warn};
 
-use super::manifest::{self, Manifest, Pins, State, Unreadable};
 use super::owner::Dial;
 use super::parts::{self, Damage, Layout};
 use super::{Journal, JournalError, differences};
 use crate::master::Vectors;
-use crate::standing::Standing;
 
 /// The log of an `output_dir` that has one.
 #[derive(Debug)]
@@ -224,12 +222,4 @@ async fn load(output: &Location, state: &State, layout: &Layout) -> Result<Resto
         ledger: parts::read_text(&output.join("ledger")?, &state.ledger).await?,
         metrics: parts::read_text(&output.join("metrics")?, &state.metrics).await?,
     })
-}
-
-impl Standing {
-    /// The numeric class that binds the run.
-    pub fn class(&self) -> Option<(NumericClass, u128)> {
-        let (class, canary) = self.class.clone()?;
-        Some((class, u128::from_str_radix(&canary, 16).ok()?))
-    }
 }

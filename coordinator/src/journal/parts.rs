@@ -7,10 +7,10 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use headstart::checkpoint::{CheckpointError, HashedFile, safetensors_header};
 use headstart::hash::hex;
+use headstart::manifest::{Parts, Piece};
 use headstart::store::{Location, StoreError};
 use sha2::{Digest, Sha256};
 
-use super::manifest::{Parts, Piece};
 use crate::master::{Held, Master, Vectors};
 
 /// Name of the file in each directory.

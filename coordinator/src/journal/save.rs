@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
+use headstart::manifest::{BestParts, Standing, State};
 use serde_json::{Map, Value};
 
-use super::manifest::{BestParts, State};
 use super::{Journal, JournalError, parts};
 use crate::master::Held;
-use crate::standing::Standing;
 
 /// A state to be committed.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use headstart::id::Version;
 use super::{Machine, Then};
 use crate::evaluation;
 use crate::event::Effect;
-use crate::standing::Standing;
+use headstart::manifest::Standing;
 
 impl Machine {
     /// Takes up what an earlier coordinator left off with.

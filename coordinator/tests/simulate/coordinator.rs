@@ -7,12 +7,12 @@ use std::time::Duration;
 use futures::FutureExt;
 use headstart::exit::Exit;
 use headstart::id::{Version, WorkerId};
+use headstart::manifest::{Pins, Standing};
 use headstart::message::ToWorker;
 use headstart::plan::Plan;
 use headstart::spec::RunSpec;
 use headstart::store::Location;
 use headstart_coordinator::event::{Effect, Event, Refused, Wanted};
-use headstart_coordinator::journal::manifest::Pins;
 use headstart_coordinator::journal::parts::Layout;
 use headstart_coordinator::journal::save::{Best, Commit, Exports};
 use headstart_coordinator::journal::{self, Claim, Journal, JournalError, Restored};
@@ -22,7 +22,6 @@ use headstart_coordinator::optimizer::Rule;
 use headstart_coordinator::pool::Pool;
 use headstart_coordinator::record::{Observed, Records};
 use headstart_coordinator::reduce::Reducer;
-use headstart_coordinator::standing::Standing;
 
 use crate::run;
 

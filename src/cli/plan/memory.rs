@@ -36,7 +36,7 @@ const BACKWARD_INNER: u64 = 2;
 const CANARY_COPIES: f64 = 3.5;
 
 /// A coordinator before it has read anything.
-const COORDINATOR_BASE: f64 = 15.0 * MIB;
+const COORDINATOR_BASE: f64 = 17.5 * MIB;
 /// Text files are read in pieces, and each row is looked at.
 const COORDINATOR_TEXT: f64 = 10.0 * MIB;
 /// What reading a checkpoint leaves in the heap, in sizes of the weights; sums take its place later.
@@ -71,6 +71,8 @@ pub(super) struct Sizes<'a> {
     pub(super) longest: u64,
     /// Workers.
     pub(super) workers: u32,
+    /// Whether states are committed while steps go on.
+    pub(super) commits: bool,
 }
 
 /// Bytes at the peak.
@@ -105,7 +107,8 @@ impl Sizes<'_> {
         base + weights + read + accumulators + self.kept().max(self.canary())
     }
 
-    /// Weights, moments, sums under construction, and the copy that is written at the end.
+    /// Weights, moments, sums under construction, the copy of the weights that is written, and what updates overwrite
+    /// while a state is committed: at most all moments, on top of that copy.
     fn coordinator(&self) -> f64 {
         let (trainable, largest) = (F32 * self.trainable as f64, F32 * self.largest as f64);
         let moments = match self.spec.optim {
@@ -123,7 +126,10 @@ impl Sizes<'_> {
         };
         let frozen = if self.trainable < self.parameters { 2.0 } else { 1.0 };
         let base = COORDINATOR_BASE + text + 2.0 * ROW * self.rows as f64;
-        base + trainable * (2.0 + moments) + read.max(self.sums() * trainable) + frozen * WRITTEN * largest
+        let held = if self.commits { moments } else { 0.0 };
+        base + trainable * (2.0 + moments + held)
+            + read.max(self.sums() * trainable)
+            + frozen * WRITTEN * largest
     }
 
     /// Vectors of sums held at a time.
@@ -207,6 +213,7 @@ mod tests {
             rows: 52_000,
             longest: 24,
             workers,
+            commits: false,
         }
         .memory()
     }

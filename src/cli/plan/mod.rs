@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use headstart::client::RunStatus;
 use headstart::data::RowIndex;
 use headstart::job::{self, Job};
-use headstart::spec::Task;
+use headstart::spec::{Strategy, Task};
 use serde_json::json;
 
 use super::error::CliError;
@@ -125,6 +125,16 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Whether a run commits its state before its last step.
+fn commits_on_the_way(job: &Job) -> bool {
+    let (spec, plan) = (&job.spec, &job.plan);
+    match spec.save_strategy {
+        Strategy::No => false,
+        Strategy::Steps => spec.save_steps < 1.0 || (spec.save_steps as u64) < plan.steps(),
+        Strategy::Epoch => plan.steps_per_epoch() < plan.steps(),
+    }
+}
+
 fn plan(job: Job, asked: Option<u32>, pace: Pace, [speed, link, coordinator_link]: [Known; 3]) -> Planned {
     let (shards, most) = (job.spec.shards_per_step, job.spec.cluster.max_workers);
     let recommended = pace.recommended(most);
@@ -148,6 +158,7 @@ fn plan(job: Job, asked: Option<u32>, pace: Pace, [speed, link, coordinator_link
         rows: job.train.len() + job.eval.len(),
         longest,
         workers,
+        commits: commits_on_the_way(&job),
     }
     .memory();
     let powers = std::iter::successors(Some(1u32), |workers| workers.checked_mul(2));

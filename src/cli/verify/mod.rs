@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use headstart::exit::Exit;
 use headstart::store::Location;
-use headstart::verify::{Report, verify};
+use headstart::verify::verify;
 
 use super::error::CliError;
 use super::say;
@@ -31,15 +31,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     for difference in &report.differences {
         say::err(&say::printable(&format!("error: {difference}")));
     }
-    let Report { differences, run: Some((facts, ledger)), .. } = &report else {
-        return Ok(Exit::Checkpoint.into());
-    };
-    if !differences.is_empty() {
+    if !report.differences.is_empty() {
         return Ok(Exit::Checkpoint.into());
     }
     say::out(&say::printable(&format!("verified: {report}")));
-    match arguments.replay {
-        Some(step) => replay::replay(facts, ledger, step).await,
-        None => Ok(Exit::Ok.into()),
+    match (arguments.replay, &report.run) {
+        (Some(step), Some((facts, ledger))) => replay::replay(facts, ledger, step).await,
+        (Some(_), None) => Err(ReplayError::NotFinished { url: place.url().to_owned() }.into()),
+        (None, _) => Ok(Exit::Ok.into()),
     }
 }

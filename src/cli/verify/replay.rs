@@ -24,6 +24,12 @@ pub(in crate::cli) enum ReplayError {
         /// The run's last.
         last: u64,
     },
+    /// The ledger is not written yet.
+    #[error("--replay: the run in {url} is not finished, and only a finished one can be computed again")]
+    NotFinished {
+        /// The run's output_dir.
+        url: String,
+    },
     /// Other arithmetic.
     #[error(
         "this machine's arithmetic is not the run's, so its bits say nothing about the run: {}{}",
@@ -86,7 +92,7 @@ impl ReplayError {
     /// The exit code of a process that fails with this.
     pub(in crate::cli) fn exit(&self) -> Exit {
         match self {
-            ReplayError::NoSuchStep { .. } => Exit::Usage,
+            ReplayError::NoSuchStep { .. } | ReplayError::NotFinished { .. } => Exit::Usage,
             ReplayError::NumericClass { .. } | ReplayError::NoDevice { .. } | ReplayError::NoClass => {
                 Exit::NumericClass
             }

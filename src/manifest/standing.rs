@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use headstart::message::NumericClass;
 use serde::{Deserialize, Serialize};
+
+use crate::message::NumericClass;
 
 /// A run's decisions so far, between two steps.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,14 @@ pub struct Standing {
     pub loss: Number,
     /// Norm of its mean gradient.
     pub norm: Number,
+}
+
+impl Standing {
+    /// The numeric class that binds the run.
+    pub fn class(&self) -> Option<(NumericClass, u128)> {
+        let (class, canary) = self.class.clone()?;
+        Some((class, u128::from_str_radix(&canary, 16).ok()?))
+    }
 }
 
 /// A 64-bit float, held by its bits: JSON has no infinities, and may round.

@@ -1,14 +1,17 @@
-//! One entry of the commit log: who owns the run, how far it is, and which objects hold its state.
+//! One entry of a run's commit log: who owns the run, how far it is, and which objects hold its state.
+
+mod standing;
 
 use std::collections::BTreeMap;
 
-use headstart::checkpoint::WrittenFile;
-use headstart::hash;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::standing::Standing;
+use crate::checkpoint::WrittenFile;
+use crate::hash;
+
+pub use standing::{Number, Standing};
 
 /// Bytes of the largest manifest that is read.
 pub const LARGEST: u64 = 64 << 20;
@@ -119,6 +122,13 @@ struct Sealed<'a> {
     sha256: String,
 }
 
+impl Sealed<'_> {
+    /// The file's content.
+    fn text(&self) -> String {
+        serde_json::to_string(self).expect("a manifest is plain data") + "\n"
+    }
+}
+
 /// Why a file is no manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
@@ -133,6 +143,9 @@ pub enum Unreadable {
         /// What the file says.
         says: String,
     },
+    /// The manifest is whole, what surrounds it is not.
+    #[error("it is damaged, outside the manifest that it holds")]
+    Around,
     /// It belongs elsewhere in the log.
     #[error("it says that it is number {0}")]
     Number(u64),
@@ -144,18 +157,20 @@ impl Manifest {
         let text = serde_json::to_string(self).expect("a manifest is plain data");
         let sha256 = hash::sha256(text.as_bytes());
         let manifest = RawValue::from_string(text).expect("JSON was just written");
-        let sealed = Sealed { manifest: &manifest, sha256: sha256.clone() };
-        (serde_json::to_string(&sealed).expect("a manifest is plain data") + "\n", sha256)
+        (Sealed { manifest: &manifest, sha256: sha256.clone() }.text(), sha256)
     }
 
     /// Reads the file with this number; also returns its hash.
     pub fn open(number: u64, file: &[u8]) -> Result<(Manifest, String), Unreadable> {
-        let Sealed { manifest, sha256: says } = serde_json::from_slice(file)?;
-        let found = hash::sha256(manifest.get().as_bytes());
-        if found != says {
-            return Err(Unreadable::Hash { found, says });
+        let sealed: Sealed<'_> = serde_json::from_slice(file)?;
+        let found = hash::sha256(sealed.manifest.get().as_bytes());
+        if found != sealed.sha256 {
+            return Err(Unreadable::Hash { found, says: sealed.sha256 });
         }
-        let manifest: Manifest = serde_json::from_str(manifest.get())?;
+        if sealed.text().as_bytes() != file {
+            return Err(Unreadable::Around);
+        }
+        let manifest: Manifest = serde_json::from_str(sealed.manifest.get())?;
         match manifest.number == number {
             true => Ok((manifest, found)),
             false => Err(Unreadable::Number(manifest.number)),
