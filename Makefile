@@ -64,10 +64,9 @@ test: build ## all tests
 
 SEEDS ?= 1000
 .PHONY: simulate
-simulate: ## faults of 10000 schedules, of 10000 damaged checkpoints, and in simulated time of SEEDS (1000) clusters
-	HEADSTART_SEEDS=$(or $(SCHEDULES),10000) HEADSTART_FLIPS=$(or $(SCHEDULES),10000) \
-		$(CARGO) test --package headstart-coordinator --test simulate --release -- --nocapture
-	SEEDS=$(SEEDS) SEED=$(SEED) $(CARGO) test --package headstart-simulation --release -- --nocapture
+simulate: ready ## faults of 10000 schedules, of 10000 damaged checkpoints, and in simulated time of SEEDS (1000) clusters
+	HEADSTART_SEEDS=$(or $(SCHEDULES),10000) HEADSTART_FLIPS=$(or $(SCHEDULES),10000) SEEDS=$(SEEDS) SEED=$(SEED) $(TORCH) \
+		$(CARGO) test --workspace --release --test simulate --test seeds -- --nocapture
 
 # The same arithmetic compiled for another processor: its bits must not change.
 .PHONY: test-processor

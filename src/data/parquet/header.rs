@@ -1,7 +1,7 @@
 //! What a Parquet page says of itself, judged before anything is allocated by it.
 //!
-//! The `parquet` crate believes the sizes in page headers, so they are read here first: Thrift's compact protocol, of
-//! which only the integers that become allocations are kept.
+//! The `parquet` crate believes the sizes in page headers and the counts in footers, so they are read here first: Thrift's
+//! compact protocol, of which only the integers that become allocations are kept.
 
 /// Bytes of the largest page, packed or unpacked: images come in row groups of a hundred.
 pub(super) const LARGEST_PAGE: u64 = 256 << 20;
@@ -9,7 +9,7 @@ pub(super) const LARGEST_PAGE: u64 = 256 << 20;
 const LARGEST_DICTIONARY: u64 = 1 << 20;
 /// Values of one page; each takes a few bytes while it is decoded.
 const MOST_VALUES: u64 = 1 << 26;
-/// Structs within structs; a page header has three.
+/// Structs and lists within each other; a page header has three, a footer seven.
 const DEEPEST: u32 = 8;
 /// Encodings whose decoders allocate no more than the page holds: plain, dictionary (twice), RLE, bit-packed.
 const BOUNDED_ENCODINGS: [u64; 5] = [0, 2, 3, 4, 8];
@@ -58,6 +58,11 @@ pub(super) fn page(bytes: &[u8]) -> Result<Page, String> {
         return Err(format!("a page of {} values, at most {MOST_VALUES} are read", page.values));
     }
     Ok(page)
+}
+
+/// Whether a footer holds as many values as it announces.
+pub(super) fn is_sound(footer: &[u8]) -> bool {
+    Walk { bytes: footer, note: &mut |_, _, _| {} }.fields(0, 0).is_some()
 }
 
 struct Walk<'a, 'f> {
@@ -124,7 +129,9 @@ impl Walk<'_, '_> {
             return None;
         }
         match kind {
-            1..=3 => self.skip(1),
+            // Booleans in a list take a byte or none, depending on who reads; no header or footer has such a list.
+            1 | 2 => None,
+            3 => self.skip(1),
             4..=6 => self.varint().map(|_| ()),
             7 => self.skip(8),
             8 => {
@@ -190,6 +197,14 @@ mod tests {
         twice.pop();
         twice.extend([0x05, 0x04, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0x00]);
         assert!(page(&twice).is_err());
+    }
+
+    #[test]
+    fn a_list_that_announces_more_than_there_is_is_no_footer() {
+        // Field 1, a list of kind 1 or 3, two thousand million of them, stop.
+        let list = |kind: u8| [0x19, 0xf0 | kind, 0xff, 0xff, 0xff, 0xff, 0x07, 0x00];
+        assert!(!is_sound(&list(1)) && !is_sound(&list(3)));
+        assert!(is_sound(&[0x19, 0x23, 7, 7, 0x00]));
     }
 
     proptest! {

@@ -196,7 +196,11 @@ fn footer(source: &Source) -> Result<ParquetMetaData, ParquetError> {
         )));
     }
     let end = source.size - TAIL;
-    ParquetMetaDataReader::decode_metadata(&source.bytes(end - length..end)?)
+    let bytes = source.bytes(end - length..end)?;
+    if !header::is_sound(&bytes) {
+        return Err(ranged::refused("its footer is damaged".to_owned()));
+    }
+    ParquetMetaDataReader::decode_metadata(&bytes)
 }
 
 /// The leaf of a column: itself or, where `inner` is given, its field of that name.
