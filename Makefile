@@ -74,6 +74,11 @@ test-processor: ready ## the coordinator's bits, compiled for x86-64-v3
 	CARGO_TARGET_DIR=$(TARGET_DIR)/x86-64-v3 RUSTFLAGS="-C target-cpu=x86-64-v3" \
 		$(CARGO) test --package headstart-coordinator --test processor --release
 
+.PHONY: damage
+damage: build ## ten thousand damaged checkpoints of a real run, each through the command that resumes it
+	TMPDIR=$${TMPDIR:-/dev/shm} HEADSTART_FLIPS=$(or $(FLIPS),10000) $(TORCH) \
+		$(CARGO) test --workspace --release --test damage -- --nocapture
+
 .PHONY: chaos
 chaos: build ## ten minutes of faults in real processes, one every five seconds: the same bits
 	@$(BUILT) $(PYTHON) scripts/chaos.py

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use headstart::store::Location;
 use headstart::verify::{Difference, verify};
-use headstart_tests::{headstart, succeed, text, texts};
+use headstart_tests::{Draws, headstart, succeed, text, texts};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -20,23 +20,6 @@ fn finished() -> TempDir {
 
 fn last(directory: &TempDir) -> PathBuf {
     directory.path().join("out/final")
-}
-
-/// Random numbers of a seed (SplitMix64: Steele, Lea, Flood, 2014).
-struct Draws(u64);
-
-impl Draws {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A byte's position below `len`, and what to XOR it with.
-    fn flip(&mut self, len: usize) -> (usize, u8) {
-        ((self.next() % len as u64) as usize, (self.next() % 255) as u8 + 1)
-    }
 }
 
 /// Calls `look` with a byte of the file flipped, which is then put back.
@@ -74,9 +57,9 @@ fn two_hundred_of_two_hundred_flipped_bytes_are_found_in_each_file() {
     for name in finals.iter().chain(&logs) {
         let (path, file) = (out.join(name), name.trim_start_matches("final/"));
         let len = std::fs::metadata(&path).expect("the run wrote it").len() as usize;
-        let mut draws = Draws(20_261_124);
+        let mut draws = Draws::new(20_261_124);
         for number in 0..FLIPS {
-            let flip = draws.flip(len);
+            let flip = (draws.below(len as u64) as usize, draws.below(255) as u8 + 1);
             let found = flipped(&path, flip, look);
             assert!(!found.is_empty(), "{file}, flip {number}: byte {} XOR {}", flip.0, flip.1);
             let named = found.iter().any(|difference| difference.to_string().contains(file));
@@ -132,7 +115,7 @@ fn a_run_that_is_not_finished_is_verified_by_its_commit_log() {
     assert!(text(&output).contains("manifests/00000000000000000001.json: it continues"), "{}", text(&output));
 }
 
-/// Rewrites a ledger from a line on, with its chain and every hash of it: a forgery that only computing again uncovers.
+/// Rewrites a ledger from a line on, with its chain and every hash of it in `final/`.
 fn forge(directory: &TempDir, step: u64) {
     let file = |name: &str| last(directory).join(name);
     let read = |name: &str| std::fs::read_to_string(file(name)).expect("the run wrote it");
@@ -169,9 +152,13 @@ fn a_step_computed_again_is_the_same_and_a_forged_one_is_named() {
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
 
     forge(&directory, 3);
-    succeed(directory.path(), &["verify", "out"]);
-    succeed(directory.path(), &["verify", "out", "--replay", "2"]);
-    let output = headstart(directory.path(), &["verify", "out", "--replay", "5"]);
+    let output = headstart(directory.path(), &["verify", "out"]);
+    assert_eq!(output.status.code(), Some(12), "{}", text(&output));
+    assert!(text(&output).contains("it is not what the commits added"), "{}", text(&output));
+    // Without the commit log only computing again uncovers it.
+    succeed(directory.path(), &["verify", "out/final"]);
+    succeed(directory.path(), &["verify", "out/final", "--replay", "2"]);
+    let output = headstart(directory.path(), &["verify", "out/final", "--replay", "5"]);
     assert_eq!(output.status.code(), Some(12), "{}", text(&output));
     assert!(text(&output).contains("step 3 is the first that differs: its gradient"), "{}", text(&output));
 
@@ -183,7 +170,7 @@ fn a_step_computed_again_is_the_same_and_a_forged_one_is_named() {
         rows.replacen("\"text\": \"", "\"text\": \"the ", 1).replacen("\"text\":\"", "\"text\":\"the ", 1),
     )
     .expect("writable");
-    let output = headstart(directory.path(), &["verify", "out", "--replay", "2"]);
+    let output = headstart(directory.path(), &["verify", "out/final", "--replay", "2"]);
     assert_eq!(output.status.code(), Some(10), "{}", text(&output));
     assert!(text(&output).contains("train.jsonl"), "{}", text(&output));
     std::fs::write(&data, rows).expect("writable");
@@ -191,7 +178,7 @@ fn a_step_computed_again_is_the_same_and_a_forged_one_is_named() {
     // Another instruction set is another numeric class, which is no fault of the run.
     let mut command = headstart_tests::command("headstart", directory.path());
     let output = command
-        .args(["verify", "out", "--replay", "2"])
+        .args(["verify", "out/final", "--replay", "2"])
         .env("ATEN_CPU_CAPABILITY", "default")
         .output()
         .expect("headstart starts");

@@ -83,6 +83,17 @@ impl WriteError {
     }
 }
 
+/// The file of `checkpoint-<step>/` that is written last.
+const LAST_EXPORTED: &str = "trainer_state.json";
+
+/// Whether `checkpoint-<step>/` is whole, if it is among those that were to be written.
+pub async fn is_exported(output: &Location, exports: &[u64], step: u64) -> Result<bool, StoreError> {
+    match exports.contains(&step) {
+        true => output.join(&format!("checkpoint-{step}/{LAST_EXPORTED}"))?.exists().await,
+        false => Ok(true),
+    }
+}
+
 impl Writer {
     /// Writes `final/`; the file of hashes comes last, so that a directory which has it is whole.
     pub async fn finish(&self, kept: Kept) -> Result<(), WriteError> {
@@ -110,7 +121,7 @@ impl Writer {
         let directory = self.output.join(&format!("checkpoint-{}", kept.version.0))?;
         self.write_model(&directory, &kept).await?;
         put(&directory, "ledger.jsonl", kept.ledger.clone()).await?;
-        put(&directory, "trainer_state.json", pretty(&self.trainer_state(&kept))).await?;
+        put(&directory, LAST_EXPORTED, pretty(&self.trainer_state(&kept))).await?;
         Ok(directory.url().to_owned())
     }
 

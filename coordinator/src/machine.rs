@@ -119,8 +119,9 @@ struct WorkKind {
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
 impl Machine {
-    /// A run that goes on from `standing`, and what to do first.
-    pub fn new(run: Run, standing: &Standing) -> (Machine, Vec<Effect>) {
+    /// A run that goes on from `standing`, and what to do first. Unless it was `exported`, its owner died between a commit and
+    /// what people see of it, and it is committed once more.
+    pub fn new(run: Run, standing: &Standing, exported: bool) -> (Machine, Vec<Effect>) {
         let schedule = Schedule::new(&run.spec, run.plan.steps(), run.plan.steps_per_epoch());
         let mut machine = Machine {
             schedule,
@@ -143,6 +144,10 @@ impl Machine {
         };
         machine.resume(standing);
         let mut effects = Vec::new();
+        if !exported && !standing.finished {
+            machine.saving.in_flight = true;
+            effects.push(Effect::Commit(standing.clone()));
+        }
         match () {
             () if standing.finished => machine.finish(&mut effects),
             () if !standing.evaluated && machine.schedule.evaluates(standing.version) => {

@@ -28,7 +28,7 @@ use crate::actor::{Actor, Handle, Parts};
 use crate::clock::Clock;
 use crate::commit::Committer;
 use crate::event::Event;
-use crate::finish::Writer;
+use crate::finish::{self, Writer};
 use crate::journal::owner::Dial;
 use crate::journal::parts::Layout;
 use crate::journal::save::Best;
@@ -155,6 +155,7 @@ pub async fn serve<L: Listen>(
     let best = best.map(|(weights, known)| Best { version: known.version, weights, eval: known.eval });
     let records = if ledger.is_empty() { begun } else { Records::resume(ledger, metrics) };
     let (run_id, epoch) = (journal.run_id().to_owned(), CoordinatorEpoch(journal.epoch()));
+    let exported = finish::is_exported(&job.output, &journal.state().exports, standing.version).await?;
     let reducer = Arc::new(Reducer::new(network.trainable.segments(), pool));
     let (machine, first) = Machine::new(
         Run {
@@ -168,6 +169,7 @@ pub async fn serve<L: Listen>(
             trainable: network.trainable.len() as u64,
         },
         &standing,
+        exported,
     );
     info!(
         run_id,

@@ -244,3 +244,22 @@ pub fn children(parent: u32, name: &str) -> Vec<i32> {
     found.sort_unstable();
     found
 }
+
+/// Random numbers of a seed (SplitMix64: Steele, Lea, Flood, 2014).
+#[derive(Debug)]
+pub struct Draws(u64);
+
+impl Draws {
+    /// Seeded; equal seeds, equal numbers.
+    pub fn new(seed: u64) -> Draws {
+        Draws(seed)
+    }
+
+    /// A number below `limit`.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+}

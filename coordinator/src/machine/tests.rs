@@ -81,7 +81,7 @@ impl Cluster {
     }
 
     fn resumed(seed: u64, sets: &[&str], standing: &Standing) -> Cluster {
-        let (machine, effects) = Machine::new(run(sets), standing);
+        let (machine, effects) = Machine::new(run(sets), standing, true);
         let mut cluster = Cluster {
             machine,
             now: Duration::ZERO,

@@ -76,7 +76,7 @@ impl Coordinator {
         let best = known
             .map(|(weights, known)| Arc::new(Best { version: known.version, weights, eval: known.eval }));
         let records = if ledger.is_empty() { begun } else { Records::resume(ledger, metrics) };
-        let (machine, first) = Machine::new(run::run(spec, "r", journal.epoch()), &standing);
+        let (machine, first) = Machine::new(run::run(spec, "r", journal.epoch()), &standing, true);
         let mut coordinator = Coordinator {
             machine,
             master,

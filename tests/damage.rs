@@ -1,0 +1,171 @@
+//! Damage to the files of a checkpoint, seen by the command that resumes: the state before it is taken, and the bits stay.
+//!
+//! `HEADSTART_FLIPS` says how many times; `make damage` has ten thousand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+use headstart::manifest::{Manifest, State};
+use headstart_tests::{Draws, command, outcome, text, texts};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+const SETS: [&str; 4] =
+    ["max_steps=60", "save_steps=8", "resume_from_checkpoint=auto", "cluster.min_workers=1"];
+
+/// A checkpoint's files, by their path below `output_dir`.
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+fn files(root: &Path) -> Files {
+    let mut found = Files::new();
+    let mut left = vec![root.to_owned()];
+    while let Some(directory) = left.pop() {
+        for entry in std::fs::read_dir(&directory).expect("it is there").flatten() {
+            match entry.path() {
+                path if path.is_dir() => left.push(path),
+                path => {
+                    let name = path.strip_prefix(root).expect("it lies below").to_owned();
+                    found.insert(name, std::fs::read(&path).expect("readable"));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn write(root: &Path, files: &Files) {
+    // There may be none yet.
+    let _ = std::fs::remove_dir_all(root);
+    for (name, content) in files {
+        let path = root.join(name);
+        std::fs::create_dir_all(path.parent().expect("it has one")).expect("writable");
+        std::fs::write(path, content).expect("writable");
+    }
+}
+
+/// Manifests and what their states need, newest first.
+fn states(files: &Files) -> Vec<(u64, BTreeSet<PathBuf>)> {
+    let manifests = files.iter().filter(|(name, _)| name.starts_with("manifests"));
+    let state = |(name, content): (&PathBuf, &Vec<u8>)| {
+        let number = Manifest::number_of(name.file_name()?.to_str()?)?;
+        let State { standing, vectors, best, ledger, metrics, .. } =
+            Manifest::open(number, content).expect("it is whole").0.state;
+        let parts = vectors.into_iter().chain(best.map(|best| best.parts));
+        let parts = parts.flat_map(|parts| {
+            parts.files.into_iter().map(move |piece| Path::new(&parts.directory).join(piece.name))
+        });
+        let ledger = ledger.into_iter().map(|piece| Path::new("ledger").join(piece.name));
+        let metrics = metrics.into_iter().map(|piece| Path::new("metrics").join(piece.name));
+        Some((standing.version, parts.chain(ledger).chain(metrics).chain([name.clone()]).collect()))
+    };
+    manifests.rev().map(|manifest| state(manifest).expect("it has a number")).collect()
+}
+
+fn coordinator(directory: &Path) -> Child {
+    let mut coordinator = command("headstart-coordinator", directory);
+    coordinator.args(["run.yaml", "--listen", "127.0.0.1:0"]);
+    coordinator.args(SETS.iter().flat_map(|set| ["--set", set]));
+    coordinator.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
+}
+
+/// The address that a coordinator says it listens on; `None` when it ends instead.
+fn address(coordinator: &mut Child) -> Option<String> {
+    let mut line = String::new();
+    let said = coordinator.stdout.take().expect("it is piped");
+    BufReader::new(said).read_line(&mut line).expect("it is text");
+    line.trim_end().strip_prefix("listening on ").map(str::to_owned)
+}
+
+fn worker(directory: &Path, address: &str) -> Child {
+    let mut worker = command("headstart-worker", directory);
+    worker.args(["--coordinator", address, "--device", "cpu"]).stderr(Stdio::null());
+    worker.spawn().expect("it starts")
+}
+
+/// A run that was ended between two commits, and its checkpoint.
+fn ended() -> (TempDir, Files) {
+    let directory = texts();
+    let out = directory.path().join("out");
+    let mut first = coordinator(directory.path());
+    let address = address(&mut first).expect("it listens");
+    let mut helper = worker(directory.path(), &address);
+    while !out.join(format!("manifests/{:020}.json", 4)).exists() {
+        std::thread::yield_now();
+    }
+    kill(Pid::from_raw(first.id() as i32), Signal::SIGTERM).expect("it runs");
+    let output = first.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(143), "{}", text(&output));
+    helper.kill().expect("it runs");
+    helper.wait().expect("it ends");
+    let checkpoint = files(&out);
+    (directory, checkpoint)
+}
+
+#[test]
+fn the_state_before_a_damaged_one_is_taken() {
+    let flips = std::env::var("HEADSTART_FLIPS").ok().and_then(|flips| flips.parse().ok()).unwrap_or(40u64);
+    let (directory, checkpoint) = ended();
+    let out = directory.path().join("out");
+    let states = states(&checkpoint);
+    let mut damaged: Vec<&PathBuf> = states[0].1.iter().collect();
+    damaged.sort();
+    let mut taken: BTreeMap<u64, u64> = BTreeMap::new();
+    for flip in 0..flips {
+        let mut draws = Draws::new(flip);
+        let name = damaged[draws.below(damaged.len() as u64) as usize];
+        let mut bytes = checkpoint[name].clone();
+        let at = draws.below(bytes.len() as u64) as usize;
+        match draws.below(4) {
+            0 => bytes.truncate(at),
+            _ => bytes[at] ^= 1 + draws.below(255) as u8,
+        }
+        write(&out, &checkpoint);
+        std::fs::write(out.join(name), &bytes).expect("writable");
+
+        let mut resumed = coordinator(directory.path());
+        let listens = address(&mut resumed).is_some();
+        // It may have ended by itself.
+        let _ = resumed.kill();
+        let mut said = String::new();
+        resumed.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
+        resumed.wait().expect("it ends");
+        let context = format!("flip {flip}, byte {at} of {}: {said}", name.display());
+        assert!(listens && !said.contains("panicked"), "{context}");
+        let noticed = said.contains("a checkpoint is damaged") || said.contains("a manifest is passed over");
+        assert!(noticed, "{context}");
+        let (step, _) = states.iter().find(|(_, needed)| !needed.contains(name)).expect("one is whole");
+        assert!(said.contains(&format!("step={step}")), "step {step} is to be taken; {context}");
+        *taken.entry(*step).or_default() += 1;
+    }
+    println!(
+        "{flips} times damaged, of {} files; the step gone on from, and how often: {taken:?}",
+        damaged.len()
+    );
+}
+
+#[test]
+fn what_comes_out_after_damage_is_what_an_undisturbed_run_gives() {
+    let finish = |directory: &Path| {
+        let mut last = coordinator(directory);
+        let address = address(&mut last).expect("it listens");
+        let mut helper = worker(directory, &address);
+        let output = last.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "{}", text(&output));
+        assert!(helper.wait().expect("it ends").success());
+        outcome(&directory.join("out"))
+    };
+    let undisturbed = texts();
+    let expected = finish(undisturbed.path());
+    let (directory, checkpoint) = ended();
+    let newest = states(&checkpoint).swap_remove(0).1;
+    for kind in ["manifests", "parts", "ledger"] {
+        let name = newest.iter().rfind(|name| name.starts_with(kind)).expect("it needs one");
+        let mut damaged = checkpoint.clone();
+        damaged.get_mut(name).expect("it is there")[30] ^= 8;
+        write(&directory.path().join("out"), &damaged);
+        assert_eq!(finish(directory.path()), expected, "{}", name.display());
+    }
+}
