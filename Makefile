@@ -121,6 +121,10 @@ check: ready ## formatting, lints, licences, documentation
 bench: build ## the measurements in bench/
 	@$(BUILT) bench/run.sh
 
+.PHONY: bench-recovery
+bench-recovery: build ## how long a run stands still after a death, and what a commit costs
+	@$(BUILT) $(PYTHON) bench/recovery.py
+
 .PHONY: plan-memory
 plan-memory: build ## what headstart plan predicts of memory, against what eight small runs use
 	@examples/sections/setup.py

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The manifests' pods, played by podman, train from s3:// to s3://; a worker is killed; the weights are a laptop's.
+"""The manifests' pods, played by podman, train from s3:// to s3://; a worker and the coordinator are killed; the weights
+are a laptop's.
 
 Wants headstart on PATH, KUBECTL, and the images that e2e.sh builds. Leaves nothing behind but runs/e2e.
 """
@@ -143,7 +144,7 @@ def check_confinement():
 
 
 def train(store):
-    """The run, with a worker killed in the middle of it and played again. Returns the hash of its weights."""
+    """The run, with a worker and the coordinator killed in the middle of it and played again. Returns the hash of its weights."""
     for pod in [*WORKERS, COORDINATOR]:
         play(PODS / f"{pod}.yaml")
     addresses = {pod: podman.address(pod) for pod in [S3, COORDINATOR, *WORKERS]}
@@ -170,6 +171,14 @@ def train(store):
     play(PODS / f"{VICTIM}.yaml", "--replace")
     answer = until(f"{VICTIM} is back at work", lambda: (found := status()) and delivered(found).get(VICTIM) and found)
     say(f"step {answer['step']}: {VICTIM} was played again, as the Job controller would, and is back at work")
+
+    podman.podman("kill", "--signal", "KILL", main_container(COORDINATOR))
+    say(f"step {answer['step']}: killed the coordinator with SIGKILL")
+    play(PODS / f"{COORDINATOR}.yaml", "--replace")
+    answer = until("the next coordinator goes on", lambda: (found := status()) and found["step"] > answer["step"] and found)
+    if "taken over" not in podman.logs(main_container(COORDINATOR)):
+        raise Failed("the next coordinator did not take the run over")
+    say(f"step {answer['step']}: the next coordinator took the run over, and {len(answer['workers'])} workers found it")
 
     for pod in [COORDINATOR, *WORKERS]:
         code = podman.podman("wait", main_container(pod), timeout=RUN_PATIENCE)
@@ -236,7 +245,7 @@ def story():
     podman.create_secrets(PODS)
     store = start_store(checkpoint)
     played, laptop = train(store), on_a_laptop(store)
-    print(f"{played}  model.safetensors, three workers in containers, one killed")
+    print(f"{played}  model.safetensors, three workers in containers, one killed, and the coordinator")
     print(f"{laptop}  model.safetensors, one worker on the host", flush=True)
     if played != laptop:
         raise Failed("the weights differ")
