@@ -22,7 +22,8 @@ for patch in "$root"/tests/mutants/*.patch; do
     git apply "$patch" || { echo "headstart: $name does not apply any more" >&2; exit 1; }
     read -r -a tests <<<"$(sed -n '1s/^tests: //p' "$patch")"
     log=$copy/$name.log
-    if ! cargo test --release --no-run "${tests[@]}" >"$log" 2>&1; then
+    if ! { [[ "${tests[*]}" != --workspace* ]] || cargo build --release --workspace --bins; } >"$log" 2>&1 ||
+        ! cargo test --release --no-run "${tests[@]}" >"$log" 2>&1; then
         tail -20 "$log" >&2
         echo "headstart: $name does not compile: that is no bug to be caught by a test" >&2
         exit 1
