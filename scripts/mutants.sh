@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Plants the bugs in tests/mutants/*.patch one by one in a copy of this checkout; the ordinary tests must catch each. The
-# first line of a patch names the tests that are run: `tests: arguments of cargo test`. ONLY=name plants one of them.
+# first line of a patch names the tests that are run: `tests: arguments of cargo test`. Those with --workspace start the
+# programs, which are built first. ONLY=name plants one of them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
