@@ -5,7 +5,8 @@ undisturbed run, byte for byte.
     SECONDS=600 EVERY=5 SEED=1 RUN=digits STEPS=4000 scripts/chaos.py
 
 Prints the faults by kind, the work that was lost, how long the run took to go on after each, and the goodput: compute
-seconds of accepted leases, per second that a worker was a member. Raw samples go to runs/chaos/samples.json.
+seconds of accepted leases, per second that a worker was a member. Everything is written to RUNS (runs/chaos), raw samples
+to samples.json.
 """
 import collections
 import hashlib
@@ -23,7 +24,7 @@ import time
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-RUNS = pathlib.Path("runs/chaos")
+RUNS = pathlib.Path(os.environ.get("RUNS", "runs/chaos"))
 RUN_FILES = {"digits": "examples/digits/pretrain.yaml", "sections": "examples/sections/run.yaml"}
 RUN = os.environ.get("RUN", "digits")
 LENGTH = float(os.environ.get("SECONDS", 600))
