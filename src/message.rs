@@ -142,8 +142,6 @@ pub enum Failure {
     NotFinite {
         /// The shard.
         shard: u32,
-        /// Its row numbers.
-        rows: Vec<u64>,
     },
     /// A row cannot be used on any worker.
     Data(String),

@@ -70,7 +70,10 @@ impl Committer {
             },
             None => Kept { weights, ..kept },
         };
-        self.writer.finish(kept).await?;
+        let seal = self.writer.finish(kept).await?;
+        // Another coordinator may have taken over, and be writing the same files.
+        journal.check_newest().await?;
+        self.writer.seal(seal).await?;
         Ok(journal.close().await?)
     }
 }

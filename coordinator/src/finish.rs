@@ -83,6 +83,13 @@ impl WriteError {
     }
 }
 
+/// The hashes of a `final/`, not written yet.
+#[derive(Debug)]
+pub struct Seal {
+    sums: Location,
+    text: String,
+}
+
 /// The file of `checkpoint-<step>/` that is written last.
 const LAST_EXPORTED: &str = "trainer_state.json";
 
@@ -95,9 +102,11 @@ pub async fn is_exported(output: &Location, exports: &[u64], step: u64) -> Resul
 }
 
 impl Writer {
-    /// Writes `final/`; the file of hashes comes last, so that a directory which has it is whole.
-    pub async fn finish(&self, kept: Kept) -> Result<(), WriteError> {
+    /// Writes `final/`, but for its file of hashes, which [`Writer::seal`] writes: a directory that has it is whole.
+    pub async fn finish(&self, kept: Kept) -> Result<Seal, WriteError> {
         let directory = self.output.join("final")?;
+        let sums = directory.join("SHA256SUMS")?;
+        sums.delete().await?;
         let mut written = self.write_model(&directory, &kept).await?;
         let weights = checkpoint::weights_hash(&written);
         let texts = [
@@ -111,9 +120,13 @@ impl Writer {
             written.push(put(&directory, name, text).await?);
         }
         written.sort_by(|left, right| left.name.cmp(&right.name));
-        let sums: String = written.iter().map(|file| format!("{}  {}\n", file.sha256, file.name)).collect();
-        directory.join("SHA256SUMS")?.write(Bytes::from(sums)).await?;
-        Ok(())
+        let text = written.iter().map(|file| format!("{}  {}\n", file.sha256, file.name)).collect();
+        Ok(Seal { sums, text })
+    }
+
+    /// Says that what [`Writer::finish`] wrote is whole.
+    pub async fn seal(&self, Seal { sums, text }: Seal) -> Result<(), WriteError> {
+        Ok(sums.write(Bytes::from(text)).await?)
     }
 
     /// Writes the weights of an unfinished run as `checkpoint-<step>/`; returns its URL.

@@ -36,6 +36,8 @@ pub struct Lease {
     pub expires: Duration,
     /// Whether its partial is only compared with one that has been added.
     pub audit: bool,
+    /// Whether its partial is on the way in, so that segments of it may have been added.
+    pub pushing: bool,
 }
 
 impl LeaseTable {
@@ -141,11 +143,17 @@ impl LeaseTable {
         Some(lease)
     }
 
-    /// Gives a lease more time.
-    pub fn extend(&mut self, id: LeaseId, expires: Duration) {
+    /// The partial of a lease is on its way in, which may take until `expires`.
+    pub fn push(&mut self, id: LeaseId, expires: Duration) {
         if let Some(lease) = self.out.get_mut(&id) {
             lease.expires = lease.expires.max(expires);
+            lease.pushing = true;
         }
+    }
+
+    /// Whether a worker has tried a node in vain.
+    pub fn has_failed(&self, node: Node, worker: WorkerId) -> bool {
+        self.failed.contains(&(node, worker))
     }
 
     /// Whether somebody computes this node to be compared.

@@ -242,13 +242,15 @@ impl Machine {
         let had_class = self.members.class().is_some();
         self.members.leave(worker, self.committed);
         let Phase::Reducing { work, table, .. } = &mut self.phase else { return };
+        let pass = work.pass;
+        let mut torn = false;
         for lease in table.of(worker) {
-            table.give_back(lease);
+            torn |= table.give_back(lease).is_some_and(|lease| lease.pushing);
             self.counts.leases_released += 1;
         }
-        if had_class && self.members.class().is_none() {
-            // Whoever comes next may bind another numeric class: what this one has computed must not be mixed with it.
-            let pass = work.pass;
+        // Whoever comes next may bind another numeric class: what this one has computed must not be mixed with it.
+        let unbound = had_class && self.members.class().is_none();
+        if unbound || (torn && self.run.spec.audit > 0.0 && pass == Pass::Train) {
             self.begin(pass, effects);
         }
     }
@@ -262,6 +264,8 @@ impl Machine {
                 if let Some(detail) = self.quarantine() {
                     return self.end(Exit::Data, detail, effects);
                 }
+                // The update counts from here on, whoever leaves while it runs.
+                self.committed = true;
                 let learning_rate = self.schedule.learning_rate(step.0);
                 effects.push(Effect::Update { step, samples: totals.samples, learning_rate });
                 self.phase = Phase::Updating { step, totals, learning_rate };
@@ -283,7 +287,6 @@ impl Machine {
             }
         };
         self.version = Version(step.0 + 1);
-        self.committed = true;
         self.last_loss = totals.loss / totals.samples as f64;
         self.last_norm = applied.norm;
         let workers = self.members.ready().count();

@@ -47,6 +47,9 @@ use headstart::manifest::Pins;
 /// Time that workers and clients have to hear of the end.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// The last file of a run's result.
+const FINAL: &str = "final/SHA256SUMS";
+
 /// Why a run could not be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -140,11 +143,20 @@ pub async fn serve<L: Listen>(
     let Identity { owner, nonce, dial: _ } = identity;
     let claim = Claim { run_id: run_id(&clock, &nonce), nonce, owner, pins };
     let begun = Records::new(&network.parameters, master.hash(), &data_hash, &job.plan);
+    if let Some(found) = &found
+        && found.is_closed(&claim.pins)?
+    {
+        let output = job.output.url().to_owned();
+        return match job.output.join(FINAL)?.exists().await? {
+            true => Ok((Exit::Ok, format!("the run in {output} was complete already"))),
+            false => Err(JournalError::Gone { output }.into()),
+        };
+    }
     let (mut journal, Restored { standing, vectors, best, ledger, metrics }) = match found {
         Some(found) => found.take_over(claim, &Layout::of(&master)).await?,
         None => (Journal::begin(&job.output, claim).await?, Restored::default()),
     };
-    if standing.finished && job.output.join("final/SHA256SUMS")?.exists().await? {
+    if standing.finished && job.output.join(FINAL)?.exists().await? {
         journal.close().await?;
         return Ok((Exit::Ok, format!("the run in {} was complete already", job.output.url())));
     }

@@ -150,7 +150,7 @@ fn messages() -> Vec<Vec<u8>> {
     let join = Join { name: "host-1".into(), device: "cpu".into(), memory: 1 << 30 };
     let failures = [
         Failure::Error("an error".into()),
-        Failure::NotFinite { shard: 1, rows: vec![3, 4] },
+        Failure::NotFinite { shard: 1 },
         Failure::Data("a.csv:3".into()),
         Failure::Storage("a.csv".into()),
     ];

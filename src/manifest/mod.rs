@@ -36,7 +36,7 @@ pub struct Manifest {
     pub pins: Pins,
     /// How far the run is.
     pub state: State,
-    /// Directories under `output_dir` that no later manifest needs, removed once this one is written.
+    /// Directories and files under `output_dir` that no later manifest needs, removed once this one is written.
     pub drops: Vec<String>,
 }
 
@@ -185,14 +185,18 @@ impl Manifest {
     /// The number in a file's name.
     pub fn number_of(file_name: &str) -> Option<u64> {
         let digits = file_name.strip_suffix(".json")?;
-        (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+        let written = digits.len() == 20 && digits.bytes().all(|digit| digit.is_ascii_digit());
+        // There is room for numbers after it.
+        written.then(|| digits.parse().ok()).flatten().filter(|number| *number <= u64::MAX / 2)
     }
 }
 
 impl State {
-    /// The directories that hold it.
-    pub fn directories(&self) -> impl Iterator<Item = &str> {
+    /// The directories of parts and the files of texts that hold it, below `output_dir`.
+    pub fn objects(&self) -> impl Iterator<Item = String> {
         let best = self.best.iter().map(|best| &best.parts);
-        self.vectors.iter().chain(best).map(|parts| parts.directory.as_str())
+        let parts = self.vectors.iter().chain(best).map(|parts| parts.directory.clone());
+        let ledger = self.ledger.iter().map(|piece| format!("ledger/{}", piece.name));
+        parts.chain(ledger).chain(self.metrics.iter().map(|piece| format!("metrics/{}", piece.name)))
     }
 }

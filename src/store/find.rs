@@ -46,6 +46,22 @@ impl Location {
         Ok(files)
     }
 
+    /// Names of the directories right below this one. An absent directory has none.
+    ///
+    /// In a local one they may hold nothing but what a write that was cut off left behind, which [`Location::list`] does not
+    /// show.
+    pub async fn directories(&self) -> Result<Vec<String>, StoreError> {
+        let found = self.store.list_with_delimiter(Some(&self.key)).await.map_err(|error| self.error(error));
+        match found {
+            Ok(found) => {
+                let names = found.common_prefixes.iter().filter_map(|path| path.filename());
+                Ok(names.map(str::to_owned).collect())
+            }
+            Err(StoreError::NotFound { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn list_remote(&self) -> Result<Vec<Found>, StoreError> {
         let root = self.url.trim_end_matches(self.key.as_ref()).trim_end_matches('/').to_owned();
         // Azure's listings leave out the quotation marks that its other answers put around an object's mark.

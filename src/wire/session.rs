@@ -94,7 +94,7 @@ impl From<Failure> for pb::lease_failed::Reason {
         use pb::lease_failed::Reason;
         match failure {
             Failure::Error(text) => Reason::Error(clip(&text)),
-            Failure::NotFinite { shard, rows } => Reason::NotFinite(pb::NotFinite { shard, rows }),
+            Failure::NotFinite { shard } => Reason::NotFinite(pb::NotFinite { shard }),
             Failure::Data(text) => Reason::Data(clip(&text)),
             Failure::Storage(text) => Reason::Storage(clip(&text)),
         }
@@ -106,7 +106,7 @@ impl From<pb::lease_failed::Reason> for Failure {
         use pb::lease_failed::Reason;
         match reason {
             Reason::Error(text) => Failure::Error(text),
-            Reason::NotFinite(pb::NotFinite { shard, rows }) => Failure::NotFinite { shard, rows },
+            Reason::NotFinite(pb::NotFinite { shard }) => Failure::NotFinite { shard },
             Reason::Data(text) => Failure::Data(text),
             Reason::Storage(text) => Failure::Storage(text),
         }

@@ -144,8 +144,7 @@ pub async fn compute(
         computed += began.elapsed();
         sum = back;
         if !outcome? {
-            let rows = loader.rows(&work, shard);
-            return Err(Unfinished::Failed(Failure::NotFinite { shard, rows }));
+            return Err(Unfinished::Failed(Failure::NotFinite { shard }));
         }
     }
     let mut partial = sum.take();

@@ -26,7 +26,7 @@ pub struct Journal {
     head: Manifest,
     /// Its hash.
     hash: String,
-    /// Directories of the state before the head's, kept in case a part of the head's turns out to be damaged.
+    /// What the state before the head's needs, kept in case a part of the head's turns out to be damaged.
     before: Vec<String>,
 }
 
@@ -55,6 +55,14 @@ pub enum JournalError {
         /// In words.
         differences: Vec<String>,
     },
+    /// The result of a finished run has been removed, and with it the last copy of its weights.
+    #[error(
+        "the run in {output} is complete, but its final/ is not there any more: choose another output_dir"
+    )]
+    Gone {
+        /// Where it was written.
+        output: String,
+    },
     /// No manifest can be read.
     #[error(
         "no manifest in {output}/manifests can be read, so the run there cannot be resumed; the newest: {newest}"
@@ -79,7 +87,7 @@ impl JournalError {
         match self {
             JournalError::Owned { .. } => Exit::Owned,
             JournalError::OtherRun { .. } => Exit::Usage,
-            JournalError::NoManifest { .. } => Exit::Checkpoint,
+            JournalError::Gone { .. } | JournalError::NoManifest { .. } => Exit::Checkpoint,
             JournalError::Store(error) => error.exit(),
             JournalError::Checkpoint(error) => error.exit(),
         }
@@ -119,10 +127,10 @@ impl Journal {
     /// Makes `state`, whose parts are all written, the one to go on from. `unwanted` are directories besides those of
     /// earlier states that nobody needs any more.
     pub async fn commit(&mut self, state: State, unwanted: Vec<String>) -> Result<(), JournalError> {
-        let now: Vec<String> = self.head.state.directories().map(str::to_owned).collect();
-        let needed = |directory: &String| state.directories().any(|needed| needed == directory);
+        let now: Vec<String> = self.head.state.objects().collect();
+        let needed: Vec<String> = state.objects().collect();
         let mut drops = unwanted;
-        drops.extend(self.before.drain(..).filter(|old| !now.contains(old) && !needed(old)));
+        drops.extend(self.before.drain(..).filter(|old| !now.contains(old) && !needed.contains(old)));
         let head = Manifest {
             number: self.head.number + 1,
             previous: self.hash.clone(),
@@ -140,15 +148,29 @@ impl Journal {
     /// Drops the vectors of a run whose final weights are written.
     pub async fn close(&mut self) -> Result<(), JournalError> {
         let state = State { vectors: None, best: None, ..self.head.state.clone() };
-        let mut unwanted: Vec<String> = self.head.state.directories().map(str::to_owned).collect();
+        let needed: Vec<String> = state.objects().collect();
+        let mut unwanted: Vec<String> = self.head.state.objects().collect();
         unwanted.append(&mut self.before);
+        unwanted.retain(|object| !needed.contains(object));
         self.commit(state, unwanted).await
+    }
+
+    /// Fails if another coordinator has taken the run over.
+    pub async fn check_newest(&self) -> Result<(), JournalError> {
+        let number = self.head.number + 1;
+        let file = self.output.join(&format!("manifests/{}", Manifest::file_name(number)))?;
+        match file.read(manifest::LARGEST).await {
+            Ok(found) => Err(taken(&self.output, &Manifest { number, ..self.head.clone() }, &found)),
+            Err(StoreError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// What cannot be removed takes up room, no more.
     async fn remove_dropped(&self) {
         for directory in &self.head.drops {
             let removed = match self.output.join(directory) {
+                Ok(file) if directory.ends_with(".jsonl") => file.delete().await,
                 Ok(directory) => directory.remove_all().await,
                 Err(error) => Err(error),
             };

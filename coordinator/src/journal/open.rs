@@ -110,6 +110,21 @@ impl Found {
         &self.newest.run_id
     }
 
+    /// Whether the run is over and nothing but its result is left of it. Refuses another run, as [`Found::take_over`] does.
+    pub fn is_closed(&self, pins: &Pins) -> Result<bool, JournalError> {
+        self.check_pins(pins)?;
+        let State { standing, vectors, .. } = &self.newest.state;
+        Ok(standing.finished && standing.version > 0 && vectors.is_none())
+    }
+
+    fn check_pins(&self, pins: &Pins) -> Result<(), JournalError> {
+        let differences = differences(pins, &self.newest.pins);
+        match differences.is_empty() {
+            true => Ok(()),
+            false => Err(JournalError::OtherRun { output: self.output.url().to_owned(), differences }),
+        }
+    }
+
     /// Refuses while the run's owner answers.
     pub async fn check_owner(&self, dial: &Dial) -> Result<(), JournalError> {
         let Manifest { run_id, epoch, owner, .. } = &self.newest;
@@ -127,12 +142,9 @@ impl Found {
 
     /// Goes on from the newest state that is whole, provided that the run is a function of the same things.
     pub async fn take_over(self, claim: Claim, layout: &Layout) -> Result<(Journal, Restored), JournalError> {
-        let differences = differences(&claim.pins, &self.newest.pins);
-        if !differences.is_empty() {
-            return Err(JournalError::OtherRun { output: self.output.url().to_owned(), differences });
-        }
-        let (used, hash, restored, mut older) = self.restore(layout).await?;
-        let before = self.fallback(&used, &mut older).await?;
+        self.check_pins(&claim.pins)?;
+        let (used, hash, restored, older) = self.restore(layout).await?;
+        let before = self.fallback(&used, &older).await?;
         let mut drops = self.orphans(&used.state, &before).await?;
         // Whoever wrote it may have died before it removed them.
         drops.extend(used.drops);
@@ -177,12 +189,18 @@ impl Found {
         Err(JournalError::NoManifest { output: self.output.url().to_owned(), newest: reason })
     }
 
-    /// Directories of the last state before `used` that differs from it.
-    async fn fallback(&self, used: &Manifest, older: &mut Vec<u64>) -> Result<Vec<String>, JournalError> {
-        for number in older.drain(..) {
-            let Ok((manifest, _)) = read(&self.output, number).await? else { continue };
-            if manifest.state.vectors != used.state.vectors {
-                return Ok(manifest.state.directories().map(str::to_owned).collect());
+    /// What the last state that `used` continues, and that differs from it, needs.
+    async fn fallback(&self, used: &Manifest, older: &[u64]) -> Result<Vec<String>, JournalError> {
+        let mut previous = used.previous.clone();
+        for &number in older {
+            match read(&self.output, number).await? {
+                Ok((manifest, hash)) if hash == previous => {
+                    if manifest.state.vectors != used.state.vectors {
+                        return Ok(manifest.state.objects().collect());
+                    }
+                    previous = manifest.previous;
+                }
+                _ => {}
             }
         }
         Ok(Vec::new())
@@ -191,15 +209,9 @@ impl Found {
     /// Directories of parts that neither state needs: of states after `used`, or never committed.
     async fn orphans(&self, used: &State, before: &[String]) -> Result<Vec<String>, JournalError> {
         let root = self.output.join("parts")?;
-        let mut orphans = std::collections::BTreeSet::new();
-        for (file, _) in root.list().await? {
-            let below = file.url().strip_prefix(root.url()).unwrap_or_default().trim_start_matches('/');
-            let directory = format!("parts/{}", below.split('/').next().unwrap_or_default());
-            if !used.directories().any(|needed| needed == directory) && !before.contains(&directory) {
-                orphans.insert(directory);
-            }
-        }
-        Ok(orphans.into_iter().collect())
+        let directories = root.directories().await?.into_iter().map(|name| format!("parts/{name}"));
+        let needed: Vec<String> = used.objects().chain(before.iter().cloned()).collect();
+        Ok(directories.filter(|directory| !needed.contains(directory)).collect())
     }
 }
 

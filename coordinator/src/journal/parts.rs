@@ -225,13 +225,29 @@ pub async fn read_text(directory: &Location, pieces: &[Piece]) -> Result<String,
     Ok(text)
 }
 
-/// Writes a piece of a text, unless it is empty.
-pub async fn write_text(directory: &Location, name: String, text: &str) -> Result<Option<Piece>, StoreError> {
+/// Pieces of a text beyond which they are written anew as one, so that manifests stay short.
+const MOST_PIECES: usize = 64;
+
+/// Writes what a text has gained as one more piece of it, if it has gained anything.
+pub async fn append_text(
+    directory: &Location,
+    pieces: &mut Vec<Piece>,
+    name: String,
+    mut text: String,
+) -> Result<(), StoreError> {
     if text.is_empty() {
-        return Ok(None);
+        return Ok(());
     }
-    let bytes = Bytes::copy_from_slice(text.as_bytes());
+    // Pieces that cannot be read are no reason not to go on.
+    if pieces.len() >= MOST_PIECES
+        && let Ok(before) = read_text(directory, pieces).await
+    {
+        text = before + &text;
+        pieces.clear();
+    }
+    let bytes = Bytes::from(text);
     let piece = Piece { size: bytes.len() as u64, sha256: headstart::hash::sha256(&bytes), name };
     directory.join(&piece.name)?.write(bytes).await?;
-    Ok(Some(piece))
+    pieces.push(piece);
+    Ok(())
 }

@@ -65,8 +65,8 @@ impl Journal {
             state.best = Some(BestParts { version: best.version, eval: best.eval.clone(), parts });
         }
         let file = format!("{name}.jsonl");
-        state.ledger.extend(parts::write_text(&output.join("ledger")?, file.clone(), &ledger).await?);
-        state.metrics.extend(parts::write_text(&output.join("metrics")?, file, &metrics).await?);
+        parts::append_text(&output.join("ledger")?, &mut state.ledger, file.clone(), ledger).await?;
+        parts::append_text(&output.join("metrics")?, &mut state.metrics, file, metrics).await?;
         let unwanted = if version > 0 { exports.apply(&mut state.exports, version) } else { Vec::new() };
         self.commit(state, unwanted).await?;
         Ok(weights)

@@ -8,11 +8,17 @@ use std::collections::BTreeMap;
 use headstart::draw;
 use headstart::exit::Exit;
 use headstart::id::WorkerId;
-use headstart::message::{Pass, StopReason, ToWorker, Work};
+use headstart::message::{Failure, Pass, StopReason, ToWorker, Work};
 use headstart::tree::Node;
+
+use tracing::warn;
 
 use super::{Machine, Phase};
 use crate::event::{Effect, Wanted, describe};
+use crate::membership::Member;
+
+/// Stands for the hash of a gradient that its worker says is not finite.
+const NOT_FINITE: u128 = 0;
 
 /// The audits of a step that are not over.
 #[derive(Debug, Default)]
@@ -67,7 +73,15 @@ impl Machine {
         let answers = self.audits.0.entry(work.node).or_default();
         answers.push(Answer { worker, name, hash });
         match verdict(answers) {
-            Verdict::Open => {}
+            Verdict::Open => {
+                if let [first, second] = answers.as_slice() {
+                    let (work, first, second) = (describe(work), &first.name, &second.name);
+                    warn!(
+                        work,
+                        first, second, "two workers compute different gradients; the step waits for a third"
+                    );
+                }
+            }
             Verdict::Agreed { wrong: None } => drop(self.audits.0.remove(&work.node)),
             Verdict::Agreed { wrong: Some(wrong) } => {
                 let Answer { worker, name, .. } = answers.swap_remove(wrong);
@@ -88,6 +102,21 @@ impl Machine {
         }
     }
 
+    /// A worker could not compute a node again. That says nothing of the node: somebody else computes it again, and where
+    /// the gradient was not finite, that is an answer like any other.
+    pub(super) fn audit_failed(
+        &mut self,
+        worker: WorkerId,
+        work: &Work,
+        failure: &Failure,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Failure::NotFinite { .. } = failure {
+            self.answer(worker, work, NOT_FINITE, effects);
+        }
+        self.complete(effects);
+    }
+
     fn ban(&mut self, worker: WorkerId, name: String, reason: String, effects: &mut Vec<Effect>) {
         self.members.ban(name, reason.clone());
         let stop = ToWorker::Stop { reason: StopReason::NumericClass, detail: reason };
@@ -98,11 +127,15 @@ impl Machine {
 
     /// Ends the reduction once every node is in and every audit is over.
     pub(super) fn complete(&mut self, effects: &mut Vec<Effect>) {
-        let Phase::Reducing { totals, .. } = &mut self.phase else { return };
-        if self.members.ready().count() < 2 {
-            // Nobody is left to compare with. A difference that has been seen waits for a third worker.
-            self.audits.0.retain(|_, answers| answers.len() > 1);
-        }
+        let Phase::Reducing { totals, table, .. } = &mut self.phase else { return };
+        // Where nobody is left to compare with, the audit is dropped. A difference that has been seen waits for a third worker.
+        self.audits.0.retain(|&node, answers| {
+            let can = |(worker, member): (WorkerId, &Member)| {
+                !table.has_failed(node, worker)
+                    && answers.iter().all(|answer| answer.name != member.join.name)
+            };
+            answers.len() > 1 || self.members.ready().any(can)
+        });
         if !self.audits.0.is_empty() {
             return;
         }

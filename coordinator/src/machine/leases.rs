@@ -45,9 +45,15 @@ impl Machine {
         if table.get(lease).is_none_or(|lease| lease.worker != worker) {
             return;
         }
-        let Some(Lease { work, .. }) = table.fail(lease) else { return };
+        let Some(Lease { work, audit, pushing, .. }) = table.fail(lease) else { return };
         self.counts.leases_released += 1;
         self.counts.not_finite += u64::from(matches!(failure, Failure::NotFinite { .. }));
+        if audit {
+            return self.audit_failed(worker, &work, &failure, effects);
+        }
+        if pushing && self.run.spec.audit > 0.0 && work.pass == Pass::Train {
+            return self.begin(Pass::Train, effects);
+        }
         let failures = self.failures.entry(work.node).or_default();
         *failures += 1;
         let exhausted = *failures >= NODE_FAILURES;
@@ -55,20 +61,29 @@ impl Machine {
         let place = describe(&work);
         match failure {
             Failure::Data(text) if confirmed => self.end(Exit::Data, text, effects),
-            Failure::NotFinite { shard, rows } => self.not_finite(shard, rows, effects),
+            Failure::NotFinite { shard }
+                if work.pass == Pass::Train && work.node.range().contains(&shard) =>
+            {
+                self.not_finite(shard, effects);
+            }
+            Failure::NotFinite { shard } if exhausted => {
+                let detail =
+                    format!("{place} failed {NODE_FAILURES} times: shard {shard} is said not to be finite");
+                self.end(Exit::Internal, detail, effects);
+            }
             Failure::Error(text) if exhausted => {
                 self.end(Exit::Internal, format!("{place} failed {NODE_FAILURES} times: {text}"), effects);
             }
             Failure::Storage(text) if exhausted => {
                 self.end(Exit::Storage, format!("{place} failed {NODE_FAILURES} times: {text}"), effects);
             }
-            Failure::Data(_) | Failure::Error(_) | Failure::Storage(_) => {}
+            Failure::Data(_) | Failure::NotFinite { .. } | Failure::Error(_) | Failure::Storage(_) => {}
         }
     }
 
     /// A shard whose loss or gradient is not finite is computed again elsewhere. When that fails too, the step begins
     /// anew without it, and its end decides what becomes of the run; when too many are like it, training has diverged.
-    fn not_finite(&mut self, shard: u32, rows: Vec<u64>, effects: &mut Vec<Effect>) {
+    fn not_finite(&mut self, shard: u32, effects: &mut Vec<Effect>) {
         let Phase::Reducing { table, work, .. } = &self.phase else { return };
         let times = self.not_finite.entry(shard).or_default();
         *times += 1;
@@ -76,6 +91,7 @@ impl Machine {
             return;
         }
         let (shards, step) = (table.shards(), work.step);
+        let rows = self.run.plan.rows(Pass::Train, step, shard);
         self.skipped.insert(shard, rows);
         if self.skipped.len() as u32 * DIVERGED > shards {
             let bad: Vec<String> = self.skipped.keys().map(u32::to_string).collect();
@@ -127,6 +143,8 @@ impl Machine {
             effects.push(Effect::Close(worker));
             self.left(worker, effects);
         }
+        // An audit may have lost its last auditor.
+        self.complete(effects);
     }
 
     /// Gives every idle worker the lowest unleased node, sized by its speed and memory.
@@ -159,8 +177,10 @@ impl Machine {
                     .is_some_and(|typical| now.saturating_sub(lease.granted) > typical.max(SHORTEST_OVERDUE))
             };
             let unleased = table.next(worker, limit, &ready);
-            let audited =
-                unleased.is_none().then(|| self.audits.next(&member.join.name, |node| table.audits(node)));
+            let audited = unleased.is_none().then(|| {
+                let taken = |node| table.audits(node) || table.has_failed(node, worker);
+                self.audits.next(&member.join.name, taken)
+            });
             let audit = audited.flatten();
             let node = unleased.or(audit).or_else(|| table.second(worker, overdue));
             let Some(node) = node else { continue };
@@ -170,7 +190,10 @@ impl Machine {
                 expected(node).map_or(FIRST_LEASE, |expected| (expected * LEASE_SLACK).max(SHORTEST_LEASE));
             let work = Work { pass: work.pass, step: work.step, node, version: work.version };
             let audit = audit.is_some();
-            table.grant(id, Lease { worker, work, granted: now, expires: now + duration, audit });
+            table.grant(
+                id,
+                Lease { worker, work, granted: now, expires: now + duration, audit, pushing: false },
+            );
             let skipped = match work.pass {
                 Pass::Train => {
                     self.skipped.keys().copied().filter(|&shard| node.range().contains(&shard)).collect()

@@ -49,7 +49,7 @@ impl Machine {
         });
         if let (Ok(_), Phase::Reducing { table, .. }) = (&verdict, &mut self.phase) {
             // From here on the transfer's own limits apply.
-            table.extend(partial.lease, now + LONGEST_PUSH);
+            table.push(partial.lease, now + LONGEST_PUSH);
         }
         self.counts.refused += u64::from(verdict.is_err());
         effects.push(Effect::Answer(verdict));

@@ -348,10 +348,9 @@ fn sums_that_cannot_be_right_are_refused() {
 fn poison(cluster: &mut Cluster, shard: u32) {
     for _ in 0..2 {
         let holder = cluster.leases.iter().find(|(_, (_, work))| work.node.range().contains(&shard));
-        let (&worker, &(lease, work)) = holder.expect("somebody computes it");
+        let (&worker, &(lease, _)) = holder.expect("somebody computes it");
         cluster.leases.remove(&worker);
-        let rows = cluster.machine.run.plan.rows(Pass::Train, work.step, shard);
-        cluster.tell(Event::LeaseFailed(worker, lease, Failure::NotFinite { shard, rows }));
+        cluster.tell(Event::LeaseFailed(worker, lease, Failure::NotFinite { shard }));
         while cluster.ended.is_none()
             && !cluster.leases.values().any(|(_, work)| work.node.range().contains(&shard))
         {
@@ -366,7 +365,7 @@ fn a_shard_that_is_not_finite_goes_to_another_worker_first() {
     let mut cluster = Cluster::new(0, &["cluster.min_workers=2"]);
     let (first, second) = (cluster.join(), cluster.join());
     let (lease, failed) = cluster.leases.remove(&first).expect("it is at work");
-    cluster.tell(Event::LeaseFailed(first, lease, Failure::NotFinite { shard: 1, rows: vec![4, 8] }));
+    cluster.tell(Event::LeaseFailed(first, lease, Failure::NotFinite { shard: 1 }));
     assert!(!cluster.leases.contains_key(&first), "the node is not for the one that failed at it");
     cluster.deliver(second);
     assert_eq!(cluster.leases[&second].1, failed);

@@ -109,8 +109,7 @@ impl Worker {
                 }
                 self.weights = coordinator.master.copy().concat();
                 if let Some(shard) = run::poisoned(shape, &task.work, &task.skipped) {
-                    let rows = run::plan(spec).rows(Pass::Train, task.work.step, shard);
-                    let failure = Failure::NotFinite { shard, rows };
+                    let failure = Failure::NotFinite { shard };
                     coordinator.tell(now, Event::LeaseFailed(self.id, task.lease, failure));
                     return Moved::Refused;
                 }
