@@ -93,7 +93,7 @@ def report(table):
     cpu = next(line.split(":")[1].strip() for line in open("/proc/cpuinfo", encoding="utf-8") if "model name" in line)
     text = f"""# Speed, side by side with PyTorch
 
-Written by `make bench` on {datetime.date.today()}: {cpu}, 2 cores, Linux {platform.release()}.
+Written by `make bench` on {datetime.date.today()}: {cpu}, 2 cores, Linux {'.'.join(platform.release().split('.')[:2])}.
 
 MiniLM (22.7 M parameters) on `examples/sections`, global batch 32, dropout on, f32, AdamW; rows padded to the longest of a
 batch. All processes of a line, the coordinator's too, share the same two cores. Medians over {REPEATS} interleaved runs of

@@ -29,7 +29,7 @@ COMMIT_EVERY = 50
 AFTER = 10
 PATIENCE = 60
 
-os.environ.update({"STEPS": "1000000", "SAVE_STEPS": "5"})
+os.environ.update({"STEPS": "1000000", "SAVE_STEPS": "5", "RUNS": str(RUNS / "digits")})
 sys.path.insert(0, str(ROOT / "scripts"))
 import chaos  # noqa: E402  (it reads the variables above)
 

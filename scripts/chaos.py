@@ -176,7 +176,8 @@ class Chaos:
             self.paused.pop(target, None)
             target.send_signal(signal.SIGCONT)
         self.faults[kind] += 1
-        self.waiting = (kind, time.monotonic(), step)
+        # A fault before the run has gone on adds to the wait for the first.
+        self.waiting = self.waiting or (kind, time.monotonic(), step)
 
     def await_commit(self):
         """Waits until parts are written that no manifest names yet."""

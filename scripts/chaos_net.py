@@ -140,7 +140,7 @@ class NetworkChaos(chaos.Chaos):
         self.network.spoil(self.home[worker], kind)
         self.spoiled[self.home[worker]] = time.monotonic() + self.random.uniform(2, LONGEST)
         self.faults[kind] += 1
-        self.waiting = (kind, time.monotonic(), self.observed.number("step"))
+        self.waiting = self.waiting or (kind, time.monotonic(), self.observed.number("step"))
 
 
 def main():

@@ -77,10 +77,13 @@ pub enum JobError {
     },
 }
 
+/// Written into `output_dir`, and removed, to see whether it can be.
+const WRITE_CHECK: &str = "write-check";
+
 impl Job {
     /// Tries whether `output_dir` can be written, before hours are spent on what belongs there.
     pub async fn check_output(&self) -> Result<(), StoreError> {
-        let file = self.output.join("write-check")?;
+        let file = self.output.join(WRITE_CHECK)?;
         file.write(Bytes::from_static(b"Whether results can be written here.\n")).await?;
         file.delete().await
     }
@@ -160,7 +163,9 @@ async fn index(stores: &Stores, spec: &RunSpec, output: Location) -> Result<Job,
 /// A directory with nothing in it, or with a run that is to be gone on with.
 async fn free_output(stores: &Stores, spec: &RunSpec) -> Result<Location, JobError> {
     let output = stores.locate(&spec.output_dir)?;
-    let files = output.list().await?;
+    let mut files = output.list().await?;
+    // A coordinator that was killed while it tried leaves this behind.
+    files.retain(|(file, _)| !file.url().ends_with(&format!("/{WRITE_CHECK}")));
     let Some((first, _)) = files.first() else { return Ok(output) };
     let manifests = format!("{}/manifests/", output.url().trim_end_matches('/'));
     let run = files.iter().any(|(file, _)| file.url().starts_with(&manifests));

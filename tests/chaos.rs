@@ -17,5 +17,6 @@ fn a_disturbed_run_gives_the_bits_of_an_undisturbed_one() {
     let said = text(&output);
     println!("{said}");
     assert!(output.status.success(), "{said}");
-    assert!(said.contains("byte for byte") && !said.starts_with("0 faults"), "{said}");
+    let faults = said.lines().find_map(|line| line.split_once(" faults in ")?.0.parse::<u32>().ok());
+    assert!(said.contains("byte for byte") && faults.is_some_and(|faults| faults >= 5), "{said}");
 }

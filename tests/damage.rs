@@ -3,18 +3,16 @@
 //! `HEADSTART_FLIPS` says how many times; `make damage` has ten thousand.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 
 use headstart::manifest::{Manifest, State};
-use headstart_tests::{Draws, command, outcome, text, texts};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use headstart_tests::processes::{address, coordinator, interrupted, worker};
+use headstart_tests::{Draws, outcome, text, texts};
 use tempfile::TempDir;
 
 const SETS: [&str; 4] =
-    ["max_steps=60", "save_steps=8", "resume_from_checkpoint=auto", "cluster.min_workers=1"];
+    ["max_steps=300", "save_steps=8", "resume_from_checkpoint=auto", "cluster.min_workers=1"];
 
 /// A checkpoint's files, by their path below `output_dir`.
 type Files = BTreeMap<PathBuf, Vec<u8>>;
@@ -64,44 +62,17 @@ fn states(files: &Files) -> Vec<(u64, BTreeSet<PathBuf>)> {
     manifests.rev().map(|manifest| state(manifest).expect("it has a number")).collect()
 }
 
-fn coordinator(directory: &Path) -> Child {
-    let mut coordinator = command("headstart-coordinator", directory);
-    coordinator.args(["run.yaml", "--listen", "127.0.0.1:0"]);
-    coordinator.args(SETS.iter().flat_map(|set| ["--set", set]));
-    coordinator.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
-}
-
-/// The address that a coordinator says it listens on; `None` when it ends instead.
-fn address(coordinator: &mut Child) -> Option<String> {
-    let mut line = String::new();
-    let said = coordinator.stdout.take().expect("it is piped");
-    BufReader::new(said).read_line(&mut line).expect("it is text");
-    line.trim_end().strip_prefix("listening on ").map(str::to_owned)
-}
-
-fn worker(directory: &Path, address: &str) -> Child {
-    let mut worker = command("headstart-worker", directory);
-    worker.args(["--coordinator", address, "--device", "cpu"]).stderr(Stdio::null());
-    worker.spawn().expect("it starts")
-}
-
 /// A run that was ended between two commits, and its checkpoint.
 fn ended() -> (TempDir, Files) {
-    let directory = texts();
-    let out = directory.path().join("out");
-    let mut first = coordinator(directory.path());
-    let address = address(&mut first).expect("it listens");
-    let mut helper = worker(directory.path(), &address);
-    while !out.join(format!("manifests/{:020}.json", 4)).exists() {
-        std::thread::yield_now();
-    }
-    kill(Pid::from_raw(first.id() as i32), Signal::SIGTERM).expect("it runs");
-    let output = first.wait_with_output().expect("it ends");
-    assert_eq!(output.status.code(), Some(143), "{}", text(&output));
-    helper.kill().expect("it runs");
-    helper.wait().expect("it ends");
-    let checkpoint = files(&out);
+    let directory = interrupted(&SETS);
+    let checkpoint = files(&directory.path().join("out"));
     (directory, checkpoint)
+}
+
+/// The step that a coordinator says it has gone on from.
+fn taken_over(said: &str) -> Option<u64> {
+    let line = said.lines().find(|line| line.contains("taken over"))?;
+    line.rsplit_once("step=")?.1.split_whitespace().next()?.parse().ok()
 }
 
 #[test]
@@ -125,7 +96,7 @@ fn the_state_before_a_damaged_one_is_taken() {
         write(&out, &checkpoint);
         std::fs::write(out.join(name), &bytes).expect("writable");
 
-        let mut resumed = coordinator(directory.path());
+        let mut resumed = coordinator(directory.path(), &SETS);
         let listens = address(&mut resumed).is_some();
         // It may have ended by itself.
         let _ = resumed.kill();
@@ -136,8 +107,12 @@ fn the_state_before_a_damaged_one_is_taken() {
         assert!(listens && !said.contains("panicked"), "{context}");
         let noticed = said.contains("a checkpoint is damaged") || said.contains("a manifest is passed over");
         assert!(noticed, "{context}");
-        let (step, _) = states.iter().find(|(_, needed)| !needed.contains(name)).expect("one is whole");
-        assert!(said.contains(&format!("step={step}")), "step {step} is to be taken; {context}");
+        let whole = |needed: &BTreeSet<PathBuf>| {
+            !needed.contains(name) && needed.iter().all(|file| checkpoint.contains_key(file))
+        };
+        let (step, _) =
+            states.iter().find(|(_, needed)| whole(needed)).expect("version 0 needs nothing else");
+        assert_eq!(taken_over(&said), Some(*step), "{context}");
         *taken.entry(*step).or_default() += 1;
     }
     println!(
@@ -149,7 +124,7 @@ fn the_state_before_a_damaged_one_is_taken() {
 #[test]
 fn what_comes_out_after_damage_is_what_an_undisturbed_run_gives() {
     let finish = |directory: &Path| {
-        let mut last = coordinator(directory);
+        let mut last = coordinator(directory, &SETS);
         let address = address(&mut last).expect("it listens");
         let mut helper = worker(directory, &address);
         let output = last.wait_with_output().expect("it ends");

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 
+use headstart_tests::processes::until;
 use headstart_tests::{command, outcome, succeed, text, texts};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -86,9 +87,7 @@ impl Run {
     /// Waits until manifests beyond a number are there, which says that so many commits were made.
     fn until_manifest(&self, number: usize) {
         let file = self.path().join(format!("out/manifests/{number:020}.json"));
-        while !file.exists() {
-            std::thread::yield_now();
-        }
+        until("a manifest", || file.exists());
     }
 
     /// The newest manifest's number.
@@ -154,7 +153,13 @@ fn an_ended_coordinator_has_committed_what_it_finished() {
     let again = run.command(&[]).output().expect("it starts");
     assert!(again.status.success(), "{}", text(&again));
     assert!(text(&again).contains("was complete already"), "{}", text(&again));
+    let manifests = run.newest();
     succeed(run.path(), &["verify", "out"]);
+    std::fs::remove_dir_all(run.path().join("out/final")).expect("it was written");
+    let gone = run.command(&[]).output().expect("it starts");
+    assert_eq!(gone.status.code(), Some(12), "{}", text(&gone));
+    assert!(text(&gone).contains("its final/ is not there any more"), "{}", text(&gone));
+    assert_eq!(run.newest(), manifests, "nobody took it over");
 }
 
 #[test]

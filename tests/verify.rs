@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use headstart::store::Location;
 use headstart::verify::{Difference, verify};
+use headstart_tests::processes::interrupted;
 use headstart_tests::{Draws, headstart, succeed, text, texts};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -95,6 +96,8 @@ fn the_program_names_what_was_changed_with_the_code_of_a_damaged_checkpoint() {
     std::fs::rename(file("tokenizer.json"), directory.path().join("tokenizer.json"))
         .expect("the run wrote it");
     assert!(look().contains("tokenizer.json: it is gone"));
+    std::fs::remove_dir_all(last(&directory)).expect("the run wrote it");
+    assert!(look().contains("final/SHA256SUMS: it is gone, though the run is complete"));
     let output = headstart(directory.path(), &["verify", "model"]);
     assert_eq!(output.status.code(), Some(12), "{}", text(&output));
     assert!(text(&output).contains("output_dir of a run"), "{}", text(&output));
@@ -102,10 +105,9 @@ fn the_program_names_what_was_changed_with_the_code_of_a_damaged_checkpoint() {
 
 #[test]
 fn a_run_that_is_not_finished_is_verified_by_its_commit_log() {
-    let directory = finished();
-    std::fs::remove_dir_all(last(&directory)).expect("the run wrote it");
+    let directory = interrupted(&["max_steps=300", "save_steps=8"]);
     let said = succeed(directory.path(), &["verify", "out"]);
-    assert!(said.contains("the last at step 14") && said.contains("not finished"), "{said}");
+    assert!(said.contains("commits, the last at step") && said.contains("not finished"), "{said}");
     let output = headstart(directory.path(), &["verify", "out", "--replay", "3"]);
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     let manifest = directory.path().join("out/manifests/00000000000000000000.json");

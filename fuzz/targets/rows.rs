@@ -1,13 +1,13 @@
 //! A data file; its first byte says under which name, its content how it is packed. What planning accepts, workers read.
 #![no_main]
 
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use headstart::data::{Cache, Content, RowIndex, Rows, index_in};
 use headstart::spec::{Dataset, Task};
 use headstart::store::Stores;
-use headstart_fuzz::run;
+use headstart_fuzz::{let_give_up, run};
 use libfuzzer_sys::fuzz_target;
 use object_store::memory::InMemory;
 
@@ -18,25 +18,11 @@ const NAMES: [&str; 2] = ["rows.jsonl", "rows.csv"];
 const CACHE: u64 = 1 << 30;
 
 fuzz_target!(|bytes: &[u8]| {
-    let_parquet_give_up();
+    let_give_up(&["parquet"]);
     let Some((kind, content)) = bytes.split_first() else { return };
     let name = NAMES[usize::from(*kind) % NAMES.len()];
     run(read(&format!("memory://fuzz/{name}"), content));
 });
-
-/// The `parquet` crate gives up on some files with a panic, of which the program makes an error. libFuzzer would end at
-/// the panic itself.
-fn let_parquet_give_up() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let end = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            if !panic.location().is_some_and(|place| place.file().contains("/parquet-")) {
-                end(panic);
-            }
-        }));
-    });
-}
 
 async fn read(url: &str, content: &[u8]) {
     let stores = Stores::default();

@@ -1,29 +1,50 @@
 //! The commit log beside `final/`: every manifest, and what the newest one names.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::{Difference, LARGEST, LEDGER, VerifyError, sums};
 use crate::hash;
-use crate::manifest::{self, Manifest, Piece};
+use crate::manifest::{self, Manifest, Piece, Standing};
 use crate::store::{Location, StoreError};
 
 /// What the commit log of a run says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Log {
     /// Manifests in it.
     pub commits: usize,
     /// Updates that the newest state has seen.
     pub step: u64,
+    /// Whether the result has been written, and nothing is left to write it from.
+    pub closed: bool,
 }
+
+/// Times that a log is read at most while commits are made, which remove what earlier ones needed.
+const ATTEMPTS: usize = 5;
 
 /// Verifies the log of an `output_dir`; `None` when there is none. `ledger`: hash of the finished run's.
 pub(super) async fn check(
     output: &Location,
     ledger: Option<&str>,
 ) -> Result<Option<(Log, Vec<Difference>)>, VerifyError> {
+    let mut found = once(output, ledger).await?;
+    for _ in 1..ATTEMPTS {
+        let Some((Log { commits, .. }, differences)) = &found else { break };
+        let now = output.join("manifests")?.list().await?.len();
+        if differences.is_empty() || now == *commits {
+            break;
+        }
+        found = once(output, ledger).await?;
+    }
+    Ok(found)
+}
+
+async fn once(
+    output: &Location,
+    ledger: Option<&str>,
+) -> Result<Option<(Log, Vec<Difference>)>, VerifyError> {
     let mut differences = Vec::new();
-    let mut manifests: Vec<Manifest> = Vec::new();
-    let mut hashes: BTreeMap<String, u64> = BTreeMap::new();
+    let mut newest: Option<Manifest> = None;
+    let mut hashes = BTreeSet::new();
     let files = output.join("manifests")?.list().await?;
     for (file, _) in &files {
         let name = format!("manifests/{}", file.url().rsplit('/').next().unwrap_or_default());
@@ -39,23 +60,25 @@ pub(super) async fn check(
                 continue;
             }
         };
-        let before = manifests.last();
-        let follows = before.is_none_or(|before| {
+        let follows = newest.as_ref().is_none_or(|before| {
             before.run_id == manifest.run_id && before.pins == manifest.pins && before.epoch <= manifest.epoch
         });
         if !follows {
             refuse("it is of another run than the one before it, or of an earlier owner".to_owned());
-        } else if number > 0 && !hashes.contains_key(&manifest.previous) {
+        } else if number > 0 && !hashes.contains(&manifest.previous) {
             refuse(format!("it continues {}, which is not here", manifest.previous));
         }
-        hashes.insert(hash, number);
-        manifests.push(manifest);
+        hashes.insert(hash);
+        newest = Some(manifest);
     }
-    let Some(newest) = manifests.last() else {
-        return Ok((!files.is_empty()).then_some((Log { commits: 0, step: 0 }, differences)));
+    let commits = files.len();
+    let Some(newest) = newest else {
+        return Ok((commits > 0).then_some((Log { commits, ..Log::default() }, differences)));
     };
-    let log = Log { commits: files.len(), step: newest.state.standing.version };
-    differences.extend(state(output, newest, ledger).await?);
+    let Standing { version: step, finished, .. } = newest.state.standing;
+    let closed = finished && step > 0 && newest.state.vectors.is_none();
+    let log = Log { commits, step, closed };
+    differences.extend(state(output, &newest, ledger).await?);
     Ok(Some((log, differences)))
 }
 

@@ -196,7 +196,7 @@ impl fmt::Display for Report {
         if let Some((run, ledger)) = &self.run {
             part(f, format!("a ledger of {} lines, {} steps", ledger.lines().len(), run.steps))?;
         }
-        if let Some(Log { commits, step }) = &self.log {
+        if let Some(Log { commits, step, closed: _ }) = &self.log {
             part(f, format!("{commits} commits, the last at step {step}"))?;
             if self.files.is_empty() {
                 part(f, "not finished".to_owned())?;
@@ -220,8 +220,12 @@ pub async fn verify(place: &Location) -> Result<Report, VerifyError> {
     };
     let ledger = report.run.as_ref().map(|(run, _)| run.ledger_sha256.as_str());
     if let Some((log, differences)) = log::check(place, ledger).await? {
-        report.log = Some(log);
         report.differences.extend(differences);
+        if log.closed && report.files.is_empty() && report.differences.is_empty() {
+            let reason = "it is gone, though the run is complete".to_owned();
+            report.differences.push(Difference::File { file: format!("final/{SUMS}"), reason });
+        }
+        report.log = Some(log);
     }
     if report.files.is_empty() && report.differences.is_empty() && report.log.is_none() {
         return Err(VerifyError::NoRun { url: place.url().to_owned() });

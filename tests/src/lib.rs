@@ -2,6 +2,7 @@
 
 pub mod exposition;
 pub mod line;
+pub mod processes;
 pub mod reference;
 pub mod refused;
 pub mod server;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use headstart::checkpoint::CheckpointError;
 use headstart::network::Network;
 use headstart::spec::{self, RunSpec};
-use headstart_worker::prepare::TrainerJob;
+use headstart_worker::trainer::TrainerJob;
 use headstart_worker::trainer::Batch;
 use serde_json::Value;
 

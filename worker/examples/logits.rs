@@ -12,8 +12,8 @@ use headstart::network::Network;
 use headstart::spec::RunSpec;
 use headstart::store::Location;
 use headstart_worker::collate::{Collator, Sample};
-use headstart_worker::prepare::TrainerJob;
 use headstart_worker::torch::{self, TorchTrainer};
+use headstart_worker::trainer::TrainerJob;
 
 fn main() -> Result<(), Box<dyn Error>> {
     torch::fix_environment()?;

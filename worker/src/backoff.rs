@@ -36,7 +36,7 @@ impl Backoff {
         }
         let left = PATIENCE.checked_sub(now.duration_since(self.since)).filter(|left| !left.is_zero())?;
         let pause = SHORTEST.saturating_mul(1 << self.tries.min(16)).min(LONGEST);
-        let jitter = (draw::bits(self.seed, self.tries.into()) >> 11) as f64 / (1u64 << 53) as f64;
+        let jitter = draw::unit(self.seed, "backoff", self.tries.into());
         self.tries += 1;
         Some(pause.mul_f64(0.5 + jitter / 2.0).min(left))
     }

@@ -85,18 +85,13 @@ impl Loader {
         self.collator.sequence_len()
     }
 
-    /// The row numbers of a shard.
-    pub fn rows(&self, work: &Work, shard: u32) -> Vec<u64> {
-        self.plan.rows(work.pass, work.step, shard)
-    }
-
     /// A shard's micro-batches, in order. An evaluation shard is one batch.
     pub async fn shard(&self, work: &Work, shard: u32) -> Result<Vec<Batch>, LoadError> {
         let (rows, size) = match work.pass {
             Pass::Train => (&self.train, self.micro_batch),
             Pass::Eval => (&self.eval, usize::MAX),
         };
-        let (index, rows) = (rows.index(), rows.read(&self.rows(work, shard)).await?);
+        let (index, rows) = (rows.index(), rows.read(&self.plan.rows(work.pass, work.step, shard)).await?);
         let collator = self.collator.clone();
         let batches = self.place.run(move || batches(&collator, &rows, size)).await;
         batches.map_err(|error| {

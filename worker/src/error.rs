@@ -121,10 +121,18 @@ impl WorkerError {
             | WorkerError::Broken(_)
             | WorkerError::Declined(_)
             | WorkerError::OtherRun { .. }
-            | WorkerError::Exchange(_) => Exit::Unreachable,
+            | WorkerError::Exchange(
+                ExchangeError::Refused(_)
+                | ExchangeError::Crowded(_)
+                | ExchangeError::Broken(_)
+                | ExchangeError::Damaged(_),
+            ) => Exit::Unreachable,
             WorkerError::Stopped { reason: StopReason::NumericClass, .. } => Exit::NumericClass,
             WorkerError::Stopped { reason: StopReason::Finished | StopReason::Stopped, .. } => Exit::Ok,
-            WorkerError::Stopped { .. } | WorkerError::Train(_) | WorkerError::Ended(_) => Exit::Internal,
+            WorkerError::Stopped { .. }
+            | WorkerError::Train(_)
+            | WorkerError::Ended(_)
+            | WorkerError::Exchange(ExchangeError::Train(_) | ExchangeError::Ended(_)) => Exit::Internal,
             WorkerError::Wire(_)
             | WorkerError::Spec(_)
             | WorkerError::Threads { .. }

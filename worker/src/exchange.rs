@@ -12,7 +12,7 @@ use headstart::telemetry::context::inject;
 use headstart::trainable::{SEGMENT, Trainable};
 use headstart::wire::{self, CHUNK, FRAME, MESSAGE_LIMIT, WINDOW, pb};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 use tracing::info;
 
 use crate::compute::Gradient;
@@ -204,7 +204,9 @@ impl Exchange {
 
     /// Pulls the encoded row index of a pass.
     pub async fn pull_index(&self, pass: Pass) -> Result<Vec<u8>, ExchangeError> {
-        let request = pb::IndexRequest { run_id: self.run_id.clone(), pass: pb::Pass::from(pass).into() };
+        let index = pb::IndexRequest { run_id: self.run_id.clone(), pass: pb::Pass::from(pass).into() };
+        let mut request = Request::new(index);
+        request.set_timeout(DEADLINE);
         let mut chunks = self.client.clone().pull_index(request).await?.into_inner();
         let mut index = Vec::new();
         while let Some(pb::IndexChunk { payload, crc32 }) = chunks.message().await? {

@@ -4,7 +4,7 @@
 use headstart::message::NumericClass;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::prepare::TrainerJob;
+use crate::trainer::TrainerJob;
 use crate::trainer::{Batch, Draw, Sums, TrainError, Trainer};
 
 /// Pulls each weight towards a number that the row, the draw and the element decide.

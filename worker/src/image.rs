@@ -1,6 +1,7 @@
 //! An image file becomes pixels as transformers' `ViTImageProcessor` makes them: convert, resize, rescale, normalise.
 
 use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use headstart::data::LONGEST_SIDE;
 use headstart::model::{ImageProcessor, Resample};
@@ -16,6 +17,9 @@ pub enum ImageError {
     /// It cannot be decoded, or is too large.
     #[error("the image cannot be decoded: {0}")]
     Decode(#[from] image::ImageError),
+    /// Its decoder gave up with a panic.
+    #[error("the image cannot be decoded: it is damaged")]
+    Damaged,
     /// It cannot be read.
     #[error("the image cannot be read: {0}")]
     Read(#[from] std::io::Error),
@@ -39,7 +43,8 @@ pub fn pixels(processor: &ImageProcessor, file: &[u8], pixels: &mut Vec<f32>) ->
     limits.max_alloc = Some(DECODED_BYTES);
     let mut reader = ImageReader::new(Cursor::new(file)).with_guessed_format()?;
     reader.limits(limits);
-    let image = reader.decode()?;
+    // Damaged files have made a decoder panic.
+    let image = catch_unwind(AssertUnwindSafe(|| reader.decode())).map_err(|_| ImageError::Damaged)??;
     let levels = match processor.channels {
         1 => resized(processor, grey(&image))?.into_raw(),
         _ => resized(processor, image.into_rgb8())?.into_raw(),

@@ -15,27 +15,7 @@ use crate::engine::Engine;
 use crate::error::WorkerError;
 use crate::exchange::Exchange;
 use crate::settings::Settings;
-use crate::trainer::{TrainError, Trainer};
-
-/// What a trainer is made from.
-#[derive(Debug)]
-pub struct TrainerJob {
-    /// The network.
-    pub network: Arc<Network>,
-    /// CPU threads.
-    pub threads: u32,
-    /// Samples of a micro-batch.
-    pub micro_batch: u32,
-    /// Longest token sequence, for text.
-    pub sequence_len: u32,
-    /// `cpu` or `cuda:N`.
-    pub device: String,
-    /// Version 0: the values of each parameter of the table.
-    pub values: Vec<Vec<f32>>,
-}
-
-/// Makes a trainer, on the thread that will own it.
-pub type MakeTrainer = fn(TrainerJob) -> Result<Box<dyn Trainer>, TrainError>;
+use crate::trainer::{MakeTrainer, TrainerJob};
 
 /// Everything that has to be loaded before a lease can be computed.
 pub struct Prepared {

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tracing::info;
 
 /// How the names of such directories begin.
-const PREFIX: &str = "headstart-worker-";
+const PREFIX: &str = "headstart-scratch-";
 /// Directories made at most, until one is kept: another worker may take a new one for abandoned before it is locked.
 const ATTEMPTS: usize = 8;
 
@@ -36,7 +36,10 @@ impl Scratch {
                 // Another worker is about to remove it, or has.
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(_) => return Ok(Scratch { directory, _alive: None }),
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                    return Ok(Scratch { directory, _alive: None });
+                }
+                Err(error) => return Err(error),
             }
         }
         let said = format!("{}: every directory made there is removed at once", parent.display());
@@ -101,17 +104,17 @@ mod tests {
         let at = |name: &str| parent.path().join(name);
         let first = Scratch::new_in(parent.path()).expect("it can be made");
         std::fs::write(first.path().join("data"), "rows").expect("it is writable");
-        for name in ["headstart-worker-dead/below", "headstart-coordinator-1", "other"] {
+        for name in ["headstart-scratch-dead/below", "headstart-coordinator-1", "other"] {
             std::fs::create_dir_all(at(name)).expect("it is writable");
         }
-        std::fs::write(at("headstart-worker-dead/below/data"), "rows").expect("it is writable");
-        std::fs::write(at("headstart-worker-file"), "").expect("it is writable");
-        std::os::unix::fs::symlink(at("other"), at("headstart-worker-link")).expect("it is writable");
+        std::fs::write(at("headstart-scratch-dead/below/data"), "rows").expect("it is writable");
+        std::fs::write(at("headstart-scratch-file"), "").expect("it is writable");
+        std::os::unix::fs::symlink(at("other"), at("headstart-scratch-link")).expect("it is writable");
 
         let second = Scratch::new_in(parent.path()).expect("it can be made");
-        assert!(!at("headstart-worker-dead").exists());
+        assert!(!at("headstart-scratch-dead").exists());
         assert_eq!(std::fs::read(first.path().join("data")).expect("it stays"), b"rows");
-        for name in ["headstart-coordinator-1", "other", "headstart-worker-file", "headstart-worker-link"] {
+        for name in ["headstart-coordinator-1", "other", "headstart-scratch-file", "headstart-scratch-link"] {
             assert!(at(name).exists(), "{name}");
         }
         let (one, other) = (first.path().to_owned(), second.path().to_owned());
@@ -122,7 +125,7 @@ mod tests {
     #[test]
     fn a_lock_counts_only_on_the_directory_that_is_there() {
         let parent = parent();
-        let path = parent.path().join("headstart-worker-1");
+        let path = parent.path().join("headstart-scratch-1");
         std::fs::create_dir(&path).expect("it is writable");
         let held = lock(&path).expect("it is there").expect("nobody holds it");
         assert!(lock(&path).expect("it is there").is_none(), "somebody holds it");

@@ -17,8 +17,9 @@ use crate::control::Control;
 use crate::error::WorkerError;
 use crate::exchange::{Exchange, connect, endpoint};
 use crate::member::{Times, Worker};
-use crate::prepare::{MakeTrainer, Prepared};
+use crate::prepare::Prepared;
 use crate::settings::Settings;
+use crate::trainer::MakeTrainer;
 
 /// Takes part in a run until it is over. An `Err` of [`WorkerError::Stopped`] with `Finished` is the good ending.
 pub async fn run(settings: Settings, make: MakeTrainer) -> Result<(), WorkerError> {

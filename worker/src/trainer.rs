@@ -1,6 +1,29 @@
 //! What a worker asks of the code that computes gradients.
 
+use std::sync::Arc;
+
 use headstart::message::NumericClass;
+use headstart::network::Network;
+
+/// What a trainer is made from.
+#[derive(Debug)]
+pub struct TrainerJob {
+    /// The network.
+    pub network: Arc<Network>,
+    /// CPU threads.
+    pub threads: u32,
+    /// Samples of a micro-batch.
+    pub micro_batch: u32,
+    /// Longest token sequence, for text.
+    pub sequence_len: u32,
+    /// `cpu` or `cuda:N`.
+    pub device: String,
+    /// Version 0: the values of each parameter of the table.
+    pub values: Vec<Vec<f32>>,
+}
+
+/// Makes a trainer, on the thread that will own it.
+pub type MakeTrainer = fn(TrainerJob) -> Result<Box<dyn Trainer>, TrainError>;
 
 /// One micro-batch, ready to compute: plain host memory, no tensors.
 #[derive(Clone, Debug, PartialEq)]

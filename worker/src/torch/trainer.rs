@@ -11,7 +11,7 @@ use super::blocks::{self, Blocks};
 use super::canary;
 use super::parameters::Parameters;
 use super::{device, host, shim, step};
-use crate::prepare::TrainerJob;
+use crate::trainer::TrainerJob;
 use crate::trainer::{Batch, Draw, ReadWeights, Sums, TrainError, Trainer, load_in_pieces};
 
 /// Computes gradients with libtorch. One in a process: libtorch has one random generator for all threads.
