@@ -146,6 +146,7 @@ pub async fn serve<L: Listen>(
     if let Some(found) = &found
         && found.is_closed(&claim.pins)?
     {
+        found.tidy().await;
         let output = job.output.url().to_owned();
         return match job.output.join(FINAL)?.exists().await? {
             true => Ok((Exit::Ok, format!("the run in {output} was complete already"))),

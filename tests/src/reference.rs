@@ -7,8 +7,8 @@ use std::sync::Arc;
 use headstart::checkpoint::CheckpointError;
 use headstart::network::Network;
 use headstart::spec::{self, RunSpec};
-use headstart_worker::trainer::TrainerJob;
 use headstart_worker::trainer::Batch;
+use headstart_worker::trainer::TrainerJob;
 use serde_json::Value;
 
 /// One of them.

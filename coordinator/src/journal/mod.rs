@@ -98,9 +98,8 @@ impl Journal {
     /// Begins or continues a log with the manifest `head`.
     async fn claim(output: Location, head: Manifest, before: Vec<String>) -> Result<Journal, JournalError> {
         let hash = create(&output, &head).await?;
-        let journal = Journal { output, head, hash, before };
-        journal.remove_dropped().await;
-        Ok(journal)
+        remove_dropped(&output, &head).await;
+        Ok(Journal { output, head, hash, before })
     }
 
     /// The state that was committed last.
@@ -141,7 +140,7 @@ impl Journal {
         self.hash = create(&self.output, &head).await?;
         self.head = head;
         self.before = now;
-        self.remove_dropped().await;
+        remove_dropped(&self.output, &self.head).await;
         Ok(())
     }
 
@@ -165,18 +164,18 @@ impl Journal {
             Err(error) => Err(error.into()),
         }
     }
+}
 
-    /// What cannot be removed takes up room, no more.
-    async fn remove_dropped(&self) {
-        for directory in &self.head.drops {
-            let removed = match self.output.join(directory) {
-                Ok(file) if directory.ends_with(".jsonl") => file.delete().await,
-                Ok(directory) => directory.remove_all().await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = removed {
-                warn!(directory, %error, "could not be removed");
-            }
+/// Removes what a manifest says nobody needs. What cannot be removed takes up room, no more.
+async fn remove_dropped(output: &Location, manifest: &Manifest) {
+    for name in &manifest.drops {
+        let removed = match output.join(name) {
+            Ok(file) if name.ends_with(".jsonl") => file.delete().await,
+            Ok(directory) => directory.remove_all().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = removed {
+            warn!(name, %error, "could not be removed");
         }
     }
 }

@@ -6,7 +6,7 @@ use tracing::{info, warn};
 
 use super::owner::Dial;
 use super::parts::{self, Damage, Layout};
-use super::{Journal, JournalError, differences};
+use super::{Journal, JournalError, differences, remove_dropped};
 use crate::master::Vectors;
 
 /// The log of an `output_dir` that has one.
@@ -115,6 +115,11 @@ impl Found {
         self.check_pins(pins)?;
         let State { standing, vectors, .. } = &self.newest.state;
         Ok(standing.finished && standing.version > 0 && vectors.is_none())
+    }
+
+    /// Removes what nobody needs: whoever closed the run may have died before that.
+    pub async fn tidy(&self) {
+        remove_dropped(&self.output, &self.newest).await;
     }
 
     fn check_pins(&self, pins: &Pins) -> Result<(), JournalError> {
