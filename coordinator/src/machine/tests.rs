@@ -11,6 +11,8 @@ use super::leases::FIRST_LEASE;
 use super::*;
 use crate::event::Wanted;
 
+mod audits;
+
 const RUN_FILE: &str = "
 base_model: nowhere
 task: sequence-classification
@@ -514,80 +516,4 @@ fn the_end_waits_for_the_commit_in_flight() {
     assert_eq!((cluster.ended.clone(), cluster.machine.snapshot().step), (None, 6));
     cluster.tell(Event::Committed);
     assert_eq!(cluster.ended, Some((Exit::Ok, "the run is complete".into())));
-}
-
-#[test]
-fn audits_change_nothing_where_everybody_is_right() {
-    let expected = undisturbed(&[]).records;
-    let mut cluster = Cluster::new(0, &["audit=1"]);
-    for _ in 0..3 {
-        cluster.join();
-    }
-    let mut delivered = 0;
-    while cluster.ended.is_none() {
-        let worker = cluster.busy();
-        cluster.deliver(worker);
-        delivered += 1;
-    }
-    assert_eq!(cluster.records, expected);
-    assert!(delivered > 2 * 6 * 2, "every training lease was computed twice: {delivered}");
-}
-
-#[test]
-fn an_audit_finds_who_computes_wrongly_and_the_step_begins_anew() {
-    let expected = undisturbed(&[]).records;
-    let mut cluster = Cluster::new(0, &["audit=1"]);
-    let (wrong, _, _) = (cluster.join(), cluster.join(), cluster.join());
-    while cluster.ended.is_none() {
-        let worker = cluster.busy();
-        cluster.deliver_with(worker, if worker == wrong { 1.0 } else { 0.0 });
-    }
-    assert_eq!(cluster.records, expected);
-    assert_eq!(cluster.refused[0], (wrong, StopReason::NumericClass));
-    assert!(
-        cluster.refused[1..].iter().all(|(_, reason)| *reason == StopReason::Finished),
-        "{:?}",
-        cluster.refused
-    );
-    let join = Join { name: "w1".into(), device: "cpu".into(), memory: 1 };
-    let effects = cluster.machine.members.join(cluster.now, WorkerId(9), join, 9);
-    assert!(matches!(effects, Err(Rejected::Banned(_))), "{effects:?}");
-}
-
-#[test]
-fn a_difference_waits_for_a_third_worker_even_when_one_of_the_two_is_gone() {
-    let mut cluster = Cluster::new(0, &["audit=1", "shards_per_step=1"]);
-    let (first, second) = (cluster.join(), cluster.join());
-    let holder = if cluster.leases.contains_key(&first) { first } else { second };
-    cluster.deliver_with(holder, 1.0);
-    let auditor = cluster.busy();
-    assert_ne!(auditor, holder);
-    cluster.deliver(auditor);
-    cluster.kill(holder);
-    assert_eq!(cluster.machine.snapshot().step, 0);
-    let third = cluster.join();
-    cluster.deliver(third);
-    assert_eq!(cluster.refused.len(), 1, "the wrong one is turned away, were it here");
-    while cluster.ended.is_none() {
-        let worker = cluster.busy();
-        cluster.deliver(worker);
-    }
-    let sets = ["shards_per_step=1"];
-    assert_eq!(cluster.records, undisturbed(&sets).records);
-}
-
-#[test]
-fn one_worker_alone_is_not_audited() {
-    let cluster = undisturbed(&["audit=1"]);
-    assert_eq!(cluster.records, undisturbed(&[]).records);
-}
-
-#[test]
-fn a_stop_keeps_what_was_finished() {
-    let mut cluster = Cluster::new(0, &[]);
-    let worker = cluster.join();
-    cluster.deliver(worker);
-    cluster.tell(Event::StopRequested { reason: "enough".into(), exit: Exit::Interrupted });
-    assert_eq!(cluster.ended, Some((Exit::Interrupted, "enough".into())));
-    assert_eq!(cluster.machine.snapshot().step, 1);
 }
