@@ -517,3 +517,13 @@ fn the_end_waits_for_the_commit_in_flight() {
     cluster.tell(Event::Committed);
     assert_eq!(cluster.ended, Some((Exit::Ok, "the run is complete".into())));
 }
+
+#[test]
+fn a_stop_keeps_what_was_finished() {
+    let mut cluster = Cluster::new(0, &[]);
+    let worker = cluster.join();
+    cluster.deliver(worker);
+    cluster.tell(Event::StopRequested { reason: "enough".into(), exit: Exit::Interrupted });
+    assert_eq!(cluster.ended, Some((Exit::Interrupted, "enough".into())));
+    assert_eq!(cluster.machine.snapshot().step, 1);
+}
