@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use headstart::manifest::{Manifest, State};
+use headstart::manifest::Manifest;
 use headstart_tests::processes::{address, coordinator, interrupted, worker};
 use headstart_tests::{Draws, outcome, text, texts};
 use tempfile::TempDir;
@@ -49,15 +49,11 @@ fn states(files: &Files) -> Vec<(u64, BTreeSet<PathBuf>)> {
     let manifests = files.iter().filter(|(name, _)| name.starts_with("manifests"));
     let state = |(name, content): (&PathBuf, &Vec<u8>)| {
         let number = Manifest::number_of(name.file_name()?.to_str()?)?;
-        let State { standing, vectors, best, ledger, metrics, .. } =
-            Manifest::open(number, content).expect("it is whole").0.state;
-        let parts = vectors.into_iter().chain(best.map(|best| best.parts));
-        let parts = parts.flat_map(|parts| {
-            parts.files.into_iter().map(move |piece| Path::new(&parts.directory).join(piece.name))
+        let state = Manifest::open(number, content).expect("it is whole").0.state;
+        let files = state.parts().flat_map(|parts| {
+            parts.files.iter().map(move |piece| Path::new(&parts.directory).join(&piece.name))
         });
-        let ledger = ledger.into_iter().map(|piece| Path::new("ledger").join(piece.name));
-        let metrics = metrics.into_iter().map(|piece| Path::new("metrics").join(piece.name));
-        Some((standing.version, parts.chain(ledger).chain(metrics).chain([name.clone()]).collect()))
+        Some((state.standing.version, files.chain([name.clone()]).collect()))
     };
     manifests.rev().map(|manifest| state(manifest).expect("it has a number")).collect()
 }
@@ -136,8 +132,9 @@ fn what_comes_out_after_damage_is_what_an_undisturbed_run_gives() {
     let expected = finish(undisturbed.path());
     let (directory, checkpoint) = ended();
     let newest = states(&checkpoint).swap_remove(0).1;
-    for kind in ["manifests", "parts", "ledger"] {
-        let name = newest.iter().rfind(|name| name.starts_with(kind)).expect("it needs one");
+    for kind in ["manifests/", "state.safetensors", "ledger.jsonl"] {
+        let is_one = |name: &&PathBuf| name.to_string_lossy().contains(kind);
+        let name = newest.iter().find(is_one).expect("it needs one");
         let mut damaged = checkpoint.clone();
         damaged.get_mut(name).expect("it is there")[30] ^= 8;
         write(&directory.path().join("out"), &damaged);

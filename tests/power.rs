@@ -66,14 +66,10 @@ fn a_manifest_is_flushed_after_all_that_it_names() {
         let file = std::fs::read(entry.path()).expect("readable");
         let manifest = Manifest::open(number, &file).expect("it is whole").0;
         let written = at(entry.path());
-        let state = &manifest.state;
-        let parts = state
-            .vectors
-            .iter()
-            .flat_map(|parts| parts.files.iter().map(|piece| Path::new(&parts.directory).join(&piece.name)));
-        let ledger = state.ledger.iter().map(|piece| Path::new("ledger").join(&piece.name));
-        let metrics = state.metrics.iter().map(|piece| Path::new("metrics").join(&piece.name));
-        for name in parts.chain(ledger).chain(metrics) {
+        let parts = manifest.state.parts();
+        for name in parts.flat_map(|parts| {
+            parts.files.iter().map(move |piece| Path::new(&parts.directory).join(&piece.name))
+        }) {
             let path = out.join(&name);
             assert!(at(path.clone()) < written, "{} after manifest {number}", name.display());
             at(path.parent().expect("it has one").to_owned());

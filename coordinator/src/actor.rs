@@ -378,7 +378,7 @@ impl Actor {
     /// The state of the run as it is now: what is committed, and what is shown of it.
     fn state(&mut self, standing: Standing) -> (Commit, Kept) {
         let kept = self.kept();
-        let (ledger, metrics) = self.records.uncommitted();
+        let (ledger, metrics) = (kept.ledger.clone(), kept.metrics.clone());
         let (held, best) = (self.master.hold(), self.best.clone());
         (Commit { standing, held, best, ledger, metrics }, kept)
     }

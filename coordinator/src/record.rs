@@ -23,8 +23,6 @@ pub struct Records {
     metrics: String,
     last_step_at: Option<Duration>,
     eval: Map<String, Value>,
-    /// Bytes of ledger and metrics that earlier commits hold.
-    committed: (usize, usize),
 }
 
 /// What the clock and the network saw when a record was made.
@@ -54,7 +52,7 @@ impl Records {
         records
     }
 
-    /// Goes on from lines of an earlier coordinator, which have all been committed.
+    /// Goes on from lines of an earlier coordinator.
     pub fn resume(ledger: String, metrics: String) -> Records {
         let eval = ledger.lines().rev().find(|line| line.contains("\"eval_samples\":"));
         let eval = eval.and_then(|line| serde_json::from_str::<Map<String, Value>>(line).ok());
@@ -65,18 +63,10 @@ impl Records {
                 .map(|line| headstart::hash::sha256(line.as_bytes()))
                 .unwrap_or_default(),
             eval: eval.map(without_chain).unwrap_or_default(),
-            committed: (ledger.len(), metrics.len()),
             last_step_at: None,
             ledger,
             metrics,
         }
-    }
-
-    /// What ledger and metrics have gained since this was last asked.
-    pub fn uncommitted(&mut self) -> (String, String) {
-        let (ledger, metrics) = self.committed;
-        self.committed = (self.ledger.len(), self.metrics.len());
-        (self.ledger[ledger..].to_owned(), self.metrics[metrics..].to_owned())
     }
 
     /// Takes note of a record; returns the training speed in samples a second, when it is one of a step.

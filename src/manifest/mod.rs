@@ -36,7 +36,7 @@ pub struct Manifest {
     pub pins: Pins,
     /// How far the run is.
     pub state: State,
-    /// Directories and files under `output_dir` that no later manifest needs, removed once this one is written.
+    /// Directories under `output_dir` that no later manifest needs, removed once this one is written.
     pub drops: Vec<String>,
 }
 
@@ -64,10 +64,8 @@ pub struct State {
     pub vectors: Option<Parts>,
     /// The best evaluated weights, where they may be written at the end.
     pub best: Option<BestParts>,
-    /// Pieces of the ledger, in order.
-    pub ledger: Vec<Piece>,
-    /// Pieces of the metrics, in order.
-    pub metrics: Vec<Piece>,
+    /// Ledger and metrics; none before the first commit.
+    pub texts: Option<Parts>,
     /// Steps whose `checkpoint-<step>/` was or is being written.
     pub exports: Vec<u64>,
 }
@@ -192,11 +190,13 @@ impl Manifest {
 }
 
 impl State {
-    /// The directories of parts and the files of texts that hold it, below `output_dir`.
-    pub fn objects(&self) -> impl Iterator<Item = String> {
-        let best = self.best.iter().map(|best| &best.parts);
-        let parts = self.vectors.iter().chain(best).map(|parts| parts.directory.clone());
-        let ledger = self.ledger.iter().map(|piece| format!("ledger/{}", piece.name));
-        parts.chain(ledger).chain(self.metrics.iter().map(|piece| format!("metrics/{}", piece.name)))
+    /// All files that hold it, by directory.
+    pub fn parts(&self) -> impl Iterator<Item = &Parts> {
+        self.vectors.iter().chain(&self.texts).chain(self.best.iter().map(|best| &best.parts))
+    }
+
+    /// The directories of those.
+    pub fn directories(&self) -> impl Iterator<Item = &str> {
+        self.parts().map(|parts| parts.directory.as_str())
     }
 }

@@ -26,7 +26,7 @@ pub struct Journal {
     head: Manifest,
     /// Its hash.
     hash: String,
-    /// What the state before the head's needs, kept in case a part of the head's turns out to be damaged.
+    /// Directories of the state before the head's, kept in case a part of the head's turns out to be damaged.
     before: Vec<String>,
 }
 
@@ -126,10 +126,10 @@ impl Journal {
     /// Makes `state`, whose parts are all written, the one to go on from. `unwanted` are directories besides those of
     /// earlier states that nobody needs any more.
     pub async fn commit(&mut self, state: State, unwanted: Vec<String>) -> Result<(), JournalError> {
-        let now: Vec<String> = self.head.state.objects().collect();
-        let needed: Vec<String> = state.objects().collect();
+        let now: Vec<String> = self.head.state.directories().map(str::to_owned).collect();
+        let needed = |directory: &String| state.directories().any(|needed| needed == directory);
         let mut drops = unwanted;
-        drops.extend(self.before.drain(..).filter(|old| !now.contains(old) && !needed.contains(old)));
+        drops.extend(self.before.drain(..).filter(|old| !now.contains(old) && !needed(old)));
         let head = Manifest {
             number: self.head.number + 1,
             previous: self.hash.clone(),
@@ -147,10 +147,9 @@ impl Journal {
     /// Drops the vectors of a run whose final weights are written.
     pub async fn close(&mut self) -> Result<(), JournalError> {
         let state = State { vectors: None, best: None, ..self.head.state.clone() };
-        let needed: Vec<String> = state.objects().collect();
-        let mut unwanted: Vec<String> = self.head.state.objects().collect();
+        let mut unwanted: Vec<String> = self.head.state.directories().map(str::to_owned).collect();
         unwanted.append(&mut self.before);
-        unwanted.retain(|object| !needed.contains(object));
+        unwanted.retain(|directory| !state.directories().any(|needed| needed == directory));
         self.commit(state, unwanted).await
     }
 
@@ -168,14 +167,13 @@ impl Journal {
 
 /// Removes what a manifest says nobody needs. What cannot be removed takes up room, no more.
 async fn remove_dropped(output: &Location, manifest: &Manifest) {
-    for name in &manifest.drops {
-        let removed = match output.join(name) {
-            Ok(file) if name.ends_with(".jsonl") => file.delete().await,
+    for directory in &manifest.drops {
+        let removed = match output.join(directory) {
             Ok(directory) => directory.remove_all().await,
             Err(error) => Err(error),
         };
         if let Err(error) = removed {
-            warn!(name, %error, "could not be removed");
+            warn!(directory, %error, "could not be removed");
         }
     }
 }

@@ -5,7 +5,7 @@ use headstart::store::{Location, StoreError};
 use tracing::{info, warn};
 
 use super::owner::Dial;
-use super::parts::{self, Damage, Layout};
+use super::parts::{self, Damage, LEDGER, Layout, METRICS};
 use super::{Journal, JournalError, differences, remove_dropped};
 use crate::master::Vectors;
 
@@ -84,8 +84,7 @@ impl Journal {
             standing: Standing::default(),
             vectors: None,
             best: None,
-            ledger: Vec::new(),
-            metrics: Vec::new(),
+            texts: None,
             exports: Vec::new(),
         };
         let (number, previous, epoch) = (0, String::new(), 1);
@@ -201,7 +200,7 @@ impl Found {
             match read(&self.output, number).await? {
                 Ok((manifest, hash)) if hash == previous => {
                     if manifest.state.vectors != used.state.vectors {
-                        return Ok(manifest.state.objects().collect());
+                        return Ok(manifest.state.directories().map(str::to_owned).collect());
                     }
                     previous = manifest.previous;
                 }
@@ -215,8 +214,10 @@ impl Found {
     async fn orphans(&self, used: &State, before: &[String]) -> Result<Vec<String>, JournalError> {
         let root = self.output.join("parts")?;
         let directories = root.directories().await?.into_iter().map(|name| format!("parts/{name}"));
-        let needed: Vec<String> = used.objects().chain(before.iter().cloned()).collect();
-        Ok(directories.filter(|directory| !needed.contains(directory)).collect())
+        let needed = |directory: &String| {
+            used.directories().any(|needed| needed == directory) || before.contains(directory)
+        };
+        Ok(directories.filter(|directory| !needed(directory)).collect())
     }
 }
 
@@ -232,11 +233,11 @@ async fn load(output: &Location, state: &State, layout: &Layout) -> Result<Resto
         }
         None => None,
     };
-    Ok(Restored {
-        standing: state.standing.clone(),
-        vectors,
-        best,
-        ledger: parts::read_text(&output.join("ledger")?, &state.ledger).await?,
-        metrics: parts::read_text(&output.join("metrics")?, &state.metrics).await?,
-    })
+    let (ledger, metrics) = match &state.texts {
+        Some(texts) => {
+            (parts::read_text(output, texts, LEDGER).await?, parts::read_text(output, texts, METRICS).await?)
+        }
+        None => Default::default(),
+    };
+    Ok(Restored { standing: state.standing.clone(), vectors, best, ledger, metrics })
 }

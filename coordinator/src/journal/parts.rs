@@ -13,8 +13,12 @@ use sha2::{Digest, Sha256};
 
 use crate::master::{Held, Master, Vectors};
 
-/// Name of the file in each directory.
+/// Name of the file of vectors.
 const FILE: &str = "state.safetensors";
+/// Name of the ledger's file.
+pub const LEDGER: &str = "ledger.jsonl";
+/// Name of the metrics' file.
+pub const METRICS: &str = "metrics.jsonl";
 
 /// Why a part is not what the manifest says.
 #[derive(Debug, thiserror::Error)]
@@ -210,44 +214,31 @@ impl Hashed {
     }
 }
 
-/// Reads the pieces of a text, in order.
-pub async fn read_text(directory: &Location, pieces: &[Piece]) -> Result<String, Damage> {
-    let mut text = String::new();
-    for piece in pieces {
-        let location = directory.join(&piece.name)?;
-        let bytes = location.read(piece.size).await?;
-        if bytes.len() as u64 != piece.size || headstart::hash::sha256(&bytes) != piece.sha256 {
-            return Err(Damage::new(&location, "its content is not what was written"));
-        }
-        let part = std::str::from_utf8(&bytes).map_err(|_| Damage::new(&location, "is not text"))?;
-        text.push_str(part);
+/// Writes texts, each by its name.
+pub async fn write_texts(
+    output: &Location,
+    directory: String,
+    texts: [(&str, String); 2],
+) -> Result<Parts, StoreError> {
+    let mut files = Vec::with_capacity(texts.len());
+    for (name, text) in texts {
+        let bytes = Bytes::from(text);
+        let (size, sha256) = (bytes.len() as u64, headstart::hash::sha256(&bytes));
+        output.join(&directory)?.join(name)?.write(bytes).await?;
+        files.push(Piece { name: name.to_owned(), size, sha256 });
     }
-    Ok(text)
+    Ok(Parts { directory, files })
 }
 
-/// Pieces of a text beyond which they are written anew as one, so that manifests stay short.
-const MOST_PIECES: usize = 64;
-
-/// Writes what a text has gained as one more piece of it, if it has gained anything.
-pub async fn append_text(
-    directory: &Location,
-    pieces: &mut Vec<Piece>,
-    name: String,
-    mut text: String,
-) -> Result<(), StoreError> {
-    if text.is_empty() {
-        return Ok(());
+/// Reads one of the texts that [`write_texts`] wrote.
+pub async fn read_text(output: &Location, parts: &Parts, name: &str) -> Result<String, Damage> {
+    let location = output.join(&parts.directory)?.join(name)?;
+    let Some(piece) = parts.files.iter().find(|piece| piece.name == name) else {
+        return Err(Damage::new(&location, "the manifest does not name it"));
+    };
+    let bytes = location.read(piece.size).await?;
+    if bytes.len() as u64 != piece.size || headstart::hash::sha256(&bytes) != piece.sha256 {
+        return Err(Damage::new(&location, "its content is not what was written"));
     }
-    // Pieces that cannot be read are no reason not to go on.
-    if pieces.len() >= MOST_PIECES
-        && let Ok(before) = read_text(directory, pieces).await
-    {
-        text = before + &text;
-        pieces.clear();
-    }
-    let bytes = Bytes::from(text);
-    let piece = Piece { size: bytes.len() as u64, sha256: headstart::hash::sha256(&bytes), name };
-    directory.join(&piece.name)?.write(bytes).await?;
-    pieces.push(piece);
-    Ok(())
+    String::from_utf8(bytes.into()).map_err(|_| Damage::new(&location, "is not text"))
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use headstart::manifest::{BestParts, Standing, State};
 use serde_json::{Map, Value};
 
-use super::{Journal, JournalError, parts};
+use super::parts::{self, LEDGER, METRICS};
+use super::{Journal, JournalError};
 use crate::master::Held;
 
 /// A state to be committed.
@@ -17,9 +18,9 @@ pub struct Commit {
     pub held: Held,
     /// The best evaluated weights so far, where they may be written at the end.
     pub best: Option<Arc<Best>>,
-    /// What the ledger has gained since the commit before.
+    /// The ledger so far.
     pub ledger: String,
-    /// What the metrics have gained.
+    /// The metrics so far.
     pub metrics: String,
 }
 
@@ -64,9 +65,8 @@ impl Journal {
             let parts = parts::write_weights(&output, directory, &best.weights).await?;
             state.best = Some(BestParts { version: best.version, eval: best.eval.clone(), parts });
         }
-        let file = format!("{name}.jsonl");
-        parts::append_text(&output.join("ledger")?, &mut state.ledger, file.clone(), ledger).await?;
-        parts::append_text(&output.join("metrics")?, &mut state.metrics, file, metrics).await?;
+        let texts = [(LEDGER, ledger), (METRICS, metrics)];
+        state.texts = Some(parts::write_texts(&output, format!("parts/{name}-texts"), texts).await?);
         let unwanted = if version > 0 { exports.apply(&mut state.exports, version) } else { Vec::new() };
         self.commit(state, unwanted).await?;
         Ok(weights)

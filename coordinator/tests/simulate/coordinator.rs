@@ -138,7 +138,7 @@ impl Coordinator {
     }
 
     fn state(&mut self, standing: Standing) -> Commit {
-        let (ledger, metrics) = self.records.uncommitted();
+        let (ledger, metrics) = (self.records.ledger().to_owned(), self.records.metrics().to_owned());
         Commit { standing, held: self.master.hold(), best: self.best.clone(), ledger, metrics }
     }
 

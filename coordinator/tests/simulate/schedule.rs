@@ -302,9 +302,7 @@ impl Schedule {
             let mut writes: Vec<Path> =
                 keys(&fork).into_iter().filter(|key| !keys(&self.store).contains(key)).collect();
             writes.sort_by_key(|key| {
-                ["parts/", "ledger/", "metrics/", "manifests/"]
-                    .iter()
-                    .position(|kind| key.as_ref().contains(kind))
+                ["parts/", "manifests/"].iter().position(|kind| key.as_ref().contains(kind))
             });
             writes
         };

@@ -132,16 +132,16 @@ fn simulate(
         .tcp_capacity(WAITING)
         .enable_random_order()
         .build();
-    let budget = Budget::new(AtomicU64::new(scenario.seen));
+    let budget = || Budget::new(AtomicU64::new(scenario.seen));
+    let of_workers = budget();
     let stores = |name: &str, budget: Budget| {
         Flaky::stores(objects.clone(), scenario.weather, Dice::new(scenario.seed, name), budget)
     };
-    // A store that fails for good ends the coordinator's run, so for it there are only failures that pass.
-    add_coordinator(&mut sim, spec, objects, stores(COORDINATOR, Budget::default()), seen);
+    add_coordinator(&mut sim, spec, objects, stores(COORDINATOR, budget()), seen);
     let names: Vec<String> = (1..=scenario.workers.len()).map(|number| format!("worker-{number}")).collect();
     let trainable = Fixture::job(spec, &calm(objects)).network.trainable.len() as u64;
     for (name, part) in names.iter().zip(&scenario.workers) {
-        add_worker(&mut sim, name, part, trainable, stores(name, budget.clone()));
+        add_worker(&mut sim, name, part, trainable, stores(name, of_workers.clone()));
     }
     loop {
         let at_work = seen.snapshot().map(|snapshot| at_work(&snapshot)).unwrap_or_default();
@@ -250,6 +250,7 @@ fn add_worker(sim: &mut Sim<'_>, name: &str, part: &Part, trainable: u64, stores
 
 /// Whether a worker may end like this when others are at fault: it is started again, as Kubernetes does.
 fn is_expected(error: &WorkerError) -> bool {
-    let turned_away = matches!(error, WorkerError::Stopped { reason: StopReason::Refused, .. });
+    let reasons = [StopReason::Refused, StopReason::Failed];
+    let turned_away = matches!(error, WorkerError::Stopped { reason, .. } if reasons.contains(reason));
     turned_away || matches!(error.exit(), Exit::Unreachable | Exit::Storage)
 }
