@@ -61,9 +61,12 @@ fn manifests(objects: &[Path]) -> usize {
     objects.iter().filter(|object| object.as_ref().contains("manifests/")).count()
 }
 
-/// The kinds of objects that were damaged.
+/// What kind of object it is: a manifest, or the file of a part.
 pub fn kind(object: &Path) -> &str {
-    object.as_ref().split('/').nth(1).unwrap_or_default()
+    match object.as_ref().contains("/manifests/") {
+        true => "manifest",
+        false => object.filename().unwrap_or_default(),
+    }
 }
 
 /// All shapes of runs.
