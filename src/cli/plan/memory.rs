@@ -24,7 +24,7 @@ const WORKER_LOADED: f64 = 1.3;
 
 /// Floats that a layer keeps for its backward pass, per token: so many hidden vectors and inner vectors. Fifteen hidden
 /// vectors are kept by name; the others are what the allocator cannot reuse.
-const KEPT_HIDDEN: u64 = 22;
+const KEPT_HIDDEN: u64 = 19;
 const KEPT_INNER: u64 = 2;
 /// Per token, head and token attended to: probabilities, dropout's draws, and their product.
 const KEPT_SCORES: u64 = 3;
