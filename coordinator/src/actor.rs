@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use headstart::exit::Exit;
 use headstart::id::WorkerId;
+use headstart::manifest::Standing;
 use headstart::message::{Join, ToWorker};
 use headstart::plan::Plan;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -23,7 +24,6 @@ use crate::meter::{Meter, Stopwatch};
 use crate::record::{Observed, Records};
 use crate::reduce::Reducer;
 use crate::spans::Spans;
-use headstart::manifest::Standing;
 
 /// Events that may wait for the loop.
 const INBOX: usize = 1024;

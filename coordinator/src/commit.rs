@@ -70,8 +70,9 @@ impl Committer {
             },
             None => Kept { weights, ..kept },
         };
+        // Another coordinator may have taken over, and be writing the same files, or have written them.
+        journal.check_newest().await?;
         let seal = self.writer.finish(kept).await?;
-        // Another coordinator may have taken over, and be writing the same files.
         journal.check_newest().await?;
         self.writer.seal(seal).await?;
         Ok(journal.close().await?)

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use headstart::exit::Exit;
 use headstart::id::{LeaseId, Step, Version, WorkerId};
+use headstart::manifest::Standing;
 use headstart::message::{Failure, Join, PartialId, Pass, Ready, Spent, ToWorker, Totals, Work};
 use headstart::tree::Tree;
 
 use crate::master::{Applied, NotFinite};
-use headstart::manifest::Standing;
 
 /// Something that happened.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use headstart::exit::Exit;
 use headstart::id::{CoordinatorEpoch, Step, Version, WorkerId};
+use headstart::manifest::Standing;
 use headstart::message::{Pass, StopReason, ToWorker, Totals, Welcome};
 use headstart::plan::Plan;
 use headstart::spec::RunSpec;
@@ -18,7 +19,6 @@ use crate::lease::{Lease, LeaseTable};
 use crate::master::{Applied, NotFinite};
 use crate::membership::{Membership, Rejected};
 use crate::schedule::Schedule;
-use headstart::manifest::Standing;
 
 mod audit;
 mod leases;

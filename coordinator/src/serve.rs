@@ -11,6 +11,7 @@ use headstart::exit::Exit;
 use headstart::host;
 use headstart::id::{CoordinatorEpoch, Version};
 use headstart::job::Job;
+use headstart::manifest::Pins;
 use headstart::model::Parameter;
 use headstart::network::Network;
 use headstart::spec::RunSpec;
@@ -42,7 +43,6 @@ use crate::pool::Pool;
 use crate::record::{Records, hex};
 use crate::reduce::Reducer;
 use crate::rpc::{Facts, Services};
-use headstart::manifest::Pins;
 
 /// Time that workers and clients have to hear of the end.
 const FAREWELL: Duration = Duration::from_secs(2);

@@ -190,6 +190,11 @@ impl Manifest {
 }
 
 impl State {
+    /// Whether the run is over and nothing but its result is left of it.
+    pub fn is_closed(&self) -> bool {
+        self.standing.finished && self.standing.version > 0 && self.vectors.is_none()
+    }
+
     /// All files that hold it, by directory.
     pub fn parts(&self) -> impl Iterator<Item = &Parts> {
         self.vectors.iter().chain(&self.texts).chain(self.best.iter().map(|best| &best.parts))

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Difference, LEDGER, VerifyError, sums};
-use crate::manifest::{self, Manifest, Piece, Standing};
+use crate::manifest::{self, Manifest, Piece};
 use crate::store::{Location, StoreError};
 
 /// What the commit log of a run says.
@@ -74,9 +74,7 @@ async fn once(
     let Some(newest) = newest else {
         return Ok((commits > 0).then_some((Log { commits, ..Log::default() }, differences)));
     };
-    let Standing { version: step, finished, .. } = newest.state.standing;
-    let closed = finished && step > 0 && newest.state.vectors.is_none();
-    let log = Log { commits, step, closed };
+    let log = Log { commits, step: newest.state.standing.version, closed: newest.state.is_closed() };
     differences.extend(state(output, &newest, ledger).await?);
     Ok(Some((log, differences)))
 }

@@ -112,8 +112,7 @@ impl Found {
     /// Whether the run is over and nothing but its result is left of it. Refuses another run, as [`Found::take_over`] does.
     pub fn is_closed(&self, pins: &Pins) -> Result<bool, JournalError> {
         self.check_pins(pins)?;
-        let State { standing, vectors, .. } = &self.newest.state;
-        Ok(standing.finished && standing.version > 0 && vectors.is_none())
+        Ok(self.newest.state.is_closed())
     }
 
     /// Removes what nobody needs: whoever closed the run may have died before that.

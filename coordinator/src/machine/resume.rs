@@ -3,11 +3,11 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use headstart::id::Version;
+use headstart::manifest::Standing;
 
 use super::{Machine, Then};
 use crate::evaluation;
 use crate::event::Effect;
-use headstart::manifest::Standing;
 
 impl Machine {
     /// Takes up what an earlier coordinator left off with.
