@@ -4,10 +4,13 @@ mod memory;
 mod show;
 mod time;
 
+use std::borrow::Cow;
+
 use clap::{Args, ValueEnum};
 use headstart::client::RunStatus;
-use headstart::data::RowIndex;
+use headstart::id::Step;
 use headstart::job::{self, Job};
+use headstart::message::Pass;
 use headstart::spec::{Strategy, Task};
 use serde_json::json;
 
@@ -20,17 +23,14 @@ use time::Pace;
 
 /// Steps of the measurement: the first warms up, and the worker's speed is smoothed over the others.
 const MEASURED_STEPS: u64 = 4;
-/// Bytes of a text that make a token, estimated from English; long texts have longer words cut into more.
+/// Bytes of a text that make a token, estimated from English.
 const BYTES_OF_TOKEN: u64 = 5;
-const BYTES_OF_LONG_TOKEN: u64 = 4;
 /// Bytes of a row besides text and column names: quotes, colons, braces, a short label.
 const PUNCTUATION: u64 = 18;
 /// Tokens around a text.
 const SPECIAL_TOKENS: u64 = 2;
-/// Micro-batches of which the longest text is likely to be met soon.
-const LONGEST_OF: u64 = 4;
-/// Rows looked at for the estimate.
-const SAMPLED_ROWS: u64 = 10_000;
+/// Rows of a run that are looked up one by one; a longer run is taken to meet every row.
+const LOOKED_UP_ROWS: u64 = 1_000_000;
 
 /// What to plan.
 #[derive(Debug, Args)]
@@ -203,7 +203,7 @@ fn shard_seconds(status: &RunStatus) -> Option<f64> {
     status.workers.iter().map(|worker| worker.shard_seconds).find(|seconds| *seconds > 0.0)
 }
 
-/// Tokens of the whole run, and of the longest text that a micro-batch is likely to have; none for images.
+/// Tokens of the whole run and of its longest text, estimated from bytes; none for images.
 fn texts(job: &Job, samples: u64) -> (Option<u64>, u64) {
     if job.spec.task != Task::SequenceClassification {
         return (None, 0);
@@ -211,26 +211,26 @@ fn texts(job: &Job, samples: u64) -> (Option<u64>, u64) {
     let limit = job.spec.sequence_len.map_or(u64::MAX, u64::from).max(3);
     let columns =
         job.spec.datasets.first().map_or(0, |data| data.text_column.len() + data.label_column.len());
-    let tokens = |bytes: u64, of_token: u64| {
-        (bytes.saturating_sub(columns as u64 + PUNCTUATION) / of_token + SPECIAL_TOKENS).min(limit)
+    let around = columns as u64 + PUNCTUATION;
+    let lengths = lengths(job, samples);
+    let tokens = || {
+        let bytes = lengths.iter().map(|&length| u64::from(length).saturating_sub(around));
+        bytes.map(|bytes| (bytes / BYTES_OF_TOKEN + SPECIAL_TOKENS).min(limit))
     };
-    let mut rows = sampled(&job.train);
-    rows.sort_unstable();
-    let mean = rows.iter().map(|&bytes| tokens(bytes, BYTES_OF_TOKEN)).sum::<u64>() as f64
-        / rows.len().max(1) as f64;
-    // The longest of some micro-batches: a run has many, but the longest row of all is in few.
-    let draws = LONGEST_OF * u64::from(job.spec.per_device_train_batch_size);
-    let count = rows.len() as u64;
-    let rank = count.saturating_sub((count / draws).max(1));
-    let longest = rows.get(rank as usize).map_or(0, |&bytes| tokens(bytes, BYTES_OF_LONG_TOKEN));
-    (Some((mean * samples as f64) as u64), longest)
+    let mean = tokens().sum::<u64>() as f64 / lengths.len().max(1) as f64;
+    (Some((mean * samples as f64) as u64), tokens().max().unwrap_or_default())
 }
 
-/// Bytes of rows from all over an index.
-fn sampled(index: &RowIndex) -> Vec<u64> {
-    let every = index.len().div_ceil(SAMPLED_ROWS).max(1);
-    let rows = (0..index.len()).step_by(every as usize);
-    rows.filter_map(|row| index.row(row).ok()).map(|place| u64::from(place.length)).collect()
+/// Bytes of the rows that the run trains on.
+fn lengths(job: &Job, samples: u64) -> Cow<'_, [u32]> {
+    let all = job.train.lengths();
+    if samples >= job.train.len() || samples > LOOKED_UP_ROWS {
+        return Cow::Borrowed(all);
+    }
+    let (plan, shards) = (&job.plan, job.spec.shards_per_step);
+    let rows = (0..plan.steps())
+        .flat_map(|step| (0..shards).flat_map(move |shard| plan.rows(Pass::Train, Step(step), shard)));
+    Cow::Owned(rows.map(|row| all[row as usize]).collect())
 }
 
 fn as_json(planned: &Planned) -> serde_json::Value {
