@@ -130,7 +130,8 @@ def main():
     samples = {"worker": workers, "coordinator": coordinators, "commit": costs, "step": usual}
     (RUNS / "samples.json").write_text(json.dumps(samples, indent=1) + "\n")
     for what, found in [("a worker's death to the next step", workers), ("a coordinator's death to the next commit", coordinators)]:
-        print(f"{what}: median {statistics.median(found):.2f} s, longest {max(found):.2f} s, of {len(found)}")
+        if found:
+            print(f"{what}: median {statistics.median(found):.2f} s, longest {max(found):.2f} s, of {len(found)}")
     each = ", ".join(f"{100 * cost:+.1f} %" for cost in costs)
     print(f"a commit every {COMMIT_EVERY} steps of {usual:.2f} s: {100 * statistics.mean(costs):+.2f} % ({each})")
 
