@@ -6,7 +6,8 @@
 1. kill -9 of one of three workers while it holds a lease: seconds until the next step starts.
 2. kill -9 of the coordinator, started again at once, with a commit every five steps: seconds until the next commit.
 3. A commit every 50 steps: time that the steps after one take longer than the others, per 50 steps. The steps of one run are
-   compared with each other, since two runs differ by more than a commit costs.
+   compared with each other, since two runs differ by more than a commit costs. Once with a worker fewer than there are cores,
+   so that one is left to the coordinator, and once with a worker on each.
 
 Raw samples go to runs/bench-recovery/samples.json.
 """
@@ -103,7 +104,7 @@ def deaths():
     return workers, coordinators
 
 
-def commit_cost():
+def commit_cost(workers):
     """Of each commit, the extra time of the steps after it, as a part of the time of 50 steps."""
     output = RUNS / "sections"
     shutil.rmtree(output, ignore_errors=True)
@@ -111,7 +112,7 @@ def commit_cost():
     keys = {"output_dir": output, "max_steps": COMMIT_STEPS, "save_steps": COMMIT_EVERY, "eval_strategy": "no", "save_total_limit": 1}
     sets = [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]
     with open(RUNS / "sections.log", "w", encoding="utf-8") as log:
-        command = ["headstart", "train", "examples/sections/run.yaml", "--workers", "2", *sets]
+        command = ["headstart", "train", "examples/sections/run.yaml", "--workers", str(workers), *sets]
         subprocess.run(command, check=True, stdout=log, stderr=log)
     lines = [json.loads(line) for line in open(output / "final/metrics.jsonl", encoding="utf-8")]
     took = {line["step"]: line["step_time"] for line in lines if "step_time" in line}
@@ -126,14 +127,17 @@ def main():
     os.chdir(ROOT)
     RUNS.mkdir(parents=True, exist_ok=True)
     workers, coordinators = deaths()
-    usual, costs = commit_cost()
-    samples = {"worker": workers, "coordinator": coordinators, "commit": costs, "step": usual}
+    cores = os.cpu_count()
+    commits = {number: commit_cost(number) for number in sorted({max(cores - 1, 1), cores}) if COMMIT_STEPS}
+    samples = {"worker": workers, "coordinator": coordinators, "commit": commits}
     (RUNS / "samples.json").write_text(json.dumps(samples, indent=1) + "\n")
     for what, found in [("a worker's death to the next step", workers), ("a coordinator's death to the next commit", coordinators)]:
         if found:
             print(f"{what}: median {statistics.median(found):.2f} s, longest {max(found):.2f} s, of {len(found)}")
-    each = ", ".join(f"{100 * cost:+.1f} %" for cost in costs)
-    print(f"a commit every {COMMIT_EVERY} steps of {usual:.2f} s: {100 * statistics.mean(costs):+.2f} % ({each})")
+    for number, (usual, costs) in commits.items():
+        each = ", ".join(f"{100 * cost:+.1f} %" for cost in costs)
+        print(f"a commit every {COMMIT_EVERY} steps of {usual:.2f} s, {number} workers on {cores} cores: "
+              f"mean {100 * statistics.mean(costs):+.2f} %, median {100 * statistics.median(costs):+.2f} % ({each})")
 
 
 if __name__ == "__main__":
