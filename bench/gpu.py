@@ -91,6 +91,8 @@ def main():
     if name is None:
         print("no GPU here (nvidia-smi finds none): nothing was measured")
         sys.exit(1 if os.environ.get("CI") else 0)
+    for prepare in ("examples/digits/prepare.py", "examples/sections/setup.py"):
+        subprocess.run([prepare], check=True)
     python = subprocess.run(sys.argv[1:], check=True, capture_output=True, text=True).stdout.strip()
     shutil.rmtree(RUNS, ignore_errors=True)
     RUNS.mkdir(parents=True)

@@ -4,8 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-examples/digits/prepare.py
-examples/sections/setup.py
 if [ -n "${HEADSTART_PYTHON:-}" ]; then
     find_python=(echo "$HEADSTART_PYTHON")
 else

@@ -2,7 +2,7 @@
 """Kill, pause and end the processes of a real run on a seeded schedule; its weights and ledger must be those of an
 undisturbed run, byte for byte.
 
-    SECONDS=600 EVERY=5 SEED=1 RUN=digits STEPS=4000 scripts/chaos.py
+    SECONDS=600 EVERY=5 SEED=1 RUN=digits STEPS=6000 scripts/chaos.py
 
 Prints the faults by kind, the work that was lost, how long the run took to go on after each, and the goodput: compute
 seconds of accepted leases, per second that a worker was a member. Everything is written to RUNS (runs/chaos), raw samples
@@ -30,7 +30,7 @@ RUN = os.environ.get("RUN", "digits")
 LENGTH = float(os.environ.get("SECONDS", 600))
 EVERY = float(os.environ.get("EVERY", 5))
 SEED = int(os.environ.get("SEED", 1))
-STEPS = int(os.environ.get("STEPS", 4000))
+STEPS = int(os.environ.get("STEPS", 6000))
 SAVE_STEPS = int(os.environ.get("SAVE_STEPS", 20))
 KINDS = os.environ.get("KINDS", "").split() or [
     "kill worker", "kill worker", "pause worker", "end worker", "kill coordinator", "kill coordinator in a commit",
@@ -257,6 +257,14 @@ def report(chaos, took):
     print(f"goodput: {goodput:.3f}")
 
 
+def judge(chaos, took):
+    """A long run of all kinds must have been as hard as it was meant to be."""
+    if took < LENGTH:
+        sys.exit(f"headstart: the run ended after {took:.0f} of {LENGTH:.0f} s: set STEPS higher than {STEPS}")
+    if chaos.in_flight < LENGTH / 20 or chaos.commits < LENGTH / 120:
+        sys.exit("headstart: too few faults hit a lease or a commit: another SEED or SAVE_STEPS may")
+
+
 def main(make=Chaos):
     os.chdir(ROOT)
     shutil.rmtree(RUNS, ignore_errors=True)
@@ -280,6 +288,8 @@ def main(make=Chaos):
         if left != right:
             sys.exit(f"headstart: the {name} differ")
     print("The same weights and the same ledger, byte for byte.")
+    if make is Chaos and LENGTH >= 60 and not os.environ.get("KINDS"):
+        judge(chaos, took)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ export CARGO_TARGET_DIR=${MUTANTS_TARGET_DIR:-${CARGO_TARGET_DIR:-$root/target}/
 ln -s "$LIBTORCH" "$copy/tree/.libtorch"
 [ -d examples/digits/data ] && cp -r examples/digits/data "$copy/tree/examples/digits/"
 cd "$copy/tree"
+# Each bug is a small change.
+export CARGO_INCREMENTAL=1
 
 run() { # TESTS: builds and runs them
     local tests

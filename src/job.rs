@@ -160,8 +160,8 @@ async fn index(stores: &Stores, spec: &RunSpec, output: Location) -> Result<Job,
     job(stores, spec, output, (labels, [train, eval]), Estimates::default()).await
 }
 
-/// A directory with nothing in it, or with a run that is to be gone on with.
-async fn free_output(stores: &Stores, spec: &RunSpec) -> Result<Location, JobError> {
+/// Where the run writes: a directory with nothing in it, or with a run that is to be gone on with.
+pub async fn free_output(stores: &Stores, spec: &RunSpec) -> Result<Location, JobError> {
     let output = stores.locate(&spec.output_dir)?;
     let mut files = output.list().await?;
     // A coordinator that was killed while it tried leaves this behind.

@@ -93,7 +93,8 @@ pub struct Join {
 pub struct Ready {
     /// Its numeric class.
     pub class: NumericClass,
-    /// Hash of gradients on synthetic weights and inputs.
+    /// Hash of gradients on synthetic weights and inputs, and of what the worker read: every parameter's first values, and
+    /// the tokenizer or image processor.
     pub canary: u128,
     /// Hash of the parameter table it built.
     pub parameters: String,

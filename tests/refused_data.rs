@@ -201,3 +201,26 @@ fn images_that_cannot_be_used() {
             .before_workers();
     }
 }
+
+#[test]
+fn an_image_that_only_a_worker_looks_into() {
+    let directory = digits();
+    for class in ["a", "b"] {
+        let class = directory.path().join("images").join(class);
+        std::fs::create_dir_all(&class).expect("the directory is writable");
+        put(png(8))(&class.join("cut.png"));
+    }
+    let sets = [
+        "datasets.0.path=images",
+        "eval_datasets=null",
+        "eval_strategy=no",
+        "global_batch_size=2",
+        "shards_per_step=1",
+        "per_device_train_batch_size=2",
+    ];
+    let arguments: Vec<&str> = ["train", "run.yaml", "--workers", "2"]
+        .into_iter()
+        .chain(sets.iter().flat_map(|set| ["--set", set]))
+        .collect();
+    Refused::of(directory.path(), &arguments).code(10).says(&["images/", "/cut.png"]);
+}

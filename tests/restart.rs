@@ -211,3 +211,42 @@ fn another_run_is_not_resumed() {
     let said = refused(&[]);
     assert!(said.contains("the data is not what it was"), "{said}");
 }
+
+#[test]
+fn workers_that_read_another_checkpoint_than_the_run_began_from_are_refused() {
+    let run = Run::new();
+    let frozen = ["freeze=[\"bert.embeddings.*\"]"];
+    let mut coordinator = run.coordinator(&frozen);
+    let worker = run.worker();
+    run.until_manifest(1);
+    coordinator.signal(Signal::SIGKILL);
+    coordinator.wait();
+    drop(worker);
+    let refused = |file: &str, change: &dyn Fn(&mut Vec<u8>)| {
+        let path = run.path().join("model").join(file);
+        let good = std::fs::read(&path).expect("it is there");
+        let mut other = good.clone();
+        change(&mut other);
+        assert_ne!(other, good);
+        std::fs::write(&path, other).expect("writable");
+        let mut coordinator = run.coordinator(&frozen);
+        let mut worker = run.worker();
+        assert_eq!(worker.wait().code(), Some(23), "with another {file}");
+        coordinator.signal(Signal::SIGKILL);
+        coordinator.wait();
+        std::fs::write(&path, good).expect("writable");
+    };
+    // The first parameter, which does not train.
+    refused("model.safetensors", &|bytes| {
+        let start = 8 + u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
+        bytes[start] ^= 1;
+    });
+    refused("tokenizer.json", &|bytes| {
+        let text = String::from_utf8(bytes.clone()).expect("UTF-8");
+        *bytes = text.replacen("\"game\"", "\"gave\"", 1).into_bytes();
+    });
+    let mut coordinator = run.coordinator(&frozen);
+    let mut worker = run.worker();
+    assert!(coordinator.wait().success(), "with the checkpoint that it began from it goes on");
+    assert!(worker.wait().success());
+}

@@ -48,21 +48,15 @@ fn flipped<T>(path: &Path, (at, with): (usize, u8), look: impl FnOnce() -> T) ->
     seen
 }
 
-#[test]
-fn two_hundred_of_two_hundred_flipped_bytes_are_found_in_each_file() {
-    let directory = finished();
+/// Flips bytes of the files, given below `out`; verifying must name the file each time.
+fn every_flip_is_found(directory: &TempDir, names: &[String]) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let place = Location::parse(directory.path().join("out").to_str().expect("UTF-8")).expect("a path");
     let look =
         || -> Vec<Difference> { runtime.block_on(verify(&place)).expect("it can be read").differences };
     assert_eq!(look(), []);
-    let out = directory.path().join("out");
-    let finals =
-        ["ledger.jsonl", "SHA256SUMS", "run.json", "model.safetensors"].map(|name| format!("final/{name}"));
-    let logs = files(&out, "manifests").into_iter().chain(files(&out, "parts")).collect::<Vec<_>>();
-    assert!(logs.len() >= 4, "{logs:?}");
-    for name in finals.iter().chain(&logs) {
-        let (path, file) = (out.join(name), name.trim_start_matches("final/"));
+    for name in names {
+        let (path, file) = (directory.path().join("out").join(name), name.trim_start_matches("final/"));
         let len = std::fs::metadata(&path).expect("the run wrote it").len() as usize;
         let mut draws = Draws::new(20_261_124);
         for number in 0..FLIPS {
@@ -74,6 +68,39 @@ fn two_hundred_of_two_hundred_flipped_bytes_are_found_in_each_file() {
         }
     }
     assert_eq!(look(), []);
+}
+
+#[test]
+fn two_hundred_of_two_hundred_flipped_bytes_are_found_in_each_file() {
+    let directory = finished();
+    let out = directory.path().join("out");
+    let mut names: Vec<String> = ["ledger.jsonl", "SHA256SUMS", "run.json", "model.safetensors"]
+        .map(|name| format!("final/{name}"))
+        .into();
+    let logs = files(&out, "manifests").into_iter().chain(files(&out, "parts")).collect::<Vec<_>>();
+    assert!(logs.len() >= 4, "{logs:?}");
+    names.extend(logs);
+    every_flip_is_found(&directory, &names);
+}
+
+#[test]
+fn two_hundred_of_two_hundred_flipped_bytes_are_found_in_each_file_of_a_state_to_go_on_from() {
+    let directory = interrupted(&["max_steps=300", "save_steps=8"]);
+    let out = directory.path().join("out");
+    let mut names = files(&out, "manifests");
+    let newest =
+        std::fs::read(out.join(names.last().expect("the run wrote them"))).expect("the run wrote it");
+    let newest: Value = serde_json::from_slice(&newest).expect("JSON");
+    let state = &newest["manifest"]["state"];
+    for parts in [&state["vectors"], &state["texts"]] {
+        let directory = parts["directory"].as_str().expect("they lie somewhere");
+        let found = parts["files"].as_array().expect("there are files");
+        names.extend(
+            found.iter().map(|file| format!("{directory}/{}", file["name"].as_str().expect("a name"))),
+        );
+    }
+    assert!(names.iter().any(|name| name.ends_with("state.safetensors")), "{names:?}");
+    every_flip_is_found(&directory, &names);
 }
 
 #[test]

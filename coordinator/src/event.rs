@@ -30,6 +30,8 @@ pub enum Event {
     /// All segments of a partial have been added, or only hashed, as the machine wanted; their hash, where it was wanted.
     /// Answered.
     PushEnded(PartialId, Totals, Option<u128>),
+    /// A partial that had begun to arrive will not be complete. Its lease lasts until the machine ends it.
+    PushBroke(PartialId, Unfit),
     /// The update the machine asked for is done.
     Updated(Step, Result<Applied, NotFinite>),
     /// The commit that the machine asked for is made.
@@ -49,6 +51,15 @@ pub enum Event {
     Failed(Exit, String),
     /// Time passed.
     Tick,
+}
+
+/// Why a partial that the machine wanted could not be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// There is no room for it before partials of other nodes are in.
+    Crowded,
+    /// One of its values is not finite.
+    NotFinite,
 }
 
 /// Something to be done, in order.

@@ -72,9 +72,7 @@ impl LeaseTable {
     /// Takes the lowest unleased node for a worker: one that came back, whole, or else a new one of at most `limit`
     /// shards. A node that the worker has failed at is for the `others`, unless all of them have failed at it too.
     pub fn next(&mut self, worker: WorkerId, limit: u32, others: &[WorkerId]) -> Option<Node> {
-        let failed = |node: Node, worker: WorkerId| self.failed.contains(&(node, worker));
-        let suits = |node: Node| !failed(node, worker) || others.iter().all(|&other| failed(node, other));
-        if let Some(node) = self.returned.iter().copied().find(|&node| suits(node)) {
+        if let Some(node) = self.returned(worker, others) {
             self.returned.remove(&node);
             return Some(node);
         }
@@ -84,6 +82,13 @@ impl LeaseTable {
         let node = self.tree.largest_at(self.frontier, limit);
         self.frontier = node.end();
         Some(node)
+    }
+
+    /// The lowest node that came back and that a worker may take.
+    pub fn returned(&self, worker: WorkerId, others: &[WorkerId]) -> Option<Node> {
+        let failed = |node: Node, worker: WorkerId| self.failed.contains(&(node, worker));
+        let suits = |node: Node| !failed(node, worker) || others.iter().all(|&other| failed(node, other));
+        self.returned.iter().copied().find(|&node| suits(node))
     }
 
     /// Records that a node taken with [`LeaseTable::next`] was granted.

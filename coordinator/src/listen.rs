@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -13,6 +14,9 @@ use tonic::transport::server::Connected;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
+
+/// Pause after a connection could not be accepted.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Connections as they come.
 pub type Connections<Io> = BoxStream<'static, io::Result<Io>>;
@@ -33,7 +37,11 @@ impl Listen for TcpSocket {
         let listener = TcpSocket::listen(self, BACKLOG)?;
         let address = listener.local_addr()?;
         let connections = TcpListenerStream::new(listener).filter_map(async |stream| {
-            let stream = stream.ok()?;
+            let Ok(stream) = stream else {
+                // Out of file descriptors, most likely: some become free when others hang up.
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                return None;
+            };
             // Small control messages must not wait for a full segment of TCP.
             stream.set_nodelay(true).ok()?;
             Some(Ok(stream))

@@ -195,6 +195,7 @@ impl Machine {
             Event::PushEnded(partial, totals, hash) => {
                 self.push_ended(now, partial, totals, hash, &mut effects)
             }
+            Event::PushBroke(partial, unfit) => self.push_broke(now, &partial, unfit, &mut effects),
             Event::Updated(step, outcome) => self.updated(step, outcome, &mut effects),
             Event::Committed => self.commit_made(&mut effects),
             Event::Finished => self.end(Exit::Ok, "the run is complete".into(), &mut effects),

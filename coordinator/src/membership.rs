@@ -21,6 +21,8 @@ pub struct Member {
     pub shard_time: Option<Duration>,
     /// Time from grant to complete partial, per training shard, smoothed: what leases are measured by.
     pub lease_time: Option<Duration>,
+    /// Whether a partial of an evaluation has come from it.
+    pub evaluated: bool,
     /// When it was last heard.
     pub heard: Duration,
     /// Where its time has gone, by its last heartbeat.
@@ -59,8 +61,11 @@ pub enum Rejected {
         "its numeric class differs from the run's in {0}; the result would depend on which worker computed what"
     )]
     OtherClass(String),
-    /// Same class by name, but its canary gradients differ.
-    #[error("its canary gradients differ from the run's, though its numeric class is the same")]
+    /// Same class by name, but its canary differs.
+    #[error(
+        "its canary differs from the run's, though its numeric class is the same: it computes other gradients, or it read \
+         another checkpoint, tokenizer or image processor"
+    )]
     OtherCanary,
 }
 
@@ -82,6 +87,7 @@ impl Membership {
             shards: 0,
             shard_time: None,
             lease_time: None,
+            evaluated: false,
             heard: now,
             spent: Spent::default(),
         };
@@ -92,6 +98,9 @@ impl Membership {
     /// Admits a worker that can compute, if its bits would be everybody's.
     pub fn admit(&mut self, worker: WorkerId, ready: Ready, parameters: &str) -> Result<(), Rejected> {
         let Ready { class, canary, parameters: found } = ready;
+        if !self.members.contains_key(&worker) {
+            return Ok(());
+        }
         if found != parameters {
             return Err(Rejected::OtherParameters { found, expected: parameters.to_owned() });
         }
@@ -181,6 +190,7 @@ impl Member {
     /// Takes note of a completed node: how long it was computed, and how long its lease lasted in all.
     pub fn credit(&mut self, shards: u32, compute: Duration, lease: Duration, training: bool) {
         self.shards += u64::from(shards);
+        self.evaluated |= !training;
         if training && shards > 0 && !compute.is_zero() {
             self.shard_time = Some(smooth(self.shard_time, compute / shards));
             self.lease_time = Some(smooth(self.lease_time, lease / shards));

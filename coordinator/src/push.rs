@@ -12,9 +12,9 @@ use headstart::message::PartialId;
 use headstart::trainable::SEGMENT;
 use headstart::tree;
 use headstart::wire::pb;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
-use crate::event::Wanted;
+use crate::event::{Unfit, Wanted};
 use crate::reduce::{Inserted, OpenStep};
 use crate::rpc::Services;
 
@@ -113,10 +113,14 @@ impl<'a> Push<'a> {
     }
 
     fn refuse(&self, segment: Segment, unusable: &Unusable) -> Status {
-        if let Unusable::NotFinite = unusable {
-            self.services.handle.meter().not_finite.fetch_add(1, Ordering::Relaxed);
+        let text = format!("{segment}: {unusable}");
+        match unusable {
+            Unusable::Unreadable(_) => Status::invalid_argument(text),
+            Unusable::NotFinite => {
+                self.services.handle.meter().not_finite.fetch_add(1, Ordering::Relaxed);
+                Status::out_of_range(text)
+            }
         }
-        Status::invalid_argument(format!("{segment}: {unusable}"))
     }
 
     /// Takes every segment in.
@@ -176,7 +180,7 @@ impl<'a> Push<'a> {
         }
         if !tree::all_finite(&buffer[offset..offset + values.len()]) {
             self.services.handle.meter().not_finite.fetch_add(1, Ordering::Relaxed);
-            return Err(bad("a value is not finite"));
+            return Err(Status::out_of_range(format!("{segment}: {}", Unusable::NotFinite)));
         }
         *filled += values.len();
         if *filled == len {
@@ -187,6 +191,15 @@ impl<'a> Push<'a> {
             self.added |= added;
         }
         Ok(())
+    }
+}
+
+/// What the machine must know of a push that ended like this.
+pub(crate) fn unfit(status: &Status) -> Option<Unfit> {
+    match status.code() {
+        Code::ResourceExhausted => Some(Unfit::Crowded),
+        Code::OutOfRange => Some(Unfit::NotFinite),
+        _ => None,
     }
 }
 

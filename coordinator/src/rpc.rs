@@ -168,10 +168,14 @@ impl pb::bulk_server::Bulk for Services {
             Some(open) => {
                 Span::current().record("segments", self.master.segments() as u64);
                 let push = Push::new(self, open, &partial, wanted);
-                match memory {
-                    Some(memory) => push.copy(memory.into()).await?,
-                    None => push.receive(&mut chunks).await?,
+                let taken = match memory {
+                    Some(memory) => push.copy(memory.into()).await,
+                    None => push.receive(&mut chunks).await,
+                };
+                if let Some(unfit) = taken.as_ref().err().and_then(push::unfit) {
+                    self.handle.tell(Event::PushBroke(partial.clone(), unfit)).await?;
                 }
+                taken?
             }
             None => (true, None),
         };

@@ -33,7 +33,7 @@ use crate::finish::{self, Writer};
 use crate::journal::owner::Dial;
 use crate::journal::parts::Layout;
 use crate::journal::save::Best;
-use crate::journal::{self, Claim, Journal, JournalError, Restored};
+use crate::journal::{self, Claim, FINAL, Journal, JournalError, Restored};
 use crate::listen::{Connections, Listen};
 use crate::machine::{Machine, Run};
 use crate::master::Master;
@@ -46,9 +46,6 @@ use crate::rpc::{Facts, Services};
 
 /// Time that workers and clients have to hear of the end.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-/// The last file of a run's result.
-const FINAL: &str = "final/SHA256SUMS";
 
 /// Why a run could not be served.
 #[derive(Debug, thiserror::Error)]
@@ -140,7 +137,7 @@ pub async fn serve<L: Listen>(
         data: data_hash.clone(),
         weights: format!("{:032x}", master.hash()),
     };
-    let Identity { owner, nonce, dial: _ } = identity;
+    let Identity { owner, nonce, dial } = identity;
     let claim = Claim { run_id: run_id(&clock, &nonce), nonce, owner, pins };
     let begun = Records::new(&network.parameters, master.hash(), &data_hash, &job.plan);
     if let Some(found) = &found
@@ -154,7 +151,11 @@ pub async fn serve<L: Listen>(
         };
     }
     let (mut journal, Restored { standing, vectors, best, ledger, metrics }) = match found {
-        Some(found) => found.take_over(claim, &Layout::of(&master)).await?,
+        Some(found) => {
+            // Whoever took it over while the weights were loaded listens by now.
+            found.check_owner(&dial).await?;
+            found.take_over(claim, &Layout::of(&master)).await?
+        }
         None => (Journal::begin(&job.output, claim).await?, Restored::default()),
     };
     if standing.finished && job.output.join(FINAL)?.exists().await? {

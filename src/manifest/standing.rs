@@ -18,7 +18,7 @@ pub struct Standing {
     pub evaluated: bool,
     /// Whether training is over: only the final weights remain to be written.
     pub finished: bool,
-    /// The numeric class, and the hash of its canary gradients in hexadecimal; none before the first record.
+    /// The numeric class, and the hash of its canary in hexadecimal; none before the first record.
     pub class: Option<(NumericClass, String)>,
     /// The best evaluation: its weights version and value.
     pub best: Option<(u64, Number)>,

@@ -3,6 +3,7 @@
 use headstart::model::{Architecture, ImageProcessor};
 use headstart::network::{Network, NetworkError};
 use tokenizers::{Encoding, Tokenizer, TruncationParams};
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::image::{self, ImageError};
 use crate::trainer::Batch;
@@ -10,6 +11,8 @@ use crate::trainer::Batch;
 /// Makes batches for one network.
 pub struct Collator {
     kind: Kind,
+    /// Of what decides how rows become numbers.
+    hash: u128,
 }
 
 enum Kind {
@@ -77,20 +80,34 @@ impl Collator {
     /// Reads the tokenizer or the image settings of a network. Sequences are cut to `sequence_len`, or to the network's
     /// own limit.
     pub async fn for_network(network: &Network, sequence_len: Option<u32>) -> Result<Collator, CollateError> {
-        let kind = match &network.architecture {
+        let (kind, hash) = match &network.architecture {
             Architecture::Bert(config) => {
                 let limit = u32::try_from(config.positions).unwrap_or(u32::MAX);
                 let sequence_len = sequence_len.unwrap_or(limit).min(limit);
                 let url = network.directory().url();
-                let tokenizer = Box::new(tokenizer(url, &network.tokenizer().await?, sequence_len)?);
-                Kind::Text { tokenizer, vocab: config.vocab, token_types: config.token_types, sequence_len }
+                let json = network.tokenizer().await?;
+                let tokenizer = Box::new(tokenizer(url, &json, sequence_len)?);
+                let kind = Kind::Text {
+                    tokenizer,
+                    vocab: config.vocab,
+                    token_types: config.token_types,
+                    sequence_len,
+                };
+                (kind, xxh3_128(&json))
             }
             Architecture::ViT(_) => {
                 let processor = network.image_processor().await?;
-                Kind::Image(processor.expect("a vision network has an image processor"))
+                let processor = processor.expect("a vision network has an image processor");
+                let hash = xxh3_128(format!("{processor:?}").as_bytes());
+                (Kind::Image(processor), hash)
             }
         };
-        Ok(Collator { kind })
+        Ok(Collator { kind, hash })
+    }
+
+    /// Hash (XXH3-128) of the tokenizer's file, or of what the image processor does.
+    pub fn hash(&self) -> u128 {
+        self.hash
     }
 
     /// Longest token sequence; 0 for images.
@@ -236,7 +253,7 @@ mod tests {
             "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
             "model": {"type": "WordLevel", "vocab": {"?": 0, "a": 1, "b": 2, "c": 3, "d": 4, "e": 5}, "unk_token": "?"}}"#;
         let tokenizer = Box::new(tokenizer("letters", json, 8).expect("it is a tokenizer"));
-        Collator { kind: Kind::Text { tokenizer, vocab: 6, token_types: 1, sequence_len: 8 } }
+        Collator { kind: Kind::Text { tokenizer, vocab: 6, token_types: 1, sequence_len: 8 }, hash: 0 }
     }
 
     fn batches(texts: &[&str], size: usize) -> Vec<Batch> {

@@ -42,7 +42,7 @@ struct Found {
 /// Why an exchange failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
-    /// The coordinator no longer wants it: the lease has ended, or the version was replaced.
+    /// The coordinator does not want it: the lease has ended, the version was replaced, or a sum is not finite.
     #[error("{}", .0.message())]
     Refused(Status),
     /// Too many partials wait for their siblings: to be sent again.
@@ -65,7 +65,7 @@ pub enum ExchangeError {
 impl From<Status> for ExchangeError {
     fn from(status: Status) -> Self {
         match status.code() {
-            Code::FailedPrecondition => ExchangeError::Refused(status),
+            Code::FailedPrecondition | Code::OutOfRange => ExchangeError::Refused(status),
             Code::ResourceExhausted => ExchangeError::Crowded(status),
             _ => ExchangeError::Broken(status),
         }

@@ -162,7 +162,8 @@ impl<'a> Worker<'a> {
         }
         match pushed {
             Ok(accepted) => debug!(%lease, ?computed, accepted, "partial"),
-            Err(ExchangeError::Refused(status)) => {
+            // Crowded, and revoked meanwhile.
+            Err(ExchangeError::Refused(status) | ExchangeError::Crowded(status)) => {
                 debug!(%lease, reason = status.message(), "partial refused")
             }
             Err(error) => return Err(error.into()),

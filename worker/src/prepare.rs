@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use headstart::checkpoint::CheckpointError;
 use headstart::data::RowIndex;
+use headstart::hash;
 use headstart::message::{Pass, Ready, Welcome};
 use headstart::network::Network;
 use headstart::plan::Plan;
@@ -47,6 +48,7 @@ impl Prepared {
         let plan = Plan::new(&spec, welcome.train_rows, welcome.eval_rows)?;
         let indexes = pull_indexes(exchange, welcome.labels.len()).await?;
         let collator = Collator::for_network(&network, spec.sequence_len).await?;
+        let transforms = collator.hash();
         let reading = Reading { stores, cache: settings.cache.clone(), place };
         let loader = Loader::new(plan, &spec, indexes, collator, reading);
         let mut values = vec![Vec::new(); network.table.len()];
@@ -56,6 +58,7 @@ impl Prepared {
                 Ok::<(), CheckpointError>(())
             })
             .await?;
+        let read = hash::of_segments(&values.iter().map(|values| hash::segment(values)).collect::<Vec<_>>());
         let job = TrainerJob {
             network: network.clone(),
             threads: spec.threads_per_worker,
@@ -66,7 +69,9 @@ impl Prepared {
         };
         let engine = Engine::start(place, move || make(job)).await??;
         let (class, canary) = engine.run(|trainer| (trainer.numeric_class(), trainer.canary())).await?;
-        let ready = Ready { class, canary: canary?, parameters: network.parameters.clone() };
+        // A worker that read other values, or makes other batches, changes bits as well.
+        let canary = hash::of_segments(&[canary?, read, transforms]);
+        let ready = Ready { class, canary, parameters: network.parameters.clone() };
         Ok(Prepared { welcome: welcome.clone(), spec, network, loader: Arc::new(loader), engine, ready })
     }
 

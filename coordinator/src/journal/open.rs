@@ -9,6 +9,9 @@ use super::parts::{self, Damage, LEDGER, Layout, METRICS};
 use super::{Journal, JournalError, differences, remove_dropped};
 use crate::master::Vectors;
 
+/// What a run writes last.
+pub const FINAL: &str = "final/SHA256SUMS";
+
 /// The log of an `output_dir` that has one.
 #[derive(Debug)]
 pub struct Found {
@@ -178,9 +181,22 @@ impl Found {
             if failed.as_ref() == Some(&manifest.state) {
                 continue;
             }
-            match load(&self.output, &manifest.state, layout).await {
+            let mut loaded = load(&self.output, &manifest.state, layout).await;
+            if let Err(Damage::Content { .. }) = loaded {
+                // What was damaged on the way is whole the second time.
+                loaded = load(&self.output, &manifest.state, layout).await;
+            }
+            match loaded {
                 Ok(restored) => return Ok((manifest, hash, restored, self.numbers[at + 1..].to_vec())),
                 Err(Damage::Store(error)) => return Err(error.into()),
+                // The result is there: nothing is computed again, though the manifest that says so is damaged.
+                Err(Damage::Content { .. })
+                    if manifest.state.standing.finished && self.is_sealed().await? =>
+                {
+                    let restored =
+                        Restored { standing: manifest.state.standing.clone(), ..Restored::default() };
+                    return Ok((manifest, hash, restored, self.numbers[at + 1..].to_vec()));
+                }
                 Err(damage @ Damage::Content { .. }) => {
                     let step = manifest.state.standing.version;
                     warn!(step, %damage, "a checkpoint is damaged; the one before it is taken");
@@ -190,6 +206,11 @@ impl Found {
             }
         }
         Err(JournalError::NoManifest { output: self.output.url().to_owned(), newest: reason })
+    }
+
+    /// Whether the final weights are there, whole.
+    async fn is_sealed(&self) -> Result<bool, StoreError> {
+        self.output.join(FINAL)?.exists().await
     }
 
     /// What the last state that `used` continues, and that differs from it, needs.

@@ -166,7 +166,9 @@ impl Machine {
                 Pass::Train => share.min(longest_node(member.join.memory, self.run.trainable)),
                 Pass::Eval => share.min(LONGEST_EVAL),
             };
-            let expected = |node: Node| member.lease_time.map(|each| each * node.shards);
+            // The first lease of a pass reads data, which may take longer than computing.
+            let known = work.pass == Pass::Train || member.evaluated;
+            let expected = |node: Node| member.lease_time.filter(|_| known).map(|each| each * node.shards);
             // With audits, whose segments were added must be known.
             let overdue = |lease: &Lease| {
                 if audits {

@@ -4,10 +4,12 @@
 
 use std::time::Duration;
 
-use headstart::message::{PartialId, Pass, ToWorker, Totals, Work};
+use headstart::exit::Exit;
+use headstart::id::WorkerId;
+use headstart::message::{Failure, PartialId, Pass, ToWorker, Totals, Work};
 
 use super::{Machine, Phase};
-use crate::event::{Effect, Refused, describe};
+use crate::event::{Effect, Refused, Unfit, describe};
 use crate::lease::Lease;
 
 /// A partial on its way in may take so long; pauses between its messages have a limit of their own.
@@ -95,6 +97,74 @@ impl Machine {
             self.answer(partial.worker, &partial.work, hash, effects);
         }
         self.complete(effects);
+    }
+
+    /// A partial that was wanted did not come in.
+    pub(super) fn push_broke(
+        &mut self,
+        now: Duration,
+        partial: &PartialId,
+        unfit: Unfit,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.heard(now, partial.worker);
+        if self.check(partial).is_err() {
+            return;
+        }
+        match unfit {
+            Unfit::Crowded => self.make_room(partial, effects),
+            Unfit::NotFinite => self.sum_not_finite(partial, effects),
+        }
+    }
+
+    /// There is room once earlier nodes are in. When such a node was lost with its worker, and all others wait with later
+    /// ones, this one gives its own back for it.
+    fn make_room(&mut self, partial: &PartialId, effects: &mut Vec<Effect>) {
+        let PartialId { worker, lease, work, .. } = partial;
+        let ready: Vec<WorkerId> = self.members.ready().map(|(worker, _)| worker).collect();
+        let Phase::Reducing { table, .. } = &mut self.phase else { return };
+        if !table.returned(*worker, &ready).is_some_and(|earlier| earlier < work.node) {
+            return;
+        }
+        if self.run.spec.audit > 0.0 {
+            // Whose segments were added must be known.
+            return self.begin(Pass::Train, effects);
+        }
+        table.give_back(*lease);
+        self.counts.leases_released += 1;
+        let reason = "an earlier node has to be computed first".to_owned();
+        effects.push(Effect::Send(*worker, ToWorker::Revoke { lease: *lease, reason }));
+    }
+
+    /// The shards of a node are finite, or their worker would have said so, but their sum is not: training has diverged,
+    /// unless another worker finds otherwise.
+    fn sum_not_finite(&mut self, partial: &PartialId, effects: &mut Vec<Effect>) {
+        let PartialId { worker, lease, work, .. } = partial;
+        if work.node.shards == 1 {
+            return self.lease_failed(
+                *worker,
+                *lease,
+                Failure::NotFinite { shard: work.node.first },
+                effects,
+            );
+        }
+        let failures = self.failures.entry(work.node).or_default();
+        *failures += 1;
+        if *failures >= 2 || self.members.ready().count() == 1 {
+            let detail = format!(
+                "diverged: the sum of the gradients of {} is not finite; lower learning_rate, or lengthen warmup_steps",
+                describe(work)
+            );
+            return self.end(Exit::Diverged, detail, effects);
+        }
+        let Phase::Reducing { table, .. } = &mut self.phase else { return };
+        table.fail(*lease);
+        self.counts.leases_released += 1;
+        if self.run.spec.audit > 0.0 {
+            let failures = std::mem::take(&mut self.failures);
+            self.begin(Pass::Train, effects);
+            self.failures = failures;
+        }
     }
 
     fn plausible(&self, work: &Work, totals: &Totals) -> Result<(), Refused> {

@@ -12,6 +12,7 @@ use super::*;
 use crate::event::Wanted;
 
 mod audits;
+mod unfit;
 
 const RUN_FILE: &str = "
 base_model: nowhere

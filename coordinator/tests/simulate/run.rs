@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 const ROWS: u64 = 45;
 const EVAL_ROWS: u64 = 20;
 /// Elements of the trainable vector.
-const ELEMENTS: u64 = 11;
+pub const ELEMENTS: u64 = 11;
 /// Different runs.
 pub const SHAPES: u64 = 4;
 

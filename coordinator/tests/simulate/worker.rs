@@ -7,7 +7,7 @@ use std::time::Duration;
 use headstart::id::{CoordinatorEpoch, LeaseId, Segment, WorkerId};
 use headstart::message::{Failure, Join, NumericClass, PartialId, Pass, Ready, ToWorker, Totals, Work};
 use headstart::spec::RunSpec;
-use headstart_coordinator::event::{Event, Refused};
+use headstart_coordinator::event::{Event, Refused, Unfit};
 use headstart_coordinator::reduce::{Attempt, OpenStep};
 
 use crate::coordinator::Coordinator;
@@ -52,7 +52,9 @@ impl Worker {
     /// Opens a session.
     pub fn join(coordinator: &mut Coordinator, now: Duration, id: WorkerId) -> Worker {
         coordinator.outboxes.insert(id, VecDeque::new());
-        let join = Join { name: id.to_string(), device: "cpu".into(), memory: 1 << 30 };
+        // Every second worker has memory for one gradient, and computes one shard at a time.
+        let memory = if id.0.is_multiple_of(2) { 4 * run::ELEMENTS } else { 1 << 30 };
+        let join = Join { name: id.to_string(), device: "cpu".into(), memory };
         coordinator.tell(now, Event::Joined(id, join));
         Worker { id, inbox: VecDeque::new(), task: None, silent: false, stopped: false, weights: Vec::new() }
     }
@@ -133,7 +135,10 @@ impl Worker {
             }
             Stage::Push { gradient, totals, open } => {
                 match open.as_ref().map(|open| open.attempt(task.work.node, Segment(0), gradient)) {
-                    Some(Attempt::Full(gradient)) => (Stage::Push { gradient, totals, open }, Moved::On),
+                    Some(Attempt::Full(gradient)) => {
+                        coordinator.tell(now, Event::PushBroke(partial, Unfit::Crowded));
+                        (Stage::Push { gradient, totals, open }, Moved::On)
+                    }
                     Some(Attempt::Done(Err(_))) => return Moved::Refused,
                     Some(Attempt::Done(Ok(_))) | None => (Stage::End { totals }, Moved::On),
                 }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use headstart::checkpoint::Checkpoint;
 use headstart::exit::Exit;
+use headstart::job::{self, JobError};
 use headstart::spec::{InitFrom, RunSpec};
 use headstart::store::{Location, StoreError};
 
@@ -16,7 +17,8 @@ const TEXT: &[u8] = b"written by headstart doctor\n";
 
 /// Reads, writes, creates and deletes a file below `output_dir`; remote storage tells the time as well.
 pub(super) async fn output(spec: &RunSpec) -> Vec<Check> {
-    let directory = match Location::parse(&spec.output_dir) {
+    let stores = spec.cluster.stores();
+    let directory = match stores.locate(&spec.output_dir) {
         Ok(directory) => directory,
         Err(error) => return vec![failed(&error)],
     };
@@ -26,10 +28,14 @@ pub(super) async fn output(spec: &RunSpec) -> Vec<Check> {
         // It was not there before, and goes again if it is empty.
         let _ = std::fs::remove_dir(path);
     }
-    match outcome {
+    let mut checks = match outcome {
         Ok(checks) => checks,
-        Err(error) => vec![failed(&error)],
+        Err(error) => return vec![failed(&error)],
+    };
+    if let Err(error @ JobError::OutputNotEmpty { .. }) = job::free_output(&stores, spec).await {
+        checks.push(Check::warn("output_dir", error.to_string()));
     }
+    checks
 }
 
 fn failed(error: &StoreError) -> Check {
@@ -41,18 +47,13 @@ fn failed(error: &StoreError) -> Check {
 }
 
 async fn exercise(directory: &Location) -> Result<Vec<Check>, StoreError> {
-    let before = directory.list().await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let file = directory.join(&format!("doctor-{}-{}", std::process::id(), now.as_nanos()))?;
     let checks = write(&file, now).await;
     // Whatever came of it, nothing is left.
     let deleted = file.delete().await;
-    let mut checks = checks?;
+    let checks = checks?;
     deleted?;
-    if let Some((first, _)) = before.first() {
-        let text = format!("{} is not empty ({first}): a run needs another", directory.url());
-        checks.push(Check::warn("output_dir", text));
-    }
     Ok(checks)
 }
 
@@ -128,9 +129,27 @@ mod tests {
         assert!(said[0].starts_with("ok    output_dir"), "{said:?}");
         assert!(said[1].starts_with("ok    clock"), "{said:?}");
         assert!(directory.list().await.unwrap().is_empty(), "nothing is left");
-        directory.join("something").unwrap().write(Bytes::from_static(b"x")).await.unwrap();
-        let checks = exercise(&directory).await.unwrap();
-        assert!(checks.last().unwrap().to_string().contains("not empty"));
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_a_run_would_refuse_is_a_warning_and_a_run_to_go_on_with_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let warned = async |key: &str| {
+            let text = format!(
+                "base_model: m\ntask: sequence-classification\ndatasets: [{{path: d}}]\noutput_dir: {:?}\n{key}",
+                directory.path()
+            );
+            let spec = headstart::spec::parse("run.yaml", &text, &[]).unwrap();
+            output(&spec).await.iter().any(|check| check.to_string().contains("is not empty"))
+        };
+        assert!(!warned("").await);
+        std::fs::create_dir(directory.path().join("manifests")).unwrap();
+        std::fs::write(directory.path().join("manifests/00000000000000000000.json"), "{}").unwrap();
+        assert!(warned("").await);
+        assert!(!warned("resume_from_checkpoint: auto").await);
+        std::fs::remove_dir_all(directory.path().join("manifests")).unwrap();
+        std::fs::write(directory.path().join("notes"), "mine").unwrap();
+        assert!(warned("resume_from_checkpoint: auto").await);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! `SEEDS` says how many are to count, `SEED` names a single one; then `RUST_LOG` says what is told of it, with its simulated
 //! times.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,8 +22,18 @@ const SEEDS: u64 = 24;
 /// What is simulated, and what comes out when nothing goes wrong.
 struct Expected(BTreeMap<Shape, (Fixture, [String; 2])>);
 
+thread_local! {
+    /// The last panic of a simulation, all of whose tasks run on one thread.
+    static PANIC: Cell<Option<String>> = const { Cell::new(None) };
+}
+
 impl Expected {
     fn new() -> Expected {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANIC.set(Some(panic.to_string()));
+            usual(panic);
+        }));
         let of = |shape| {
             let fixture = Fixture::new(shape);
             let ran = run(&Scenario::calm(shape), &fixture).expect("nothing goes wrong");
@@ -34,7 +46,18 @@ impl Expected {
     fn run(&self, seed: u64) -> Result<Ran, Failure> {
         let scenario = Scenario::of(seed);
         let (fixture, expected) = &self.0[&scenario.shape];
-        let ran = run(&scenario, fixture)?;
+        PANIC.take();
+        let ran = catch_unwind(AssertUnwindSafe(|| run(&scenario, fixture)));
+        // A task that panics ends alone: the others may bring the run to its end.
+        if let Some(panic) = PANIC.take() {
+            let happened =
+                ran.ok().map(|ran| ran.map_or_else(|failure| failure.happened, |ran| ran.happened));
+            return Err(Failure {
+                reason: format!("panicked: {panic}"),
+                happened: happened.unwrap_or_default(),
+            });
+        }
+        let ran = ran.expect("it would have been noted")?;
         match ran.outcome == *expected {
             true => Ok(ran),
             false => Err(Failure {
