@@ -26,6 +26,8 @@ WORKER_KILLS = int(os.environ.get("WORKER_KILLS", 20))
 COORDINATOR_KILLS = int(os.environ.get("COORDINATOR_KILLS", 10))
 COMMIT_STEPS = int(os.environ.get("COMMIT_STEPS", 210))
 COMMIT_EVERY = 50
+# Of the sections example.
+SHARDS = 8
 # Steps after a commit that may be slower: it is written while they go on.
 AFTER = 10
 PATIENCE = 60
@@ -127,7 +129,9 @@ def main():
     os.chdir(ROOT)
     RUNS.mkdir(parents=True, exist_ok=True)
     workers, coordinators = deaths()
-    cores = os.cpu_count()
+    # More workers than shards of a step would have nothing to do.
+    cores = min(os.cpu_count(), SHARDS)
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     commits = {number: commit_cost(number) for number in sorted({max(cores - 1, 1), cores}) if COMMIT_STEPS}
     samples = {"worker": workers, "coordinator": coordinators, "commit": commits}
     (RUNS / "samples.json").write_text(json.dumps(samples, indent=1) + "\n")

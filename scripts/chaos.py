@@ -158,14 +158,11 @@ class Chaos:
 
     def disturb(self):
         kind = self.random.choice(KINDS)
-        if kind.endswith("worker"):
-            target = self.random.choice(self.workers)
-            self.in_flight += self.holds_lease(target)
-        else:
-            target = self.coordinator
-            self.in_flight += bool(self.observed.leases())
+        target = self.random.choice(self.workers) if kind.endswith("worker") else self.coordinator
         if kind == "kill coordinator in a commit" and not self.await_commit():
             return
+        self.observed.poll()
+        self.in_flight += self.holds_lease(target) if target is not self.coordinator else bool(self.observed.leases())
         step = self.observed.number("step")
         signals = {"kill": signal.SIGKILL, "pause": signal.SIGSTOP, "end": signal.SIGTERM}
         target.send_signal(signals[kind.split()[0]])
@@ -261,7 +258,8 @@ def judge(chaos, took):
     """A long run of all kinds must have been as hard as it was meant to be."""
     if took < LENGTH:
         sys.exit(f"headstart: the run ended after {took:.0f} of {LENGTH:.0f} s: set STEPS higher than {STEPS}")
-    if chaos.in_flight < LENGTH / 20 or chaos.commits < LENGTH / 120:
+    usual = LENGTH / EVERY
+    if chaos.in_flight < usual / 4 or chaos.commits < usual / 24:
         sys.exit("headstart: too few faults hit a lease or a commit: another SEED or SAVE_STEPS may")
 
 

@@ -12,7 +12,9 @@ import subprocess
 import sys
 import time
 
-import chaos
+for name, value in {"SECONDS": "180", "EVERY": "12", "STEPS": "1500"}.items():
+    os.environ.setdefault(name, value)
+import chaos  # noqa: E402  (it reads the variables above)
 
 HOST, HUB = "10.99.77.254", "10.99.77.1"
 PREFIX = f"headstart-{os.getpid()}"

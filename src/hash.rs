@@ -22,6 +22,11 @@ pub fn segment(values: &[f32]) -> u128 {
     xxh3_128(bytemuck::cast_slice(values))
 }
 
+/// XXH3-128 of bytes.
+pub fn of_bytes(bytes: &[u8]) -> u128 {
+    xxh3_128(bytes)
+}
+
 /// Hash of a trainable vector from those of its segments, in order: what the ledger records.
 pub fn of_segments(hashes: &[u128]) -> u128 {
     let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect();

@@ -184,6 +184,8 @@ async fn everything_bad(peer: &mut Peer) {
     says(peer.refused(samples, vec![first.clone(), long]).await, Code::InvalidArgument, "does not fit");
     let far = pb::SegmentChunk { offset: u32::MAX, ..first.clone() };
     says(peer.refused(samples, vec![far]).await, Code::InvalidArgument, "does not fit");
+    let huge = chunk(0, 0, &vec![0.0; 3 << 20]);
+    says(peer.refused(samples, vec![huge]).await, Code::OutOfRange, "message length too large");
     let mut odd = chunk(0, 0, &[0.0]);
     odd.payload = odd.payload.slice(..3);
     odd.crc32 = crc32fast::hash(&odd.payload);
@@ -205,7 +207,7 @@ async fn not_finite(peer: &mut Peer) {
     let mut values = vec![0.0; peer.len];
     values[peer.len - 1] = f32::NAN;
     let (code, message) = peer.refused(samples, vec![chunk(0, 0, &values)]).await;
-    assert_eq!((code, message.as_str()), (Code::OutOfRange, "segment 0: a value is not finite"));
+    assert_eq!((code, message.as_str()), (Code::Aborted, "segment 0: a value is not finite"));
     let (code, message) = peer.refused(samples, vec![]).await;
     assert!(code == Code::FailedPrecondition && message.contains("is not held by"), "{code:?}: {message}");
 }

@@ -2,7 +2,7 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use headstart::exit::Exit;
@@ -72,6 +72,8 @@ pub struct Machine {
     /// Shards that this step goes on without, and their rows.
     skipped: BTreeMap<u32, Vec<u64>>,
     failures: BTreeMap<Node, u32>,
+    /// Workers of which a sum was not finite, though its shards were, and the step they computed.
+    overflows: (Step, BTreeSet<WorkerId>),
     last_loss: f64,
     last_norm: f64,
     last_eval: (Version, BTreeMap<&'static str, f64>),
@@ -138,6 +140,7 @@ impl Machine {
             not_finite: BTreeMap::new(),
             skipped: BTreeMap::new(),
             failures: BTreeMap::new(),
+            overflows: Default::default(),
             last_loss: f64::NAN,
             last_norm: f64::NAN,
             last_eval: (Version(0), BTreeMap::new()),
@@ -166,6 +169,10 @@ impl Machine {
         }
         match event {
             Event::Joined(worker, join) => {
+                if let Some(before) = self.members.replaced(now, &join, self.run.spec.cluster.max_workers) {
+                    self.left(before, &mut effects);
+                    effects.push(Effect::Close(before));
+                }
                 match self.members.join(now, worker, join, self.run.spec.cluster.max_workers) {
                     Ok(()) => effects.push(Effect::Send(worker, ToWorker::Welcome(self.welcome(worker)))),
                     Err(rejected) => turn_away(worker, rejected, &mut effects),

@@ -8,6 +8,8 @@ use std::time::Duration;
 use headstart::id::WorkerId;
 use headstart::message::{Join, NumericClass, Ready, Spent};
 
+use crate::machine::HEARTBEAT;
+
 /// One worker.
 #[derive(Clone, Debug)]
 pub struct Member {
@@ -93,6 +95,15 @@ impl Membership {
         };
         self.members.insert(worker, member);
         Ok(())
+    }
+
+    /// The member that a newcomer used to be, where it keeps the newcomer out: only the worker has noticed that their session
+    /// broke.
+    pub fn replaced(&self, now: Duration, join: &Join, most: u32) -> Option<WorkerId> {
+        let before =
+            |member: &Member| member.join.name == join.name && now.saturating_sub(member.heard) > HEARTBEAT;
+        let full = self.members.len() >= most as usize;
+        self.iter().find(|(_, member)| full && before(member)).map(|(worker, _)| worker)
     }
 
     /// Admits a worker that can compute, if its bits would be everybody's.

@@ -118,7 +118,7 @@ impl<'a> Push<'a> {
             Unusable::Unreadable(_) => Status::invalid_argument(text),
             Unusable::NotFinite => {
                 self.services.handle.meter().not_finite.fetch_add(1, Ordering::Relaxed);
-                Status::out_of_range(text)
+                Status::aborted(text)
             }
         }
     }
@@ -180,7 +180,7 @@ impl<'a> Push<'a> {
         }
         if !tree::all_finite(&buffer[offset..offset + values.len()]) {
             self.services.handle.meter().not_finite.fetch_add(1, Ordering::Relaxed);
-            return Err(Status::out_of_range(format!("{segment}: {}", Unusable::NotFinite)));
+            return Err(Status::aborted(format!("{segment}: {}", Unusable::NotFinite)));
         }
         *filled += values.len();
         if *filled == len {
@@ -198,7 +198,7 @@ impl<'a> Push<'a> {
 pub(crate) fn unfit(status: &Status) -> Option<Unfit> {
     match status.code() {
         Code::ResourceExhausted => Some(Unfit::Crowded),
-        Code::OutOfRange => Some(Unfit::NotFinite),
+        Code::Aborted => Some(Unfit::NotFinite),
         _ => None,
     }
 }

@@ -152,7 +152,8 @@ pub async fn serve<L: Listen>(
     }
     let (mut journal, Restored { standing, vectors, best, ledger, metrics }) = match found {
         Some(found) => {
-            // Whoever took it over while the weights were loaded listens by now.
+            // Loading took a while: another may have taken the run over, and listen by now.
+            let found = journal::find(&job.output).await?.unwrap_or(found);
             found.check_owner(&dial).await?;
             found.take_over(claim, &Layout::of(&master)).await?
         }

@@ -1,9 +1,9 @@
 //! Rows become batches: texts are tokenised and padded to the longest of their batch, images become pixels.
 
+use headstart::hash;
 use headstart::model::{Architecture, ImageProcessor};
 use headstart::network::{Network, NetworkError};
 use tokenizers::{Encoding, Tokenizer, TruncationParams};
-use xxhash_rust::xxh3::xxh3_128;
 
 use crate::image::{self, ImageError};
 use crate::trainer::Batch;
@@ -93,12 +93,12 @@ impl Collator {
                     token_types: config.token_types,
                     sequence_len,
                 };
-                (kind, xxh3_128(&json))
+                (kind, hash::of_bytes(&json))
             }
             Architecture::ViT(_) => {
                 let processor = network.image_processor().await?;
                 let processor = processor.expect("a vision network has an image processor");
-                let hash = xxh3_128(format!("{processor:?}").as_bytes());
+                let hash = hash::of_bytes(format!("{processor:?}").as_bytes());
                 (Kind::Image(processor), hash)
             }
         };

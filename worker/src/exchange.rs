@@ -65,7 +65,7 @@ pub enum ExchangeError {
 impl From<Status> for ExchangeError {
     fn from(status: Status) -> Self {
         match status.code() {
-            Code::FailedPrecondition | Code::OutOfRange => ExchangeError::Refused(status),
+            Code::FailedPrecondition | Code::Aborted => ExchangeError::Refused(status),
             Code::ResourceExhausted => ExchangeError::Crowded(status),
             _ => ExchangeError::Broken(status),
         }

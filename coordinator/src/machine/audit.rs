@@ -117,7 +117,7 @@ impl Machine {
         self.complete(effects);
     }
 
-    fn ban(&mut self, worker: WorkerId, name: String, reason: String, effects: &mut Vec<Effect>) {
+    pub(super) fn ban(&mut self, worker: WorkerId, name: String, reason: String, effects: &mut Vec<Effect>) {
         self.members.ban(name, reason.clone());
         let stop = ToWorker::Stop { reason: StopReason::NumericClass, detail: reason };
         effects.push(Effect::Send(worker, stop));

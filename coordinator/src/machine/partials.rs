@@ -2,6 +2,7 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use headstart::exit::Exit;
@@ -108,11 +109,13 @@ impl Machine {
         effects: &mut Vec<Effect>,
     ) {
         self.heard(now, partial.worker);
-        if self.check(partial).is_err() {
-            return;
-        }
+        let Ok(audit) = self.check(partial) else { return };
         match unfit {
             Unfit::Crowded => self.make_room(partial, effects),
+            Unfit::NotFinite if audit => {
+                let failure = Failure::NotFinite { shard: partial.work.node.first };
+                self.lease_failed(partial.worker, partial.lease, failure, effects);
+            }
             Unfit::NotFinite => self.sum_not_finite(partial, effects),
         }
     }
@@ -120,10 +123,11 @@ impl Machine {
     /// There is room once earlier nodes are in. When such a node was lost with its worker, and all others wait with later
     /// ones, this one gives its own back for it.
     fn make_room(&mut self, partial: &PartialId, effects: &mut Vec<Effect>) {
-        let PartialId { worker, lease, work, .. } = partial;
+        let PartialId { worker, lease, .. } = partial;
         let ready: Vec<WorkerId> = self.members.ready().map(|(worker, _)| worker).collect();
         let Phase::Reducing { table, .. } = &mut self.phase else { return };
-        if !table.returned(*worker, &ready).is_some_and(|earlier| earlier < work.node) {
+        let Some(lost) = table.returned(*worker, &ready) else { return };
+        if !table.all().all(|(_, lease)| lease.pushing && lost < lease.work.node) {
             return;
         }
         if self.run.spec.audit > 0.0 {
@@ -132,38 +136,33 @@ impl Machine {
         }
         table.give_back(*lease);
         self.counts.leases_released += 1;
-        let reason = "an earlier node has to be computed first".to_owned();
+        let reason = format!("{lost} has to be computed first");
         effects.push(Effect::Send(*worker, ToWorker::Revoke { lease: *lease, reason }));
     }
 
-    /// The shards of a node are finite, or their worker would have said so, but their sum is not: training has diverged,
-    /// unless another worker finds otherwise.
+    /// The shards of a node are finite, or their worker would have said so, but their sum is not. What came of it before may
+    /// be part of the step's sum, so the step begins anew. Where two workers say so, training has diverged; who says so
+    /// twice, alone, is turned away.
     fn sum_not_finite(&mut self, partial: &PartialId, effects: &mut Vec<Effect>) {
-        let PartialId { worker, lease, work, .. } = partial;
-        if work.node.shards == 1 {
-            return self.lease_failed(
-                *worker,
-                *lease,
-                Failure::NotFinite { shard: work.node.first },
-                effects,
-            );
+        let PartialId { worker, work, .. } = partial;
+        if self.overflows.0 != work.step {
+            self.overflows = (work.step, BTreeSet::new());
         }
-        let failures = self.failures.entry(work.node).or_default();
-        *failures += 1;
-        if *failures >= 2 || self.members.ready().count() == 1 {
+        let again = !self.overflows.1.insert(*worker);
+        self.counts.leases_released += 1;
+        if self.overflows.1.len() > 1 || self.members.ready().count() == 1 {
             let detail = format!(
                 "diverged: the sum of the gradients of {} is not finite; lower learning_rate, or lengthen warmup_steps",
                 describe(work)
             );
             return self.end(Exit::Diverged, detail, effects);
         }
-        let Phase::Reducing { table, .. } = &mut self.phase else { return };
-        table.fail(*lease);
-        self.counts.leases_released += 1;
-        if self.run.spec.audit > 0.0 {
-            let failures = std::mem::take(&mut self.failures);
-            self.begin(Pass::Train, effects);
-            self.failures = failures;
+        self.begin(Pass::Train, effects);
+        if let Some(member) = self.members.get_mut(*worker).filter(|_| again) {
+            let name = member.join.name.clone();
+            let reason =
+                format!("{name} summed finite gradients of {} to what is not finite, twice", work.step);
+            self.ban(*worker, name, reason, effects);
         }
     }
 

@@ -12,6 +12,7 @@ use super::*;
 use crate::event::Wanted;
 
 mod audits;
+mod rejoin;
 mod unfit;
 
 const RUN_FILE: &str = "

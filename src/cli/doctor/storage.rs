@@ -32,8 +32,10 @@ pub(super) async fn output(spec: &RunSpec) -> Vec<Check> {
         Ok(checks) => checks,
         Err(error) => return vec![failed(&error)],
     };
-    if let Err(error @ JobError::OutputNotEmpty { .. }) = job::free_output(&stores, spec).await {
-        checks.push(Check::warn("output_dir", error.to_string()));
+    match job::free_output(&stores, spec).await {
+        Err(JobError::Store(error)) => checks.push(failed(&error)),
+        Err(error) => checks.push(Check::warn("output_dir", error.to_string())),
+        Ok(_) => {}
     }
     checks
 }

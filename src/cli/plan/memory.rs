@@ -4,7 +4,7 @@
 //! libtorch 2.11. A small network with a very large micro-batch is overestimated, by a third for 1 024 images of 8 × 8 pixels.
 //!
 //! `bench/plan_memory.py` compares the formulas with VmHWM. After a change of buffers in worker or coordinator, run it and
-//! set the constants anew.
+//! set the constants anew; `bench/MEMORY.md` has what it printed last.
 
 use headstart::model::{Architecture, canary};
 use headstart::spec::{InitFrom, Optimizer, RunSpec, Task};

@@ -2,7 +2,7 @@
 //!
 //! Like the client of a real bucket it repeats a request that fails, so most faults cost only time. What it then reports can
 //! be wrong in the ways that are known of such clients: a write that fails may have been done, and one that creates an object
-//! may find its own.
+//! may find its own, or be told of one that is not there.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
 use crate::dice::Dice;
@@ -122,6 +122,9 @@ impl ObjectStore for Flaky {
         let Fate { lost, end } = self.fate().await;
         if lost {
             self.objects.put_opts(place, payload.clone(), options.clone()).await?;
+        } else if options.mode == PutMode::Create && self.dice.happens(self.weather.failing) {
+            // S3's answer while another request for the object is under way, though none of them may be carried out.
+            return Err(Error::AlreadyExists { path: place.to_string(), source: "409 Conflict".into() });
         }
         match end {
             End::Well => self.objects.put_opts(place, payload, options).await,

@@ -56,13 +56,8 @@ fn those_who_wait_for_room_compute_the_earlier_nodes_that_were_lost() {
 fn a_sum_that_is_not_finite_for_two_workers_is_a_divergence() {
     let mut cluster = Cluster::new(0, &["cluster.min_workers=2"]);
     let (first, second) = (cluster.join(), cluster.join());
-    let node = cluster.node(first).expect("it is at work");
-    assert!(node.shards > 1, "{node}");
     cluster.push_breaks(first, Unfit::NotFinite);
     assert_eq!(cluster.ended, None, "one worker may be wrong");
-    assert_eq!(cluster.node(first), None, "the node is for another");
-    cluster.deliver(second);
-    assert_eq!(cluster.node(second), Some(node));
     cluster.push_breaks(second, Unfit::NotFinite);
     let (exit, detail) = cluster.ended.expect("two agree");
     assert_eq!(exit, Exit::Diverged);
@@ -70,28 +65,39 @@ fn a_sum_that_is_not_finite_for_two_workers_is_a_divergence() {
 }
 
 #[test]
-fn a_sum_that_is_not_finite_for_one_worker_alone_changes_nothing() {
+fn who_alone_finds_sums_that_are_not_finite_is_turned_away() {
     for sets in [&["cluster.min_workers=2"][..], &["cluster.min_workers=2", "audit=0.5"]] {
         let expected = undisturbed(&sets[1..]);
         let mut cluster = Cluster::new(0, sets);
-        let (first, _) = (cluster.join(), cluster.join());
+        let (first, _, _) = (cluster.join(), cluster.join(), cluster.join());
         cluster.push_breaks(first, Unfit::NotFinite);
+        assert!(cluster.refused.is_empty(), "once can be chance");
+        cluster.push_breaks(first, Unfit::NotFinite);
+        assert_eq!(cluster.refused, [(first, StopReason::NumericClass)]);
+        cluster.leases.remove(&first);
         while cluster.ended.is_none() {
             let worker = cluster.busy();
             cluster.deliver(worker);
         }
+        assert_eq!(cluster.ended, Some((Exit::Ok, "the run is complete".into())));
         assert_eq!(cluster.records, expected.records);
     }
 }
 
 #[test]
-fn a_single_shard_whose_push_is_not_finite_is_a_shard_that_is_not_finite() {
-    let sets = ["cluster.min_workers=7"];
-    let mut cluster = Cluster::new(0, &sets);
-    let workers: Vec<WorkerId> = (0..7).map(|_| cluster.join()).collect();
-    let shard = cluster.node(workers[2]).expect("it is at work");
-    assert_eq!(shard, Node { first: 2, shards: 1 });
-    cluster.push_breaks(workers[2], Unfit::NotFinite);
-    assert_eq!(cluster.machine.not_finite.get(&2), Some(&1));
+fn an_auditor_whose_sum_is_not_finite_gives_an_answer_like_any_other() {
+    let expected = undisturbed(&["audit=1", "shards_per_step=1"]);
+    let mut cluster = Cluster::new(0, &["audit=1", "shards_per_step=1"]);
+    let (holder, _, _) = (cluster.join(), cluster.join(), cluster.join());
+    cluster.deliver(holder);
+    let auditor = cluster.busy();
+    assert_ne!(auditor, holder);
+    cluster.push_breaks(auditor, Unfit::NotFinite);
     assert_eq!(cluster.ended, None);
+    while cluster.ended.is_none() {
+        let worker = cluster.busy();
+        cluster.deliver(worker);
+    }
+    assert_eq!(cluster.ended, Some((Exit::Ok, "the run is complete".into())));
+    assert_eq!(cluster.records, expected.records);
 }
