@@ -201,7 +201,7 @@ async fn everything_bad(peer: &mut Peer) {
     says(peer.refused_as_it_is(good).await, Code::FailedPrecondition, "is not held by");
 }
 
-/// A sum that is not finite costs its worker the lease.
+/// A sum that is not finite lets the step begin anew: no lease of it holds any more.
 async fn not_finite(peer: &mut Peer) {
     let samples = peer.samples().await;
     let mut values = vec![0.0; peer.len];
@@ -223,8 +223,8 @@ fn a_peer_that_pushes_what_cannot_be_used_is_refused_and_changes_no_bit() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let (mut one, mut other) = tokio::join!(Peer::join(&address), Peer::join(&address));
-        not_finite(&mut other).await;
         everything_bad(&mut one).await;
+        not_finite(&mut other).await;
     });
     // Both are gone. What was computed was of another numeric class, so the step begins anew with whoever comes.
     drop(runtime);
