@@ -2,7 +2,7 @@
 """Kill, pause and end the processes of a real run on a seeded schedule; its weights and ledger must be those of an
 undisturbed run, byte for byte.
 
-    SECONDS=600 EVERY=5 SEED=1 RUN=digits STEPS=6000 scripts/chaos.py
+    SECONDS=600 EVERY=5 SEED=1 RUN=digits STEPS=6000 KINDS="kill worker, pause worker" scripts/chaos.py
 
 Prints the faults by kind, the work that was lost, how long the run took to go on after each, and the goodput: compute
 seconds of accepted leases, per second that a worker was a member. Everything is written to RUNS (runs/chaos), raw samples
@@ -32,7 +32,7 @@ EVERY = float(os.environ.get("EVERY", 5))
 SEED = int(os.environ.get("SEED", 1))
 STEPS = int(os.environ.get("STEPS", 6000))
 SAVE_STEPS = int(os.environ.get("SAVE_STEPS", 20))
-KINDS = os.environ.get("KINDS", "").split() or [
+KINDS = [kind.strip() for kind in os.environ.get("KINDS", "").split(",") if kind.strip()] or [
     "kill worker", "kill worker", "pause worker", "end worker", "kill coordinator", "kill coordinator in a commit",
     "pause coordinator", "end coordinator",
 ]
