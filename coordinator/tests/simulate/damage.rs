@@ -20,13 +20,19 @@ pub struct Interrupted {
     shape: u64,
     store: InMemory,
     expected: Outcome,
+    /// Updates of the state before the last that was committed.
+    previous: u64,
 }
 
 impl Interrupted {
     pub fn new(shape: u64) -> Interrupted {
         let expected = Schedule::undisturbed(shape).play();
         let store = Schedule::undisturbed(shape).play_until(INTERRUPTED).fork();
-        Interrupted { shape, store, expected }
+        let mut versions: Vec<u64> = keys(&store).iter().filter_map(|key| version(&store, key)).collect();
+        versions.sort_unstable();
+        versions.dedup();
+        let previous = versions.iter().rev().nth(1).copied().unwrap_or_default();
+        Interrupted { shape, store, expected, previous }
     }
 
     /// Damages one object, resumes, and compares what comes out with the undisturbed run. Returns the object, and whether
@@ -45,6 +51,11 @@ impl Interrupted {
         now(store.put(&object, bytes.into())).expect("memory");
         match Schedule::resumed(self.shape, store) {
             Ok(resumed) => {
+                // The best weights are in one object for both states.
+                if !object.as_ref().contains("-best/") {
+                    let (step, previous) = (resumed.step(), self.previous);
+                    assert!(step >= previous, "seed {seed}, {object}: resumed at {step}, not at {previous}");
+                }
                 let outcome = resumed.play();
                 assert_eq!(outcome.ledger, self.expected.ledger, "seed {seed}, {object}");
                 assert_eq!(outcome.weights, self.expected.weights, "seed {seed}, {object}");
@@ -55,6 +66,16 @@ impl Interrupted {
             Err(error) => panic!("seed {seed}, {object}: {error}"),
         }
     }
+}
+
+/// The updates of the state that a manifest names, if the object is one.
+fn version(store: &InMemory, key: &Path) -> Option<u64> {
+    if !key.as_ref().contains("/manifests/") {
+        return None;
+    }
+    let bytes = now(async { store.get(key).await?.bytes().await }).expect("it is there");
+    let manifest: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+    manifest["manifest"]["state"]["standing"]["version"].as_u64()
 }
 
 fn manifests(objects: &[Path]) -> usize {

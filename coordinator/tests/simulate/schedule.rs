@@ -125,6 +125,11 @@ impl Schedule {
         })
     }
 
+    /// Updates made so far.
+    pub fn step(&self) -> u64 {
+        self.coordinator.machine.snapshot().step
+    }
+
     /// Plays it until so many updates have been made and no commit is in flight; returns what the store holds.
     pub fn play_until(mut self, step: u64) -> Arc<InMemory> {
         while self.coordinator.machine.snapshot().step < step || self.coordinator.commit.is_some() {
