@@ -279,6 +279,8 @@ impl Schedule {
         let output = output(&self.store);
         let next = Coordinator::start(&self.spec, &output, self.lives).expect("the log can be continued");
         self.lives += 1;
+        let terms = [self.coordinator.journal.epoch(), next.journal.epoch()];
+        assert!(terms[0] < terms[1], "whoever takes over has a later term: {terms:?}");
         let mut old = std::mem::replace(&mut self.coordinator, next);
         if let Some(commit) = lives_on {
             let outcome = now(old.journal.save(commit, Exports { add: true, limit: Some(2) }));
