@@ -159,10 +159,10 @@ class Chaos:
     def disturb(self):
         kind = self.random.choice(KINDS)
         target = self.random.choice(self.workers) if kind.endswith("worker") else self.coordinator
+        hit = self.holds_lease(target) if target is not self.coordinator else bool(self.observed.leases())
         if kind == "kill coordinator in a commit" and not self.await_commit():
             return
-        self.observed.poll()
-        self.in_flight += self.holds_lease(target) if target is not self.coordinator else bool(self.observed.leases())
+        self.in_flight += hit
         step = self.observed.number("step")
         signals = {"kill": signal.SIGKILL, "pause": signal.SIGSTOP, "end": signal.SIGTERM}
         target.send_signal(signals[kind.split()[0]])
