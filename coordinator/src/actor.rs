@@ -8,7 +8,7 @@ use std::time::Duration;
 use headstart::exit::Exit;
 use headstart::id::WorkerId;
 use headstart::manifest::Standing;
-use headstart::message::{Join, ToWorker};
+use headstart::message::ToWorker;
 use headstart::plan::Plan;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
@@ -18,106 +18,22 @@ use crate::commit::Committer;
 use crate::event::{Effect, Event, Record, Refused, Wanted};
 use crate::finish::Kept;
 use crate::journal::save::{Best, Commit};
-use crate::machine::{Machine, Snapshot};
+use crate::machine::Machine;
 use crate::master::Master;
 use crate::meter::{Meter, Stopwatch};
 use crate::record::{Observed, Records};
 use crate::reduce::Reducer;
 use crate::spans::Spans;
 
+mod handle;
+
+use handle::Mail;
+pub use handle::{Gone, Handle, Status, Traffic};
+
 /// Events that may wait for the loop.
 const INBOX: usize = 1024;
-/// Commands that may wait for a worker; one that lets more pile up is cut off.
-const OUTBOX: usize = 256;
 /// How often leases and heartbeats are checked.
 const TICK: Duration = Duration::from_secs(1);
-
-/// What everybody else holds of the actor.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    inbox: mpsc::Sender<Mail>,
-    status: watch::Receiver<Status>,
-    workers: Arc<AtomicU64>,
-    traffic: Arc<Traffic>,
-    meter: Arc<Meter>,
-}
-
-/// Bytes of bulk payload since the run began.
-#[derive(Debug, Default)]
-pub struct Traffic {
-    /// Partials received.
-    pub up: AtomicU64,
-    /// Weights sent.
-    pub down: AtomicU64,
-}
-
-/// The run as people see it.
-#[derive(Clone, Debug)]
-pub struct Status {
-    /// The machine's part.
-    pub snapshot: Snapshot,
-    /// Training speed of the last step.
-    pub samples_per_second: f64,
-    /// How the run ended, once it has.
-    pub ended: Option<(Exit, String)>,
-    /// What a stopped run left behind.
-    pub kept: Option<String>,
-}
-
-#[derive(Debug)]
-struct Mail {
-    event: Event,
-    answer: Option<oneshot::Sender<Result<Wanted, Refused>>>,
-    outbox: Option<mpsc::Sender<ToWorker>>,
-}
-
-/// The coordinator has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the coordinator is shutting down")]
-pub struct Gone;
-
-impl Handle {
-    /// Reports something; waits while the inbox is full.
-    pub async fn tell(&self, event: Event) -> Result<(), Gone> {
-        self.inbox.send(Mail { event, answer: None, outbox: None }).await.map_err(|_| Gone)
-    }
-
-    /// Reports something that is answered.
-    pub async fn ask(&self, event: Event) -> Result<Result<Wanted, Refused>, Gone> {
-        let (answer, answered) = oneshot::channel();
-        self.inbox.send(Mail { event, answer: Some(answer), outbox: None }).await.map_err(|_| Gone)?;
-        answered.await.map_err(|_| Gone)
-    }
-
-    /// Opens a worker's session: its number, and the commands for it until the session is closed.
-    pub async fn join(&self, join: Join) -> Result<(WorkerId, mpsc::Receiver<ToWorker>), Gone> {
-        let worker = WorkerId(self.workers.fetch_add(1, Ordering::Relaxed) + 1);
-        let (outbox, commands) = mpsc::channel(OUTBOX);
-        let event = Event::Joined(worker, join);
-        self.inbox.send(Mail { event, answer: None, outbox: Some(outbox) }).await.map_err(|_| Gone)?;
-        Ok((worker, commands))
-    }
-
-    /// Follows the status.
-    pub fn status(&self) -> watch::Receiver<Status> {
-        self.status.clone()
-    }
-
-    /// Where bulk bytes are counted.
-    pub fn traffic(&self) -> &Traffic {
-        &self.traffic
-    }
-
-    /// Where durations and what is in flight are measured.
-    pub fn meter(&self) -> &Meter {
-        &self.meter
-    }
-
-    /// Events that wait for the loop.
-    pub fn queued(&self) -> usize {
-        self.inbox.max_capacity() - self.inbox.capacity()
-    }
-}
 
 /// Owner of the machine and of everything that follows from its decisions.
 pub struct Actor {

@@ -24,11 +24,13 @@ mod audit;
 mod leases;
 mod partials;
 mod resume;
+mod saving;
 mod status;
 #[cfg(test)]
 mod tests;
 
 use audit::Audits;
+use saving::Saving;
 pub use status::{Activity, Counts, Delivered, Snapshot, WorkerLine};
 
 /// What the machine knows of the run from the start.
@@ -89,24 +91,6 @@ enum Phase {
     Saving,
     /// Nothing more happens.
     Ended,
-}
-
-/// Commits: one in flight at most, off the path of the steps.
-#[derive(Debug, Default)]
-struct Saving {
-    in_flight: bool,
-    due: bool,
-    /// What waits for the one in flight.
-    then: Option<Then>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Then {
-    Finish,
-    Export {
-        /// Whether the weights have been evaluated, or need no evaluation.
-        evaluated: bool,
-    },
 }
 
 /// What a phase reduces.
@@ -362,26 +346,6 @@ impl Machine {
         self.audits = Audits::default();
         let work = WorkKind { pass, step, version: self.version };
         self.phase = Phase::Reducing { work, table: LeaseTable::new(tree), totals: Fold::new(tree) };
-    }
-
-    fn finish(&mut self, effects: &mut Vec<Effect>) {
-        self.phase = Phase::Saving;
-        if self.saving.in_flight {
-            self.saving.then = Some(Then::Finish);
-            return;
-        }
-        let best = self.run.spec.load_best_model_at_end && self.best.best().is_some();
-        let standing = Standing { finished: true, ..self.standing() };
-        effects.push(Effect::Finish { best, standing });
-    }
-
-    fn export(&mut self, evaluated: bool, effects: &mut Vec<Effect>) {
-        self.phase = Phase::Saving;
-        if self.saving.in_flight {
-            self.saving.then = Some(Then::Export { evaluated });
-            return;
-        }
-        effects.push(Effect::Export(Standing { evaluated, ..self.standing() }));
     }
 
     fn end(&mut self, exit: Exit, detail: String, effects: &mut Vec<Effect>) {

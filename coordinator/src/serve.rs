@@ -33,7 +33,7 @@ use crate::finish::{self, Writer};
 use crate::journal::owner::Dial;
 use crate::journal::parts::Layout;
 use crate::journal::save::Best;
-use crate::journal::{self, Claim, FINAL, Journal, JournalError, Restored};
+use crate::journal::{self, Claim, Journal, JournalError, Restored};
 use crate::listen::{Connections, Listen};
 use crate::machine::{Machine, Run};
 use crate::master::Master;
@@ -145,7 +145,7 @@ pub async fn serve<L: Listen>(
     {
         found.tidy().await;
         let output = job.output.url().to_owned();
-        return match job.output.join(FINAL)?.exists().await? {
+        return match journal::is_sealed(&job.output).await? {
             true => Ok((Exit::Ok, format!("the run in {output} was complete already"))),
             false => Err(JournalError::Gone { output }.into()),
         };
@@ -159,7 +159,7 @@ pub async fn serve<L: Listen>(
         }
         None => (Journal::begin(&job.output, claim).await?, Restored::default()),
     };
-    if standing.finished && job.output.join(FINAL)?.exists().await? {
+    if standing.finished && journal::is_sealed(&job.output).await? {
         journal.close().await?;
         return Ok((Exit::Ok, format!("the run in {} was complete already", job.output.url())));
     }

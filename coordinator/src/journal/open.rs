@@ -10,7 +10,7 @@ use super::{Journal, JournalError, differences, remove_dropped};
 use crate::master::Vectors;
 
 /// What a run writes last.
-pub const FINAL: &str = "final/SHA256SUMS";
+const FINAL: &str = "final/SHA256SUMS";
 
 /// The log of an `output_dir` that has one.
 #[derive(Debug)]
@@ -71,6 +71,11 @@ pub async fn find(output: &Location) -> Result<Option<Found>, JournalError> {
         None => Ok(None),
         Some(newest) => Err(JournalError::NoManifest { output: output.url().to_owned(), newest }),
     }
+}
+
+/// Whether the final weights are in `output`, whole.
+pub async fn is_sealed(output: &Location) -> Result<bool, StoreError> {
+    output.join(FINAL)?.exists().await
 }
 
 async fn read(output: &Location, number: u64) -> Result<Result<(Manifest, String), Unreadable>, StoreError> {
@@ -191,7 +196,7 @@ impl Found {
                 Err(Damage::Store(error)) => return Err(error.into()),
                 // The result is there: nothing is computed again, though the manifest that says so is damaged.
                 Err(Damage::Content { .. })
-                    if manifest.state.standing.finished && self.is_sealed().await? =>
+                    if manifest.state.standing.finished && is_sealed(&self.output).await? =>
                 {
                     let restored =
                         Restored { standing: manifest.state.standing.clone(), ..Restored::default() };
@@ -206,11 +211,6 @@ impl Found {
             }
         }
         Err(JournalError::NoManifest { output: self.output.url().to_owned(), newest: reason })
-    }
-
-    /// Whether the final weights are there, whole.
-    async fn is_sealed(&self) -> Result<bool, StoreError> {
-        self.output.join(FINAL)?.exists().await
     }
 
     /// What the last state that `used` continues, and that differs from it, needs.

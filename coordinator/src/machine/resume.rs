@@ -1,13 +1,12 @@
-//! What the machine remembers beyond a restart, and how commits and the run's end wait for each other.
+//! What the machine remembers beyond a restart.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use headstart::id::Version;
 use headstart::manifest::Standing;
 
-use super::{Machine, Then};
+use super::Machine;
 use crate::evaluation;
-use crate::event::Effect;
 
 impl Machine {
     /// Takes up what an earlier coordinator left off with.
@@ -51,17 +50,6 @@ impl Machine {
             eval: (!metrics.is_empty()).then(|| (version.0, eval.collect())),
             loss: self.last_loss.into(),
             norm: self.last_norm.into(),
-        }
-    }
-
-    /// The commit in flight is made: what waited for it can go on.
-    pub(super) fn commit_made(&mut self, effects: &mut Vec<Effect>) {
-        self.saving.in_flight = false;
-        self.counts.commits += 1;
-        match self.saving.then.take() {
-            Some(Then::Finish) => self.finish(effects),
-            Some(Then::Export { evaluated }) => self.export(evaluated, effects),
-            None => {}
         }
     }
 }

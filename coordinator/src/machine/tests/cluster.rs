@@ -1,0 +1,245 @@
+//! A machine and its workers in one thread, and what an undisturbed run of them records.
+
+use headstart::tree::{self, Tree};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::*;
+
+pub(super) const RUN_FILE: &str = "
+base_model: nowhere
+task: sequence-classification
+datasets: [{path: nowhere.jsonl}]
+eval_datasets: [{path: nowhere.jsonl}]
+output_dir: nowhere
+per_device_train_batch_size: 2
+global_batch_size: 16
+per_device_eval_batch_size: 3
+shards_per_step: 7
+num_train_epochs: 2
+eval_strategy: steps
+eval_steps: 3
+metric_for_best_model: accuracy
+load_best_model_at_end: true
+";
+
+pub(super) fn run(sets: &[&str]) -> Run {
+    let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
+    let spec = headstart::spec::parse("run.yaml", RUN_FILE, &sets).expect("the run file is good");
+    let plan = Plan::new(&spec, 45, 20).expect("there are rows");
+    Run {
+        id: "r".into(),
+        epoch: CoordinatorEpoch(1),
+        spec,
+        plan,
+        labels: vec!["a".into(), "b".into()],
+        parameters: "p".into(),
+        train_rows: 45,
+        trainable: 4,
+    }
+}
+
+pub(super) fn ready(threads: u32) -> Ready {
+    let class = NumericClass {
+        headstart: "1".into(),
+        libtorch: "t".into(),
+        device: "cpu".into(),
+        instructions: "x".into(),
+        threads,
+        precision: "f32".into(),
+    };
+    Ready { class, canary: 7, parameters: "p".into() }
+}
+
+/// A machine, workers that hold leases, and the sums, all in one thread.
+pub(super) struct Cluster {
+    pub(super) machine: Machine,
+    pub(super) now: Duration,
+    pub(super) draws: u64,
+    pub(super) seed: u64,
+    pub(super) workers: u64,
+    pub(super) leases: BTreeMap<WorkerId, (LeaseId, Work)>,
+    pub(super) sums: Option<Fold<Vec<f32>>>,
+    pub(super) records: Vec<String>,
+    pub(super) best: Option<Version>,
+    pub(super) ended: Option<(Exit, String)>,
+    pub(super) refused: Vec<(WorkerId, StopReason)>,
+    pub(super) reassigned: u32,
+    /// Records made before each commit, and what was committed.
+    pub(super) commits: Vec<(usize, Standing)>,
+    pub(super) slow_commits: bool,
+}
+
+impl Cluster {
+    pub(super) fn new(seed: u64, sets: &[&str]) -> Cluster {
+        Cluster::resumed(seed, sets, &Standing::default())
+    }
+
+    pub(super) fn resumed(seed: u64, sets: &[&str], standing: &Standing) -> Cluster {
+        let (machine, effects) = Machine::new(run(sets), standing, true);
+        let mut cluster = Cluster {
+            machine,
+            now: Duration::ZERO,
+            draws: 0,
+            seed,
+            workers: 0,
+            leases: BTreeMap::new(),
+            sums: None,
+            records: Vec::new(),
+            best: None,
+            ended: None,
+            refused: Vec::new(),
+            reassigned: 0,
+            commits: Vec::new(),
+            slow_commits: false,
+        };
+        cluster.perform(effects);
+        cluster
+    }
+
+    pub(super) fn draw(&mut self, below: u64) -> u64 {
+        self.draws += 1;
+        xxh3_64_with_seed(&self.draws.to_le_bytes(), self.seed) % below
+    }
+
+    pub(super) fn tell(&mut self, event: Event) -> Option<Result<Wanted, Refused>> {
+        self.now += Duration::from_millis(10);
+        let effects = self.machine.apply(self.now, event);
+        self.perform(effects)
+    }
+
+    pub(super) fn join(&mut self) -> WorkerId {
+        self.workers += 1;
+        let worker = WorkerId(self.workers);
+        let join = Join { name: format!("w{}", self.workers), device: "cpu".into(), memory: 1 << 30 };
+        self.tell(Event::Joined(worker, join));
+        self.tell(Event::Ready(worker, ready(1)));
+        worker
+    }
+
+    pub(super) fn kill(&mut self, worker: WorkerId) {
+        self.reassigned += u32::from(self.leases.remove(&worker).is_some());
+        self.tell(Event::Left(worker, "killed".into()));
+    }
+
+    pub(super) fn perform(&mut self, effects: Vec<Effect>) -> Option<Result<Wanted, Refused>> {
+        let mut answer = None;
+        for effect in effects {
+            match effect {
+                Effect::Answer(verdict) => answer = Some(verdict),
+                Effect::Send(worker, ToWorker::Lease { lease, work, .. }) => {
+                    assert!(self.leases.insert(worker, (lease, work)).is_none(), "one lease at a time");
+                }
+                Effect::Send(worker, ToWorker::Revoke { lease, .. }) => {
+                    if self.leases.get(&worker).is_some_and(|(held, _)| *held == lease) {
+                        self.leases.remove(&worker);
+                    }
+                }
+                Effect::Send(worker, ToWorker::Stop { reason, .. }) => self.refused.push((worker, reason)),
+                Effect::Send(..) | Effect::Close(_) => {}
+                Effect::OpenStep(_, tree) => self.sums = Some(Fold::new(tree)),
+                Effect::Update { step, .. } => {
+                    let sum =
+                        self.sums.take().and_then(|mut fold| fold.take_root()).expect("all nodes are in");
+                    let weights = xxh3_128(bytemuck::cast_slice(&sum));
+                    let applied = Applied { norm: 1.0, gradient: weights, weights };
+                    self.tell(Event::Updated(step, Ok(applied)));
+                }
+                Effect::Record(record) => self.records.push(facts(record)),
+                Effect::KeepBest(version) => self.best = Some(version),
+                Effect::Commit(standing) => {
+                    self.commits.push((self.records.len(), standing));
+                    if !self.slow_commits {
+                        self.tell(Event::Committed);
+                    }
+                }
+                Effect::Finish { .. } => drop(self.tell(Event::Finished)),
+                Effect::Export(_) => drop(self.tell(Event::Exported)),
+                Effect::End(exit, detail) => self.ended = Some((exit, detail)),
+            }
+        }
+        answer
+    }
+
+    /// A worker delivers its lease.
+    pub(super) fn deliver(&mut self, worker: WorkerId) {
+        self.deliver_with(worker, 0.0);
+    }
+
+    /// A worker delivers its lease, with an error in every element.
+    pub(super) fn deliver_with(&mut self, worker: WorkerId, error: f32) {
+        let (lease, work) = self.leases.remove(&worker).expect("it holds a lease");
+        let partial = PartialId { run_id: "r".into(), epoch: CoordinatorEpoch(1), worker, lease, work };
+        let (mut gradient, totals) = compute(&self.machine.run.plan, &work, work.node, &self.machine.skipped);
+        gradient.iter_mut().for_each(|value| *value += error);
+        let hash = xxh3_128(bytemuck::cast_slice(&gradient));
+        let wanted = self.tell(Event::PushBegun(partial.clone(), totals.clone()));
+        let wanted = wanted.expect("an answer").expect("it is leased");
+        if let (true, Pass::Train, Some(sums)) = (wanted.adds(), work.pass, &mut self.sums) {
+            sums.insert(work.node, gradient, add).expect("a new node");
+        }
+        let ended = self.tell(Event::PushEnded(partial, totals, wanted.hashes().then_some(hash)));
+        assert!(matches!(ended, Some(Ok(_))), "{ended:?}");
+    }
+
+    pub(super) fn busy(&mut self) -> WorkerId {
+        let at = self.draw(self.leases.len() as u64) as usize;
+        *self.leases.keys().nth(at).expect("somebody is busy")
+    }
+}
+
+pub(super) fn add(mut left: Vec<f32>, right: Vec<f32>) -> Vec<f32> {
+    tree::add(&mut left, &right);
+    left
+}
+
+/// What a worker would send: a pure function of what was leased.
+pub(super) fn compute(
+    plan: &Plan,
+    work: &Work,
+    node: Node,
+    skipped: &BTreeMap<u32, Vec<u64>>,
+) -> (Vec<f32>, Totals) {
+    if let Some((left, right)) = Tree::children(node) {
+        let ((left, left_totals), (right, right_totals)) =
+            (compute(plan, work, left, skipped), compute(plan, work, right, skipped));
+        return (add(left, right), Totals::merge(left_totals, right_totals));
+    }
+    if work.pass == Pass::Train && skipped.contains_key(&node.first) {
+        return (vec![0.0; 4], Totals::default());
+    }
+    let rows = plan.rows(work.pass, work.step, node.first);
+    let loss = rows.iter().map(|row| 1.0 / (*row as f64 + 1.7)).sum();
+    let gradient = (0..4).map(|element| 1.0 / (rows[0] as f32 + element as f32 * 0.3 + 0.1)).collect();
+    let samples = rows.len() as u64;
+    let hits = (samples + work.step.0) % 2;
+    let counts = match work.pass {
+        Pass::Eval => vec![hits, 0, samples, 0, samples, 0],
+        Pass::Train => Vec::new(),
+    };
+    (gradient, Totals { samples, loss, counts, tokens: samples, compute: Duration::from_millis(5) })
+}
+
+/// A record without what may depend on the schedule.
+pub(super) fn facts(record: Record) -> String {
+    match record {
+        Record::Step { step, totals, learning_rate, applied, skipped, workers: _ } => {
+            format!(
+                "{step} {} {:x} {learning_rate} {:x} {skipped:?}",
+                totals.samples,
+                totals.loss.to_bits(),
+                applied.weights
+            )
+        }
+        Record::Eval { version, metrics, samples } => format!("{version} {metrics:?} {samples}"),
+    }
+}
+
+/// One worker, nothing goes wrong.
+pub(super) fn undisturbed(sets: &[&str]) -> Cluster {
+    let mut cluster = Cluster::new(0, sets);
+    let worker = cluster.join();
+    while cluster.ended.is_none() {
+        cluster.deliver(worker);
+    }
+    cluster
+}
