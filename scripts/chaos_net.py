@@ -78,12 +78,11 @@ class Network:
         }
         if kind in drop:
             hooks, verdict = drop[kind]
+            side = {"input": "iif", "output": "oif"}
             chains = "".join(
-                f"chain {hook} {{ type filter hook {hook} priority 0; iif != \"lo\" {verdict}; }}" if hook == "input"
-                else f"chain {hook} {{ type filter hook {hook} priority 0; oif != \"lo\" {verdict}; }}"
-                for hook in hooks
+                f"chain {hook} {{\ntype filter hook {hook} priority 0\n{side[hook]} != \"lo\" {verdict}\n}}\n" for hook in hooks
             )
-            self.inside(space, "nft", "-f", "-", input=f"table inet fault {{ {chains} }}\n".encode())
+            self.inside(space, "nft", "-f", "-", input=f"table inet fault {{\n{chains}}}\n".encode())
         elif kind == "1 Mbit/s":
             self.inside(space, *"tc qdisc add dev eth0 root tbf rate 1mbit burst 32kbit latency 400ms".split())
         else:
