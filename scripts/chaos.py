@@ -36,7 +36,7 @@ KINDS = [kind.strip() for kind in os.environ.get("KINDS", "").split(",") if kind
     "kill worker", "kill worker", "pause worker", "end worker", "kill coordinator", "kill coordinator in a commit",
     "pause coordinator", "end coordinator",
 ]
-WORKERS = 3
+WORKERS = int(os.environ.get("WORKERS", 3))
 POLL = 0.02
 # A run that stands still for so long does not go on.
 PATIENCE = 120
@@ -146,6 +146,8 @@ class Chaos:
                 continue
             if code not in (0, KILLED, TERMINATED):
                 sys.exit(f"headstart: a worker ended with {code}; see {RUNS}/log")
+            if code == 0 and not (self.output / "final/SHA256SUMS").exists():
+                sys.exit(f"headstart: a worker was dismissed before the run was over; see {RUNS}/log")
             self.workers.remove(worker)
             self.ended(worker)
         while len(self.workers) < WORKERS:
@@ -160,10 +162,14 @@ class Chaos:
         kind = self.random.choice(KINDS)
         target = self.random.choice(self.workers) if kind.endswith("worker") else self.coordinator
         hit = self.holds_lease(target) if target is not self.coordinator else bool(self.observed.leases())
-        if kind == "kill coordinator in a commit" and not self.await_commit():
-            return
-        self.in_flight += hit
         step = self.observed.number("step")
+        if kind == "kill coordinator in a commit":
+            committed = self.await_commit()
+            if committed is None:
+                return
+            # Steps were made while the commit was waited for.
+            step = max(step, committed)
+        self.in_flight += hit
         signals = {"kill": signal.SIGKILL, "pause": signal.SIGSTOP, "end": signal.SIGTERM}
         target.send_signal(signals[kind.split()[0]])
         if kind.startswith("pause"):
@@ -177,7 +183,7 @@ class Chaos:
         self.waiting = self.waiting or (kind, time.monotonic(), step)
 
     def await_commit(self):
-        """Waits until parts are written that no manifest names yet."""
+        """Waits until parts are written that no manifest names yet; returns the step that they hold."""
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline and self.coordinator.poll() is None:
             manifests = {path.name[:20] for path in (self.output / "manifests").glob("*.json")}
@@ -186,9 +192,9 @@ class Chaos:
                 number = part.name.split("-")[1]
                 if number.isdigit() and int(number) > newest:
                     self.commits += 1
-                    return True
+                    return int(part.name.split("-")[0])
             time.sleep(0.001)
-        return False
+        return None
 
     def watch(self, since):
         """Takes note of what the run did since it was last looked at."""

@@ -21,7 +21,7 @@ def sha256(path):
 
 def shares(final):
     """Each worker's share of the shards that were accepted."""
-    shards = [worker["shards"] for worker in json.loads((final / "workers.json").read_text())]
+    shards = [worker["shards"] for worker in json.loads((final / "workers.json").read_text())["workers"]]
     return sorted((count / max(1, sum(shards)) for count in shards), reverse=True)
 
 

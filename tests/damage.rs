@@ -11,8 +11,13 @@ use headstart_tests::processes::{address, coordinator, interrupted, worker};
 use headstart_tests::{Draws, outcome, text, texts};
 use tempfile::TempDir;
 
-const SETS: [&str; 4] =
-    ["max_steps=300", "save_steps=8", "resume_from_checkpoint=auto", "cluster.min_workers=1"];
+const SETS: [&str; 5] = [
+    "max_steps=300",
+    "save_steps=8",
+    "resume_from_checkpoint=auto",
+    "cluster.min_workers=1",
+    "load_best_model_at_end=true",
+];
 
 /// A checkpoint's files, by their path below `output_dir`.
 type Files = BTreeMap<PathBuf, Vec<u8>>;
@@ -132,7 +137,7 @@ fn what_comes_out_after_damage_is_what_an_undisturbed_run_gives() {
     let expected = finish(undisturbed.path());
     let (directory, checkpoint) = ended();
     let newest = states(&checkpoint).swap_remove(0).1;
-    for kind in ["manifests/", "state.safetensors", "ledger.jsonl"] {
+    for kind in ["manifests/", "/state.safetensors", "-best/state.safetensors", "ledger.jsonl"] {
         let is_one = |name: &&PathBuf| name.to_string_lossy().contains(kind);
         let name = newest.iter().find(is_one).expect("it needs one");
         let mut damaged = checkpoint.clone();

@@ -13,6 +13,7 @@ use headstart::plan::Plan;
 use headstart::spec::RunSpec;
 use headstart::store::{Location, StoreError};
 use headstart::trainable::SEGMENT;
+use headstart::verify::WORKERS;
 use serde_json::{Map, Value, json};
 
 use crate::card::model_card;
@@ -103,22 +104,29 @@ pub async fn is_exported(output: &Location, exports: &[u64], step: u64) -> Resul
 
 impl Writer {
     /// Writes `final/`, but for its file of hashes, which [`Writer::seal`] writes: a directory that has it is whole.
+    ///
+    /// Who was there, and for how long, is told apart from the rest, without a hash: two coordinators that both believe they
+    /// own a finished run, of which one has slept, write the same bytes under the same hashes.
     pub async fn finish(&self, kept: Kept) -> Result<Seal, WriteError> {
         let directory = self.output.join("final")?;
         let sums = directory.join("SHA256SUMS")?;
-        sums.delete().await?;
         let mut written = self.write_model(&directory, &kept).await?;
         let weights = checkpoint::weights_hash(&written);
         let texts = [
             ("README.md", model_card(self, &kept)),
             ("run.json", pretty(&self.run_json(&kept, &weights))),
-            ("workers.json", pretty(&json!(kept.delivered))),
             ("ledger.jsonl", kept.ledger),
             ("metrics.jsonl", kept.metrics),
         ];
         for (name, text) in texts {
             written.push(put(&directory, name, text).await?);
         }
+        let workers = json!({
+            "started": kept.started_unix,
+            "train_runtime": kept.elapsed.as_secs_f64(),
+            "workers": kept.delivered,
+        });
+        put(&directory, WORKERS, pretty(&workers)).await?;
         written.sort_by(|left, right| left.name.cmp(&right.name));
         let text = written.iter().map(|file| format!("{}  {}\n", file.sha256, file.name)).collect();
         Ok(Seal { sums, text })
@@ -180,8 +188,6 @@ impl Writer {
             "weights_sha256": weights,
             "ledger_sha256": headstart::hash::sha256(kept.ledger.as_bytes()),
             "numeric_class": kept.class,
-            "started": kept.started_unix,
-            "train_runtime": kept.elapsed.as_secs_f64(),
         })
     }
 

@@ -52,6 +52,8 @@ pub struct Run {
     pub train_rows: u64,
     /// Elements of the trainable vector.
     pub trainable: u64,
+    /// Bytes of all data files.
+    pub data_bytes: u64,
 }
 
 /// The state of a run.
@@ -74,8 +76,8 @@ pub struct Machine {
     /// Shards that this step goes on without, and their rows.
     skipped: BTreeMap<u32, Vec<u64>>,
     failures: BTreeMap<Node, u32>,
-    /// Workers of which a sum was not finite, though its shards were, and the step they computed.
-    overflows: (Step, BTreeSet<WorkerId>),
+    /// Names of workers of which a sum was not finite, though its shards were, and the step they computed.
+    overflows: (Step, BTreeSet<String>),
     last_loss: f64,
     last_norm: f64,
     last_eval: (Version, BTreeMap<&'static str, f64>),
@@ -89,8 +91,8 @@ enum Phase {
     Updating { step: Step, totals: Totals, learning_rate: f64 },
     /// Weights are being written.
     Saving,
-    /// Nothing more happens.
-    Ended,
+    /// Nothing more happens. What workers are told, unless another coordinator goes on with the run.
+    Ended(Option<StopReason>),
 }
 
 /// What a phase reduces.
@@ -148,8 +150,8 @@ impl Machine {
     /// Takes in what happened at `now` (time since the run began); returns what to do, in order.
     pub fn apply(&mut self, now: Duration, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
-        if matches!(self.phase, Phase::Ended) {
-            return refuse_after_end(&event);
+        if let Phase::Ended(reason) = self.phase {
+            return refuse_after_end(reason, &event);
         }
         match event {
             Event::Joined(worker, join) => {
@@ -350,15 +352,18 @@ impl Machine {
 
     fn end(&mut self, exit: Exit, detail: String, effects: &mut Vec<Effect>) {
         let reason = match exit {
-            Exit::Ok => StopReason::Finished,
-            Exit::Interrupted | Exit::Terminated => StopReason::Stopped,
-            _ => StopReason::Failed,
+            Exit::Ok => Some(StopReason::Finished),
+            Exit::Interrupted => Some(StopReason::Stopped),
+            // Whoever is started in this one's place finds the workers waiting.
+            Exit::Terminated | Exit::Storage | Exit::Owned => None,
+            _ => Some(StopReason::Failed),
         };
         for (worker, _) in self.members.iter() {
-            effects.push(Effect::Send(worker, ToWorker::Stop { reason, detail: detail.clone() }));
+            let stop = reason.map(|reason| ToWorker::Stop { reason, detail: detail.clone() });
+            effects.extend(stop.map(|stop| Effect::Send(worker, stop)));
             effects.push(Effect::Close(worker));
         }
-        self.phase = Phase::Ended;
+        self.phase = Phase::Ended(reason);
         effects.push(Effect::End(exit, detail));
     }
 }
@@ -373,15 +378,16 @@ fn turn_away(worker: WorkerId, rejected: Rejected, effects: &mut Vec<Effect>) {
 }
 
 /// After the end, pushes are refused and newcomers are told.
-fn refuse_after_end(event: &Event) -> Vec<Effect> {
+fn refuse_after_end(reason: Option<StopReason>, event: &Event) -> Vec<Effect> {
     match event {
         Event::PushBegun(partial, _) | Event::PushEnded(partial, ..) => {
             let refused = Refused::NotLeased { lease: partial.lease, worker: partial.worker };
             vec![Effect::Answer(Err(refused))]
         }
         Event::Joined(worker, _) => {
-            let stop = ToWorker::Stop { reason: StopReason::Finished, detail: "the run is over".into() };
-            vec![Effect::Send(*worker, stop), Effect::Close(*worker)]
+            let stop = reason.map(|reason| ToWorker::Stop { reason, detail: "the run is over".into() });
+            let told = stop.map(|stop| Effect::Send(*worker, stop));
+            told.into_iter().chain([Effect::Close(*worker)]).collect()
         }
         _ => Vec::new(),
     }

@@ -121,48 +121,19 @@ pub async fn serve<L: Listen>(
     job: Job,
     identity: Identity,
     ready: impl FnOnce(Serving),
-    stop: impl Future<Output = (String, Exit)> + Send + 'static,
+    mut stop: impl Future<Output = (String, Exit)> + Send + Unpin + 'static,
 ) -> Result<(Exit, String), ServeError> {
     let clock = Clock::start();
-    let found = journal::find(&job.output).await?;
-    if let Some(found) = &found {
-        found.check_owner(&identity.dial).await?;
-    }
-    let (data, data_hash) = (describe_data(&job), job.data_hash());
-    let network = Arc::new(job.network);
-    let master = Arc::new(load(&network, &job.spec).await?);
-    let pins = Pins {
-        keys: job.spec.result_keys(),
-        parameters: network.parameters.clone(),
-        data: data_hash.clone(),
-        weights: format!("{:032x}", master.hash()),
+    let opened = tokio::select! {
+        biased;
+        opened = open(&job, identity, &clock) => opened?,
+        (reason, exit) = &mut stop => return Ok((exit, format!("{reason} before the run began"))),
     };
-    let Identity { owner, nonce, dial } = identity;
-    let claim = Claim { run_id: run_id(&clock, &nonce), nonce, owner, pins };
-    let begun = Records::new(&network.parameters, master.hash(), &data_hash, &job.plan);
-    if let Some(found) = &found
-        && found.is_closed(&claim.pins)?
-    {
-        found.tidy().await;
-        let output = job.output.url().to_owned();
-        return match journal::is_sealed(&job.output).await? {
-            true => Ok((Exit::Ok, format!("the run in {output} was complete already"))),
-            false => Err(JournalError::Gone { output }.into()),
-        };
-    }
-    let (mut journal, Restored { standing, vectors, best, ledger, metrics }) = match found {
-        Some(found) => {
-            // Loading took a while: another may have taken the run over, and listen by now.
-            let found = journal::find(&job.output).await?.unwrap_or(found);
-            found.check_owner(&dial).await?;
-            found.take_over(claim, &Layout::of(&master)).await?
-        }
-        None => (Journal::begin(&job.output, claim).await?, Restored::default()),
-    };
-    if standing.finished && journal::is_sealed(&job.output).await? {
-        journal.close().await?;
+    let Some(Opened { journal, restored, master, data, begun }) = opened else {
         return Ok((Exit::Ok, format!("the run in {} was complete already", job.output.url())));
-    }
+    };
+    let Restored { standing, vectors, best, ledger, metrics } = restored;
+    let network = Arc::new(job.network);
     if let Some(vectors) = vectors {
         master.restore(Version(standing.version), vectors);
     }
@@ -182,6 +153,7 @@ pub async fn serve<L: Listen>(
             parameters: network.parameters.clone(),
             train_rows: job.train.len(),
             trainable: network.trainable.len() as u64,
+            data_bytes: job.train.content_size() + job.eval.content_size(),
         },
         &standing,
         exported,
@@ -235,6 +207,56 @@ pub async fn serve<L: Listen>(
     // Workers and watchers are told; whoever does not hang up by then is cut off with the process.
     let _ = tokio::time::timeout(FAREWELL, server).await;
     Ok(ended)
+}
+
+/// A run that is this process's.
+struct Opened {
+    journal: Journal,
+    restored: Restored,
+    /// Weights version 0.
+    master: Arc<Master>,
+    /// What the data consists of, for the record.
+    data: Value,
+    /// The records of a run that begins.
+    begun: Records,
+}
+
+/// Loads the weights and begins the run, or takes it over; `None` if it is complete.
+async fn open(job: &Job, identity: Identity, clock: &Clock) -> Result<Option<Opened>, ServeError> {
+    let Identity { owner, nonce, dial } = identity;
+    if let Some(found) = journal::find(&job.output).await? {
+        found.check_owner(&dial).await?;
+    }
+    let (data, data_hash) = (describe_data(job), job.data_hash());
+    let master = Arc::new(load(&job.network, &job.spec).await?);
+    let pins = Pins {
+        keys: job.spec.result_keys(),
+        parameters: job.network.parameters.clone(),
+        data: data_hash.clone(),
+        weights: format!("{:032x}", master.hash()),
+    };
+    let claim = Claim { run_id: run_id(clock, &nonce), nonce, owner, pins };
+    let begun = Records::new(&job.network.parameters, master.hash(), &data_hash, &job.plan);
+    // Loading took a while: another may have taken the run over, or ended it, by now.
+    let (mut journal, restored) = match journal::find(&job.output).await? {
+        Some(found) => {
+            found.check_owner(&dial).await?;
+            if found.is_closed(&claim.pins)? {
+                found.tidy().await;
+                return match journal::is_sealed(&job.output).await? {
+                    true => Ok(None),
+                    false => Err(JournalError::Gone { output: job.output.url().to_owned() }.into()),
+                };
+            }
+            found.take_over(claim, &Layout::of(&master)).await?
+        }
+        None => (Journal::begin(&job.output, claim).await?, Restored::default()),
+    };
+    if restored.standing.finished && journal::is_sealed(&job.output).await? {
+        journal.close().await?;
+        return Ok(None);
+    }
+    Ok(Some(Opened { journal, restored, master, data, begun }))
 }
 
 /// Weights version 0, with moments of zero.

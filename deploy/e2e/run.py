@@ -184,7 +184,7 @@ def train(store):
         code = podman.podman("wait", main_container(pod), timeout=RUN_PATIENCE)
         if code != "0":
             raise Failed(f"{pod} ended with exit code {code}, expected 0")
-    workers = json.loads(store.read(f"{OUTPUT}/final/workers.json"))
+    workers = json.loads(store.read(f"{OUTPUT}/final/workers.json"))["workers"]
     say(f"finished; shards by worker: {[worker['shards'] for worker in workers]}; all ended with exit code 0")
     return hashlib.sha256(store.read(f"{OUTPUT}/final/model.safetensors")).hexdigest()
 

@@ -1,6 +1,6 @@
 //! Is what a run left behind still what it wrote? Everything that is hashed is hashed again.
 //!
-//! `SHA256SUMS` names every file of `final/` with its hash. `run.json` names the ledger's hash and the weights'; the
+//! `SHA256SUMS` names every file of `final/` with its hash, but for [`WORKERS`]. `run.json` names the ledger's hash and the weights'; the
 //! ledger's lines are chained, and name the hash of the trainable vector. So every byte is covered, and most of them twice.
 //! Manifests of the commit log hold their own hashes, and those of everything they name.
 
@@ -26,6 +26,8 @@ pub use log::Log;
 
 /// The hashes of all files.
 const SUMS: &str = "SHA256SUMS";
+/// Who was there, and for how long. It is no part of the result, and has no hash.
+pub const WORKERS: &str = "workers.json";
 /// What pins the run.
 const RUN: &str = "run.json";
 /// What each step computed.

@@ -3,7 +3,7 @@
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 
-use super::{Difference, REQUIRED, SUMS, VerifyError};
+use super::{Difference, REQUIRED, SUMS, VerifyError, WORKERS};
 use crate::checkpoint::WrittenFile;
 use crate::hash::hex;
 use crate::store::{Location, StoreError};
@@ -69,7 +69,8 @@ pub(super) async fn check(
     for (found, _) in directory.list().await? {
         let name = found.url().strip_prefix(&prefix).unwrap_or(found.url());
         // What file managers leave does not count.
-        let expected = name == SUMS || name.starts_with('.') || files.iter().any(|file| file.name == name);
+        let unhashed = name == SUMS || name == WORKERS || name.starts_with('.');
+        let expected = unhashed || files.iter().any(|file| file.name == name);
         if !expected {
             differences.push(Difference::Unlisted { file: name.to_owned() });
         }

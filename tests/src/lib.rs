@@ -222,7 +222,8 @@ pub fn outcome(output: &Path) -> [String; 2] {
 /// Shards that each worker of a finished run delivered.
 pub fn delivered(output: &Path) -> Vec<u64> {
     let text = std::fs::read_to_string(output.join("final/workers.json")).expect("the run is finished");
-    let workers: Vec<Value> = serde_json::from_str(&text).expect("it is JSON");
+    let remembered: Value = serde_json::from_str(&text).expect("it is JSON");
+    let workers = remembered["workers"].as_array().expect("a list");
     workers.iter().map(|worker| worker["shards"].as_u64().expect("a number")).collect()
 }
 

@@ -46,9 +46,7 @@ impl From<StoreError> for Damage {
     fn from(error: StoreError) -> Damage {
         match error {
             StoreError::NotFound { url } => Damage::Content { url, reason: "is missing".into() },
-            StoreError::Short { url, .. }
-            | StoreError::Changed { url }
-            | StoreError::TooLarge { url, .. } => {
+            StoreError::Changed { url } | StoreError::TooLarge { url, .. } => {
                 Damage::Content { url, reason: "has another size than was written".into() }
             }
             other => Damage::Store(other),

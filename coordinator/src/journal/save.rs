@@ -58,9 +58,8 @@ impl Journal {
             (state.vectors, weights) = (Some(parts), written);
         }
         drop(held);
-        if let Some(best) = best
-            && state.best.as_ref().is_none_or(|known| known.version != best.version)
-        {
+        if let Some(best) = best {
+            // Anew with each commit: two states share nothing that damage could take from both.
             let directory = format!("parts/{name}-best");
             let parts = parts::write_weights(&output, directory, &best.weights).await?;
             state.best = Some(BestParts { version: best.version, eval: best.eval.clone(), parts });

@@ -17,6 +17,8 @@ use super::{Machine, Phase};
 use crate::event::{Effect, Wanted, describe};
 use crate::membership::Member;
 
+/// Workers that settle a difference.
+pub(super) const AUDITORS: usize = 3;
 /// Stands for the hash of a gradient that its worker says is not finite.
 const NOT_FINITE: u128 = 0;
 
@@ -43,6 +45,11 @@ enum Verdict {
 }
 
 impl Audits {
+    /// Whether two workers have computed different gradients, and a third must say which is right.
+    pub(super) fn are_disputed(&self) -> bool {
+        self.0.values().any(|answers| answers.len() == AUDITORS - 1)
+    }
+
     /// The lowest node that this worker could compute again, if nobody does.
     pub(super) fn next(&self, name: &str, taken: impl Fn(Node) -> bool) -> Option<Node> {
         let new_to = |answers: &[Answer]| answers.iter().all(|answer| answer.name != name);

@@ -17,9 +17,12 @@ use crate::lease::Lease;
 
 /// Silence after which a worker counts as gone.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Shortest lease, and the lease of a worker whose speed is unknown.
+/// Shortest lease.
 const SHORTEST_LEASE: Duration = Duration::from_secs(60);
+/// The lease of a worker whose speed is unknown: so long for each shard, and for downloading all data at [`SLOWEST`].
 pub(super) const FIRST_LEASE: Duration = Duration::from_secs(600);
+/// Bytes a second at which data must arrive at least.
+const SLOWEST: u64 = 2 << 20;
 /// A lease lasts so many times its expected duration.
 const LEASE_SLACK: u32 = 10;
 /// Shards of an evaluation that one lease covers at most, so that a lost lease costs little.
@@ -158,6 +161,7 @@ impl Machine {
             ready.iter().copied().filter(|&worker| table.of(worker).is_empty()).collect();
         let mut served = BTreeSet::new();
         let audits = self.run.spec.audit > 0.0;
+        let download = Duration::from_secs(self.run.data_bytes / SLOWEST);
         for worker in idle {
             let share = self.members.fair_share(worker, table.unleased(), &served);
             served.insert(worker);
@@ -188,8 +192,9 @@ impl Machine {
             let Some(node) = node else { continue };
             self.counts.leases_granted += 1;
             let id = LeaseId(self.counts.leases_granted);
-            let duration =
-                expected(node).map_or(FIRST_LEASE, |expected| (expected * LEASE_SLACK).max(SHORTEST_LEASE));
+            let duration = expected(node).map_or(FIRST_LEASE * node.shards + download, |expected| {
+                (expected * LEASE_SLACK).max(SHORTEST_LEASE)
+            });
             let work = Work { pass: work.pass, step: work.step, node, version: work.version };
             let audit = audit.is_some();
             table.grant(

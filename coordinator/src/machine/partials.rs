@@ -148,7 +148,8 @@ impl Machine {
         if self.overflows.0 != work.step {
             self.overflows = (work.step, BTreeSet::new());
         }
-        let again = !self.overflows.1.insert(*worker);
+        let name = self.members.get_mut(*worker).map(|member| member.join.name.clone()).unwrap_or_default();
+        let again = !self.overflows.1.insert(name.clone());
         self.counts.leases_released += 1;
         if self.overflows.1.len() > 1 || self.members.ready().count() == 1 {
             let detail = format!(
@@ -158,8 +159,7 @@ impl Machine {
             return self.end(Exit::Diverged, detail, effects);
         }
         self.begin(Pass::Train, effects);
-        if let Some(member) = self.members.get_mut(*worker).filter(|_| again) {
-            let name = member.join.name.clone();
+        if again {
             let reason =
                 format!("{name} summed finite gradients of {} to what is not finite, twice", work.step);
             self.ban(*worker, name, reason, effects);

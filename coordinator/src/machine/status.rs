@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use headstart::id::{Version, WorkerId};
 
+use super::audit::AUDITORS;
 use super::{Machine, Phase};
 use crate::event::describe;
 use crate::lease::Lease;
@@ -153,12 +154,15 @@ impl Machine {
         let (ready, needed) = (self.members.ready().count(), self.run.spec.cluster.min_workers.max(1));
         match &self.phase {
             Phase::Reducing { .. } if ready < needed as usize => Activity::Waiting { ready, needed },
+            Phase::Reducing { .. } if self.audits.are_disputed() && ready < AUDITORS => {
+                Activity::Waiting { ready, needed: AUDITORS as u32 }
+            }
             Phase::Reducing { work, table, .. } if work.pass == Pass::Eval => {
                 Activity::Evaluating { done: table.done(), total: table.shards() }
             }
             Phase::Reducing { .. } | Phase::Updating { .. } => Activity::Training,
             Phase::Saving => Activity::Saving,
-            Phase::Ended => Activity::Ended,
+            Phase::Ended(_) => Activity::Ended,
         }
     }
 

@@ -69,6 +69,13 @@ fn a_worker_that_lets_its_lease_expire_is_let_go_and_its_partial_refused() {
     let slow = cluster.join();
     let (lease, work) = cluster.leases[&slow];
     cluster.leases.clear();
+    cluster.now += FIRST_LEASE * (work.node.shards - 1);
+    cluster.tell(Event::Heard(slow, Spent::default()));
+    assert_eq!(
+        cluster.machine.apply(cluster.now, Event::Tick),
+        [],
+        "nobody knows how long a shard takes here"
+    );
     cluster.now += FIRST_LEASE;
     cluster.tell(Event::Heard(slow, Spent::default()));
     let effects = cluster.machine.apply(cluster.now, Event::Tick);
@@ -291,6 +298,22 @@ fn the_end_waits_for_the_commit_in_flight() {
     assert_eq!((cluster.ended.clone(), cluster.machine.snapshot().step), (None, 6));
     cluster.tell(Event::Committed);
     assert_eq!(cluster.ended, Some((Exit::Ok, "the run is complete".into())));
+}
+
+#[test]
+fn the_workers_of_a_coordinator_that_another_is_to_replace_are_not_dismissed() {
+    let ended = |exit| {
+        let mut cluster = Cluster::new(0, &[]);
+        let worker = cluster.join();
+        cluster.deliver(worker);
+        cluster.tell(Event::StopRequested { reason: "enough".into(), exit });
+        let late = cluster.join();
+        (worker, late, cluster.ended.expect("it was asked to").0, cluster.refused)
+    };
+    let (.., exit, dismissed) = ended(Exit::Terminated);
+    assert_eq!((exit, dismissed), (Exit::Terminated, vec![]));
+    let (worker, late, _, dismissed) = ended(Exit::Interrupted);
+    assert_eq!(dismissed, [(worker, StopReason::Stopped), (late, StopReason::Stopped)]);
 }
 
 #[test]

@@ -87,6 +87,7 @@ pub fn run(spec: &RunSpec, id: &str, epoch: u64) -> Run {
         parameters: "p".into(),
         train_rows: ROWS,
         trainable: ELEMENTS,
+        data_bytes: 0,
     }
 }
 

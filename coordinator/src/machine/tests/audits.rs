@@ -49,6 +49,7 @@ fn a_difference_waits_for_a_third_worker_even_when_one_of_the_two_is_gone() {
     let auditor = cluster.busy();
     assert_ne!(auditor, holder);
     cluster.deliver(auditor);
+    assert_eq!(cluster.machine.snapshot().activity, Activity::Waiting { ready: 2, needed: 3 });
     cluster.kill(holder);
     assert_eq!(cluster.machine.snapshot().step, 0);
     let third = cluster.join();

@@ -35,6 +35,7 @@ pub(super) fn run(sets: &[&str]) -> Run {
         parameters: "p".into(),
         train_rows: 45,
         trainable: 4,
+        data_bytes: 0,
     }
 }
 
@@ -108,9 +109,14 @@ impl Cluster {
     }
 
     pub(super) fn join(&mut self) -> WorkerId {
+        self.join_as(&format!("w{}", self.workers + 1))
+    }
+
+    /// Another session, of a worker with this name.
+    pub(super) fn join_as(&mut self, name: &str) -> WorkerId {
         self.workers += 1;
         let worker = WorkerId(self.workers);
-        let join = Join { name: format!("w{}", self.workers), device: "cpu".into(), memory: 1 << 30 };
+        let join = Join { name: name.to_owned(), device: "cpu".into(), memory: 1 << 30 };
         self.tell(Event::Joined(worker, join));
         self.tell(Event::Ready(worker, ready(1)));
         worker

@@ -72,9 +72,17 @@ fn who_alone_finds_sums_that_are_not_finite_is_turned_away() {
         let (first, _, _) = (cluster.join(), cluster.join(), cluster.join());
         cluster.push_breaks(first, Unfit::NotFinite);
         assert!(cluster.refused.is_empty(), "once can be chance");
-        cluster.push_breaks(first, Unfit::NotFinite);
-        assert_eq!(cluster.refused, [(first, StopReason::NumericClass)]);
-        cluster.leases.remove(&first);
+        // It is the same one in another session.
+        cluster.kill(first);
+        let again = cluster.join_as("w1");
+        while !cluster.leases.contains_key(&again) {
+            let worker = cluster.busy();
+            cluster.deliver(worker);
+        }
+        assert!(cluster.records.is_empty(), "still the same step");
+        cluster.push_breaks(again, Unfit::NotFinite);
+        assert_eq!(cluster.refused, [(again, StopReason::NumericClass)]);
+        cluster.leases.remove(&again);
         while cluster.ended.is_none() {
             let worker = cluster.busy();
             cluster.deliver(worker);
