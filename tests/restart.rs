@@ -1,6 +1,6 @@
 //! Coordinators as programs, killed, ended, paused and doubled: the run goes on, to the bits of an undisturbed one.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 
@@ -198,9 +198,14 @@ fn another_run_is_not_resumed() {
     coordinator.wait();
     drop(worker);
     let refused = |sets: &[&str]| {
-        let output = run.command(sets).output().expect("it starts");
-        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
-        text(&output)
+        let mut refused = Process(
+            run.command(sets).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts"),
+        );
+        until("it ends", || refused.0.try_wait().expect("it can be asked").is_some());
+        let mut said = String::new();
+        refused.0.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
+        assert_eq!(refused.wait().code(), Some(2), "{said}");
+        said
     };
     let said = refused(&["learning_rate=2e-3", "seed=7"]);
     assert!(said.contains("learning_rate is 0.002, the run has 0.001; seed is 7, the run has 42"), "{said}");
