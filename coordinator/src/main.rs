@@ -47,11 +47,15 @@ async fn run(config: Config) -> Result<(Exit, String), (Exit, String)> {
     let admin = config.admin.map(|address| answer_on(address, config.listen)).transpose()?;
     // From here on, because the first process of a container ignores a signal that it has no handler for.
     let mut stop = Box::pin(stop_signal());
+    let prepared = async {
+        let job = job::prepare(&spec).await.map_err(|e| (e.exit(), e.to_string()))?;
+        job.check_output().await.map_err(|e| (e.exit(), e.to_string()))?;
+        Ok(job)
+    };
     let job = tokio::select! {
-        job = job::prepare(&spec) => job.map_err(|e| (e.exit(), e.to_string()))?,
+        job = prepared => job?,
         (why, exit) = &mut stop => return Err((exit, format!("{why} before the run began"))),
     };
-    job.check_output().await.map_err(|e| (e.exit(), e.to_string()))?;
     let resolution = &job.network.resolution;
     match spec.init {
         // Worth a look: a head is expected to be new, a layer is not.

@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::*;
 
-pub(super) const RUN_FILE: &str = "
+const RUN_FILE: &str = "
 base_model: nowhere
 task: sequence-classification
 datasets: [{path: nowhere.jsonl}]
@@ -22,7 +22,7 @@ metric_for_best_model: accuracy
 load_best_model_at_end: true
 ";
 
-pub(super) fn run(sets: &[&str]) -> Run {
+fn run(sets: &[&str]) -> Run {
     let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
     let spec = headstart::spec::parse("run.yaml", RUN_FILE, &sets).expect("the run file is good");
     let plan = Plan::new(&spec, 45, 20).expect("there are rows");
@@ -55,11 +55,11 @@ pub(super) fn ready(threads: u32) -> Ready {
 pub(super) struct Cluster {
     pub(super) machine: Machine,
     pub(super) now: Duration,
-    pub(super) draws: u64,
-    pub(super) seed: u64,
-    pub(super) workers: u64,
+    draws: u64,
+    seed: u64,
+    workers: u64,
     pub(super) leases: BTreeMap<WorkerId, (LeaseId, Work)>,
-    pub(super) sums: Option<Fold<Vec<f32>>>,
+    sums: Option<Fold<Vec<f32>>>,
     pub(super) records: Vec<String>,
     pub(super) best: Option<Version>,
     pub(super) ended: Option<(Exit, String)>,
@@ -127,7 +127,7 @@ impl Cluster {
         self.tell(Event::Left(worker, "killed".into()));
     }
 
-    pub(super) fn perform(&mut self, effects: Vec<Effect>) -> Option<Result<Wanted, Refused>> {
+    fn perform(&mut self, effects: Vec<Effect>) -> Option<Result<Wanted, Refused>> {
         let mut answer = None;
         for effect in effects {
             match effect {
@@ -193,7 +193,7 @@ impl Cluster {
     }
 }
 
-pub(super) fn add(mut left: Vec<f32>, right: Vec<f32>) -> Vec<f32> {
+fn add(mut left: Vec<f32>, right: Vec<f32>) -> Vec<f32> {
     tree::add(&mut left, &right);
     left
 }
@@ -226,7 +226,7 @@ pub(super) fn compute(
 }
 
 /// A record without what may depend on the schedule.
-pub(super) fn facts(record: Record) -> String {
+fn facts(record: Record) -> String {
     match record {
         Record::Step { step, totals, learning_rate, applied, skipped, workers: _ } => {
             format!(
