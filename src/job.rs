@@ -5,12 +5,12 @@ use std::path::Path;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::data::{self, DataError, Estimate, RowIndex, Wanted};
+use crate::data::{self, DataError, DataRequest, Estimate, RowIndex};
 use crate::exit::Exit;
 use crate::hash::hex;
 use crate::network::{Network, NetworkError};
 use crate::plan::{Plan, PlanError};
-use crate::spec::{RunSpec, Shuffle};
+use crate::run_file::{RunSpec, Shuffle};
 use crate::store::{Location, StoreError, Stores};
 
 /// A run that is ready to begin.
@@ -130,7 +130,7 @@ pub async fn survey(spec: &RunSpec) -> Result<(Job, Estimates), JobError> {
     let known = if train.estimate.is_none() { Some(train.labels.as_slice()) } else { wanted.labels };
     let eval = match spec.eval_datasets.as_slice() {
         [] => None,
-        datasets => Some(data::survey(&stores, Wanted { datasets, labels: known, ..wanted }).await?),
+        datasets => Some(data::survey(&stores, DataRequest { datasets, labels: known, ..wanted }).await?),
     };
     let (eval, eval_rows) = eval.map(|eval| (eval.index, eval.estimate)).unwrap_or_default();
     let estimates = Estimates { train: train.estimate, eval: eval_rows };
@@ -155,7 +155,7 @@ async fn index(stores: &Stores, spec: &RunSpec, output: Location) -> Result<Job,
     let (train, labels) = data::index(stores, wanted).await?;
     let eval = match spec.eval_datasets.as_slice() {
         [] => RowIndex::default(),
-        datasets => data::index(stores, Wanted { datasets, labels: Some(&labels), ..wanted }).await?.0,
+        datasets => data::index(stores, DataRequest { datasets, labels: Some(&labels), ..wanted }).await?.0,
     };
     job(stores, spec, output, (labels, [train, eval]), Estimates::default()).await
 }
@@ -176,9 +176,9 @@ pub async fn free_output(stores: &Stores, spec: &RunSpec) -> Result<Location, Jo
 }
 
 /// The training rows of a run file.
-fn wanted<'a>(spec: &'a RunSpec, kept: Option<&'a Path>) -> Wanted<'a> {
+fn wanted<'a>(spec: &'a RunSpec, kept: Option<&'a Path>) -> DataRequest<'a> {
     let labels = spec.labels.as_deref();
-    Wanted { datasets: &spec.datasets, task: spec.task, labels, data_cache: spec.data_cache, kept }
+    DataRequest { datasets: &spec.datasets, task: spec.task, labels, data_cache: spec.data_cache, kept }
 }
 
 async fn job(

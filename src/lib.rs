@@ -4,7 +4,7 @@
 //!
 //! | module | question it answers |
 //! |---|---|
-//! | [`spec`] | What does the user want? A run file becomes a validated [`spec::RunSpec`]. |
+//! | [`run_file`] | What does the user want? A run file becomes a validated [`run_file::RunSpec`]. |
 //! | [`job`] | Can it begin? Data, network and plan, checked before a worker starts. |
 //! | [`store`] | Where is that? A URL becomes an object store and a path. |
 //! | [`data`] | Which rows and labels are there? An index over files, and readers of single rows. |
@@ -17,7 +17,7 @@
 //! | [`trainable`] | Which parameters train, and where do they sit in the flat vector and its segments? |
 //! | [`manifest`] | How far is a run, and which objects hold that? An entry of its commit log. |
 //! | [`message`] | What do coordinator and worker say to each other? |
-//! | [`memory`] | How do processes on one machine hand each other numbers without a socket? |
+//! | [`shared_memory`] | How do processes on one machine hand each other numbers without a socket? |
 //! | [`wire`] | How does that cross the network? The only place that knows protobuf types. |
 //! | [`client`] | How is a run going? Asks its coordinator. |
 //! | [`telemetry`] | What do programs say of themselves? Log lines, and spans for a collector. |
@@ -36,12 +36,12 @@ pub mod host;
 pub mod id;
 pub mod job;
 pub mod manifest;
-pub mod memory;
 pub mod message;
 pub mod model;
 pub mod network;
 pub mod plan;
-pub mod spec;
+pub mod run_file;
+pub mod shared_memory;
 pub mod store;
 pub mod telemetry;
 pub mod trainable;

@@ -102,7 +102,7 @@ pub struct Ready {
 
 /// Where a worker's time has gone since it was ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spent {
+pub struct TimeBreakdown {
     /// Computing.
     pub compute: Duration,
     /// Pushing and pulling.
@@ -119,7 +119,7 @@ pub enum FromWorker {
     /// The checkpoint is loaded and the canary has run.
     Ready(Ready),
     /// Still alive.
-    Heartbeat(Spent),
+    Heartbeat(TimeBreakdown),
     /// A lease could not be computed.
     LeaseFailed {
         /// Which.

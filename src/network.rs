@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, Resolution};
 use crate::exit::Exit;
 use crate::model::{self, Architecture, ImageProcessor, ModelError, Parameter, Token, Tokens};
-use crate::spec::{InitFrom, RunSpec, Task};
+use crate::run_file::{InitFrom, RunSpec, Task};
 use crate::store::{Location, StoreError, Stores};
 use crate::trainable::{LayoutError, Trainable};
 

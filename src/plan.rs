@@ -9,7 +9,7 @@ use std::ops::Range;
 use crate::data::{Blocks, RowIndex};
 use crate::id::Step;
 use crate::message::{Pass, Work};
-use crate::spec::{RunSpec, Shuffle};
+use crate::run_file::{RunSpec, Shuffle};
 use crate::tree::Tree;
 
 use order::InBlocks;
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn a_run_without_sizes_is_refused() {
         // A worker takes the run file from whoever calls itself its coordinator.
-        let spec = crate::spec::parse(
+        let spec = crate::run_file::parse(
             "run.yaml",
             "{base_model: m, task: sequence-classification, datasets: [a.csv], output_dir: o}",
             &[],

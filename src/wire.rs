@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::id::{CoordinatorEpoch, LeaseId, Step, Version, WorkerId};
-use crate::memory::Address;
 use crate::message::{PartialId, Pass, Totals, Work};
+use crate::shared_memory::Address;
 use crate::tree::Node;
 
 /// Generated code.

@@ -2,7 +2,7 @@
 
 use headstart::trainable::SEGMENT;
 use headstart_coordinator::master::Master;
-use headstart_coordinator::optimizer::Rule;
+use headstart_coordinator::optimizer::OptimizerConfig;
 use headstart_coordinator::reduce::Whole;
 use headstart_tests::reference::{Reference, numbers};
 use headstart_worker::torch::make_trainer;
@@ -17,8 +17,8 @@ async fn losses_agree(name: &str) {
     let (spec, job) = (reference.spec(&sets), reference.job(&sets).await);
     let network = job.network.clone();
     let initial = network.initial_vector().await.expect("the weights are whole");
-    let master =
-        Master::new(Rule::new(&spec), spec.max_grad_norm, &network.trainable, &initial).expect("memory");
+    let master = Master::new(OptimizerConfig::new(&spec), spec.max_grad_norm, &network.trainable, &initial)
+        .expect("memory");
     let mut trainer = make_trainer(job).expect("libtorch works");
     let batch = reference.batch();
     for (step, expected) in (0..).zip(numbers(&expected["losses"])) {

@@ -9,7 +9,7 @@ use headstart::manifest::Manifest;
 use headstart::store::Stores;
 use headstart_coordinator::pool::Pool;
 use headstart_coordinator::serve::{Identity, Platform, serve};
-use headstart_tests::trap::{Place, Trap};
+use headstart_tests::trap::{StopPoint, Trap};
 use headstart_tests::{load, texts};
 use headstart_worker::settings::Settings;
 use headstart_worker::{fake, session};
@@ -36,7 +36,12 @@ enum End {
 }
 
 /// One life of a coordinator and a worker over some objects; returns the number of its writes too.
-fn live(directory: &std::path::Path, objects: &Arc<InMemory>, number: u64, at: Option<Place>) -> (End, u64) {
+fn live(
+    directory: &std::path::Path,
+    objects: &Arc<InMemory>,
+    number: u64,
+    at: Option<StopPoint>,
+) -> (End, u64) {
     let trap = Arc::new(Trap::new(objects.clone(), at));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("a runtime");
@@ -131,7 +136,7 @@ fn a_coordinator_may_die_at_any_write() {
     let expected = left(&objects);
     assert!(writes > 20, "{writes} writes: {:?}", keys(&objects));
     let mut killed = 0;
-    let places = (0..writes).flat_map(|write| [false, true].map(|after| Place { write, after }));
+    let places = (0..writes).flat_map(|write| [false, true].map(|after| StopPoint { write, after }));
     for place in places {
         let objects = Arc::new(InMemory::new());
         let (end, writes) = live(directory.path(), &objects, 1, Some(place));

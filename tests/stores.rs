@@ -64,12 +64,12 @@ fn checkpoint_and_data_from_a_web_server_give_the_bits_of_a_local_disk() {
 #[test]
 fn web_servers_need_not_mark_their_files() {
     let directory = texts();
-    for mark in [Some("W/\"1\""), None] {
+    for etag in [Some("W/\"1\""), None] {
         let root = directory.path().to_owned();
         let web = Web::start(move |request| {
             let mut answer = file(&root, request);
             answer.headers.retain(|(name, _)| *name != "ETag");
-            match mark {
+            match etag {
                 Some(weak) => answer.etag(weak),
                 None => answer,
             }
@@ -77,7 +77,7 @@ fn web_servers_need_not_mark_their_files() {
         let data = format!("datasets.0.path={}/train.jsonl", web.url());
         succeed(directory.path(), &["validate", "run.yaml", "--set", &data]);
         let compared = web.requests().into_iter().find(|request| request.headers.contains_key("if-match"));
-        assert!(compared.is_none(), "{mark:?} is no mark to compare: {compared:?}");
+        assert!(compared.is_none(), "{etag:?} is no etag to compare: {compared:?}");
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use headstart::exit::Exit;
 use headstart::id::WorkerId;
-use headstart::manifest::Standing;
+use headstart::manifest::RunState;
 use headstart::message::ToWorker;
 use headstart::plan::Plan;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::commit::Committer;
-use crate::event::{Effect, Event, Record, Refused, Wanted};
+use crate::event::{Effect, Event, Record, Refused, SegmentUse};
 use crate::finish::Kept;
 use crate::journal::save::{Best, Commit};
 use crate::machine::Machine;
@@ -155,7 +155,7 @@ impl Actor {
     fn perform(
         &mut self,
         effects: Vec<Effect>,
-        mut answer: Option<oneshot::Sender<Result<Wanted, Refused>>>,
+        mut answer: Option<oneshot::Sender<Result<SegmentUse, Refused>>>,
     ) -> Option<(Exit, String)> {
         let mut ended = None;
         for mut effect in effects {
@@ -241,7 +241,7 @@ impl Actor {
     }
 
     /// Commits in the background; the next update may begin meanwhile.
-    fn commit(&mut self, standing: Standing) {
+    fn commit(&mut self, standing: RunState) {
         let (commit, kept) = self.state(standing);
         let (committer, handle) = (self.committer.clone(), self.handle.clone());
         tokio::spawn(async move {
@@ -258,7 +258,7 @@ impl Actor {
         });
     }
 
-    fn finish(&mut self, best: bool, standing: Standing) {
+    fn finish(&mut self, best: bool, standing: RunState) {
         let (commit, kept) = self.state(standing);
         let (committer, handle) = (self.committer.clone(), self.handle.clone());
         tokio::spawn(async move {
@@ -270,7 +270,7 @@ impl Actor {
         });
     }
 
-    fn export(&mut self, standing: Standing) {
+    fn export(&mut self, standing: RunState) {
         let (commit, kept) = self.state(standing);
         let (committer, handle) = (self.committer.clone(), self.handle.clone());
         let status = self.status.clone();
@@ -292,7 +292,7 @@ impl Actor {
     }
 
     /// The state of the run as it is now: what is committed, and what is shown of it.
-    fn state(&mut self, standing: Standing) -> (Commit, Kept) {
+    fn state(&mut self, standing: RunState) -> (Commit, Kept) {
         let kept = self.kept();
         let (ledger, metrics) = (kept.ledger.clone(), kept.metrics.clone());
         let (held, best) = (self.master.hold(), self.best.clone());

@@ -1,7 +1,7 @@
 //! The admin port: health, readiness and metrics of one coordinator over HTTP. It only reads, and everything about it is
 //! bounded, so that nobody who asks can disturb the run.
 
-mod exposition;
+mod prometheus;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -136,7 +136,7 @@ fn answer(request: &Request<Incoming>, run: Option<&Run>) -> Response<String> {
     match request.uri().path() {
         "/healthz" => verdict(healthy(run)),
         "/readyz" => verdict(ready(run)),
-        "/metrics" => match exposition::render(run.map(|run| &run.serving)) {
+        "/metrics" => match prometheus::render(run.map(|run| &run.serving)) {
             Ok(metrics) => {
                 let mut answer = text(StatusCode::OK, metrics);
                 let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");

@@ -1,6 +1,6 @@
 //! The model card: `README.md` of a run's final weights.
 
-use headstart::spec::{InitFrom, Metric, Task};
+use headstart::run_file::{InitFrom, Metric, Task};
 
 use crate::evaluation;
 use crate::finish::{Kept, Writer};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use headstart::id::Version;
 use headstart::message::Totals;
-use headstart::spec::{Metric, RunSpec};
+use headstart::run_file::{Metric, RunSpec};
 
 /// Loss, accuracy and macro F1 from the sums over all evaluation rows.
 ///

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use headstart::exit::Exit;
 use headstart::id::{LeaseId, Step, Version, WorkerId};
-use headstart::manifest::Standing;
-use headstart::message::{Failure, Join, PartialId, Pass, Ready, Spent, ToWorker, Totals, Work};
+use headstart::manifest::RunState;
+use headstart::message::{Failure, Join, PartialId, Pass, Ready, TimeBreakdown, ToWorker, Totals, Work};
 use headstart::tree::Tree;
 
 use crate::master::{Applied, NotFinite};
@@ -20,7 +20,7 @@ pub enum Event {
     /// A worker can compute.
     Ready(WorkerId, Ready),
     /// A worker is alive, and where its time has gone.
-    Heard(WorkerId, Spent),
+    Heard(WorkerId, TimeBreakdown),
     /// A worker could not compute a lease.
     LeaseFailed(WorkerId, LeaseId, Failure),
     /// A session ended, politely or not.
@@ -66,7 +66,7 @@ pub enum Unfit {
 #[derive(Debug, PartialEq)]
 pub enum Effect {
     /// Answers the event, if it is one that is answered.
-    Answer(Result<Wanted, Refused>),
+    Answer(Result<SegmentUse, Refused>),
     /// Sends to a worker.
     Send(WorkerId, ToWorker),
     /// Ends a worker's session after what was sent.
@@ -87,16 +87,16 @@ pub enum Effect {
     /// Remember the weights as they are now as the best.
     KeepBest(Version),
     /// Commit the state of the run as it is now, while it goes on.
-    Commit(Standing),
+    Commit(RunState),
     /// Commit the last state, then write the final weights.
     Finish {
         /// The best evaluated ones rather than the last.
         best: bool,
         /// The machine's part of the state.
-        standing: Standing,
+        standing: RunState,
     },
     /// Commit the state of an unfinished run, and write its weights.
-    Export(Standing),
+    Export(RunState),
     /// The run is over.
     End(Exit, String),
 }
@@ -132,7 +132,7 @@ pub enum Record {
 
 /// What is to be done with a partial's segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum SegmentUse {
     /// They are added to the sum.
     Sum,
     /// They are added, and hashed to be compared with another worker's.
@@ -141,15 +141,15 @@ pub enum Wanted {
     Hash,
 }
 
-impl Wanted {
+impl SegmentUse {
     /// Whether segments are added.
     pub fn adds(self) -> bool {
-        self != Wanted::Hash
+        self != SegmentUse::Hash
     }
 
     /// Whether segments are hashed.
     pub fn hashes(self) -> bool {
-        self != Wanted::Sum
+        self != SegmentUse::Sum
     }
 }
 

@@ -10,7 +10,7 @@ use headstart::id::Version;
 use headstart::message::NumericClass;
 use headstart::network::Network;
 use headstart::plan::Plan;
-use headstart::spec::RunSpec;
+use headstart::run_file::RunSpec;
 use headstart::store::{Location, StoreError};
 use headstart::trainable::SEGMENT;
 use headstart::verify::WORKERS;

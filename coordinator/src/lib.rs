@@ -20,7 +20,7 @@ pub mod listen;
 pub mod machine;
 pub mod master;
 pub mod membership;
-pub mod memory;
+pub mod memory_check;
 pub mod meter;
 pub mod optimizer;
 pub mod pool;

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use headstart::exit::Exit;
 use headstart::id::{CoordinatorEpoch, Step, Version, WorkerId};
-use headstart::manifest::Standing;
+use headstart::manifest::RunState;
 use headstart::message::{Pass, StopReason, ToWorker, Totals, Welcome};
 use headstart::plan::Plan;
-use headstart::spec::RunSpec;
+use headstart::run_file::RunSpec;
 use headstart::tree::{Fold, Node};
 
 use crate::evaluation::{self, Best};
@@ -109,7 +109,7 @@ pub const HEARTBEAT: Duration = Duration::from_secs(5);
 impl Machine {
     /// A run that goes on from `standing`, and what to do first. Unless it was `exported`, its owner died between a commit and
     /// what people see of it, and it is committed once more.
-    pub fn new(run: Run, standing: &Standing, exported: bool) -> (Machine, Vec<Effect>) {
+    pub fn new(run: Run, standing: &RunState, exported: bool) -> (Machine, Vec<Effect>) {
         let schedule = Schedule::new(&run.spec, run.plan.steps(), run.plan.steps_per_epoch());
         let mut machine = Machine {
             schedule,

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use headstart::exit::Exit;
-use headstart::spec::InitFrom;
-use headstart::{host, job, spec, telemetry};
+use headstart::run_file::InitFrom;
+use headstart::{host, job, run_file, telemetry};
 use headstart_coordinator::admin::Admin;
 use headstart_coordinator::config::Config;
 use headstart_coordinator::journal;
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: Config) -> Result<(Exit, String), (Exit, String)> {
-    let spec = spec::load(&config.run_file, &config.sets).map_err(|e| (Exit::Usage, e.to_string()))?;
+    let spec = run_file::load(&config.run_file, &config.sets).map_err(|e| (Exit::Usage, e.to_string()))?;
     let socket =
         bind(config.listen).map_err(|e| (Exit::Usage, format!("--listen {}: {e}", config.listen)))?;
     let admin = config.admin.map(|address| answer_on(address, config.listen)).transpose()?;

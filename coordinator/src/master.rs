@@ -10,21 +10,21 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use headstart::hash;
 use headstart::id::{Segment, Version};
-use headstart::memory::{self, Address, Region, Values};
+use headstart::shared_memory::{self, Address, Region, Values};
 use headstart::trainable::Trainable;
 use rayon::prelude::*;
 use tokio::sync::watch;
 
-use crate::optimizer::{self, Rule, Stretch};
+use crate::optimizer::{self, DecayRange, OptimizerConfig};
 use crate::reduce::Whole;
 
 /// The trainable vector with its optimizer state.
 #[derive(Debug)]
 pub struct Master {
-    rule: Rule,
+    rule: OptimizerConfig,
     max_norm: f64,
     segments: Vec<RwLock<State>>,
-    stretches: Vec<Vec<Stretch>>,
+    stretches: Vec<Vec<DecayRange>>,
     version: watch::Sender<Version>,
     /// Where workers on this machine read the weights.
     region: Option<Region>,
@@ -46,7 +46,7 @@ pub type Vectors = Vec<Vec<f32>>;
 enum Hold {
     No,
     /// It is, and no update has come yet.
-    Wanted,
+    SegmentUse,
     /// An update has come: this is what there was before.
     Copy(Vectors),
 }
@@ -88,7 +88,12 @@ pub struct Overtaken {
 
 impl Master {
     /// Takes over the initial trainable vector. Fails when there is no memory for it.
-    pub fn new(rule: Rule, max_norm: f64, layout: &Trainable, initial: &[f32]) -> std::io::Result<Master> {
+    pub fn new(
+        rule: OptimizerConfig,
+        max_norm: f64,
+        layout: &Trainable,
+        initial: &[f32],
+    ) -> std::io::Result<Master> {
         assert_eq!(initial.len(), layout.len(), "the initial weights fill the layout");
         let places: Vec<_> = (0..layout.segments()).map(|index| layout.segment(index)).collect();
         let lens: Vec<usize> = places.iter().map(Range::len).collect();
@@ -212,7 +217,7 @@ impl Master {
         for state in &self.segments {
             let mut state = write(state);
             debug_assert!(matches!(state.held, Hold::No), "one is held at a time");
-            state.held = Hold::Wanted;
+            state.held = Hold::SegmentUse;
         }
         Held { master: self.clone() }
     }
@@ -242,7 +247,7 @@ impl State {
 
     /// Called before the segment is overwritten.
     fn save_held(&mut self) {
-        if matches!(self.held, Hold::Wanted) {
+        if matches!(self.held, Hold::SegmentUse) {
             self.held = Hold::Copy(self.vectors());
         }
     }
@@ -259,7 +264,7 @@ impl Held {
         let mut state = write(&self.master.segments[segment]);
         match std::mem::replace(&mut state.held, Hold::No) {
             Hold::Copy(vectors) => vectors,
-            Hold::Wanted => state.vectors(),
+            Hold::SegmentUse => state.vectors(),
             Hold::No => unreachable!("a segment is taken once"),
         }
     }
@@ -282,9 +287,9 @@ fn write(state: &RwLock<State>) -> RwLockWriteGuard<'_, State> {
 }
 
 /// Where weight decay applies within a segment.
-fn stretches(layout: &Trainable, index: usize) -> Vec<Stretch> {
+fn stretches(layout: &Trainable, index: usize) -> Vec<DecayRange> {
     let segment = layout.segment(index);
-    let mut stretches: Vec<Stretch> = Vec::new();
+    let mut stretches: Vec<DecayRange> = Vec::new();
     for slot in layout.slots() {
         let (start, end) = (slot.range.start.max(segment.start), slot.range.end.min(segment.end));
         if start >= end {
@@ -293,7 +298,7 @@ fn stretches(layout: &Trainable, index: usize) -> Vec<Stretch> {
         let range = start - segment.start..end - segment.start;
         match stretches.last_mut() {
             Some(last) if last.decay == slot.decay => last.range.end = range.end,
-            _ => stretches.push(Stretch { range, decay: slot.decay }),
+            _ => stretches.push(DecayRange { range, decay: slot.decay }),
         }
     }
     stretches

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use headstart::id::WorkerId;
-use headstart::message::{Join, NumericClass, Ready, Spent};
+use headstart::message::{Join, NumericClass, Ready, TimeBreakdown};
 
 use crate::machine::HEARTBEAT;
 
@@ -28,7 +28,7 @@ pub struct Member {
     /// When it was last heard.
     pub heard: Duration,
     /// Where its time has gone, by its last heartbeat.
-    pub spent: Spent,
+    pub spent: TimeBreakdown,
 }
 
 /// All workers, and the numeric class they share.
@@ -91,7 +91,7 @@ impl Membership {
             lease_time: None,
             evaluated: false,
             heard: now,
-            spent: Spent::default(),
+            spent: TimeBreakdown::default(),
         };
         self.members.insert(worker, member);
         Ok(())

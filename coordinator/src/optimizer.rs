@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use headstart::spec::{Optimizer, RunSpec};
+use headstart::run_file::{Optimizer, RunSpec};
 use pulp::Arch;
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -16,7 +16,7 @@ const LANES: usize = 16;
 
 /// The optimizer with its constants.
 #[derive(Clone, Copy, Debug)]
-pub enum Rule {
+pub enum OptimizerConfig {
     /// torch.optim.AdamW
     AdamW {
         /// Decay rates of the two moments.
@@ -35,31 +35,33 @@ pub enum Rule {
     },
 }
 
-impl Rule {
+impl OptimizerConfig {
     /// The optimizer a run file asks for.
-    pub fn new(spec: &RunSpec) -> Rule {
+    pub fn new(spec: &RunSpec) -> OptimizerConfig {
         match spec.optim {
-            Optimizer::AdamwTorch => Rule::AdamW {
+            Optimizer::AdamwTorch => OptimizerConfig::AdamW {
                 betas: (spec.adam_beta1, spec.adam_beta2),
                 epsilon: spec.adam_epsilon,
                 weight_decay: spec.weight_decay,
             },
-            Optimizer::Sgd => Rule::Sgd { momentum: spec.momentum, weight_decay: spec.weight_decay },
+            Optimizer::Sgd => {
+                OptimizerConfig::Sgd { momentum: spec.momentum, weight_decay: spec.weight_decay }
+            }
         }
     }
 
     /// Number of state vectors as long as the weights.
     pub fn moments(&self) -> usize {
         match self {
-            Rule::AdamW { .. } => 2,
-            Rule::Sgd { .. } => 1,
+            OptimizerConfig::AdamW { .. } => 2,
+            OptimizerConfig::Sgd { .. } => 1,
         }
     }
 }
 
 /// A stretch of a segment with one weight-decay rule.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Stretch {
+pub struct DecayRange {
     /// Elements of the segment.
     pub range: Range<usize>,
     /// Whether weight decay applies.
@@ -103,7 +105,7 @@ pub fn clip_factor(norm: f64, max_norm: f64) -> f32 {
 /// One update of one segment.
 pub struct Update<'a> {
     /// The rule.
-    pub rule: Rule,
+    pub rule: OptimizerConfig,
     /// Number of this update, from 1.
     pub number: u64,
     /// Learning rate.
@@ -113,7 +115,7 @@ pub struct Update<'a> {
     /// Factor on the gradient, from clipping.
     pub factor: f32,
     /// Where weight decay applies.
-    pub stretches: &'a [Stretch],
+    pub stretches: &'a [DecayRange],
 }
 
 impl Update<'_> {
@@ -121,7 +123,7 @@ impl Update<'_> {
     /// length. Returns the hash (XXH3-128) of the new weights.
     pub fn apply(&self, weights: &mut [f32], sum: &[f32], moments: &mut [Vec<f32>]) -> u128 {
         let mut hash = Xxh3Default::new();
-        for Stretch { range, decay } in self.stretches {
+        for DecayRange { range, decay } in self.stretches {
             let kernel = self.kernel(*decay);
             for start in range.clone().step_by(PIECE) {
                 let piece = start..(start + PIECE).min(range.end);
@@ -140,7 +142,7 @@ impl Update<'_> {
     fn kernel(&self, decay: bool) -> Kernel {
         let (count, factor) = (self.samples as f32, self.factor);
         let rule = match self.rule {
-            Rule::AdamW { betas: (beta1, beta2), epsilon, weight_decay } => {
+            OptimizerConfig::AdamW { betas: (beta1, beta2), epsilon, weight_decay } => {
                 let correction1 = 1.0 - libm::pow(beta1, self.number as f64);
                 let correction2 = 1.0 - libm::pow(beta2, self.number as f64);
                 let keep = if decay { 1.0 - self.learning_rate * weight_decay } else { 1.0 };
@@ -154,7 +156,7 @@ impl Update<'_> {
                     keep: keep as f32,
                 }
             }
-            Rule::Sgd { momentum, weight_decay } => Scalars::Sgd {
+            OptimizerConfig::Sgd { momentum, weight_decay } => Scalars::Sgd {
                 momentum: momentum as f32,
                 rate: self.learning_rate as f32,
                 penalty: if decay { weight_decay as f32 } else { 0.0 },
@@ -229,12 +231,12 @@ impl Kernel {
 mod tests {
     use super::*;
 
-    fn run(rule: Rule, decay: bool, steps: u64) -> Vec<f32> {
+    fn run(rule: OptimizerConfig, decay: bool, steps: u64) -> Vec<f32> {
         let mut weights = vec![1.0f32, -2.0, 0.5];
         let mut moments = vec![vec![0.0; 3]; rule.moments()];
         for number in 1..=steps {
             let gradient: Vec<f32> = weights.iter().map(|weight| 2.0 * weight + 0.25).collect();
-            let stretches = [Stretch { range: 0..3, decay }];
+            let stretches = [DecayRange { range: 0..3, decay }];
             Update { rule, number, learning_rate: 0.1, samples: 1, factor: 1.0, stretches: &stretches }
                 .apply(&mut weights, &gradient, &mut moments);
         }
@@ -250,14 +252,14 @@ mod tests {
     /// Expected values printed by torch 2.11: three steps on the same quadratic.
     #[test]
     fn adamw_is_torchs() {
-        let rule = Rule::AdamW { betas: (0.9, 0.999), epsilon: 1e-8, weight_decay: 0.1 };
+        let rule = OptimizerConfig::AdamW { betas: (0.9, 0.999), epsilon: 1e-8, weight_decay: 0.1 };
         assert_close(&run(rule, true, 3), ADAMW_DECAYED);
         assert_close(&run(rule, false, 3), ADAMW);
     }
 
     #[test]
     fn sgd_is_torchs() {
-        let rule = Rule::Sgd { momentum: 0.9, weight_decay: 0.1 };
+        let rule = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 0.1 };
         assert_close(&run(rule, true, 3), SGD_DECAYED);
     }
 

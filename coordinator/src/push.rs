@@ -7,14 +7,14 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt, stream};
 use headstart::hash;
 use headstart::id::Segment;
-use headstart::memory::{Address, Reader};
 use headstart::message::PartialId;
+use headstart::shared_memory::{Address, Reader};
 use headstart::trainable::SEGMENT;
 use headstart::tree;
 use headstart::wire::pb;
 use tonic::{Code, Status, Streaming};
 
-use crate::event::{Unfit, Wanted};
+use crate::event::{SegmentUse, Unfit};
 use crate::reduce::{Inserted, OpenStep};
 use crate::rpc::Services;
 
@@ -33,7 +33,7 @@ pub(crate) struct Push<'a> {
     /// Per segment, whether it has arrived whole.
     whole: Vec<bool>,
     /// What is to be done with them.
-    wanted: Wanted,
+    wanted: SegmentUse,
     /// Per segment, its hash, where it is wanted.
     hashes: Vec<u128>,
     added: bool,
@@ -48,7 +48,7 @@ impl<'a> Push<'a> {
         services: &'a Services,
         open: Arc<OpenStep>,
         partial: &'a PartialId,
-        wanted: Wanted,
+        wanted: SegmentUse,
     ) -> Push<'a> {
         let segments = services.master.segments();
         let (whole, hashes) = (vec![false; segments], vec![0; segments]);

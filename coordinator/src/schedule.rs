@@ -2,7 +2,7 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use headstart::spec::{RunSpec, Scheduler, Strategy};
+use headstart::run_file::{RunSpec, Scheduler, Strategy};
 
 /// Learning rate and evaluation points of a run.
 #[derive(Clone, Debug)]

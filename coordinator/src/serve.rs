@@ -14,7 +14,7 @@ use headstart::job::Job;
 use headstart::manifest::Pins;
 use headstart::model::Parameter;
 use headstart::network::Network;
-use headstart::spec::RunSpec;
+use headstart::run_file::RunSpec;
 use headstart::store::StoreError;
 use headstart::wire::{FRAME, MESSAGE_LIMIT, WINDOW, pb};
 use serde_json::{Value, json};
@@ -37,8 +37,8 @@ use crate::journal::{self, Claim, Journal, JournalError, Restored};
 use crate::listen::{Connections, Listen};
 use crate::machine::{Machine, Run};
 use crate::master::Master;
-use crate::memory::{self, TooLarge};
-use crate::optimizer::Rule;
+use crate::memory_check::{self, TooLarge};
+use crate::optimizer::OptimizerConfig;
 use crate::pool::Pool;
 use crate::record::{Records, hex};
 use crate::reduce::Reducer;
@@ -261,10 +261,10 @@ async fn open(job: &Job, identity: Identity, clock: &Clock) -> Result<Option<Ope
 
 /// Weights version 0, with moments of zero.
 async fn load(network: &Network, spec: &RunSpec) -> Result<Master, ServeError> {
-    let rule = Rule::new(spec);
+    let rule = OptimizerConfig::new(spec);
     let largest = network.table.iter().map(Parameter::len).max().unwrap_or_default();
     let total = host::total_memory().unwrap_or(u64::MAX);
-    memory::check(network.trainable.len(), largest, rule.moments(), total)?;
+    memory_check::check(network.trainable.len(), largest, rule.moments(), total)?;
     let initial = network.initial_vector().await?;
     Ok(Master::new(rule, spec.max_grad_norm, &network.trainable, &initial)?)
 }

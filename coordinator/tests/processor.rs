@@ -1,4 +1,4 @@
-//! Rule 11 of the numeric rules: reduction and update give one hash, whatever instructions this was compiled for.
+//! OptimizerConfig 11 of the numeric rules: reduction and update give one hash, whatever instructions this was compiled for.
 //!
 //! `make test` runs this twice, compiled for the oldest x86-64 and for x86-64-v3 (AVX2 and FMA).
 
@@ -7,7 +7,7 @@ use headstart::model::{Block, Init, Parameter, initial_values};
 use headstart::trainable::{SEGMENT, Trainable};
 use headstart::tree::{Node, Tree};
 use headstart_coordinator::master::Master;
-use headstart_coordinator::optimizer::Rule;
+use headstart_coordinator::optimizer::OptimizerConfig;
 use headstart_coordinator::pool::Pool;
 use headstart_coordinator::reduce::Reducer;
 use headstart_coordinator::schedule::Schedule;
@@ -29,9 +29,10 @@ async fn train(optimizer: &str) -> String {
         "base_model: x\ntask: image-classification\ndatasets: [x]\noutput_dir: x\nweight_decay: 0.01\n\
          lr_scheduler_type: cosine\nwarmup_steps: 3\nlearning_rate: 1e-2\n{optimizer}\n"
     );
-    let spec = headstart::spec::parse("run.yaml", &run_file, &[]).expect("the run file is good");
+    let spec = headstart::run_file::parse("run.yaml", &run_file, &[]).expect("the run file is good");
     let initial: Vec<f32> = table.iter().flat_map(|parameter| initial_values(parameter, 7)).collect();
-    let master = Master::new(Rule::new(&spec), spec.max_grad_norm, &layout, &initial).expect("memory");
+    let master =
+        Master::new(OptimizerConfig::new(&spec), spec.max_grad_norm, &layout, &initial).expect("memory");
     let schedule = Schedule::new(&spec, STEPS, STEPS);
     let reducer = Reducer::new(layout.segments(), Pool::Threads);
     let mut norms = 0.0;

@@ -11,12 +11,12 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use headstart::data::index_in;
 use headstart::id::{CoordinatorEpoch, LeaseId, Step, Version, WorkerId};
-use headstart::manifest::{BestParts, Manifest, Number, Parts, Piece, Pins, Standing, State};
+use headstart::manifest::{BestParts, Manifest, Number, Parts, Piece, Pins, RunState, State};
 use headstart::message::{
-    Failure, FromWorker, Join, NumericClass, PartialId, Pass, Ready, Spent, StopReason, ToWorker, Totals,
-    Welcome, Work,
+    Failure, FromWorker, Join, NumericClass, PartialId, Pass, Ready, StopReason, TimeBreakdown, ToWorker,
+    Totals, Welcome, Work,
 };
-use headstart::spec::{self, Dataset, Task};
+use headstart::run_file::{self, Dataset, Task};
 use headstart::store::Stores;
 use headstart::tree::Node;
 use headstart::wire::pb;
@@ -113,6 +113,7 @@ fn row_index(name: &str, content: &[u8]) -> Vec<u8> {
     let dataset = Dataset {
         path: path.clone(),
         text_column: "text".into(),
+        text_pair_column: None,
         image_column: "image".into(),
         label_column: "label".into(),
     };
@@ -158,7 +159,7 @@ fn messages() -> Vec<Vec<u8>> {
     let mut events = vec![
         FromWorker::Join(join),
         FromWorker::Ready(Ready { class, canary: 7, parameters: "hash".into() }),
-        FromWorker::Heartbeat(Spent { compute: times[0], transfer: times[1], wait: times[2] }),
+        FromWorker::Heartbeat(TimeBreakdown { compute: times[0], transfer: times[1], wait: times[2] }),
         FromWorker::Leaving { reason: "bye".into() },
     ];
     events.extend(failures.map(|failure| FromWorker::LeaseFailed { lease, failure }));
@@ -217,14 +218,14 @@ fn manifests() -> Vec<Vec<u8>> {
     let parts =
         |directory: &str| Parts { directory: directory.into(), files: vec![piece("state.safetensors")] };
     let loss = [("loss".to_owned(), Number::from(0.5))];
-    let standing = Standing {
+    let standing = RunState {
         version: 4,
         evaluated: true,
         class: Some((class(), "ff".repeat(16))),
         best: Some((2, Number::from(0.75))),
         without_improvement: 1,
         eval: Some((4, loss.into())),
-        ..Standing::default()
+        ..RunState::default()
     };
     let best = BestParts {
         version: 2,
@@ -259,7 +260,7 @@ fn manifests() -> Vec<Vec<u8>> {
 
 fn welcome(worker: WorkerId) -> Welcome {
     let run = "{base_model: m, task: sequence-classification, datasets: [a.csv], output_dir: o}";
-    let spec = spec::parse("run.yaml", run, &[]).expect("the seed is in order");
+    let spec = run_file::parse("run.yaml", run, &[]).expect("the seed is in order");
     Welcome {
         run_id: "run".into(),
         epoch: CoordinatorEpoch(1),

@@ -2,7 +2,7 @@
 #![no_main]
 
 use headstart::model::{Architecture, ImageProcessor, Tokens, hash};
-use headstart::spec::Task;
+use headstart::run_file::Task;
 use headstart::trainable::Trainable;
 use headstart_fuzz::{directory, run};
 use libfuzzer_sys::fuzz_target;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headstart::data::{Cache, Content, RowIndex, Rows, index_in};
-use headstart::spec::{Dataset, Task};
+use headstart::run_file::{Dataset, Task};
 use headstart::store::Stores;
 use headstart_fuzz::{let_give_up, run};
 use libfuzzer_sys::fuzz_target;
@@ -32,6 +32,7 @@ async fn read(url: &str, content: &[u8]) {
     let dataset = Dataset {
         path: url.to_owned(),
         text_column: "text".into(),
+        text_pair_column: None,
         image_column: "image".into(),
         label_column: "label".into(),
     };

@@ -1,7 +1,7 @@
 //! A run file, and after a NUL byte one override.
 #![no_main]
 
-use headstart::spec;
+use headstart::run_file;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -10,11 +10,11 @@ fuzz_target!(|bytes: &[u8]| {
         Some((file, set)) => (file, vec![set.to_owned()]),
         None => (text, Vec::new()),
     };
-    match spec::parse("run.yaml", file, &sets) {
+    match run_file::parse("run.yaml", file, &sets) {
         Ok(spec) => {
             // It travels to the workers as JSON, and means the same there.
             let json = serde_json::to_string(&spec).expect("a run is plain data");
-            assert_eq!(serde_json::from_str::<spec::RunSpec>(&json).expect("its own JSON"), spec);
+            assert_eq!(serde_json::from_str::<run_file::RunSpec>(&json).expect("its own JSON"), spec);
         }
         Err(error) => {
             assert!(!error.problems().is_empty() && !error.to_string().is_empty());

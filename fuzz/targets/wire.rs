@@ -5,7 +5,7 @@ use headstart::client::RunStatus;
 use headstart::id::Step;
 use headstart::message::{FromWorker, PartialId, Pass, ToWorker, Totals};
 use headstart::plan::Plan;
-use headstart::spec::RunSpec;
+use headstart::run_file::RunSpec;
 use headstart::wire::pb;
 use libfuzzer_sys::fuzz_target;
 use prost::Message;

@@ -19,11 +19,11 @@ const RUNS_IN_FLIGHT: usize = 2;
 struct Run {
     file: usize,
     range: Range<u64>,
-    tensors: Vec<Wanted>,
+    tensors: Vec<TensorToLoad>,
 }
 
 /// A tensor to load.
-struct Wanted {
+struct TensorToLoad {
     parameter: usize,
     name: String,
     entry: TensorEntry,
@@ -60,17 +60,17 @@ impl Checkpoint {
     pub async fn read_tensor(&self, tensor: &str) -> Result<Vec<f32>, CheckpointError> {
         let entry = self.tensors[tensor].clone();
         let (file, range) = (entry.file, entry.range.clone());
-        let wanted = Wanted { parameter: 0, name: tensor.to_owned(), entry };
+        let wanted = TensorToLoad { parameter: 0, name: tensor.to_owned(), entry };
         let mut read = self.read_run(Run { file, range, tensors: vec![wanted] }).await?;
         Ok(read.remove(0).1)
     }
 
     /// The tensors to load, grouped into reads.
     fn runs(&self, resolution: &Resolution) -> Vec<Run> {
-        let mut wanted: Vec<Wanted> = Vec::new();
+        let mut wanted: Vec<TensorToLoad> = Vec::new();
         for (parameter, source) in resolution.sources.iter().enumerate() {
             if let Some((name, entry)) = source.as_ref().and_then(|name| self.tensors.get_key_value(name)) {
-                wanted.push(Wanted { parameter, name: name.clone(), entry: entry.clone() });
+                wanted.push(TensorToLoad { parameter, name: name.clone(), entry: entry.clone() });
             }
         }
         wanted.sort_by_key(|tensor| (tensor.entry.file, tensor.entry.range.start));
@@ -97,7 +97,7 @@ impl Checkpoint {
         let bytes = file.location.read_large(&file.meta, run.range.clone()).await?;
         let decoding = tokio::task::spawn_blocking(move || {
             let start = run.range.start;
-            let decoded = run.tensors.into_iter().map(|Wanted { parameter, name, entry }| {
+            let decoded = run.tensors.into_iter().map(|TensorToLoad { parameter, name, entry }| {
                 let range = (entry.range.start - start) as usize..(entry.range.end - start) as usize;
                 Ok((parameter, decode(&name, entry.dtype, &bytes[range])?))
             });

@@ -36,7 +36,7 @@ pub struct Checkpoint {
 pub struct TensorFile {
     /// Where it is.
     pub location: Location,
-    /// Its content's mark: later reads are refused if it changes.
+    /// Its etag: later reads are refused if it changes.
     pub meta: Meta,
 }
 

@@ -6,7 +6,7 @@ use headstart::checkpoint::CheckpointError;
 use headstart::client::ClientError;
 use headstart::exit::Exit;
 use headstart::job::JobError;
-use headstart::spec::{Problem, SpecError};
+use headstart::run_file::{Problem, SpecError};
 use headstart::store::StoreError;
 use headstart::verify::VerifyError;
 
@@ -83,7 +83,7 @@ impl CliError {
     pub(super) fn report(&self) -> String {
         match self {
             CliError::Spec(error) => error.problems().iter().map(show).collect::<Vec<_>>().join("\n"),
-            other => format!("error: {}", super::say::printable(&other.to_string())),
+            other => format!("error: {}", super::console::printable(&other.to_string())),
         }
     }
 }

@@ -13,7 +13,7 @@ use headstart::store::Location;
 use serde_json::json;
 
 use super::error::CliError;
-use super::{RunFile, say};
+use super::{RunFile, console};
 
 /// Whose weights, and where to.
 #[derive(Debug, Args)]
@@ -52,7 +52,7 @@ pub(super) async fn init(arguments: &InitArguments) -> Result<(), CliError> {
     directory.join("config.json")?.write(Bytes::from(config)).await?;
     checkpoint::copy_files(network.directory(), &directory).await?;
     for file in written {
-        say::out(&format!("{}  {}/{}", file.sha256, directory.url(), file.name));
+        console::out(&format!("{}  {}/{}", file.sha256, directory.url(), file.name));
     }
     Ok(())
 }

@@ -4,13 +4,13 @@
 
 mod bandwidth;
 mod compare;
+mod console;
 mod doctor;
 mod error;
 mod export;
 mod format;
 mod plan;
 mod probe;
-mod say;
 mod status;
 mod train;
 mod validate;
@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use headstart::exit::Exit;
-use headstart::spec::{self, RunSpec};
+use headstart::run_file::{self, RunSpec};
 use headstart::telemetry::{self, LogFormat};
 
 use error::CliError;
@@ -75,26 +75,26 @@ struct RunFile {
 
 impl RunFile {
     fn load(&self) -> Result<RunSpec, CliError> {
-        Ok(spec::load(&self.run_file, &self.sets)?)
+        Ok(run_file::load(&self.run_file, &self.sets)?)
     }
 }
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
     let command = Cli::parse().command;
-    // What the library has to say, when something is odd.
+    // What the library has to console, when something is odd.
     let telemetry = telemetry::start("headstart", LogFormat::Text, "warn");
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            say::err(&format!("error: {error}"));
+            console::err(&format!("error: {error}"));
             return Exit::Internal.into();
         }
     };
     let code = match runtime.block_on(perform(command)) {
         Ok(code) => code,
         Err(error) => {
-            say::err(&error.report());
+            console::err(&error.report());
             error.exit().into()
         }
     };
@@ -116,7 +116,7 @@ async fn perform(command: Command) -> Result<ExitCode, CliError> {
         Command::Verify(arguments) => verify::run(arguments).await,
         Command::Compare(arguments) => compare::run(&arguments).await.map(done),
         Command::Schema => {
-            say::out(&format!("{:#}", spec::schema()));
+            console::out(&format!("{:#}", run_file::schema()));
             Ok(Exit::Ok.into())
         }
         Command::Init(arguments) => export::init(&arguments).await.map(done),

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use super::console::printable;
 use super::error::{MissingProgram, beside};
-use super::say::printable;
 
 /// libtorch loads within a few seconds, from a cold disk within many.
 const PATIENCE: Duration = Duration::from_secs(120);

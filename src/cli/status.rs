@@ -5,7 +5,7 @@ use comfy_table::{Table, presets};
 use headstart::client::{Client, RunStatus, State, WorkerStatus};
 
 use super::error::CliError;
-use super::{format, say};
+use super::{console, format};
 
 /// How to ask.
 #[derive(Debug, Args)]
@@ -23,9 +23,9 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), CliError> {
     let status = Client::connect(&arguments.coordinator).await?.status().await?;
     let text = match arguments.json {
         true => serde_json::to_string_pretty(&status).expect("a status is plain data"),
-        false => say::printable(&describe(&status)),
+        false => console::printable(&describe(&status)),
     };
-    say::out(&text);
+    console::out(&text);
     Ok(())
 }
 
@@ -78,12 +78,12 @@ fn table(workers: &[WorkerStatus]) -> Table {
         let ready = if *ready { "yes" } else { "no" };
         table.add_row([
             &worker_id.to_string(),
-            &say::printable(name),
-            &say::printable(device),
+            &console::printable(name),
+            &console::printable(device),
             ready,
             &shards.to_string(),
             &seconds,
-            &say::printable(activity),
+            &console::printable(activity),
         ]);
     }
     table

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use headstart::data::{DataFile, Estimate, RowIndex};
 use headstart::job::{self, Estimates, Job};
-use headstart::spec::{InitFrom, Task};
+use headstart::run_file::{InitFrom, Task};
 
 use super::error::CliError;
 use super::format::count;
-use super::{RunFile, say};
+use super::{RunFile, console};
 
 /// Label names shown.
 const MOST_LABELS: usize = 20;
@@ -19,10 +19,10 @@ const LONGEST_LABEL: usize = 40;
 pub(super) async fn run(file: &RunFile) -> Result<(), CliError> {
     let spec = file.load()?;
     let (job, estimates) = job::survey(&spec).await?;
-    say::out(&say::printable(&summary(&job, estimates)));
+    console::out(&console::printable(&summary(&job, estimates)));
     let (shards, needed) = (job.spec.shards_per_step, job.spec.cluster.min_workers);
     if shards < needed {
-        say::err(&format!(
+        console::err(&format!(
             "warning: a step has {shards} shards, so of at least {needed} workers (cluster.min_workers) only \
              {shards} ever work at once; set shards_per_step to {needed} or more"
         ));

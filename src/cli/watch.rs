@@ -91,6 +91,6 @@ async fn until_the_end(
 pub(super) async fn stop(arguments: &StopArguments) -> Result<(), CliError> {
     let StopArguments { coordinator, reason } = arguments;
     let kept = Client::connect(coordinator).await?.stop(reason, STOP_PATIENCE).await?;
-    say::out(&say::printable(&format!("kept: {kept}")));
+    console::out(&console::printable(&format!("kept: {kept}")));
     Ok(())
 }

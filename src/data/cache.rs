@@ -15,7 +15,7 @@ use super::jsonl::Cell;
 use super::parquet::{Source, Table};
 use super::scan::broken;
 use super::unpack::{Budget, Unpacked, read_through};
-use super::{DataError, DataFile, Packing, Place, RowProblem, table};
+use super::{DataError, DataFile, FilePosition, Packing, RowProblem, table};
 use crate::hash::hex;
 use crate::store::{Location, Meta, StoreError};
 
@@ -81,7 +81,7 @@ pub(super) async fn check_local(
     let meta = location.head().await?;
     let known = meta == Meta { size: planned.size, etag: planned.etag.clone() };
     let expected = if known { None } else { planned.sha256 };
-    let whole = Wanted { planned, range: 0..planned.size, expected, cached: false };
+    let whole = PartRequest { planned, range: 0..planned.size, expected, cached: false };
     whole.verify(path).await
 }
 
@@ -91,7 +91,7 @@ impl Cache {
         Cache { directory, limit }
     }
 
-    /// Bytes `range` of a remote file, downloaded or found here. A part is pinned by the file's mark in its store alone.
+    /// Bytes `range` of a remote file, downloaded or found here. A part is pinned by the file's etag in its store alone.
     pub(super) async fn download(
         &self,
         location: &Location,
@@ -102,7 +102,7 @@ impl Cache {
         let expected = planned.sha256.filter(|_| whole);
         let name = if whole { name(planned) } else { format!("{}-{}", name(planned), range.start) };
         let path = self.directory.join(&name);
-        let wanted = Wanted { planned, range: range.clone(), expected, cached: true };
+        let wanted = PartRequest { planned, range: range.clone(), expected, cached: true };
         if let Some(found) = wanted.find(&path).await? {
             return Ok(found);
         }
@@ -131,12 +131,12 @@ impl Cache {
         };
         let name = format!("{}-rows", name(planned));
         let path = self.directory.join(&name);
-        let wanted = Wanted { planned, range: 0..flat.size, expected: Some(flat.sha256), cached: true };
+        let wanted = PartRequest { planned, range: 0..flat.size, expected: Some(flat.sha256), cached: true };
         if let Some(found) = wanted.find(&path).await? {
             return Ok(found);
         }
         let part = self.part(&name).await?;
-        // A copy with another time has another mark; what it unpacks to is compared below.
+        // A copy with another time has another etag; what it unpacks to is compared below.
         let meta = location.head().await?;
         if meta.size != planned.size {
             return Err(DataError::Changed { url: planned.url.clone() });
@@ -158,24 +158,24 @@ impl Cache {
     }
 
     /// Gives a written file its name, and makes room for it.
-    async fn keep(&self, part: Part, path: PathBuf, wanted: Wanted<'_>) -> Result<Checked, DataError> {
+    async fn keep(&self, part: Part, path: PathBuf, wanted: PartRequest<'_>) -> Result<Checked, DataError> {
         tokio::fs::rename(&part.0, &path).await.map_err(|error| failed(&path, &error))?;
         let (directory, limit, kept) = (self.directory.clone(), self.limit, path.clone());
         let evicting = tokio::task::spawn_blocking(move || evict(&directory, limit, &kept));
         evicting.await.expect("making room does not panic");
-        Wanted { expected: None, ..wanted }.verify(path).await
+        PartRequest { expected: None, ..wanted }.verify(path).await
     }
 }
 
 /// A file's bytes that are wanted here.
-struct Wanted<'a> {
+struct PartRequest<'a> {
     planned: &'a DataFile,
     range: Range<u64>,
     expected: Option<[u8; 32]>,
     cached: bool,
 }
 
-impl Wanted<'_> {
+impl PartRequest<'_> {
     /// The bytes, if the cache has them whole.
     async fn find(&self, path: &Path) -> Result<Option<Checked>, DataError> {
         if !tokio::fs::try_exists(path).await.unwrap_or(false) {
@@ -190,7 +190,7 @@ impl Wanted<'_> {
 
     /// Checks size and, where it is known, hash.
     async fn verify(&self, path: PathBuf) -> Result<Checked, DataError> {
-        let Wanted { planned, ref range, expected, cached } = *self;
+        let PartRequest { planned, ref range, expected, cached } = *self;
         let (start, size, url) = (range.start, range.end - range.start, planned.url.clone());
         let checking = tokio::task::spawn_blocking(move || {
             let failed = |error: io::Error| failed(&path, &error);
@@ -221,7 +221,7 @@ async fn unpack_into(
     let budget = Budget::new(planned.size, size, size);
     if planned.packing != Packing::Parquet {
         return read_through(location, meta, move |pieces| {
-            let broken = |error: io::Error| broken(&planned.url, Place::File, error.into());
+            let broken = |error: io::Error| broken(&planned.url, FilePosition::File, error.into());
             let mut unpacked = Unpacked::new(pieces, planned.packing, budget).map_err(broken)?;
             let mut output = Hashed::create(path)?;
             let mut buffer = vec![0; 1 << 20];

@@ -25,7 +25,7 @@ pub enum DataError {
         /// The file.
         url: String,
         /// Where in it.
-        place: Place,
+        place: FilePosition,
         /// What is wrong.
         problem: RowProblem,
     },
@@ -62,7 +62,7 @@ pub enum DataError {
 
 /// Where in a file a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum FilePosition {
     /// A line, counted from 1.
     Line(u64),
     /// A row of the index and the byte it begins at.
@@ -85,14 +85,14 @@ pub enum Place {
     File,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FilePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Line(line) => write!(f, ":{line}"),
-            Place::Row { row, offset } => write!(f, ", row {row} at byte {offset}"),
-            Place::After { offset, line } => write!(f, ", line {line} from byte {offset} on"),
-            Place::Entry(row) => write!(f, ", row {row}"),
-            Place::File => Ok(()),
+            FilePosition::Line(line) => write!(f, ":{line}"),
+            FilePosition::Row { row, offset } => write!(f, ", row {row} at byte {offset}"),
+            FilePosition::After { offset, line } => write!(f, ", line {line} from byte {offset} on"),
+            FilePosition::Entry(row) => write!(f, ", row {row}"),
+            FilePosition::File => Ok(()),
         }
     }
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::format::{MAGIC, packing};
 use super::scan::{Collected, planned};
-use super::{DataError, Format, Packing, Place, RowProblem, jsonl, picture, table};
-use crate::spec::Dataset;
+use super::{DataError, FilePosition, Format, Packing, RowProblem, image_header, jsonl, table};
+use crate::run_file::Dataset;
 use crate::store::{Location, Meta, StoreError, Stores};
 
 /// Bytes of the largest image.
@@ -139,7 +139,7 @@ impl Folder {
                               be its label";
                 return Err(kind(file.0.url(), reason));
             };
-            let refuse = |problem| row(file.0.url(), Place::File, problem);
+            let refuse = |problem| row(file.0.url(), FilePosition::File, problem);
             let label = collected.labels.number(class, "folder").map_err(refuse)?;
             push(&file, label, &mut collected)?;
         }
@@ -160,7 +160,7 @@ impl Folder {
             if line.is_empty() {
                 continue;
             }
-            let refuse = |problem| row(&list, Place::Line(number), problem);
+            let refuse = |problem| row(&list, FilePosition::Line(number), problem);
             let (name, label) = jsonl::text_and_label(line, FILE_NAME, label_column).map_err(refuse)?;
             let file = self.image(&name).map_err(refuse)?;
             let label = collected.labels.number(&label, label_column).map_err(refuse)?;
@@ -190,7 +190,7 @@ impl Folder {
 
 fn push(file: &(Location, Meta), label: u32, collected: &mut Collected) -> Result<(), DataError> {
     let (location, meta) = file;
-    let refuse = |problem| row(location.url(), Place::File, problem);
+    let refuse = |problem| row(location.url(), FilePosition::File, problem);
     if meta.size == 0 {
         return Err(refuse(RowProblem::EmptyFile));
     }
@@ -207,13 +207,13 @@ fn push(file: &(Location, Meta), label: u32, collected: &mut Collected) -> Resul
 fn look_at(location: &Location) -> Result<(), DataError> {
     let Some(path) = location.local_path() else { return Ok(()) };
     let mut head = Vec::new();
-    let reading =
-        std::fs::File::open(path).and_then(|file| file.take(picture::HEAD as u64).read_to_end(&mut head));
+    let reading = std::fs::File::open(path)
+        .and_then(|file| file.take(image_header::HEAD as u64).read_to_end(&mut head));
     reading.map_err(|error| StoreError::from_io(location.url(), &error))?;
-    picture::check(&head).map_err(|problem| row(location.url(), Place::File, problem))
+    image_header::check(&head).map_err(|problem| row(location.url(), FilePosition::File, problem))
 }
 
-fn row(url: &str, place: Place, problem: RowProblem) -> DataError {
+fn row(url: &str, place: FilePosition, problem: RowProblem) -> DataError {
     DataError::Row { url: url.to_owned(), place, problem }
 }
 

@@ -30,7 +30,7 @@ pub struct DataFile {
     pub packing: Packing,
     /// Bytes.
     pub size: u64,
-    /// The store's mark of its content, where it has one.
+    /// The store's etag of its content, where it has one.
     pub etag: Option<String>,
     /// Hash of its content; `None` for images and Parquet files, which planning does not read from end to end.
     pub sha256: Option<[u8; 32]>,

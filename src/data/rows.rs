@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 
 use super::cache::{self, Cache, Checked, Opened};
 use super::{
-    Blocks, DataError, DataFile, Format, Packing, Place, RowIndex, RowPlace, RowProblem, csv, jsonl,
+    Blocks, DataError, DataFile, FilePosition, Format, Packing, RowIndex, RowPlace, RowProblem, csv, jsonl,
 };
 use crate::store::{Location, Meta, StoreError, Stores};
 
@@ -56,7 +56,7 @@ pub struct Rows {
 /// A file's number and the first byte of the part of it that comes as one.
 type Part = (usize, u64);
 /// A row to read: its place in the answer, its number and where it lies.
-type Wanted = (usize, u64, RowPlace);
+type RowRequest = (usize, u64, RowPlace);
 
 impl Rows {
     /// A reader of the index's rows. Without a cache, rows of remote files are read one by one, packed files not at all.
@@ -77,7 +77,7 @@ impl Rows {
 
     /// Reads rows, in the order asked for.
     pub async fn read(&self, rows: &[u64]) -> Result<Vec<Row>, DataError> {
-        let mut by_part: BTreeMap<(usize, u64, u64), Vec<Wanted>> = BTreeMap::new();
+        let mut by_part: BTreeMap<(usize, u64, u64), Vec<RowRequest>> = BTreeMap::new();
         for (place, &number) in rows.iter().enumerate() {
             let row = self.index.row(number)?;
             let part = self.part(row.file, number);
@@ -107,7 +107,7 @@ impl Rows {
         &self,
         number: usize,
         part: Range<u64>,
-        wanted: Vec<Wanted>,
+        wanted: Vec<RowRequest>,
     ) -> Result<Vec<(usize, Row)>, DataError> {
         let file = &self.index.files()[number];
         let location = self.stores.locate(&file.url)?;
@@ -125,7 +125,7 @@ impl Rows {
         for ((place, number, row), bytes) in wanted.into_iter().zip(contents) {
             let content = content(file, bytes).map_err(|problem| DataError::Row {
                 url: file.url.clone(),
-                place: Place::Row { row: number, offset: row.offset },
+                place: FilePosition::Row { row: number, offset: row.offset },
                 problem,
             })?;
             found.push((place, Row { number, label: row.label, content }));
@@ -139,7 +139,7 @@ impl Rows {
         number: usize,
         part: Range<u64>,
         location: &Location,
-        wanted: &[Wanted],
+        wanted: &[RowRequest],
     ) -> Result<Vec<Bytes>, DataError> {
         let file = &self.index.files()[number];
         // Folders of images have a file a row: remembering each would cost more than checking it again.
@@ -188,7 +188,7 @@ impl Rows {
         &self,
         file: &DataFile,
         location: &Location,
-        wanted: &[Wanted],
+        wanted: &[RowRequest],
     ) -> Result<Vec<Bytes>, DataError> {
         let meta = Meta { size: file.size, etag: file.etag.clone() };
         let ranges: Vec<_> =
@@ -206,7 +206,7 @@ impl Rows {
 async fn read_checked(
     checked: Checked,
     file: &DataFile,
-    wanted: &[Wanted],
+    wanted: &[RowRequest],
 ) -> Result<Option<Vec<Bytes>>, DataError> {
     let places: Vec<RowPlace> = wanted.iter().map(|(_, _, row)| *row).collect();
     let url = file.url.clone();

@@ -1,11 +1,11 @@
 //! A look at some rows of large data, for those who only want to know whether a run could begin.
 
 use super::format::{MAGIC, detect};
-use super::scan::{self, Collected, Scan, Wanted, planned};
+use super::scan::{self, Collected, DataRequest, Scan, planned};
 use super::unpack::{Budget, Pieces, Unpacked, read_through};
 use super::window::Window;
-use super::{DataError, DataFile, Format, Packing, Place, RowIndex, images, table};
-use crate::spec::{Dataset, Task};
+use super::{DataError, DataFile, FilePosition, Format, Packing, RowIndex, images, table};
+use crate::run_file::{Dataset, Task};
 use crate::store::{Location, Meta, Stores};
 
 /// Bytes of data that are read from end to end.
@@ -39,11 +39,11 @@ pub struct Estimate {
 
 /// As [`super::index()`] for data up to 1 GiB; of larger data some rows are checked: the first, the last, and some evenly
 /// spread between them. Compressed and CSV files are read from their start only.
-pub async fn survey(stores: &Stores, wanted: Wanted<'_>) -> Result<Survey, DataError> {
+pub async fn survey(stores: &Stores, wanted: DataRequest<'_>) -> Result<Survey, DataError> {
     survey_above(SMALL, stores, wanted).await
 }
 
-async fn survey_above(small: u64, stores: &Stores, wanted: Wanted<'_>) -> Result<Survey, DataError> {
+async fn survey_above(small: u64, stores: &Stores, wanted: DataRequest<'_>) -> Result<Survey, DataError> {
     let mut datasets = Vec::new();
     for dataset in wanted.datasets {
         let path = stores.locate(&dataset.path)?.local_path();
@@ -66,9 +66,9 @@ async fn survey_above(small: u64, stores: &Stores, wanted: Wanted<'_>) -> Result
 
 async fn some_rows(
     datasets: Vec<(&Dataset, Vec<(Location, Meta)>)>,
-    wanted: Wanted<'_>,
+    wanted: DataRequest<'_>,
 ) -> Result<(RowIndex, Vec<String>, u64), DataError> {
-    let Wanted { task, labels, data_cache, .. } = wanted;
+    let DataRequest { task, labels, data_cache, .. } = wanted;
     let mut collected = Collected::new(labels, data_cache);
     let mut rows = 0.0;
     for (dataset, files) in datasets {
@@ -121,7 +121,7 @@ async fn beginning(
     read_through(file, meta, move |pieces| {
         let url = planned.url.clone();
         let unpacked = Unpacked::new(pieces, planned.packing, budget);
-        let unpacked = unpacked.map_err(|error| scan::broken(&url, Place::File, error.into()))?;
+        let unpacked = unpacked.map_err(|error| scan::broken(&url, FilePosition::File, error.into()))?;
         let before = collected.index.len();
         let scan =
             Scan { file: planned, label_column, window: Window::new(unpacked), collected, most: FIRST_ROWS };
@@ -162,16 +162,18 @@ async fn slices(
             let url = planned.url.clone();
             let budget = Budget::new(SLICE, SLICE, SLICE);
             let unpacked = Unpacked::new(Pieces::of(lines), Packing::Plain, budget);
-            let unpacked = unpacked.map_err(|error| scan::broken(&url, Place::File, error.into()))?;
+            let unpacked = unpacked.map_err(|error| scan::broken(&url, FilePosition::File, error.into()))?;
             Scan { file: planned, label_column, window: Window::new(unpacked), collected, most: u64::MAX }
                 .run()
         });
         let scanned = scanning.await.expect("scanning does not panic");
         collected = scanned.map_err(|error| match error {
             // Lines before the slice were not counted.
-            DataError::Row { url, place: Place::Line(line), problem } if start > 0 => {
-                DataError::Row { url, place: Place::After { offset: start + from as u64, line }, problem }
-            }
+            DataError::Row { url, place: FilePosition::Line(line), problem } if start > 0 => DataError::Row {
+                url,
+                place: FilePosition::After { offset: start + from as u64, line },
+                problem,
+            },
             other => other,
         })?;
     }
@@ -197,7 +199,7 @@ mod tests {
         let stores = stored(&[(name, content)]).await;
         let datasets = [dataset(format!("memory://data/{name}"))];
         let wanted =
-            Wanted { datasets: &datasets, task: TEXTS, labels: None, data_cache: 1 << 30, kept: None };
+            DataRequest { datasets: &datasets, task: TEXTS, labels: None, data_cache: 1 << 30, kept: None };
         survey_above(SMALL, &stores, wanted).await
     }
 
@@ -221,7 +223,7 @@ mod tests {
         let packed = stored(&[("t.jsonl.zst", zstd.as_slice())]).await;
         let datasets = [dataset("memory://data/t.jsonl.zst")];
         let wanted =
-            Wanted { datasets: &datasets, task: TEXTS, labels: None, data_cache: 1 << 30, kept: None };
+            DataRequest { datasets: &datasets, task: TEXTS, labels: None, data_cache: 1 << 30, kept: None };
         let survey = survey_above(1, &packed, wanted).await.unwrap();
         assert_eq!(survey.index.len(), FIRST_ROWS);
     }

@@ -9,8 +9,10 @@ use super::format::{MAGIC, detect};
 use super::labels::Labels;
 use super::unpack::{Broken, Budget, Unpacked, read_through};
 use super::window::Window;
-use super::{DataError, DataFile, Format, Packing, Place, RowIndex, RowProblem, images, jsonl, kept, table};
-use crate::spec::{DATA_CACHE, Dataset, Task};
+use super::{
+    DataError, DataFile, FilePosition, Format, Packing, RowIndex, RowProblem, images, jsonl, kept, table,
+};
+use crate::run_file::{DATA_CACHE, Dataset, Task};
 use crate::store::{Location, Meta, Stores};
 
 /// Files whose first bytes are read at once.
@@ -19,7 +21,7 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Rows to be indexed.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct DataRequest<'a> {
     /// The datasets, in run-file order.
     pub datasets: &'a [Dataset],
     /// What the rows hold.
@@ -33,8 +35,8 @@ pub struct Wanted<'a> {
 }
 
 /// The rows of the datasets, in order, and the label names.
-pub async fn index(stores: &Stores, wanted: Wanted<'_>) -> Result<(RowIndex, Vec<String>), DataError> {
-    let place = kept::Place::of(stores, &wanted).await?;
+pub async fn index(stores: &Stores, wanted: DataRequest<'_>) -> Result<(RowIndex, Vec<String>), DataError> {
+    let place = index_cache::CachedIndex::of(stores, &wanted).await?;
     if let Some(place) = &place
         && let Some(found) = place.read().await
     {
@@ -47,8 +49,8 @@ pub async fn index(stores: &Stores, wanted: Wanted<'_>) -> Result<(RowIndex, Vec
     Ok((index, labels))
 }
 
-async fn scan(stores: &Stores, wanted: Wanted<'_>) -> Result<(RowIndex, Vec<String>), DataError> {
-    let Wanted { datasets, task, labels, data_cache, kept: _ } = wanted;
+async fn scan(stores: &Stores, wanted: DataRequest<'_>) -> Result<(RowIndex, Vec<String>), DataError> {
+    let DataRequest { datasets, task, labels, data_cache, kept: _ } = wanted;
     let mut collected = Collected::new(labels, data_cache);
     for dataset in datasets {
         let before = collected.index.len();
@@ -74,7 +76,7 @@ pub async fn index_in(
     task: Task,
     labels: Option<&[String]>,
 ) -> Result<(RowIndex, Vec<String>), DataError> {
-    scan(stores, Wanted { datasets, task, labels, data_cache: DATA_CACHE, kept: None }).await
+    scan(stores, DataRequest { datasets, task, labels, data_cache: DATA_CACHE, kept: None }).await
 }
 
 /// Everything found so far.
@@ -155,14 +157,14 @@ async fn add_text(
     let budget = Budget::new(meta.size, collected.room, collected.data_cache);
     read_through(file, meta, move |pieces| {
         let unpacked = Unpacked::new(pieces, planned.packing, budget);
-        let unpacked = unpacked.map_err(|error| broken(&planned.url, Place::File, error.into()))?;
+        let unpacked = unpacked.map_err(|error| broken(&planned.url, FilePosition::File, error.into()))?;
         Scan { file: planned, label_column, window: Window::new(unpacked), collected, most: u64::MAX }.run()
     })
     .await
 }
 
 /// Why a stream broke off, and where.
-pub(super) fn broken(url: &str, place: Place, broken: Broken) -> DataError {
+pub(super) fn broken(url: &str, place: FilePosition, broken: Broken) -> DataError {
     match broken {
         Broken::Data(error) => error,
         Broken::Row(problem) => DataError::Row { url: url.to_owned(), place, problem },
@@ -308,13 +310,13 @@ impl Scan {
     }
 
     fn more(&mut self, csv: bool) -> Result<bool, DataError> {
-        let place = Place::Line(self.window.line);
+        let place = FilePosition::Line(self.window.line);
         self.window.more(csv).map_err(|why| broken(&self.file.url, place, why))
     }
 
     /// A problem with the row at the front of the window.
     fn problem(&self, problem: RowProblem) -> DataError {
-        DataError::Row { url: self.file.url.clone(), place: Place::Line(self.window.line), problem }
+        DataError::Row { url: self.file.url.clone(), place: FilePosition::Line(self.window.line), problem }
     }
 }
 

@@ -3,11 +3,11 @@
 use sha2::{Digest, Sha256};
 
 use super::jsonl::{Cell, label_of};
-use super::parquet::{Source, Table};
+use super::parquet::{ParquetTable, Source};
 use super::scan::Collected;
 use super::unpack::Budget;
 use super::window::LONGEST_ROW;
-use super::{DataError, DataFile, Flat, Format, Place, RowProblem, images, picture};
+use super::{DataError, DataFile, FilePosition, Flat, Format, RowProblem, image_header, images};
 use crate::store::{Location, Meta};
 
 /// What a row costs beside its bytes: its place in the index.
@@ -30,7 +30,7 @@ pub(super) async fn add(
 /// What is said of a file on which the `parquet` crate gives up.
 pub(super) fn contradicts(url: String) -> DataError {
     let problem = RowProblem::Parquet("its pages contradict each other".to_owned());
-    DataError::Row { url, place: Place::File, problem }
+    DataError::Row { url, place: FilePosition::File, problem }
 }
 
 fn read(
@@ -41,7 +41,7 @@ fn read(
     some: Option<u64>,
 ) -> Result<(Collected, u64), DataError> {
     let mut budget = Budget::new(planned.size, collected.room, collected.data_cache);
-    let table = Table::open(source, planned.format, &planned.column, Some(label_column))?;
+    let table = ParquetTable::open(source, planned.format, &planned.column, Some(label_column))?;
     let (mut size, mut hash) = (0, Sha256::new());
     let visit = |_: u64, content: &[u8], label: Option<Cell>| -> Result<(), RowProblem> {
         check(planned.format, content)?;
@@ -70,7 +70,7 @@ fn check(format: Format, content: &[u8]) -> Result<(), RowProblem> {
         return Err(RowProblem::TooLong { limit, csv: false });
     }
     match format {
-        Format::Image => picture::check(content),
+        Format::Image => image_header::check(content),
         _ => std::str::from_utf8(content).map(|_| ()).map_err(|_| RowProblem::NotUtf8),
     }
 }

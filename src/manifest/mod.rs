@@ -1,6 +1,6 @@
 //! One entry of a run's commit log: who owns the run, how far it is, and which objects hold its state.
 
-mod standing;
+mod run_state;
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::checkpoint::WrittenFile;
 use crate::hash;
 
-pub use standing::{Number, Standing};
+pub use run_state::{Number, RunState};
 
 /// Bytes of the largest manifest that is read.
 pub const LARGEST: u64 = 64 << 20;
@@ -59,7 +59,7 @@ pub struct Pins {
 #[serde(deny_unknown_fields)]
 pub struct State {
     /// The machine's part.
-    pub standing: Standing,
+    pub standing: RunState,
     /// Weights and moments; none at version 0, which is made from the checkpoint.
     pub vectors: Option<Parts>,
     /// The best evaluated weights, where they may be written at the end.

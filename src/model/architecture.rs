@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::keys::Keys;
 use super::{BertConfig, ModelError, Parameter, ViTConfig};
-use crate::spec::Task;
+use crate::run_file::Task;
 
 /// A network with its dimensions.
 #[derive(Clone, Debug, PartialEq)]

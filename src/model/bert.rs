@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::keys::{Keys, wrong};
-use super::table::{Table, check_size};
+use super::table::{ParameterTable, check_size};
 use super::transformer::{Activation, Transformer};
 use super::{Block, ModelError, Parameter};
 
@@ -80,7 +80,7 @@ impl BertConfig {
 
     /// The parameter table, in transformers' order.
     pub fn parameters(&self) -> Vec<Parameter> {
-        let mut table = Table::new(self.initializer_range);
+        let mut table = ParameterTable::new(self.initializer_range);
         let (embed, hidden) = (Block::Embed, self.hidden);
         let name = |part: &str| format!("bert.embeddings.{part}_embeddings.weight");
         table.embedding(embed, name("word"), [self.vocab, hidden], self.pad_token);

@@ -47,7 +47,7 @@ pub fn largest_batch(architecture: &Architecture, micro_batch: u64, sequence_len
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::spec::Task;
+    use crate::run_file::Task;
     use serde_json::json;
 
     #[test]

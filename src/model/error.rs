@@ -1,7 +1,7 @@
 //! Why a checkpoint's configuration cannot be used.
 
 use crate::exit::Exit;
-use crate::spec::Task;
+use crate::run_file::Task;
 
 /// What is wrong with `config.json` or `preprocessor_config.json`.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

@@ -23,15 +23,15 @@ pub fn hash(parameters: &[Parameter]) -> String {
 }
 
 /// A table under construction.
-pub(super) struct Table {
+pub(super) struct ParameterTable {
     std: f64,
     rows: Vec<Parameter>,
 }
 
-impl Table {
+impl ParameterTable {
     /// An empty table; matrices begin with draws of standard deviation `std`.
-    pub(super) fn new(std: f64) -> Table {
-        Table { std, rows: Vec::new() }
+    pub(super) fn new(std: f64) -> ParameterTable {
+        ParameterTable { std, rows: Vec::new() }
     }
 
     /// A tensor that begins with normal draws and decays.

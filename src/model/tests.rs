@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::exit::Exit;
-use crate::spec::Task;
+use crate::run_file::Task;
 
 fn bert() -> Value {
     json!({"model_type": "bert", "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2,

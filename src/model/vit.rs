@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::keys::{Keys, wrong};
-use super::table::{Table, check_size};
+use super::table::{ParameterTable, check_size};
 use super::transformer::{Activation, Transformer};
 use super::{Block, ModelError, Parameter};
 
@@ -93,7 +93,7 @@ impl ViTConfig {
 
     /// The parameter table. The names are those of saved files, which transformers 5 renames in memory.
     pub fn parameters(&self) -> Vec<Parameter> {
-        let mut table = Table::new(self.initializer_range);
+        let mut table = ParameterTable::new(self.initializer_range);
         let (embed, hidden) = (Block::Embed, self.hidden);
         let [height, width] = self.patch;
         table.weight(embed, "vit.embeddings.cls_token".into(), &[1, 1, hidden]);

@@ -13,7 +13,7 @@ const HEADS_IN_FLIGHT: usize = 16;
 const LONGEST_LISTING: usize = 10_000_000;
 
 /// A file of a listing, with its metadata where the listing has it.
-type Found = (Location, Option<Meta>);
+type Listed = (Location, Option<Meta>);
 
 impl Location {
     /// Every file below this directory, sorted by URL. An absent directory is an empty one.
@@ -62,15 +62,15 @@ impl Location {
         }
     }
 
-    async fn list_remote(&self) -> Result<Vec<Found>, StoreError> {
+    async fn list_remote(&self) -> Result<Vec<Listed>, StoreError> {
         let root = self.url.trim_end_matches(self.key.as_ref()).trim_end_matches('/').to_owned();
-        // Azure's listings leave out the quotation marks that its other answers put around an object's mark.
+        // Azure's listings leave out the quotation marks that its other answers put around an object's etag.
         let azure = root.starts_with("az://");
         let mut files = Vec::new();
         let mut listing = self.store.list(Some(&self.key));
         while let Some(mut entry) = listing.try_next().await.map_err(|error| self.error(error))? {
             self.bounded(files.len())?;
-            if let Some(bare) = entry.e_tag.take_if(|mark| azure && !mark.starts_with('"')) {
+            if let Some(bare) = entry.e_tag.take_if(|etag| azure && !etag.starts_with('"')) {
                 entry.e_tag = Some(format!("\"{bare}\""));
             }
             // Some servers list no marks, which every later read would take for a change.
@@ -82,7 +82,7 @@ impl Location {
         Ok(files)
     }
 
-    async fn list_local(&self, path: PathBuf) -> Result<Vec<Found>, StoreError> {
+    async fn list_local(&self, path: PathBuf) -> Result<Vec<Listed>, StoreError> {
         let directory = self.clone();
         let walk = tokio::task::spawn_blocking(move || directory.walk(&path));
         let names = walk.await.expect("a directory walk does not panic")?;

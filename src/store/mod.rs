@@ -70,7 +70,7 @@ impl Meta {
         Meta { size: meta.size, etag: meta.e_tag.clone().or_else(date) }
     }
 
-    /// The mark, if the server itself compares it: neither a weak one nor a date in place of one.
+    /// The etag, if the server itself compares it: neither a weak one nor a date in place of one.
     fn comparable(&self) -> Option<String> {
         self.etag.clone().filter(|etag| !etag.starts_with("W/") && !etag.starts_with('@'))
     }

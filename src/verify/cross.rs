@@ -4,7 +4,7 @@ use super::{Difference, LARGEST, LEDGER, Ledger, RUN, RunFacts, VerifyError};
 use crate::checkpoint::{self, WrittenFile};
 use crate::hash;
 use crate::network::{Network, NetworkError};
-use crate::spec::InitFrom;
+use crate::run_file::InitFrom;
 use crate::store::Location;
 
 /// Reads `run.json` and the ledger of a directory whose files have the right hashes.

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use crate::checkpoint::{CheckpointError, WrittenFile};
 use crate::exit::Exit;
 use crate::message::NumericClass;
-use crate::spec::RunSpec;
+use crate::run_file::RunSpec;
 use crate::store::{Location, StoreError};
 
 pub use ledger::{Ledger, Line};

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::{PROTOCOL, WireError, clip, micros, missing, pb};
 use crate::id::{CoordinatorEpoch, LeaseId, Version, WorkerId};
-use crate::message::{Failure, FromWorker, Join, NumericClass, Ready, Spent, StopReason, ToWorker, Welcome};
+use crate::message::{
+    Failure, FromWorker, Join, NumericClass, Ready, StopReason, TimeBreakdown, ToWorker, Welcome,
+};
 
 impl From<NumericClass> for pb::NumericClass {
     fn from(class: NumericClass) -> Self {
@@ -35,11 +37,13 @@ impl From<FromWorker> for pb::WorkerEvent {
                 canary: canary.to_be_bytes().to_vec().into(),
                 parameters,
             }),
-            FromWorker::Heartbeat(Spent { compute, transfer, wait }) => Event::Heartbeat(pb::Heartbeat {
-                compute_micros: micros(compute),
-                transfer_micros: micros(transfer),
-                wait_micros: micros(wait),
-            }),
+            FromWorker::Heartbeat(TimeBreakdown { compute, transfer, wait }) => {
+                Event::Heartbeat(pb::Heartbeat {
+                    compute_micros: micros(compute),
+                    transfer_micros: micros(transfer),
+                    wait_micros: micros(wait),
+                })
+            }
             FromWorker::LeaseFailed { lease, failure } => {
                 Event::LeaseFailed(pb::LeaseFailed { lease_id: lease.0, reason: Some(failure.into()) })
             }
@@ -74,7 +78,7 @@ impl TryFrom<pb::WorkerEvent> for FromWorker {
                 })
             }
             Event::Heartbeat(pb::Heartbeat { compute_micros, transfer_micros, wait_micros }) => {
-                FromWorker::Heartbeat(Spent {
+                FromWorker::Heartbeat(TimeBreakdown {
                     compute: Duration::from_micros(compute_micros),
                     transfer: Duration::from_micros(transfer_micros),
                     wait: Duration::from_micros(wait_micros),

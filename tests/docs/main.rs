@@ -101,7 +101,7 @@ fn run_files_are_accepted() {
     for path in PAGES {
         for text in Page::read(path).run_files() {
             seen += 1;
-            if let Err(error) = headstart::spec::parse(path, text, &[]) {
+            if let Err(error) = headstart::run_file::parse(path, text, &[]) {
                 panic!("{path}: {error}\n{text}");
             }
         }

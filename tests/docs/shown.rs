@@ -1,7 +1,8 @@
 //! Whether what a page shows is what was printed.
 //!
-//! Lines are equal but for three things that differ from run to run: `…` stands for any part of a line, and alone for any
-//! lines; numbers with a decimal point and hashes stand for any others.
+//! Lines are equal but for four things that differ from run to run: `…` stands for any part of a line, and alone for any
+//! lines; numbers with a decimal point and hashes stand for any others; and several spaces stand for one, because a wider
+//! number widens its column.
 
 /// Digits from which on a word of hex digits is a hash.
 const HASH: usize = 8;
@@ -9,7 +10,7 @@ const HASH: usize = 8;
 /// Compares all lines, less space at their ends and empty lines at the end.
 pub(crate) fn matches(shown: &str, printed: &str) -> bool {
     let lines = |text: &str| -> Vec<String> {
-        text.trim_end().lines().map(|line| generalise(line.trim_end())).collect()
+        text.trim_end().lines().map(|line| single_spaces(&generalise(line.trim_end()))).collect()
     };
     all_match(&lines(shown), &lines(printed))
 }
@@ -36,6 +37,13 @@ fn line_matches(shown: &str, printed: &str) -> bool {
         printed = after;
     }
     printed.ends_with(last)
+}
+
+/// A line in which one space stands for several, except where it begins.
+fn single_spaces(line: &str) -> String {
+    let text = line.trim_start();
+    let indent = &line[..line.len() - text.len()];
+    indent.to_owned() + &text.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// A line with every decimal fraction and every hash replaced.
@@ -88,6 +96,11 @@ fn what_varies_may_vary_and_nothing_else() {
     assert!(matches("sha256 0123456789abcdef  a", "sha256 ff23456789abcdef  a"));
     assert!(matches("a\n…\nz", "a\nb\nc\nz"));
     assert!(matches("listening on http://127.0.0.1:7070", "listening on http://127.0.0.1:7070"));
+    assert!(
+        matches("│ s/step ┆ run\n│ 0.04   ┆ …", "│ s/step    ┆ run\n│ 1203.456  ┆ 3 min"),
+        "a wider column"
+    );
+    assert!(!matches("help: cure", "   help: cure"), "an indent is part of what is shown");
     assert!(!matches("step 3/9", "step 4/9"));
     assert!(!matches("a\nz", "a\nb\nz"));
     assert!(!matches("loss 0.50 …", "acc 0.50 x"));

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use headstart::spec::{self, RunSpec};
+use headstart::run_file::{self, RunSpec};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -205,7 +205,7 @@ fn tokenizer() -> Value {
 /// The run file in a directory, parsed.
 pub fn load(directory: &Path, sets: &[&str]) -> RunSpec {
     let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
-    spec::load(&directory.join("run.yaml"), &sets).expect("the run file is good")
+    run_file::load(&directory.join("run.yaml"), &sets).expect("the run file is good")
 }
 
 /// SHA-256 of a file, in hex.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use headstart::checkpoint::CheckpointError;
 use headstart::network::Network;
-use headstart::spec::{self, RunSpec};
+use headstart::run_file::{self, RunSpec};
 use headstart_worker::trainer::Batch;
 use headstart_worker::trainer::TrainerJob;
 use serde_json::Value;
@@ -37,7 +37,7 @@ impl Reference {
             self.directory.display()
         );
         let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
-        spec::parse("run.yaml", &text, &sets).expect("the run file is good")
+        run_file::parse("run.yaml", &text, &sets).expect("the run file is good")
     }
 
     /// What a trainer is made of, for the run of [`Reference::spec`].

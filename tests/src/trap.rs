@@ -19,13 +19,13 @@ use tokio::sync::Notify;
 pub struct Trap {
     objects: Arc<InMemory>,
     writes: AtomicU64,
-    at: Option<Place>,
+    at: Option<StopPoint>,
     sprung: Arc<Notify>,
 }
 
 /// A moment in the life of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct StopPoint {
     /// Which write, counted from 0.
     pub write: u64,
     /// Whether it has been made.
@@ -34,7 +34,7 @@ pub struct Place {
 
 impl Trap {
     /// A store that stops at a place, if there is one.
-    pub fn new(objects: Arc<InMemory>, at: Option<Place>) -> Trap {
+    pub fn new(objects: Arc<InMemory>, at: Option<StopPoint>) -> Trap {
         Trap { objects, writes: AtomicU64::new(0), at, sprung: Arc::default() }
     }
 
@@ -48,7 +48,7 @@ impl Trap {
         self.sprung.clone()
     }
 
-    async fn stop_at(&self, place: Place) {
+    async fn stop_at(&self, place: StopPoint) {
         if self.at == Some(place) {
             self.sprung.notify_one();
             std::future::pending::<()>().await;
@@ -66,9 +66,9 @@ impl fmt::Display for Trap {
 impl ObjectStore for Trap {
     async fn put_opts(&self, key: &Path, bytes: PutPayload, options: PutOptions) -> Result<PutResult> {
         let write = self.writes.fetch_add(1, Ordering::SeqCst);
-        self.stop_at(Place { write, after: false }).await;
+        self.stop_at(StopPoint { write, after: false }).await;
         let done = self.objects.put_opts(key, bytes, options).await;
-        self.stop_at(Place { write, after: true }).await;
+        self.stop_at(StopPoint { write, after: true }).await;
         done
     }
 

@@ -64,7 +64,7 @@ impl Answer {
         Answer { headers: vec![("Location", to)], ..Answer::status(302) }
     }
 
-    /// The same with another mark of its content.
+    /// The same with another etag of its content.
     pub fn etag(mut self, etag: &str) -> Answer {
         self.headers.retain(|(name, _)| *name != "ETag");
         self.headers.push(("ETag", etag.to_owned()));

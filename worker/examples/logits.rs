@@ -9,7 +9,7 @@ use std::sync::Arc;
 use headstart::checkpoint::CheckpointError;
 use headstart::data::{Content, Rows};
 use headstart::network::Network;
-use headstart::spec::RunSpec;
+use headstart::run_file::RunSpec;
 use headstart::store::Location;
 use headstart_worker::collate::{Collator, Sample};
 use headstart_worker::torch::{self, TorchTrainer};
@@ -29,7 +29,7 @@ async fn print(directory: &str, count: u64) -> Result<(), Box<dyn Error>> {
     let run: serde_json::Value = serde_json::from_slice(&run)?;
     let mut spec: RunSpec = serde_json::from_value(run["spec"].clone())?;
     directory.clone_into(&mut spec.base_model);
-    spec.init = headstart::spec::InitFrom::Pretrained;
+    spec.init = headstart::run_file::InitFrom::Pretrained;
     let labels: Vec<String> = serde_json::from_value(run["labels"].clone())?;
     let stores = spec.cluster.stores();
     let network = Network::open(&stores, &spec, &labels).await?;

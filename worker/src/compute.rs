@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use headstart::memory::{self, Address, Region, Values};
 use headstart::message::{Failure, Pass, Totals, Work};
+use headstart::shared_memory::{self, Address, Region, Values};
 use headstart::tree::{self, Fold, Node, Tree};
 use tokio::time::Instant;
 

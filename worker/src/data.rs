@@ -7,11 +7,11 @@ use headstart::data::{Cache, Content, DataError, Row, RowIndex, Rows};
 use headstart::exit::Exit;
 use headstart::message::{Failure, Pass, Work};
 use headstart::plan::Plan;
-use headstart::spec::RunSpec;
+use headstart::run_file::RunSpec;
 use headstart::store::Stores;
 
 use crate::collate::{CollateError, Collator, Sample};
-use crate::platform::Place;
+use crate::platform::Executor;
 use crate::trainer::Batch;
 
 /// Turns shards into batches.
@@ -21,7 +21,7 @@ pub struct Loader {
     train: Rows,
     eval: Rows,
     collator: Arc<Collator>,
-    place: Place,
+    place: Executor,
 }
 
 /// Where rows are read, and made batches.
@@ -31,7 +31,7 @@ pub struct Reading {
     /// Where those of other machines are kept. Without, their rows are read one by one.
     pub cache: Option<PathBuf>,
     /// Where batches are made.
-    pub place: Place,
+    pub place: Executor,
 }
 
 /// Why a shard could not be loaded.

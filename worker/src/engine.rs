@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::platform::Place;
+use crate::platform::Executor;
 use crate::trainer::{TrainError, Trainer};
 
 /// Jobs that may wait for the thread: a handful, because callers await each answer, or leave one job behind.
@@ -29,10 +29,10 @@ pub struct Ended;
 impl Engine {
     /// Makes the trainer where it will compute.
     pub async fn start(
-        place: Place,
+        place: Executor,
         make: impl FnOnce() -> Result<Box<dyn Trainer>, TrainError> + Send + 'static,
     ) -> Result<Result<Engine, TrainError>, Ended> {
-        if let Place::Inline { job } = place {
+        if let Executor::Inline { job } = place {
             return Ok(make().map(|trainer| Engine(Kind::Inline { trainer: Mutex::new(trainer), job })));
         }
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
 use headstart::id::{CoordinatorEpoch, Version, WorkerId};
-use headstart::memory::{Address, Reader};
 use headstart::message::{PartialId, Pass, Totals};
+use headstart::shared_memory::{Address, Reader};
 use headstart::telemetry::context::inject;
 use headstart::trainable::{SEGMENT, Trainable};
 use headstart::wire::{self, CHUNK, FRAME, MESSAGE_LIMIT, WINDOW, pb};
@@ -30,11 +30,11 @@ pub struct Exchange {
     /// Whether memory is tried before the network.
     local: Arc<AtomicBool>,
     /// The coordinator's weights, once found.
-    weights: Arc<Mutex<Option<Found>>>,
+    weights: Arc<Mutex<Option<PeerMemory>>>,
 }
 
 /// Memory of the coordinator that this process can read.
-struct Found {
+struct PeerMemory {
     address: Address,
     reader: Arc<Reader>,
 }
@@ -157,7 +157,7 @@ impl Exchange {
             Some(found) if found.address == address => Ok(found.reader.clone()),
             _ => {
                 let reader = Arc::new(Reader::open(&address)?);
-                *known = Some(Found { address, reader: reader.clone() });
+                *known = Some(PeerMemory { address, reader: reader.clone() });
                 Ok(reader)
             }
         }

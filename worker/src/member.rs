@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use headstart::id::{CoordinatorEpoch, LeaseId, Version, WorkerId};
-use headstart::message::{Failure, FromWorker, PartialId, Spent, ToWorker, Welcome, Work};
+use headstart::message::{Failure, FromWorker, PartialId, TimeBreakdown, ToWorker, Welcome, Work};
 use headstart::telemetry::context::continue_trace;
 use tokio::time::Instant;
 use tracing::{Instrument, debug, debug_span, instrument};
@@ -32,7 +32,7 @@ impl Times {
     /// The sums so far, as a heartbeat.
     pub fn heartbeat(&self) -> FromWorker {
         let read = |sum: &AtomicU64| Duration::from_micros(sum.load(Ordering::Relaxed));
-        FromWorker::Heartbeat(Spent {
+        FromWorker::Heartbeat(TimeBreakdown {
             compute: read(&self.compute),
             transfer: read(&self.transfer),
             wait: read(&self.wait),

@@ -18,14 +18,14 @@ pub struct Platform {
     /// How the coordinator is reached.
     pub connector: Connector,
     /// Where work that takes long is done.
-    pub place: Place,
+    pub place: Executor,
     /// Where checkpoint and data are read; `None` for what the run file and this process's environment say.
     pub stores: Option<Stores>,
 }
 
 /// Where work that takes long is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Place {
+pub enum Executor {
     /// On threads of its own.
     #[default]
     Threads,
@@ -36,14 +36,14 @@ pub enum Place {
     },
 }
 
-impl Place {
+impl Executor {
     /// Does a piece of work away from the async threads.
     pub async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> T {
         match self {
-            Place::Threads => {
+            Executor::Threads => {
                 tokio::task::spawn_blocking(work).await.expect("work that takes long does not panic")
             }
-            Place::Inline { .. } => work(),
+            Executor::Inline { .. } => work(),
         }
     }
 }

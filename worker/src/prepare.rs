@@ -8,7 +8,7 @@ use headstart::hash;
 use headstart::message::{Pass, Ready, Welcome};
 use headstart::network::Network;
 use headstart::plan::Plan;
-use headstart::spec::RunSpec;
+use headstart::run_file::RunSpec;
 
 use crate::collate::Collator;
 use crate::data::{Loader, Reading};

@@ -8,7 +8,7 @@ use headstart::id::WorkerId;
 use headstart::message::{Join, ToWorker};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::event::{Event, Refused, Wanted};
+use crate::event::{Event, Refused, SegmentUse};
 use crate::machine::Snapshot;
 use crate::meter::Meter;
 
@@ -51,7 +51,7 @@ pub struct Status {
 #[derive(Debug)]
 pub(super) struct Mail {
     pub(super) event: Event,
-    pub(super) answer: Option<oneshot::Sender<Result<Wanted, Refused>>>,
+    pub(super) answer: Option<oneshot::Sender<Result<SegmentUse, Refused>>>,
     pub(super) outbox: Option<mpsc::Sender<ToWorker>>,
 }
 
@@ -67,7 +67,7 @@ impl Handle {
     }
 
     /// Reports something that is answered.
-    pub async fn ask(&self, event: Event) -> Result<Result<Wanted, Refused>, Gone> {
+    pub async fn ask(&self, event: Event) -> Result<Result<SegmentUse, Refused>, Gone> {
         let (answer, answered) = oneshot::channel();
         self.inbox.send(Mail { event, answer: Some(answer), outbox: None }).await.map_err(|_| Gone)?;
         answered.await.map_err(|_| Gone)

@@ -13,7 +13,7 @@ use headstart::manifest::{self, Manifest, Pins, State};
 use headstart::store::{Location, StoreError};
 use tracing::warn;
 
-pub use open::{Claim, Found, Restored, find, is_sealed};
+pub use open::{Claim, ExistingLog, Restored, find, is_sealed};
 
 /// Tries to write a manifest whose fate is unknown.
 const ATTEMPTS: u32 = 5;

@@ -1,6 +1,6 @@
 //! Taking a run over: the newest state that is whole, and the claim to go on from it.
 
-use headstart::manifest::{self, Manifest, Pins, Standing, State, Unreadable};
+use headstart::manifest::{self, Manifest, Pins, RunState, State, Unreadable};
 use headstart::store::{Location, StoreError};
 use tracing::{info, warn};
 
@@ -14,7 +14,7 @@ const FINAL: &str = "final/SHA256SUMS";
 
 /// The log of an `output_dir` that has one.
 #[derive(Debug)]
-pub struct Found {
+pub struct ExistingLog {
     output: Location,
     /// Numbers that are taken, newest first, whether or not the manifests can be read.
     numbers: Vec<u64>,
@@ -39,7 +39,7 @@ pub struct Claim {
 #[derive(Debug, Default)]
 pub struct Restored {
     /// The machine's part.
-    pub standing: Standing,
+    pub standing: RunState,
     /// Weights and moments; none at version 0.
     pub vectors: Option<Vec<Vectors>>,
     /// The best evaluated weights.
@@ -51,7 +51,7 @@ pub struct Restored {
 }
 
 /// Looks for a log in `output`.
-pub async fn find(output: &Location) -> Result<Option<Found>, JournalError> {
+pub async fn find(output: &Location) -> Result<Option<ExistingLog>, JournalError> {
     let mut numbers = Vec::new();
     for (file, _) in output.join("manifests")?.list().await? {
         numbers.extend(file.url().rsplit('/').next().and_then(Manifest::number_of));
@@ -60,7 +60,7 @@ pub async fn find(output: &Location) -> Result<Option<Found>, JournalError> {
     let mut broken = None;
     for &number in &numbers {
         match read(output, number).await? {
-            Ok((newest, _)) => return Ok(Some(Found { output: output.clone(), numbers, newest })),
+            Ok((newest, _)) => return Ok(Some(ExistingLog { output: output.clone(), numbers, newest })),
             Err(unreadable) => {
                 warn!(number, %unreadable, "a manifest is passed over");
                 broken.get_or_insert_with(|| unreadable.to_string());
@@ -89,7 +89,7 @@ impl Journal {
     pub async fn begin(output: &Location, claim: Claim) -> Result<Journal, JournalError> {
         let Claim { run_id, nonce, owner, pins } = claim;
         let state = State {
-            standing: Standing::default(),
+            standing: RunState::default(),
             vectors: None,
             best: None,
             texts: None,
@@ -111,13 +111,13 @@ impl Journal {
     }
 }
 
-impl Found {
+impl ExistingLog {
     /// Name of the run.
     pub fn run_id(&self) -> &str {
         &self.newest.run_id
     }
 
-    /// Whether the run is over and nothing but its result is left of it. Refuses another run, as [`Found::take_over`] does.
+    /// Whether the run is over and nothing but its result is left of it. Refuses another run, as [`ExistingLog::take_over`] does.
     pub fn is_closed(&self, pins: &Pins) -> Result<bool, JournalError> {
         self.check_pins(pins)?;
         Ok(self.newest.state.is_closed())

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headstart::manifest::{BestParts, Standing, State};
+use headstart::manifest::{BestParts, RunState, State};
 use serde_json::{Map, Value};
 
 use super::parts::{self, LEDGER, METRICS};
@@ -13,7 +13,7 @@ use crate::master::Held;
 #[derive(Debug)]
 pub struct Commit {
     /// The machine's part.
-    pub standing: Standing,
+    pub standing: RunState,
     /// The vectors.
     pub held: Held,
     /// The best evaluated weights so far, where they may be written at the end.

@@ -14,7 +14,7 @@ use headstart::tree::Node;
 use tracing::warn;
 
 use super::{Machine, Phase};
-use crate::event::{Effect, Wanted, describe};
+use crate::event::{Effect, SegmentUse, describe};
 use crate::membership::Member;
 
 /// Workers that settle a difference.
@@ -59,11 +59,11 @@ impl Audits {
 
 impl Machine {
     /// What is to be done with the partial of a lease.
-    pub(super) fn wanted(&self, work: &Work, audit: bool) -> Wanted {
+    pub(super) fn wanted(&self, work: &Work, audit: bool) -> SegmentUse {
         match (work.pass, audit) {
-            (Pass::Train, true) => Wanted::Hash,
-            (Pass::Train, false) if self.is_audited(work) => Wanted::SumAndHash,
-            _ => Wanted::Sum,
+            (Pass::Train, true) => SegmentUse::Hash,
+            (Pass::Train, false) if self.is_audited(work) => SegmentUse::SumAndHash,
+            _ => SegmentUse::Sum,
         }
     }
 

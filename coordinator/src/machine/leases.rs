@@ -8,7 +8,7 @@ use std::time::Duration;
 use headstart::exit::Exit;
 use headstart::id::{LeaseId, Step, WorkerId};
 use headstart::message::{Failure, Pass, StopReason, ToWorker, Work};
-use headstart::spec::NonFinite;
+use headstart::run_file::NonFinite;
 use headstart::tree::Node;
 
 use super::{Machine, Phase};

@@ -3,15 +3,15 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use headstart::id::Version;
-use headstart::manifest::Standing;
+use headstart::manifest::RunState;
 
 use super::Machine;
 use crate::evaluation;
 
 impl Machine {
     /// Takes up what an earlier coordinator left off with.
-    pub(super) fn resume(&mut self, standing: &Standing) {
-        let Standing {
+    pub(super) fn resume(&mut self, standing: &RunState) {
+        let RunState {
             version: _,
             evaluated: _,
             finished: _,
@@ -37,10 +37,10 @@ impl Machine {
     }
 
     /// What must be remembered now, right after an update: its weights are not evaluated yet.
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn standing(&self) -> RunState {
         let (version, metrics) = &self.last_eval;
         let eval = metrics.iter().map(|(name, &value)| ((*name).to_owned(), value.into()));
-        Standing {
+        RunState {
             version: self.version.0,
             evaluated: false,
             finished: false,

@@ -2,7 +2,7 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use headstart::manifest::Standing;
+use headstart::manifest::RunState;
 
 use super::{Machine, Phase};
 use crate::event::Effect;
@@ -33,7 +33,7 @@ impl Machine {
             return;
         }
         let best = self.run.spec.load_best_model_at_end && self.best.best().is_some();
-        let standing = Standing { finished: true, ..self.standing() };
+        let standing = RunState { finished: true, ..self.standing() };
         effects.push(Effect::Finish { best, standing });
     }
 
@@ -43,7 +43,7 @@ impl Machine {
             self.saving.then = Some(Then::Export { evaluated });
             return;
         }
-        effects.push(Effect::Export(Standing { evaluated, ..self.standing() }));
+        effects.push(Effect::Export(RunState { evaluated, ..self.standing() }));
     }
 
     /// The commit in flight is made: what waited for it can go on.

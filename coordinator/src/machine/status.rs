@@ -10,7 +10,7 @@ use super::{Machine, Phase};
 use crate::event::describe;
 use crate::lease::Lease;
 use crate::membership::Member;
-use headstart::message::{NumericClass, Pass, Spent};
+use headstart::message::{NumericClass, Pass, TimeBreakdown};
 
 /// The state of a run at a glance.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,7 +101,7 @@ pub struct WorkerLine {
     /// Seconds of compute for one shard.
     pub shard_seconds: f64,
     /// Where its time has gone, by its last heartbeat.
-    pub spent: Spent,
+    pub spent: TimeBreakdown,
     /// When the oldest lease it holds was granted.
     pub leased_since: Option<Duration>,
 }

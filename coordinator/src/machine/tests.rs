@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use headstart::id::LeaseId;
-use headstart::message::{Failure, Join, NumericClass, PartialId, Ready, Spent, Work};
+use headstart::message::{Failure, Join, NumericClass, PartialId, Ready, TimeBreakdown, Work};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::leases::FIRST_LEASE;
 use super::*;
-use crate::event::Wanted;
+use crate::event::SegmentUse;
 
 mod audits;
 mod cluster;
@@ -70,14 +70,14 @@ fn a_worker_that_lets_its_lease_expire_is_let_go_and_its_partial_refused() {
     let (lease, work) = cluster.leases[&slow];
     cluster.leases.clear();
     cluster.now += FIRST_LEASE * (work.node.shards - 1);
-    cluster.tell(Event::Heard(slow, Spent::default()));
+    cluster.tell(Event::Heard(slow, TimeBreakdown::default()));
     assert_eq!(
         cluster.machine.apply(cluster.now, Event::Tick),
         [],
         "nobody knows how long a shard takes here"
     );
     cluster.now += FIRST_LEASE;
-    cluster.tell(Event::Heard(slow, Spent::default()));
+    cluster.tell(Event::Heard(slow, TimeBreakdown::default()));
     let effects = cluster.machine.apply(cluster.now, Event::Tick);
     assert!(
         effects.iter().any(|effect| matches!(effect, Effect::Send(to, ToWorker::Stop { .. }) if *to == slow)),
@@ -207,7 +207,7 @@ fn a_lease_that_lasts_too_long_is_given_to_a_second_worker_and_the_first_partial
     cluster.deliver(fast);
     assert!(!cluster.leases.contains_key(&fast), "nothing is left to do, and the other is not late yet");
     cluster.now += Duration::from_secs(5);
-    cluster.tell(Event::Heard(slow, Spent::default()));
+    cluster.tell(Event::Heard(slow, TimeBreakdown::default()));
     assert_eq!(cluster.leases[&fast].1, work, "the late one's node");
     cluster.deliver(fast);
     let (next, _) = cluster.leases[&slow];

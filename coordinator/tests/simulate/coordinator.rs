@@ -7,18 +7,18 @@ use std::time::Duration;
 use futures::FutureExt;
 use headstart::exit::Exit;
 use headstart::id::{Version, WorkerId};
-use headstart::manifest::{Pins, Standing};
+use headstart::manifest::{Pins, RunState};
 use headstart::message::ToWorker;
 use headstart::plan::Plan;
-use headstart::spec::RunSpec;
+use headstart::run_file::RunSpec;
 use headstart::store::Location;
-use headstart_coordinator::event::{Effect, Event, Refused, Wanted};
+use headstart_coordinator::event::{Effect, Event, Refused, SegmentUse};
 use headstart_coordinator::journal::parts::Layout;
 use headstart_coordinator::journal::save::{Best, Commit, Exports};
 use headstart_coordinator::journal::{self, Claim, Journal, JournalError, Restored};
 use headstart_coordinator::machine::Machine;
 use headstart_coordinator::master::Master;
-use headstart_coordinator::optimizer::Rule;
+use headstart_coordinator::optimizer::OptimizerConfig;
 use headstart_coordinator::pool::Pool;
 use headstart_coordinator::record::{Observed, Records};
 use headstart_coordinator::reduce::Reducer;
@@ -52,7 +52,7 @@ impl Coordinator {
     /// Begins the run in `output`, or takes it over.
     pub fn start(spec: &RunSpec, output: &Location, life: u64) -> Result<Coordinator, JournalError> {
         let layout = run::layout();
-        let master = Master::new(Rule::new(spec), spec.max_grad_norm, &layout, &run::initial());
+        let master = Master::new(OptimizerConfig::new(spec), spec.max_grad_norm, &layout, &run::initial());
         let master = Arc::new(master.expect("there is memory"));
         let pins = Pins {
             keys: spec.result_keys(),
@@ -95,12 +95,12 @@ impl Coordinator {
     }
 
     /// Tells the machine something, and does what it wants.
-    pub fn tell(&mut self, now: Duration, event: Event) -> Option<Result<Wanted, Refused>> {
+    pub fn tell(&mut self, now: Duration, event: Event) -> Option<Result<SegmentUse, Refused>> {
         let effects = self.machine.apply(now, event);
         self.perform(now, effects)
     }
 
-    fn perform(&mut self, at: Duration, effects: Vec<Effect>) -> Option<Result<Wanted, Refused>> {
+    fn perform(&mut self, at: Duration, effects: Vec<Effect>) -> Option<Result<SegmentUse, Refused>> {
         let mut answer = None;
         for effect in effects {
             match effect {
@@ -137,12 +137,12 @@ impl Coordinator {
         answer
     }
 
-    fn state(&mut self, standing: Standing) -> Commit {
+    fn state(&mut self, standing: RunState) -> Commit {
         let (ledger, metrics) = (self.records.ledger().to_owned(), self.records.metrics().to_owned());
         Commit { standing, held: self.master.hold(), best: self.best.clone(), ledger, metrics }
     }
 
-    fn finish(&mut self, at: Duration, best: bool, standing: Standing) {
+    fn finish(&mut self, at: Duration, best: bool, standing: RunState) {
         let commit = self.state(standing);
         let chosen = commit.best.clone().filter(|_| best);
         match now(self.journal.save(commit, Exports { add: false, limit: None })) {

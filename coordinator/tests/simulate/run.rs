@@ -6,7 +6,7 @@ use headstart::id::CoordinatorEpoch;
 use headstart::message::{Pass, Totals, Work};
 use headstart::model::{Block, Init, Parameter};
 use headstart::plan::Plan;
-use headstart::spec::RunSpec;
+use headstart::run_file::RunSpec;
 use headstart::trainable::Trainable;
 use headstart::tree::{self, Node, Tree};
 use headstart_coordinator::machine::Run;
@@ -73,7 +73,7 @@ pub fn spec(shape: u64) -> RunSpec {
         ],
     };
     let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
-    headstart::spec::parse("run.yaml", RUN_FILE, &sets).expect("the run file is good")
+    headstart::run_file::parse("run.yaml", RUN_FILE, &sets).expect("the run file is good")
 }
 
 /// What a coordinator's machine is told of the run.

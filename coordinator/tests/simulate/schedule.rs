@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headstart::exit::Exit;
 use headstart::id::WorkerId;
-use headstart::spec::RunSpec;
+use headstart::run_file::RunSpec;
 use headstart::store::{Location, Stores};
 use headstart_coordinator::event::Event;
 use headstart_coordinator::journal::JournalError;

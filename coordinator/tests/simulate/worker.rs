@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headstart::id::{CoordinatorEpoch, LeaseId, Segment, WorkerId};
 use headstart::message::{Failure, Join, NumericClass, PartialId, Pass, Ready, ToWorker, Totals, Work};
-use headstart::spec::RunSpec;
+use headstart::run_file::RunSpec;
 use headstart_coordinator::event::{Event, Refused, Unfit};
 use headstart_coordinator::reduce::{Attempt, OpenStep};
 

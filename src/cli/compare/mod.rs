@@ -120,11 +120,11 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), CliError> {
         Location::parse(path)?.write(Bytes::from(svg)).await?;
     }
     match arguments.json {
-        true => say::out(&format!("{:#}", as_json(&arguments.metric, &runs, others, &worths))),
+        true => console::out(&format!("{:#}", as_json(&arguments.metric, &runs, others, &worths))),
         false => {
-            say::out(&show::table(&arguments.metric, kind, &runs));
+            console::out(&show::table(&arguments.metric, kind, &runs));
             for (other, worth) in others.iter().zip(&worths) {
-                say::out(&show::summary(kind, first, other, worth));
+                console::out(&show::summary(kind, first, other, worth));
             }
         }
     }

@@ -45,7 +45,7 @@ pub(super) async fn run(place: &str, name: Option<&str>, metric: &str) -> Result
     let total_steps =
         described["total_steps"].as_u64().ok_or_else(|| damaged("total_steps is missing".to_owned()))?;
     let name = name.map_or_else(|| name_of(directory.url()), str::to_owned);
-    Ok(Run { name: say::printable(&name), total_steps, curve })
+    Ok(Run { name: console::printable(&name), total_steps, curve })
 }
 
 /// Names that occur twice become the places the runs are at.
@@ -53,7 +53,7 @@ pub(super) fn distinct(mut runs: Vec<Run>, places: &[String]) -> Vec<Run> {
     let names: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
     for (run, place) in runs.iter_mut().zip(places) {
         if names.iter().filter(|name| **name == run.name).count() > 1 {
-            run.name = say::printable(place);
+            run.name = console::printable(place);
         }
     }
     runs

@@ -10,10 +10,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use headstart::exit::Exit;
-use headstart::spec;
+use headstart::run_file;
 
 use super::error::CliError;
-use super::{bandwidth, probe, say};
+use super::{bandwidth, console, probe};
 
 /// What to look at.
 #[derive(Debug, Args)]
@@ -76,11 +76,11 @@ impl fmt::Display for Check {
 /// Runs every check and prints each as it is done; the exit code is the first failure's.
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     let Arguments { run_file, sets, coordinator, device } = arguments;
-    let spec = run_file.map(|path| spec::load(&path, &sets)).transpose()?;
+    let spec = run_file.map(|path| run_file::load(&path, &sets)).transpose()?;
     let mut first = Exit::Ok;
     let mut note = |checks: Vec<Check>| {
         for check in checks {
-            say::out(&say::printable(&check.to_string()));
+            console::out(&console::printable(&check.to_string()));
             if let (Verdict::Fail(_, exit), Exit::Ok) = (&check.verdict, first) {
                 first = *exit;
             }

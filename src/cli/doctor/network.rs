@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use headstart::client::Client;
 use headstart::exit::Exit;
-use headstart::spec::RunSpec;
+use headstart::run_file::RunSpec;
 use headstart::store::Environment;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::time::timeout;
@@ -101,7 +101,7 @@ mod tests {
     fn spec(sets: &[&str]) -> RunSpec {
         let text = "base_model: m\ntask: image-classification\ndatasets: [{path: d}]\noutput_dir: here\n";
         let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
-        headstart::spec::parse("run.yaml", text, &sets).unwrap()
+        headstart::run_file::parse("run.yaml", text, &sets).unwrap()
     }
 
     #[test]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use headstart::checkpoint::Checkpoint;
 use headstart::exit::Exit;
 use headstart::job::{self, JobError};
-use headstart::spec::{InitFrom, RunSpec};
+use headstart::run_file::{InitFrom, RunSpec};
 use headstart::store::{Location, StoreError};
 
 use super::Check;
@@ -141,7 +141,7 @@ mod tests {
                 "base_model: m\ntask: sequence-classification\ndatasets: [{{path: d}}]\noutput_dir: {:?}\n{key}",
                 directory.path()
             );
-            let spec = headstart::spec::parse("run.yaml", &text, &[]).unwrap();
+            let spec = headstart::run_file::parse("run.yaml", &text, &[]).unwrap();
             output(&spec).await.iter().any(|check| check.to_string().contains("is not empty"))
         };
         assert!(!warned("").await);

@@ -7,7 +7,7 @@
 //! set the constants anew; `bench/MEMORY.md` has what it printed last.
 
 use headstart::model::{Architecture, canary};
-use headstart::spec::{InitFrom, Optimizer, RunSpec, Task};
+use headstart::run_file::{InitFrom, Optimizer, RunSpec, Task};
 
 use super::time::nodes;
 
@@ -196,7 +196,7 @@ mod tests {
         let text = format!(
             "base_model: m\ntask: sequence-classification\ndatasets: [{{path: d}}]\noutput_dir: o\nsequence_len: 128\n{more}"
         );
-        let spec = headstart::spec::parse("run.yaml", &text, &[]).unwrap();
+        let spec = headstart::run_file::parse("run.yaml", &text, &[]).unwrap();
         let config = json!({
             "model_type": "bert", "hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12,
             "intermediate_size": 1536, "vocab_size": 30522,

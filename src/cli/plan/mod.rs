@@ -11,13 +11,13 @@ use headstart::client::RunStatus;
 use headstart::id::Step;
 use headstart::job::{self, Job};
 use headstart::message::Pass;
-use headstart::spec::{Strategy, Task};
+use headstart::run_file::{Strategy, Task};
 use serde_json::json;
 
 use super::error::CliError;
 use super::train::first::{First, first_steps};
 use super::train::{StartError, idle_workers};
-use super::{RunFile, bandwidth, say};
+use super::{RunFile, bandwidth, console};
 use memory::{Memory, Sizes};
 use time::Pace;
 
@@ -116,11 +116,11 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), CliError> {
     };
     let planned = plan(job, workers, pace, [speed, link, coordinator_link]);
     match format {
-        Format::Json => say::out(&format!("{:#}", as_json(&planned))),
-        Format::Text => say::out(&say::printable(&show::text(&planned))),
+        Format::Json => console::out(&format!("{:#}", as_json(&planned))),
+        Format::Text => console::out(&console::printable(&show::text(&planned))),
     }
     for warning in &planned.warnings {
-        say::err(&say::printable(&format!("warning: {warning}")));
+        console::err(&console::printable(&format!("warning: {warning}")));
     }
     Ok(())
 }
@@ -192,7 +192,7 @@ fn samples(job: &Job) -> u64 {
 /// A few real steps with one worker; its time for a shard is what counts.
 async fn measured_speed(job: &Job, device: &str) -> Result<Known, CliError> {
     let spec = job.spec.without_evaluation();
-    say::err("measuring: the first steps of the run, with one worker on this machine");
+    console::err("measuring: the first steps of the run, with one worker on this machine");
     let First { at_work, exit, .. } = first_steps(&spec, MEASURED_STEPS, device).await?;
     let shard = at_work.as_ref().and_then(shard_seconds).ok_or(StartError::NotMeasured(exit))?;
     let samples = f64::from(spec.global_batch_size) / f64::from(spec.shards_per_step);

@@ -1,6 +1,6 @@
 //! How many workers: as many as the machine can feed, within what the run file allows.
 
-use headstart::spec::RunSpec;
+use headstart::run_file::RunSpec;
 
 use super::StartError;
 
@@ -55,7 +55,7 @@ mod tests {
             "base_model: m\ntask: image-classification\ndatasets: [{{path: d}}]\noutput_dir: o\n\
              global_batch_size: 32\nper_device_train_batch_size: 4\n{more}"
         );
-        headstart::spec::parse("run.yaml", &text, &[]).unwrap()
+        headstart::run_file::parse("run.yaml", &text, &[]).unwrap()
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use headstart::client::RunStatus;
 use headstart::exit::Exit;
-use headstart::spec::RunSpec;
+use headstart::run_file::RunSpec;
 
 use super::phase::Setting;
 use super::progress::Progress;

@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use super::StartError;
 use super::lines::{LONGEST, Sorter};
 use super::phase::Event;
-use crate::cli::say::{Console, printable};
+use crate::cli::console::{Console, printable};
 
 /// How long a child's output is read after its end: somebody else may hold it open.
 const DRAIN: Duration = Duration::from_secs(1);

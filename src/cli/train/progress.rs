@@ -9,8 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
 use super::{LogFormat, outcome::Outcome};
+use crate::cli::console::{Console, printable};
 use crate::cli::format;
-use crate::cli::say::{Console, printable};
 
 /// Time between two lines.
 const EVERY: Duration = Duration::from_secs(5);

@@ -14,8 +14,8 @@ use super::follow::follow;
 use super::phase::{Event, Phase, STOP_PATIENCE, Setting};
 use super::process::{self, Ended, Handle, Order, Who};
 use super::progress::Progress;
+use crate::cli::console::{Console, printable};
 use crate::cli::format;
-use crate::cli::say::{Console, printable};
 
 /// Events that may wait for the loop.
 const INBOX: usize = 256;

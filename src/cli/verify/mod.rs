@@ -29,12 +29,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     let place = Location::parse(arguments.run.trim_end_matches('/'))?;
     let report = verify(&place).await?;
     for difference in &report.differences {
-        say::err(&say::printable(&format!("error: {difference}")));
+        console::err(&console::printable(&format!("error: {difference}")));
     }
     if !report.differences.is_empty() {
         return Ok(Exit::Checkpoint.into());
     }
-    say::out(&say::printable(&format!("verified: {report}")));
+    console::out(&console::printable(&format!("verified: {report}")));
     match (arguments.replay, &report.run) {
         (Some(step), Some((facts, ledger))) => replay::replay(facts, ledger, step).await,
         (Some(_), None) => Err(ReplayError::NotFinished { url: place.url().to_owned() }.into()),

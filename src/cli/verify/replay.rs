@@ -122,7 +122,7 @@ pub(super) async fn replay(run: &RunFacts, ledger: &Ledger, step: u64) -> Result
     }
     start_is_the_same(run, ledger).await?;
     if step > 0 {
-        say::err(&format!("computing {step} of {} steps again, with one worker", run.total_steps));
+        console::err(&format!("computing {step} of {} steps again, with one worker", run.total_steps));
         let First { ledger: again, exit, .. } = first_steps(&run.spec, step, device).await?;
         let again = again.map(|bytes| Ledger::parse(&bytes)).and_then(Result::ok);
         let Some(again) = again.filter(|again| again.of_step(step).is_some()) else {
@@ -130,7 +130,7 @@ pub(super) async fn replay(run: &RunFacts, ledger: &Ledger, step: u64) -> Result
         };
         compare(ledger, &again, step)?;
     }
-    say::out(&format!("replayed: every line of the ledger up to step {step} is the same"));
+    console::out(&format!("replayed: every line of the ledger up to step {step} is the same"));
     Ok(Exit::Ok.into())
 }
 

@@ -14,7 +14,7 @@ use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 
 use super::jsonl::Cell;
 use super::unpack::Broken;
-use super::{DataError, Format, Place, RowProblem};
+use super::{DataError, FilePosition, Format, RowProblem};
 use crate::store::StoreError;
 use cells::Cells;
 pub(super) use ranged::Source;
@@ -26,7 +26,7 @@ const ROWS_AT_ONCE: usize = 64;
 const TAIL: u64 = 8;
 
 /// A Parquet file whose columns were found.
-pub(super) struct Table {
+pub(super) struct ParquetTable {
     source: Source,
     footer: ParquetMetaData,
     content: usize,
@@ -44,7 +44,7 @@ pub(super) trait Visit: FnMut(u64, &[u8], Option<Cell>) -> Result<(), RowProblem
 
 impl<F: FnMut(u64, &[u8], Option<Cell>) -> Result<(), RowProblem>> Visit for F {}
 
-impl Table {
+impl ParquetTable {
     /// Reads the footer and finds the columns. An image may lie in a column of bytes or, as the `datasets` library
     /// writes it, in a struct of `bytes` and `path`. Blocks.
     pub(super) fn open(
@@ -52,9 +52,10 @@ impl Table {
         format: Format,
         content: &str,
         label: Option<&str>,
-    ) -> Result<Table, DataError> {
-        let place = |problem| DataError::Row { url: source.url.to_string(), place: Place::File, problem };
-        let footer = footer(&source).map_err(|error| located(&source, Place::File, error))?;
+    ) -> Result<ParquetTable, DataError> {
+        let place =
+            |problem| DataError::Row { url: source.url.to_string(), place: FilePosition::File, problem };
+        let footer = footer(&source).map_err(|error| located(&source, FilePosition::File, error))?;
         let schema = footer.file_metadata().schema_descr();
         let inner = (format == Format::Image).then_some("bytes");
         let content = column(schema, content, inner).and_then(|found| {
@@ -69,7 +70,7 @@ impl Table {
         });
         let content = content.map_err(place)?;
         let label = label.transpose().map_err(place)?;
-        Ok(Table { source, footer, content, label })
+        Ok(ParquetTable { source, footer, content, label })
     }
 
     /// Number of rows, as the footer says.
@@ -91,7 +92,7 @@ impl Table {
         Ok(())
     }
 
-    /// As [`Table::read`], for about `most` rows of the first row group, the last, and one between them.
+    /// As [`ParquetTable::read`], for about `most` rows of the first row group, the last, and one between them.
     pub(super) fn read_some(&self, most: u64, mut visit: impl Visit) -> Result<(), DataError> {
         let groups = self.footer.num_row_groups();
         let some: BTreeSet<usize> = [0, groups / 2, groups.saturating_sub(1)].into();
@@ -113,7 +114,7 @@ impl Table {
         most: u64,
         visit: &mut impl Visit,
     ) -> Result<(), DataError> {
-        let failed = |row, error| located(&self.source, Place::Entry(row), error);
+        let failed = |row, error| located(&self.source, FilePosition::Entry(row), error);
         let end = row.saturating_add(most);
         let (mut contents, mut labels) = self.group(number).map_err(|error| failed(*row, error))?;
         while *row < end {
@@ -176,7 +177,7 @@ impl Table {
     }
 
     fn problem(&self, row: u64, problem: RowProblem) -> DataError {
-        DataError::Row { url: self.source.url.to_string(), place: Place::Entry(row), problem }
+        DataError::Row { url: self.source.url.to_string(), place: FilePosition::Entry(row), problem }
     }
 }
 
@@ -250,7 +251,7 @@ fn name(cell: &mut Cell, names: &[String]) -> Result<(), ParquetError> {
 }
 
 /// An error of the `parquet` crate, or one of ours that came through it.
-fn located(source: &Source, place: Place, error: ParquetError) -> DataError {
+fn located(source: &Source, place: FilePosition, error: ParquetError) -> DataError {
     let broken = match error {
         ParquetError::External(cause) => match cause.downcast::<StoreError>() {
             Ok(error) => Broken::Data((*error).into()),

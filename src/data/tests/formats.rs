@@ -6,11 +6,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::super::{
-    Blocks, Cache, DataError, Packing, Place, RowIndex, RowProblem, Rows, Wanted, index, index_in,
+    Blocks, Cache, DataError, DataRequest, FilePosition, Packing, RowIndex, RowProblem, Rows, index, index_in,
 };
 use super::{TEXTS, all, dataset, pairs, picture, scan, shown, stored, write};
 use crate::exit::Exit;
-use crate::spec::Task;
+use crate::run_file::Task;
 use crate::store::Stores;
 
 const JSONL: &[u8] = b"{\"text\":\"one\",\"label\":\"b\"}\n\n{\"text\":\"two\",\"label\":\"a\"}\n{\"text\":\"three\",\"label\":\"b\"}";
@@ -145,12 +145,12 @@ async fn images_of_hugging_face_are_read_with_the_names_of_their_classes() {
 async fn bad_parquet_is_named_with_its_row() {
     let whole = fixture("texts_snappy.parquet");
     let (place, problem) = refused(&fixture("texts_null.parquet")).await;
-    assert_eq!((place, problem.to_string().contains("null")), (Place::Entry(9), true), "{problem}");
+    assert_eq!((place, problem.to_string().contains("null")), (FilePosition::Entry(9), true), "{problem}");
     let (_, problem) = refused(&fixture("texts_delta.parquet")).await;
     assert!(problem.to_string().contains("encoding 7"), "{problem}");
     for cut in [5, whole.len() / 2, whole.len() - 1] {
         let (place, problem) = refused(&whole[..cut]).await;
-        assert!(place == Place::File && problem.to_string().contains("cut short"), "{problem}");
+        assert!(place == FilePosition::File && problem.to_string().contains("cut short"), "{problem}");
     }
     let mut long = whole.clone();
     let end = long.len() - 8;
@@ -160,7 +160,7 @@ async fn bad_parquet_is_named_with_its_row() {
     assert!(error.to_string().contains("named as Parquet"), "{error}");
 }
 
-async fn refused(content: &[u8]) -> (Place, RowProblem) {
+async fn refused(content: &[u8]) -> (FilePosition, RowProblem) {
     match scan("t.parquet", content).await {
         Err(DataError::Row { place, problem, .. }) => (place, problem),
         other => panic!("expected a refused file, got {other:?}"),
@@ -202,7 +202,7 @@ async fn damaged_and_swollen_streams_are_refused() {
     let stores = stored(&[("t.jsonl.gz", gzip(JSONL).as_slice())]).await;
     let datasets = [dataset("memory://data/t.jsonl.gz")];
     let wanted =
-        |data_cache| Wanted { datasets: &datasets, task: TEXTS, labels: None, data_cache, kept: None };
+        |data_cache| DataRequest { datasets: &datasets, task: TEXTS, labels: None, data_cache, kept: None };
     assert!(index(&stores, wanted(JSONL.len() as u64)).await.is_ok());
     let error = index(&stores, wanted(JSONL.len() as u64 - 1)).await.unwrap_err();
     assert!(error.to_string().contains("raise data_cache"), "{error}");

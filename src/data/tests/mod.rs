@@ -11,7 +11,7 @@ use object_store::memory::InMemory;
 
 use super::{Cache, Content, DataError, RowIndex, Rows, index_in};
 use crate::exit::Exit;
-use crate::spec::{Dataset, Task};
+use crate::run_file::{Dataset, Task};
 use crate::store::Stores;
 
 pub(super) const TEXTS: Task = Task::SequenceClassification;
@@ -20,6 +20,7 @@ pub(super) fn dataset(path: impl Into<String>) -> Dataset {
     Dataset {
         path: path.into(),
         text_column: "text".into(),
+        text_pair_column: None,
         image_column: "image".into(),
         label_column: "label".into(),
     }

@@ -10,7 +10,7 @@ use super::super::window::LONGEST_ROW;
 use super::super::{DataError, RowIndex, RowProblem, Rows, index_in};
 use super::{TEXTS, dataset, scan, stored};
 use crate::exit::Exit;
-use crate::spec::Task;
+use crate::run_file::Task;
 use crate::store::Stores;
 
 /// The problem with a file and the line it is reported at.

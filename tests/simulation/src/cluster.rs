@@ -12,7 +12,7 @@ use headstart::hash;
 use headstart::job::Job;
 use headstart::message::StopReason;
 use headstart::network::Network;
-use headstart::spec::RunSpec;
+use headstart::run_file::RunSpec;
 use headstart::store::Stores;
 use headstart_coordinator::actor::Handle;
 use headstart_coordinator::machine::Snapshot;
@@ -20,7 +20,7 @@ use headstart_coordinator::pool::Pool;
 use headstart_coordinator::serve::{self, serve};
 use headstart_worker::error::WorkerError;
 use headstart_worker::fake;
-use headstart_worker::platform::{Place, Platform};
+use headstart_worker::platform::{Executor, Platform};
 use headstart_worker::session;
 use headstart_worker::settings::Settings;
 use object_store::memory::InMemory;
@@ -225,7 +225,7 @@ fn add_worker(sim: &mut Sim<'_>, name: &str, part: &Part, trainable: u64, stores
         memory: part.gradients * trainable * 4,
         platform: Platform {
             connector: network::connector(),
-            place: Place::Inline { job: part.job },
+            place: Executor::Inline { job: part.job },
             stores: Some(stores),
         },
     };

@@ -3,7 +3,7 @@
 use std::path::Path as File;
 
 use headstart::job::{self, Job};
-use headstart::spec::{self, RunSpec};
+use headstart::run_file::{self, RunSpec};
 use headstart::store::Stores;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -63,7 +63,7 @@ impl Fixture {
              eval_strategy: steps\neval_steps: 4\nsave_steps: {save}\nload_best_model_at_end: true\n\
              resume_from_checkpoint: auto\ncluster: {{shared_memory: false}}\n{more}"
         );
-        let spec = spec::parse("run.yaml", &text, &[]).expect("the run file is good");
+        let spec = run_file::parse("run.yaml", &text, &[]).expect("the run file is good");
         Fixture { objects, spec }
     }
 

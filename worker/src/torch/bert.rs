@@ -6,16 +6,16 @@ use headstart::model::{Activation, BertConfig};
 use tch::{Device, Tensor};
 
 use super::blocks::{Blocks, Lookup};
-use super::dropout::{Draws, dropout};
+use super::dropout::{DropoutRng, dropout};
 use super::layers::{Attention, Linear, Norm, activate};
 use super::parameters::Parameters;
 use crate::trainer::{Batch, TrainError};
 
 /// The network over its parameters.
 pub(super) struct Bert {
-    words: Table,
-    positions: Table,
-    token_types: Table,
+    words: EmbeddingTable,
+    positions: EmbeddingTable,
+    token_types: EmbeddingTable,
     pad_token: Option<u64>,
     embedding_norm: Norm,
     layers: Vec<Layer>,
@@ -26,7 +26,7 @@ pub(super) struct Bert {
 }
 
 /// An embedding table, `[entries, hidden]`.
-struct Table {
+struct EmbeddingTable {
     weight: Tensor,
     place: Option<Range<usize>>,
 }
@@ -46,7 +46,7 @@ impl Bert {
     pub(super) fn new(config: &BertConfig, parameters: &Parameters) -> Bert {
         let table = |name: &str| {
             let name = format!("bert.embeddings.{name}_embeddings.weight");
-            Table { weight: parameters.tensor(&name).detach(), place: parameters.place(&name) }
+            EmbeddingTable { weight: parameters.tensor(&name).detach(), place: parameters.place(&name) }
         };
         Bert {
             words: table("word"),
@@ -85,7 +85,7 @@ impl Layer {
         &self,
         hidden: &Tensor,
         mask: Option<&Tensor>,
-        draws: Option<&Draws>,
+        draws: Option<&DropoutRng>,
     ) -> Result<Tensor, TrainError> {
         let context = self.attention.forward(hidden, mask, draws)?;
         let attended = dropout(&self.attention_output.forward(&context)?, self.dropout, draws)?;
@@ -103,7 +103,7 @@ impl Blocks for Bert {
         };
         let _guard = tch::no_grad_guard();
         let (tokens, hidden) = (*tokens as i64, self.words.weight.size()[1]);
-        let look_up = |table: &Table, entries: &[i64]| -> Result<Tensor, TrainError> {
+        let look_up = |table: &EmbeddingTable, entries: &[i64]| -> Result<Tensor, TrainError> {
             let entries = Tensor::f_from_slice(entries)?.f_to_device(device)?;
             Ok(table.weight.f_index_select(0, &entries)?.f_view([-1, tokens, hidden])?)
         };
@@ -111,7 +111,7 @@ impl Blocks for Bert {
         Ok(sum.f_add(&self.positions.weight.f_narrow(0, 0, tokens)?)?)
     }
 
-    fn embed(&self, input: &Tensor, draws: Option<&Draws>) -> Result<Tensor, TrainError> {
+    fn embed(&self, input: &Tensor, draws: Option<&DropoutRng>) -> Result<Tensor, TrainError> {
         dropout(&self.embedding_norm.forward(input)?, self.hidden_dropout, draws)
     }
 
@@ -124,12 +124,12 @@ impl Blocks for Bert {
         layer: usize,
         hidden: &Tensor,
         mask: Option<&Tensor>,
-        draws: Option<&Draws>,
+        draws: Option<&DropoutRng>,
     ) -> Result<Tensor, TrainError> {
         self.layers[layer].forward(hidden, mask, draws)
     }
 
-    fn head(&self, hidden: &Tensor, draws: Option<&Draws>) -> Result<Tensor, TrainError> {
+    fn head(&self, hidden: &Tensor, draws: Option<&DropoutRng>) -> Result<Tensor, TrainError> {
         let first = hidden.f_select(1, 0)?; // [rows, hidden]: the vector of [CLS]
         let pooled = self.pooler.forward(&first)?.f_tanh()?;
         self.classifier.forward(&dropout(&pooled, self.classifier_dropout, draws)?)
@@ -138,7 +138,7 @@ impl Blocks for Bert {
     fn lookups<'a>(&self, batch: &'a Batch) -> Vec<Lookup<'a>> {
         let Batch::Text { input_ids, token_type_ids, tokens, .. } = batch else { return Vec::new() };
         let mut lookups = Vec::new();
-        let mut add = |table: &Table, rows: Box<dyn Iterator<Item = Option<usize>> + 'a>| {
+        let mut add = |table: &EmbeddingTable, rows: Box<dyn Iterator<Item = Option<usize>> + 'a>| {
             lookups.extend(table.place.clone().map(|place| Lookup { place, rows }));
         };
         // The padding token's vector stays as it is, as torch's padding_idx has it.

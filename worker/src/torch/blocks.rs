@@ -7,7 +7,7 @@ use headstart::tree;
 use tch::{Device, Kind, Tensor};
 
 use super::bert::Bert;
-use super::dropout::Draws;
+use super::dropout::DropoutRng;
 use super::parameters::Parameters;
 use super::vit::ViT;
 use crate::trainer::{Batch, TrainError};
@@ -18,7 +18,7 @@ pub(super) trait Blocks: Send {
     fn input(&self, batch: &Batch, device: Device) -> Result<Tensor, TrainError>;
 
     /// Embeddings, `[rows, tokens, hidden]`.
-    fn embed(&self, input: &Tensor, draws: Option<&Draws>) -> Result<Tensor, TrainError>;
+    fn embed(&self, input: &Tensor, draws: Option<&DropoutRng>) -> Result<Tensor, TrainError>;
 
     /// Number of layers.
     fn layers(&self) -> usize;
@@ -29,11 +29,11 @@ pub(super) trait Blocks: Send {
         layer: usize,
         hidden: &Tensor,
         mask: Option<&Tensor>,
-        draws: Option<&Draws>,
+        draws: Option<&DropoutRng>,
     ) -> Result<Tensor, TrainError>;
 
     /// Logits, `[rows, labels]`.
-    fn head(&self, hidden: &Tensor, draws: Option<&Draws>) -> Result<Tensor, TrainError>;
+    fn head(&self, hidden: &Tensor, draws: Option<&DropoutRng>) -> Result<Tensor, TrainError>;
 
     /// The tables that [`Blocks::input`] looked rows up in, as far as they train. Their gradient never becomes a tensor:
     /// it is the input's gradient, row by row, added to the rows that were looked up.

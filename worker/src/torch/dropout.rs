@@ -14,14 +14,14 @@ use crate::trainer::{Draw, TrainError};
 ///
 /// In host memory they are drawn here, several times faster than libtorch draws them, which takes one after the other. On
 /// another device they are libtorch's, whose generator is seeded by the same key.
-pub(super) struct Draws {
+pub(super) struct DropoutRng {
     key: u64,
     used: Cell<u64>,
 }
 
-impl Draws {
+impl DropoutRng {
     /// The draws for this.
-    pub(super) fn new(draw: Draw, block: Block, device: Device) -> Draws {
+    pub(super) fn new(draw: Draw, block: Block, device: Device) -> DropoutRng {
         let Draw { seed, step, shard, micro_batch } = draw;
         let block = match block {
             Block::Embed => 0,
@@ -34,7 +34,7 @@ impl Draws {
         if device != Device::Cpu {
             tch::manual_seed(key as i64);
         }
-        Draws { key, used: Cell::new(0) }
+        DropoutRng { key, used: Cell::new(0) }
     }
 
     /// A tensor of this shape: 0 with probability `p`, else what keeps the expectation, 1 ÷ (1 − p).
@@ -56,7 +56,7 @@ impl Draws {
 }
 
 /// Zeroes elements with probability `p` and scales the others up. Without draws, as in evaluation, nothing changes.
-pub(super) fn dropout(input: &Tensor, p: f64, draws: Option<&Draws>) -> Result<Tensor, TrainError> {
+pub(super) fn dropout(input: &Tensor, p: f64, draws: Option<&DropoutRng>) -> Result<Tensor, TrainError> {
     match draws.filter(|_| p > 0.0) {
         None => Ok(input.shallow_clone()),
         Some(draws) if input.device() == Device::Cpu => Ok(input.f_mul(&draws.mask(&input.size(), p)?)?),
@@ -69,11 +69,11 @@ mod tests {
     use super::*;
     use tch::Kind;
 
-    fn draws(shard: u32) -> Draws {
-        Draws::new(Draw { seed: 5, step: 3, shard, micro_batch: 0 }, Block::Layer(1), Device::Cpu)
+    fn draws(shard: u32) -> DropoutRng {
+        DropoutRng::new(Draw { seed: 5, step: 3, shard, micro_batch: 0 }, Block::Layer(1), Device::Cpu)
     }
 
-    fn dropped(draws: &Draws) -> Vec<bool> {
+    fn dropped(draws: &DropoutRng) -> Vec<bool> {
         let ones = Tensor::ones([101, 99], (Kind::Float, Device::Cpu));
         let tensor = dropout(&ones, 0.1, Some(draws)).expect("a small tensor");
         host::elements(&tensor, |values| values.iter().map(|&value| value == 0.0).collect())

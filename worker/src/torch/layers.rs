@@ -3,7 +3,7 @@
 use headstart::model::Activation;
 use tch::{Device, Kind, Tensor};
 
-use super::dropout::{Draws, dropout};
+use super::dropout::{DropoutRng, dropout};
 use super::parameters::Parameters;
 use crate::trainer::TrainError;
 
@@ -80,7 +80,7 @@ impl Attention {
         &self,
         hidden: &Tensor,
         mask: Option<&Tensor>,
-        draws: Option<&Draws>,
+        draws: Option<&DropoutRng>,
     ) -> Result<Tensor, TrainError> {
         let (rows, tokens, width) = hidden.size3()?;
         // [rows, heads, tokens, width / heads]

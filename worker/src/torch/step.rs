@@ -7,7 +7,7 @@ use headstart::tree;
 use tch::{Device, Reduction, Tensor};
 
 use super::blocks::{Blocks, mask};
-use super::dropout::Draws;
+use super::dropout::DropoutRng;
 use super::host;
 use super::parameters::{Parameters, Trained};
 use crate::trainer::{Batch, Draw, Sums, TrainError};
@@ -88,7 +88,7 @@ fn forward(
     for block in chain(blocks) {
         let keep = wanted || trains(block);
         let input = hidden.f_detach()?.f_set_requires_grad(wanted)?;
-        let draws = Draws::new(draw, block, device);
+        let draws = DropoutRng::new(draw, block, device);
         let output = {
             let _guard = (!keep).then(tch::no_grad_guard);
             match block {

@@ -4,7 +4,7 @@ use headstart::model::{Activation, ViTConfig};
 use tch::{Device, Tensor};
 
 use super::blocks::{Blocks, Lookup};
-use super::dropout::{Draws, dropout};
+use super::dropout::{DropoutRng, dropout};
 use super::layers::{Attention, Linear, Norm, activate};
 use super::parameters::Parameters;
 use crate::trainer::{Batch, TrainError};
@@ -72,7 +72,7 @@ impl Layer {
         }
     }
 
-    fn forward(&self, hidden: &Tensor, draws: Option<&Draws>) -> Result<Tensor, TrainError> {
+    fn forward(&self, hidden: &Tensor, draws: Option<&DropoutRng>) -> Result<Tensor, TrainError> {
         let context = self.attention.forward(&self.norm_before.forward(hidden)?, None, draws)?;
         let attended = dropout(&self.attention_output.forward(&context)?, self.dropout, draws)?;
         let hidden = attended.f_add(hidden)?;
@@ -92,7 +92,7 @@ impl Blocks for ViT {
         Ok(Tensor::f_from_slice(pixels)?.f_view(shape)?.f_to_device(device)?)
     }
 
-    fn embed(&self, input: &Tensor, draws: Option<&Draws>) -> Result<Tensor, TrainError> {
+    fn embed(&self, input: &Tensor, draws: Option<&DropoutRng>) -> Result<Tensor, TrainError> {
         let (bias, none) = (Some(&self.projection_bias), [0, 0]);
         let patches = input.f_conv2d(&self.projection, bias, self.patch, none, [1, 1], 1)?;
         // [rows, hidden, down, across] → [rows, patches, hidden]
@@ -112,12 +112,12 @@ impl Blocks for ViT {
         layer: usize,
         hidden: &Tensor,
         _: Option<&Tensor>,
-        draws: Option<&Draws>,
+        draws: Option<&DropoutRng>,
     ) -> Result<Tensor, TrainError> {
         self.layers[layer].forward(hidden, draws)
     }
 
-    fn head(&self, hidden: &Tensor, _: Option<&Draws>) -> Result<Tensor, TrainError> {
+    fn head(&self, hidden: &Tensor, _: Option<&DropoutRng>) -> Result<Tensor, TrainError> {
         // The class token's vector; normalising only it gives the bits of normalising all.
         self.classifier.forward(&self.norm.forward(&hidden.f_select(1, 0)?)?)
     }

@@ -24,7 +24,7 @@ load_best_model_at_end: true
 
 fn run(sets: &[&str]) -> Run {
     let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
-    let spec = headstart::spec::parse("run.yaml", RUN_FILE, &sets).expect("the run file is good");
+    let spec = headstart::run_file::parse("run.yaml", RUN_FILE, &sets).expect("the run file is good");
     let plan = Plan::new(&spec, 45, 20).expect("there are rows");
     Run {
         id: "r".into(),
@@ -66,16 +66,16 @@ pub(super) struct Cluster {
     pub(super) refused: Vec<(WorkerId, StopReason)>,
     pub(super) reassigned: u32,
     /// Records made before each commit, and what was committed.
-    pub(super) commits: Vec<(usize, Standing)>,
+    pub(super) commits: Vec<(usize, RunState)>,
     pub(super) slow_commits: bool,
 }
 
 impl Cluster {
     pub(super) fn new(seed: u64, sets: &[&str]) -> Cluster {
-        Cluster::resumed(seed, sets, &Standing::default())
+        Cluster::resumed(seed, sets, &RunState::default())
     }
 
-    pub(super) fn resumed(seed: u64, sets: &[&str], standing: &Standing) -> Cluster {
+    pub(super) fn resumed(seed: u64, sets: &[&str], standing: &RunState) -> Cluster {
         let (machine, effects) = Machine::new(run(sets), standing, true);
         let mut cluster = Cluster {
             machine,
@@ -102,7 +102,7 @@ impl Cluster {
         xxh3_64_with_seed(&self.draws.to_le_bytes(), self.seed) % below
     }
 
-    pub(super) fn tell(&mut self, event: Event) -> Option<Result<Wanted, Refused>> {
+    pub(super) fn tell(&mut self, event: Event) -> Option<Result<SegmentUse, Refused>> {
         self.now += Duration::from_millis(10);
         let effects = self.machine.apply(self.now, event);
         self.perform(effects)
@@ -127,7 +127,7 @@ impl Cluster {
         self.tell(Event::Left(worker, "killed".into()));
     }
 
-    fn perform(&mut self, effects: Vec<Effect>) -> Option<Result<Wanted, Refused>> {
+    fn perform(&mut self, effects: Vec<Effect>) -> Option<Result<SegmentUse, Refused>> {
         let mut answer = None;
         for effect in effects {
             match effect {

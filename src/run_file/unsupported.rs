@@ -176,7 +176,6 @@ const KNOWN: &[Known] = &[
             "pad_to_sequence_len",
             "group_by_length",
             "train_sampling_strategy",
-            "label_smoothing_factor",
             "neftune_noise_alpha",
             "dataloader_num_workers",
             "dataloader_drop_last",

@@ -8,12 +8,12 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::choice::{Choice, refusal};
 use super::error::{At, Problem};
 use super::keys::{DatasetBlock, Keys, Names};
-use super::known;
 use super::node::{Key, Node, Value};
+use super::unsupported;
 
 /// A value and the places of it and its key.
 #[derive(Debug, Clone)]
-pub(super) struct Found<T> {
+pub(super) struct Located<T> {
     pub(super) value: T,
     pub(super) at: At,
     pub(super) key: At,
@@ -54,7 +54,7 @@ pub(super) trait FromNode: Sized {
 }
 
 /// One block of keys, each under its own name.
-pub(super) struct Table<'a> {
+pub(super) struct KeyBlock<'a> {
     path: &'a str,
     entries: BTreeMap<&'static str, (Key, Node)>,
     problems: &'a mut Vec<Problem>,
@@ -72,19 +72,19 @@ pub(super) fn read_block<K: Keys>(node: &Node, path: &str, problems: &mut Vec<Pr
             return None;
         }
     };
-    let mut table = Table { path, entries: BTreeMap::new(), problems };
+    let mut table = KeyBlock { path, entries: BTreeMap::new(), problems };
     for (key, value) in entries {
         table.insert(K::KEYS, key, value);
     }
     Some(K::take(&mut table))
 }
 
-impl Table<'_> {
+impl KeyBlock<'_> {
     fn insert(&mut self, keys: &'static [Names], key: &Key, value: &Node) {
         let shown = &key.name;
         let names = keys.iter().find(|names| names.name == shown || names.aliases.contains(&shown.as_str()));
         let Some(names) = names else {
-            self.problems.extend(known::refuse(self.path, keys, key, value));
+            self.problems.extend(unsupported::refuse(self.path, keys, key, value));
             return;
         };
         if let Some((first, _)) = self.entries.get(names.name) {
@@ -100,14 +100,14 @@ impl Table<'_> {
     }
 
     /// The value of a key; `None` when it is absent, empty or wrong.
-    pub(super) fn take<T: FromNode>(&mut self, name: &'static str) -> Option<Found<T>> {
+    pub(super) fn take<T: FromNode>(&mut self, name: &'static str) -> Option<Located<T>> {
         let (key, node) = self.entries.remove(name)?;
         if matches!(node.value, Value::Null) {
             return None;
         }
         let shown = if self.path.is_empty() { key.name } else { format!("{}.{}", self.path, key.name) };
         let value = T::from_node(&node, &shown, self.problems)?;
-        Some(Found { value, at: node.at, key: key.at })
+        Some(Located { value, at: node.at, key: key.at })
     }
 }
 
@@ -285,7 +285,7 @@ impl FromNode for Source {
         let block = match &node.value {
             Value::Text(_) => {
                 let path = OneOrMany::from_node(node, key, problems)?;
-                let path = Found { value: path, at: node.at.clone(), key: node.at.clone() };
+                let path = Located { value: path, at: node.at.clone(), key: node.at.clone() };
                 DatasetBlock { path: Some(path), ..DatasetBlock::default() }
             }
             _ => read_block(node, key, problems)?,
@@ -336,7 +336,7 @@ fn json(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<serde_jso
     })
 }
 
-impl<T: JsonSchema> JsonSchema for Found<T> {
+impl<T: JsonSchema> JsonSchema for Located<T> {
     fn schema_name() -> Cow<'static, str> {
         T::schema_name()
     }

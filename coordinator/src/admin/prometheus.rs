@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use headstart::message::Spent;
+use headstart::message::TimeBreakdown;
 use prometheus::core::Collector;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Error, TextEncoder};
@@ -177,7 +177,7 @@ impl Families {
         let help = "Shards a worker computed that became part of a sum.";
         self.add(MetricType::COUNTER, "headstart_worker_shards_total", help, samples.collect());
         let samples = each().flat_map(|(id, line)| {
-            let Spent { compute, transfer, wait } = line.spent;
+            let TimeBreakdown { compute, transfer, wait } = line.spent;
             let activities = [("compute", compute), ("transfer", transfer), ("wait", wait)];
             activities.map(|(activity, time)| {
                 counter((&[("worker", id), ("activity", activity)], time.as_secs_f64()))

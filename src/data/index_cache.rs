@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
-use super::scan::Wanted;
+use super::scan::DataRequest;
 use super::{DataError, RowIndex, cache, images};
 use crate::hash::hex;
-use crate::spec::{Dataset, Task};
+use crate::run_file::{Dataset, Task};
 use crate::store::{Location, Meta, Stores};
 
 /// Changes when scanning does.
@@ -35,13 +35,16 @@ pub fn directory() -> Option<PathBuf> {
 }
 
 /// The place of one index.
-pub(super) struct Place {
+pub(super) struct CachedIndex {
     path: PathBuf,
 }
 
-impl Place {
+impl CachedIndex {
     /// Where the index of this data is kept; `None` if it is not to be kept.
-    pub(super) async fn of(stores: &Stores, wanted: &Wanted<'_>) -> Result<Option<Place>, DataError> {
+    pub(super) async fn of(
+        stores: &Stores,
+        wanted: &DataRequest<'_>,
+    ) -> Result<Option<CachedIndex>, DataError> {
         let Some(directory) = wanted.kept else { return Ok(None) };
         let (mut hash, mut total) = (Sha256::new(), 0);
         let settings =
@@ -58,7 +61,7 @@ impl Place {
             }
         }
         let name = hex(&hash.finalize());
-        Ok((total >= SMALLEST).then(|| Place { path: directory.join(name) }))
+        Ok((total >= SMALLEST).then(|| CachedIndex { path: directory.join(name) }))
     }
 
     /// The index kept there, if it is whole.
@@ -115,7 +118,7 @@ async fn files(
     Ok(if scanned { Some(stores.glob(&dataset.path).await?) } else { None })
 }
 
-/// Whether a file's mark would tell of a change: a store's does, that of a local file is its time.
+/// Whether a file's etag would tell of a change: a store's does, that of a local file is its time.
 #[allow(clippy::disallowed_methods)]
 fn is_settled(file: &Location) -> bool {
     let Some(path) = file.local_path() else { return true };
@@ -126,7 +129,7 @@ fn is_settled(file: &Location) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::{Wanted, index};
+    use super::super::{DataRequest, index};
     use super::*;
     use crate::store::Stores;
     use object_store::memory::InMemory;
@@ -149,15 +152,16 @@ mod tests {
         let datasets = vec![Dataset {
             path: file.url().to_owned(),
             text_column: "text".into(),
+            text_pair_column: None,
             image_column: "image".into(),
             label_column: "label".into(),
         }];
         let (task, kept) = (Task::SequenceClassification, Some(directory.path()));
-        let wanted = |labels| Wanted { datasets: &datasets, task, labels, data_cache: 1 << 30, kept };
+        let wanted = |labels| DataRequest { datasets: &datasets, task, labels, data_cache: 1 << 30, kept };
         let files = || std::fs::read_dir(directory.path()).unwrap().count();
 
         let first = index(&stores, wanted(None)).await.unwrap();
-        let place = Place::of(&stores, &wanted(None)).await.unwrap().unwrap();
+        let place = CachedIndex::of(&stores, &wanted(None)).await.unwrap().unwrap();
         assert_eq!((place.read().await, files()), (Some(first.clone()), 1));
         // That it is used shows where a wrong one is put there, well formed.
         let other = (first.0.clone(), vec!["p".to_owned(), "q".to_owned()]);

@@ -3,45 +3,45 @@
 use std::sync::Arc;
 
 use super::super::error::{At, Problem, Source};
-use super::super::read::Found;
+use super::super::read::Located;
 
 /// Most steps of one run.
 pub(super) const MOST_STEPS: i64 = 1 << 40;
 
 /// What a number has to satisfy, and how that is said.
 #[derive(Clone, Copy)]
-pub(super) struct Rule {
+pub(super) struct Constraint {
     pub(super) holds: fn(f64) -> bool,
     pub(super) must: &'static str,
 }
 
 /// A count from 1, or a ratio of all steps below 1.
-pub(super) const COUNT_OR_RATIO: Rule = Rule {
+pub(super) const COUNT_OR_RATIO: Constraint = Constraint {
     holds: |number| number < 1.0 || (number.fract() == 0.0 && number <= MOST_STEPS as f64),
     must: "a whole number of steps, or a ratio of all steps below 1",
 };
 
 /// The same, above 0.
-pub(super) const POSITIVE_COUNT_OR_RATIO: Rule =
-    Rule { holds: |number| number > 0.0 && (COUNT_OR_RATIO.holds)(number), must: COUNT_OR_RATIO.must };
+pub(super) const POSITIVE_COUNT_OR_RATIO: Constraint =
+    Constraint { holds: |number| number > 0.0 && (COUNT_OR_RATIO.holds)(number), must: COUNT_OR_RATIO.must };
 
 /// At least 0.
-pub(super) const AT_LEAST_0: Rule = Rule { holds: |number| number >= 0.0, must: "at least 0" };
+pub(super) const AT_LEAST_0: Constraint = Constraint { holds: |number| number >= 0.0, must: "at least 0" };
 /// From 0 to below 1.
-pub(super) const BELOW_1: Rule =
-    Rule { holds: |number| (0.0..1.0).contains(&number), must: "from 0 to below 1" };
+pub(super) const BELOW_1: Constraint =
+    Constraint { holds: |number| (0.0..1.0).contains(&number), must: "from 0 to below 1" };
 
 /// From 0 to 1.
-pub(super) const FROM_0_TO_1: Rule =
-    Rule { holds: |number| (0.0..=1.0).contains(&number), must: "from 0 to 1" };
+pub(super) const FROM_0_TO_1: Constraint =
+    Constraint { holds: |number| (0.0..=1.0).contains(&number), must: "from 0 to 1" };
 
 /// The value of a key, or its default.
-pub(super) fn value_or<T: Copy>(found: &Option<Found<T>>, default: T) -> T {
+pub(super) fn value_or<T: Copy>(found: &Option<Located<T>>, default: T) -> T {
     found.as_ref().map_or(default, |found| found.value)
 }
 
 /// The place of a key, when it is given.
-pub(super) fn place<T>(found: &Option<Found<T>>) -> Option<&At> {
+pub(super) fn place<T>(found: &Option<Located<T>>) -> Option<&At> {
     found.as_ref().map(|found| &found.key)
 }
 
@@ -65,7 +65,13 @@ impl Check<'_> {
         }
     }
 
-    pub(super) fn number(&mut self, key: &str, found: &Option<Found<f64>>, default: f64, rule: Rule) -> f64 {
+    pub(super) fn number(
+        &mut self,
+        key: &str,
+        found: &Option<Located<f64>>,
+        default: f64,
+        rule: Constraint,
+    ) -> f64 {
         let Some(found) = found else { return default };
         if !(rule.holds)(found.value) {
             let message = format!("`{key}` must be {}, found {}", rule.must, found.value);
@@ -75,7 +81,7 @@ impl Check<'_> {
         found.value
     }
 
-    pub(super) fn count(&mut self, key: &str, found: &Option<Found<u32>>, default: u32, most: u32) -> u32 {
+    pub(super) fn count(&mut self, key: &str, found: &Option<Located<u32>>, default: u32, most: u32) -> u32 {
         let Some(found) = found else { return default };
         if !(1..=most).contains(&found.value) {
             let message = format!("`{key}` must be from 1 to {most}, found {}", found.value);

@@ -68,11 +68,11 @@ mod tests {
             "warmup_ratio: 0.1\nlr_scheduler_type: cosine\nglobal_batch_size: 48\nmicro_batch_size: 4\n",
         ];
         for more in more {
-            let spec = crate::spec::parse("run.yaml", &format!("{BASE}{more}"), &[]).unwrap();
-            let again = crate::spec::parse("again", &spec.to_run_file(), &[]).unwrap();
+            let spec = crate::run_file::parse("run.yaml", &format!("{BASE}{more}"), &[]).unwrap();
+            let again = crate::run_file::parse("again", &spec.to_run_file(), &[]).unwrap();
             assert_eq!(again, spec, "{more}");
             let bare = spec.without_evaluation();
-            assert_eq!(crate::spec::parse("bare", &bare.to_run_file(), &[]).unwrap(), bare, "{more}");
+            assert_eq!(crate::run_file::parse("bare", &bare.to_run_file(), &[]).unwrap(), bare, "{more}");
         }
     }
 }

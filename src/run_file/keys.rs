@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde_json::Value as Json;
 
-use super::read::{Bytes, Found, LabelName, OneOf, OneOrMany, Overrides, Resumption, Source, Table};
+use super::read::{Bytes, KeyBlock, LabelName, Located, OneOf, OneOrMany, Overrides, Resumption, Source};
 use super::{InitFrom, Metric, NonFinite, Optimizer, Scheduler, Shuffle, Strategy, Task, Wire};
 
 /// One key and its other spellings.
@@ -18,7 +18,7 @@ pub(super) trait Keys: Sized {
     const KEYS: &'static [Names];
 
     /// Takes every key out of the table; problems go to its list.
-    fn take(table: &mut Table<'_>) -> Self;
+    fn take(table: &mut KeyBlock<'_>) -> Self;
 }
 
 macro_rules! keys {
@@ -27,14 +27,14 @@ macro_rules! keys {
         #[derive(Debug, Default, JsonSchema)]
         #[schemars(deny_unknown_fields)]
         pub(super) struct $block {
-            $($(#[doc = $doc])+ pub(super) $key: Option<Found<$type>>,)*
+            $($(#[doc = $doc])+ pub(super) $key: Option<Located<$type>>,)*
         }
 
         impl Keys for $block {
             const KEYS: &'static [Names] =
                 &[$(Names { name: stringify!($key), aliases: &[$(stringify!($alias)),*] }),*];
 
-            fn take(table: &mut Table<'_>) -> Self {
+            fn take(table: &mut KeyBlock<'_>) -> Self {
                 $block { $($key: table.take(stringify!($key)),)* }
             }
         }
@@ -50,6 +50,9 @@ keys! {
         task: OneOf<Task>,
         /// Where weights begin: the checkpoint's own, or random draws shaped by its config.json. Default pretrained.
         init: OneOf<InitFrom>,
+        /// Whether weights of the network's body that the checkpoint lacks begin as random draws, instead of being an
+        /// error. Default false.
+        init_missing: bool,
         /// Training data. Required.
         datasets | train_datasets: Vec<Source>,
         /// Evaluation data.
@@ -96,6 +99,8 @@ keys! {
         adam_epsilon: f64,
         /// Gradient norm above which gradients are scaled down; 0 turns clipping off. Default 1.
         max_grad_norm: f64,
+        /// Share of each target that is spread over all labels (Szegedy et al., 2016), from 0 to 1. Default 0.
+        label_smoothing_factor: f64,
         /// The optimizer. Default adamw_torch.
         optim | optimizer: OneOf<Optimizer>,
         /// Arguments of the optimizer: "momentum=0.9" for sgd.
@@ -155,6 +160,8 @@ keys! {
         path | data_files: OneOrMany,
         /// Column that holds the text. Default text.
         text_column | text_column_name | field_text | text_field: String,
+        /// Column that holds the second text of a pair. Default: rows hold single texts.
+        text_pair_column: String,
         /// Column of Parquet files that holds the image. Default image.
         image_column | image_column_name: String,
         /// Column that holds the label. Default label.

@@ -3,14 +3,14 @@
 mod choice;
 mod error;
 mod keys;
-mod known;
 mod node;
 mod read;
 mod resolve;
-mod run_file;
 mod set;
 #[cfg(test)]
 mod tests;
+mod unsupported;
+mod write;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -104,6 +104,8 @@ pub struct RunSpec {
     pub task: Task,
     /// Whether the checkpoint's weights are loaded, or only its `config.json`.
     pub init: InitFrom,
+    /// Whether weights of the body that the checkpoint lacks begin fresh, instead of being an error.
+    pub init_missing: bool,
     /// Training data.
     pub datasets: Vec<Dataset>,
     /// Evaluation data; empty when none is wanted.
@@ -144,6 +146,8 @@ pub struct RunSpec {
     pub adam_epsilon: f64,
     /// Gradient norm above which gradients are scaled down; 0 turns clipping off.
     pub max_grad_norm: f64,
+    /// Share of each target that is spread over all labels.
+    pub label_smoothing_factor: f64,
     /// The optimizer.
     pub optim: Optimizer,
     /// SGD's momentum.
@@ -218,6 +222,8 @@ pub struct Dataset {
     pub path: String,
     /// Column that holds the text.
     pub text_column: String,
+    /// Column that holds the second text of a pair; `None`: single texts.
+    pub text_pair_column: Option<String>,
     /// Column of a Parquet file that holds the image.
     pub image_column: String,
     /// Column that holds the label.

@@ -1,7 +1,7 @@
 //! When the network is evaluated, and what follows from it.
 
 use super::super::keys::RunFile;
-use super::super::read::Found;
+use super::super::read::Located;
 use super::super::{Metric, Strategy};
 use super::check::{AT_LEAST_0, Check, POSITIVE_COUNT_OR_RATIO, place, value_or};
 
@@ -53,7 +53,7 @@ impl Check<'_> {
     fn evaluation_needs(&mut self, file: &RunFile, strategy: Strategy) {
         let has_data = file.eval_datasets.as_ref().is_some_and(|found| !found.value.is_empty());
         let on =
-            |found: &Option<Found<bool>>| found.clone().filter(|found| found.value).map(|found| found.key);
+            |found: &Option<Located<bool>>| found.clone().filter(|found| found.value).map(|found| found.key);
         let strategy_key = place(&file.eval_strategy).filter(|_| strategy != Strategy::No);
         let best = on(&file.load_best_model_at_end);
         let patience = place(&file.early_stopping_patience).cloned();

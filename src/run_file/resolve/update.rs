@@ -1,9 +1,9 @@
 //! How a gradient becomes an update: optimizer, learning rate, decay, clipping.
 
 use super::super::keys::RunFile;
-use super::super::read::Found;
+use super::super::read::Located;
 use super::super::{Optimizer, Scheduler};
-use super::check::{AT_LEAST_0, BELOW_1, COUNT_OR_RATIO, Check, Rule, place};
+use super::check::{AT_LEAST_0, BELOW_1, COUNT_OR_RATIO, Check, Constraint, FROM_0_TO_1, place};
 
 /// The keys of an update.
 pub(super) struct Update {
@@ -17,6 +17,7 @@ pub(super) struct Update {
     pub(super) adam_beta2: f64,
     pub(super) adam_epsilon: f64,
     pub(super) max_grad_norm: f64,
+    pub(super) label_smoothing_factor: f64,
 }
 
 impl Check<'_> {
@@ -35,6 +36,12 @@ impl Check<'_> {
             adam_beta2: self.number("adam_beta2", &file.adam_beta2, 0.999, BELOW_1),
             adam_epsilon: self.number("adam_epsilon", &file.adam_epsilon, 1e-8, AT_LEAST_0),
             max_grad_norm: self.number("max_grad_norm", &file.max_grad_norm, 1.0, AT_LEAST_0),
+            label_smoothing_factor: self.number(
+                "label_smoothing_factor",
+                &file.label_smoothing_factor,
+                0.0,
+                FROM_0_TO_1,
+            ),
         }
     }
 
@@ -44,7 +51,7 @@ impl Check<'_> {
         let (by_steps, _) = self.exclusive(("warmup_steps", places.0), ("warmup_ratio", places.1));
         let ratio = self.number("warmup_ratio", ratio, 0.0, BELOW_1);
         let warmup = if by_steps {
-            let count = Rule {
+            let count = Constraint {
                 holds: |number| number >= 0.0 && (COUNT_OR_RATIO.holds)(number),
                 must: COUNT_OR_RATIO.must,
             };
@@ -59,7 +66,7 @@ impl Check<'_> {
         warmup
     }
 
-    fn momentum(&mut self, optim: Optimizer, arguments: Option<&Found<String>>) -> f64 {
+    fn momentum(&mut self, optim: Optimizer, arguments: Option<&Located<String>>) -> f64 {
         let Some(found) = arguments else { return 0.0 };
         if optim != Optimizer::Sgd {
             let help = "remove it, or use optim: sgd; AdamW has keys of its own, such as adam_beta1";

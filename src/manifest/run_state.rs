@@ -11,7 +11,7 @@ use crate::message::NumericClass;
 /// A run's decisions so far, between two steps.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Standing {
+pub struct RunState {
     /// Updates applied.
     pub version: u64,
     /// Whether these weights have been evaluated, or need no evaluation.
@@ -32,7 +32,7 @@ pub struct Standing {
     pub norm: Number,
 }
 
-impl Standing {
+impl RunState {
     /// The numeric class that binds the run.
     pub fn class(&self) -> Option<(NumericClass, u128)> {
         let (class, canary) = self.class.clone()?;

@@ -1,7 +1,7 @@
 //! Keys whose value is one of a few names.
 
 use super::error::{At, Problem};
-use super::known::suggestion;
+use super::unsupported::suggestion;
 use super::{InitFrom, Metric, NonFinite, Optimizer, Scheduler, Shuffle, Strategy, Task, Wire};
 
 /// A set of names.

@@ -18,6 +18,7 @@ fn dataset() -> impl proptest::strategy::Strategy<Value = Dataset> {
     columns.prop_map(|(path, text_column, label_column)| Dataset {
         path,
         text_column,
+        text_pair_column: None,
         image_column: label_column.clone(),
         label_column,
     })

@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use super::error::{Problem, Source};
 use super::keys::{DatasetBlock, RunFile};
-use super::read::{self, Found, OneOf};
+use super::read::{self, Located, OneOf};
 use super::{Cluster, DATA_CACHE, Dataset, InitFrom, NonFinite, RunSpec, Wire};
 use crate::store::DEFAULT_RETRY_SECONDS;
-use check::{Check, FROM_0_TO_1, MOST_STEPS, Rule, place, value_or};
+use check::{Check, Constraint, FROM_0_TO_1, MOST_STEPS, place, value_or};
 
 /// Most tokens of one sample.
 const LONGEST_SEQUENCE: u32 = 1 << 20;
@@ -53,6 +53,7 @@ pub(super) fn resolve(file: RunFile, source: &Arc<Source>, problems: &mut Vec<Pr
         base_model: file.base_model?.value,
         task: file.task?.value.0,
         init: file.init.map_or(InitFrom::Pretrained, |found| found.value.0),
+        init_missing: value_or(&file.init_missing, false),
         datasets,
         eval_datasets,
         labels,
@@ -73,6 +74,7 @@ pub(super) fn resolve(file: RunFile, source: &Arc<Source>, problems: &mut Vec<Pr
         adam_beta2: update.adam_beta2,
         adam_epsilon: update.adam_epsilon,
         max_grad_norm: update.max_grad_norm,
+        label_smoothing_factor: update.label_smoothing_factor,
         optim: update.optim,
         momentum: update.momentum,
         seed: value_or(&file.seed, 42),
@@ -119,7 +121,8 @@ impl Check<'_> {
         let steps = file.max_steps.as_ref().filter(|found| found.value != -1);
         let places = (steps.map(|found| &found.key), place(&file.num_train_epochs));
         let (by_steps, _) = self.exclusive(("max_steps", places.0), ("num_train_epochs", places.1));
-        let rule = Rule { holds: |number| number > 0.0 && number <= 1e9, must: "above 0, and at most 1e9" };
+        let rule =
+            Constraint { holds: |number| number > 0.0 && number <= 1e9, must: "above 0, and at most 1e9" };
         let epochs = self.number("num_train_epochs", &file.num_train_epochs, 3.0, rule);
         let steps = steps.filter(|_| by_steps);
         if let Some(found) = steps.filter(|found| !(1..=MOST_STEPS).contains(&found.value)) {
@@ -129,24 +132,25 @@ impl Check<'_> {
         (epochs, steps.and_then(|found| u64::try_from(found.value).ok()))
     }
 
-    fn sources(&mut self, sources: Option<&Found<Vec<read::Source>>>) -> Vec<Dataset> {
+    fn sources(&mut self, sources: Option<&Located<Vec<read::Source>>>) -> Vec<Dataset> {
         let Some(sources) = sources else { return Vec::new() };
         if sources.value.is_empty() {
             self.refuse(&sources.at, "this list of data is empty".to_owned(), "add an item `- path: FILE`");
         }
         let mut datasets = Vec::new();
         for read::Source(block, at) in &sources.value {
-            let DatasetBlock { path, text_column, image_column, label_column } = block;
+            let DatasetBlock { path, text_column, text_pair_column, image_column, label_column } = block;
             let Some(path) = path else {
                 self.refuse(at, "this item has no `path`".to_owned(), "add `path: FILE`");
                 continue;
             };
-            let column = |found: &Option<Found<String>>, default: &str| {
+            let column = |found: &Option<Located<String>>, default: &str| {
                 found.as_ref().map_or(default.to_owned(), |found| found.value.clone())
             };
             datasets.extend(path.value.0.iter().map(|path| Dataset {
                 path: path.clone(),
                 text_column: column(text_column, "text"),
+                text_pair_column: text_pair_column.as_ref().map(|found| found.value.clone()),
                 image_column: column(image_column, "image"),
                 label_column: column(label_column, "label"),
             }));
