@@ -97,7 +97,7 @@ impl Master {
         assert_eq!(initial.len(), layout.len(), "the initial weights fill the layout");
         let places: Vec<_> = (0..layout.segments()).map(|index| layout.segment(index)).collect();
         let lens: Vec<usize> = places.iter().map(Range::len).collect();
-        let (region, values) = memory::create(&lens)?;
+        let (region, values) = shared_memory::create(&lens)?;
         let state = |(place, mut weights): (Range<usize>, Values)| {
             let moments = vec![vec![0.0; place.len()]; rule.moments()];
             weights.copy_from_slice(&initial[place]);

@@ -10,8 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::console;
 use super::error::CliError;
-use super::say;
 use super::train::{Event, LogFormat, Progress, STOP_PATIENCE, follow};
 
 /// Events that may wait to be shown.

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 
 use super::jsonl::Cell;
-use super::parquet::{Source, Table};
+use super::parquet::{ParquetTable, Source};
 use super::scan::broken;
 use super::unpack::{Budget, Unpacked, read_through};
 use super::{DataError, DataFile, FilePosition, Packing, RowProblem, table};
@@ -237,7 +237,7 @@ async fn unpack_into(
     let (source, url) = (Source::new(location, meta), planned.url.clone());
     let reading = tokio::task::spawn_blocking(move || {
         let mut budget = budget;
-        let table = Table::open(source, planned.format, &planned.column, None)?;
+        let table = ParquetTable::open(source, planned.format, &planned.column, None)?;
         let mut output = Hashed::create(path)?;
         let mut full = None;
         let read = table.read(|_: u64, content: &[u8], _: Option<Cell>| {

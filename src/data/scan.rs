@@ -10,7 +10,8 @@ use super::labels::Labels;
 use super::unpack::{Broken, Budget, Unpacked, read_through};
 use super::window::Window;
 use super::{
-    DataError, DataFile, FilePosition, Format, Packing, RowIndex, RowProblem, images, jsonl, kept, table,
+    DataError, DataFile, FilePosition, Format, Packing, RowIndex, RowProblem, images, index_cache, jsonl,
+    table,
 };
 use crate::run_file::{DATA_CACHE, Dataset, Task};
 use crate::store::{Location, Meta, Stores};

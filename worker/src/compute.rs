@@ -69,7 +69,7 @@ pub struct Gradient {
 
 impl Gradient {
     fn new(len: usize) -> std::io::Result<Gradient> {
-        let (region, mut values) = memory::create(&[len])?;
+        let (region, mut values) = shared_memory::create(&[len])?;
         Ok(Gradient { values: values.pop().expect("one part was asked for"), region })
     }
 

@@ -12,9 +12,9 @@ use headstart::exit::Exit;
 use headstart::store::{Location, StoreError};
 use serde_json::{Value, json};
 
+use super::console;
 use super::error::CliError;
 use super::format::MetricKind;
-use super::say;
 use read::Run;
 use worth::Worth;
 

@@ -6,7 +6,7 @@ use headstart::store::{Location, StoreError};
 use serde_json::{Map, Value};
 
 use super::CompareError;
-use crate::cli::say;
+use crate::cli::console;
 
 /// Largest metrics file that is read, in bytes: a million steps.
 const LARGEST: u64 = 512 << 20;

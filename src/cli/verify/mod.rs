@@ -9,8 +9,8 @@ use headstart::exit::Exit;
 use headstart::store::Location;
 use headstart::verify::verify;
 
+use super::console;
 use super::error::CliError;
-use super::say;
 
 pub(super) use replay::ReplayError;
 

@@ -8,9 +8,9 @@ use headstart::job::{self, Job};
 use headstart::message::NumericClass;
 use headstart::verify::{FileFact, Ledger, Line, RunFacts};
 
+use super::super::console;
 use super::super::error::CliError;
 use super::super::probe::{self, ProbeError};
-use super::super::say;
 use super::super::train::first::{First, first_steps};
 
 /// Why a step cannot be computed again, or is another one now.
