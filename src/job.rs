@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::data::{self, DataError, DataRequest, Estimate, RowIndex};
 use crate::exit::Exit;
 use crate::hash::hex;
-use crate::network::{Network, NetworkError};
+use crate::network::{self, Network, NetworkError};
 use crate::plan::{Plan, PlanError};
 use crate::run_file::{RunSpec, Shuffle};
 use crate::store::{Location, StoreError, Stores};
@@ -18,7 +18,7 @@ use crate::store::{Location, StoreError, Stores};
 pub struct Job {
     /// The run file.
     pub spec: RunSpec,
-    /// Label names, sorted.
+    /// Label names in the order of class ids.
     pub labels: Vec<String>,
     /// Training rows.
     pub train: RowIndex,
@@ -185,10 +185,14 @@ async fn job(
     stores: &Stores,
     spec: &RunSpec,
     output: Location,
-    (labels, [train, eval]): (Vec<String>, [RowIndex; 2]),
+    (mut labels, [mut train, mut eval]): (Vec<String>, [RowIndex; 2]),
     estimates: Estimates,
 ) -> Result<Job, JobError> {
     let mut spec = spec.clone();
+    if let Some(ids) = network::checkpoint_order(stores, &spec, &mut labels).await? {
+        train.relabel(&ids);
+        eval.relabel(&ids);
+    }
     let bytes = estimates.train.map_or(train.content_size(), |estimate| estimate.bytes);
     let fits = bytes <= spec.data_cache;
     spec.shuffle.get_or_insert(if fits { Shuffle::Global } else { Shuffle::Blocks });

@@ -3,7 +3,7 @@
 //! `make test` runs this twice, compiled for the oldest x86-64 and for x86-64-v3 (AVX2 and FMA).
 
 use headstart::id::{Segment, Step};
-use headstart::model::{Block, Init, Parameter, initial_values};
+use headstart::model::{Block, Init, Parameter, Part, initial_values};
 use headstart::trainable::{SEGMENT, Trainable};
 use headstart::tree::{Node, Tree};
 use headstart_coordinator::master::Master;
@@ -19,7 +19,7 @@ const STEPS: u64 = 12;
 
 fn parameter(name: &str, len: usize, decay: bool) -> Parameter {
     let init = Init::Normal { std: 0.02 };
-    Parameter { name: name.into(), shape: vec![len as u64], block: Block::Embed, init, decay, head: false }
+    Parameter { name: name.into(), shape: vec![len as u64], block: Block::Embed, init, decay, part: Part::Body }
 }
 
 async fn train(optimizer: &str) -> String {

@@ -87,6 +87,22 @@ pub enum CheckpointError {
         /// NaN or an infinity.
         value: f32,
     },
+    /// The body of the network is there in part.
+    #[error(
+        "{url}: tensor {first:?} is missing{}, though {loaded} others of the network are there: the checkpoint is \
+         damaged or of another model; to begin with random values in its place, set init_missing: true",
+        match *.more { 0 => String::new(), more => format!(", and {more} more") },
+    )]
+    MissingTensors {
+        /// The directory.
+        url: String,
+        /// The first of them.
+        first: String,
+        /// How many more are missing.
+        more: usize,
+        /// Parameters of the network that are there.
+        loaded: usize,
+    },
     /// No tensor fits the model.
     #[error("{url}: none of its {tensors} tensors belongs to this model; is it another architecture?")]
     NothingFits {
@@ -188,6 +204,7 @@ impl CheckpointError {
             | CheckpointError::Header { .. }
             | CheckpointError::MissingShard { .. }
             | CheckpointError::Misplaced { .. }
+            | CheckpointError::MissingTensors { .. }
             | CheckpointError::Shape { .. }
             | CheckpointError::Dtype { .. }
             | CheckpointError::NotFinite { .. }

@@ -27,6 +27,8 @@ struct TensorToLoad {
     parameter: usize,
     name: String,
     entry: TensorEntry,
+    /// Which of its rows are taken, in order; `None`: it is taken as it is.
+    rows: Option<Vec<usize>>,
 }
 
 impl Checkpoint {
@@ -56,23 +58,29 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// One tensor's values, by the name it has in the checkpoint.
-    pub async fn read_tensor(&self, tensor: &str) -> Result<Vec<f32>, CheckpointError> {
-        let entry = self.tensors[tensor].clone();
-        let (file, range) = (entry.file, entry.range.clone());
-        let wanted = TensorToLoad { parameter: 0, name: tensor.to_owned(), entry };
+    /// One parameter's values; `None` if it begins fresh.
+    pub async fn load_one(
+        &self,
+        resolution: &Resolution,
+        parameter: usize,
+    ) -> Result<Option<Vec<f32>>, CheckpointError> {
+        let Some(wanted) = self.to_load(resolution, parameter) else { return Ok(None) };
+        let (file, range) = (wanted.entry.file, wanted.entry.range.clone());
         let mut read = self.read_run(Run { file, range, tensors: vec![wanted] }).await?;
-        Ok(read.remove(0).1)
+        Ok(read.pop().map(|(_, values)| values))
+    }
+
+    fn to_load(&self, resolution: &Resolution, parameter: usize) -> Option<TensorToLoad> {
+        let (name, entry) = self.tensors.get_key_value(resolution.sources[parameter].as_ref()?)?;
+        let rows = resolution.rows.get(&parameter).cloned();
+        Some(TensorToLoad { parameter, name: name.clone(), entry: entry.clone(), rows })
     }
 
     /// The tensors to load, grouped into reads.
     fn runs(&self, resolution: &Resolution) -> Vec<Run> {
-        let mut wanted: Vec<TensorToLoad> = Vec::new();
-        for (parameter, source) in resolution.sources.iter().enumerate() {
-            if let Some((name, entry)) = source.as_ref().and_then(|name| self.tensors.get_key_value(name)) {
-                wanted.push(TensorToLoad { parameter, name: name.clone(), entry: entry.clone() });
-            }
-        }
+        let parameters = 0..resolution.sources.len();
+        let mut wanted: Vec<TensorToLoad> =
+            parameters.filter_map(|parameter| self.to_load(resolution, parameter)).collect();
         wanted.sort_by_key(|tensor| (tensor.entry.file, tensor.entry.range.start));
         let mut runs: Vec<Run> = Vec::new();
         for tensor in wanted {
@@ -97,14 +105,27 @@ impl Checkpoint {
         let bytes = file.location.read_large(&file.meta, run.range.clone()).await?;
         let decoding = tokio::task::spawn_blocking(move || {
             let start = run.range.start;
-            let decoded = run.tensors.into_iter().map(|TensorToLoad { parameter, name, entry }| {
+            let decoded = run.tensors.into_iter().map(|TensorToLoad { parameter, name, entry, rows }| {
                 let range = (entry.range.start - start) as usize..(entry.range.end - start) as usize;
-                Ok((parameter, decode(&name, entry.dtype, &bytes[range])?))
+                let values = decode(&name, entry.dtype, &bytes[range])?;
+                Ok((
+                    parameter,
+                    match rows {
+                        Some(rows) => in_order(&values, &rows),
+                        None => values,
+                    },
+                ))
             });
             decoded.collect()
         });
         decoding.await.expect("decoding does not panic")
     }
+}
+
+/// A tensor of as many rows as `rows` has, with these rows.
+fn in_order(values: &[f32], rows: &[usize]) -> Vec<f32> {
+    let width = values.len() / rows.len();
+    rows.iter().flat_map(|row| &values[row * width..(row + 1) * width]).copied().collect()
 }
 
 /// Little-endian floats as f32; NaN and infinities are refused.

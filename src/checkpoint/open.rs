@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::header::{self, Dtype, Stored};
 use super::{CheckpointError, HeaderProblem};
-use crate::store::{Location, Meta, StoreError};
+use crate::run_file::{InitFrom, RunSpec};
+use crate::store::{Location, Meta, StoreError, Stores};
 
 /// Bytes of the largest JSON file read.
 const LARGEST_JSON: u64 = 16 << 20;
@@ -29,6 +30,8 @@ pub struct Checkpoint {
     pub files: Vec<TensorFile>,
     /// The tensors by name.
     pub tensors: BTreeMap<String, TensorEntry>,
+    /// Tensors that the index places in a shard which does not hold them, and that shard.
+    pub absent: BTreeMap<String, String>,
 }
 
 /// A file with weights.
@@ -59,6 +62,15 @@ struct Index {
 }
 
 impl Checkpoint {
+    /// The checkpoint that a run begins from; without weights if they are drawn.
+    pub async fn of_run(stores: &Stores, spec: &RunSpec) -> Result<Checkpoint, CheckpointError> {
+        let directory = stores.locate(&spec.base_model)?;
+        match spec.init {
+            InitFrom::Pretrained => Checkpoint::open(&directory).await,
+            InitFrom::Random => Checkpoint::config_only(&directory).await,
+        }
+    }
+
     /// Reads `config.json` and the headers of all weights.
     pub async fn open(directory: &Location) -> Result<Checkpoint, CheckpointError> {
         let mut checkpoint = Checkpoint::config_only(directory).await?;
@@ -81,7 +93,13 @@ impl Checkpoint {
             let reason = "must hold a JSON object".to_owned();
             return Err(CheckpointError::Json { url: location.to_string(), reason });
         }
-        Ok(Checkpoint { directory: directory.clone(), config, files: Vec::new(), tensors: BTreeMap::new() })
+        Ok(Checkpoint {
+            directory: directory.clone(),
+            config,
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+            absent: BTreeMap::new(),
+        })
     }
 
     async fn open_single(&mut self, location: Location, meta: Meta) -> Result<(), CheckpointError> {
@@ -118,13 +136,10 @@ impl Checkpoint {
             }
             self.files.push(file);
         }
-        match weight_map.iter().find(|(tensor, _)| !self.tensors.contains_key(*tensor)) {
-            Some((tensor, shard)) => {
-                let (tensor, shard) = (tensor.clone(), shard.clone());
-                Err(CheckpointError::Misplaced { index: index.to_string(), tensor, shard })
-            }
-            None => Ok(()),
-        }
+        // Whether the network needs one of them is seen later.
+        let absent = weight_map.into_iter().filter(|(tensor, _)| !self.tensors.contains_key(tensor));
+        self.absent = absent.collect();
+        Ok(())
     }
 
     /// Why there is neither a single file nor an index.

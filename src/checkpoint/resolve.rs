@@ -5,13 +5,15 @@ use std::fmt;
 
 use super::header::Dtype;
 use super::{Checkpoint, CheckpointError};
-use crate::model::Parameter;
+use crate::model::{Parameter, Part};
 
 /// Where each parameter's values come from, and what did not fit; what transformers reports on loading.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Resolution {
     /// Per parameter of the table: the checkpoint's tensor, or `None` for fresh values.
     pub sources: Vec<Option<String>>,
+    /// Per parameter of the table: the checkpoint's rows that become its own, in order; `None` for all, as they are.
+    pub rows: BTreeMap<usize, Vec<usize>>,
     /// Parameters that begin fresh, for whatever reason, sorted.
     pub newly_initialised: Vec<String>,
     /// Those of the head that do because their shape differs, sorted.
@@ -52,10 +54,19 @@ impl Resolution {
         self.sources.iter().flatten().count()
     }
 
-    /// Lets the head begin fresh: one of other labels is no start, even where the shapes agree.
-    pub fn with_new_head(mut self, table: &[Parameter]) -> Resolution {
+    /// Says which rows of the checkpoint's classifier know the run's labels. `None`: it is of other labels and begins
+    /// fresh, for it is no start even where the shapes agree.
+    pub fn with_head_rows(mut self, table: &[Parameter], rows: Option<Vec<usize>>) -> Resolution {
+        let classifier = |parameter: &Parameter| parameter.part == Part::Classifier;
+        if let Some(rows) = rows {
+            if !rows.is_sorted() {
+                let moved = (0..).zip(table).filter(|(_, parameter)| classifier(parameter));
+                self.rows = moved.map(|(index, _)| (index, rows.clone())).collect();
+            }
+            return self;
+        }
         for (source, parameter) in self.sources.iter_mut().zip(table) {
-            if parameter.head && source.take().is_some() {
+            if classifier(parameter) && source.take().is_some() {
                 self.other_labels.push(parameter.name.clone());
             }
         }
@@ -74,13 +85,22 @@ impl Resolution {
 }
 
 impl Checkpoint {
-    /// Matches each parameter by name, with or without the base model's prefix (`bert`), and under legacy names
+    /// Matches each parameter by name, with or without the base network's prefix, and under legacy names
     /// (`LayerNorm.gamma`, `LayerNorm.beta`).
-    pub fn resolve(&self, table: &[Parameter], prefix: &str) -> Result<Resolution, CheckpointError> {
+    ///
+    /// A tensor of the body that is missing among others that are there is an error, unless `init_missing`: transformers
+    /// would draw it at random and train on.
+    pub fn resolve(
+        &self,
+        table: &[Parameter],
+        prefix: &str,
+        init_missing: bool,
+    ) -> Result<Resolution, CheckpointError> {
         let by_name = modern_names(self.tensors.keys());
         let prefix = format!("{}.", prefix.trim_end_matches('.'));
         let mut used = BTreeSet::new();
         let mut resolution = Resolution::default();
+        let mut missing = Vec::new();
         for parameter in table {
             let other = match parameter.name.strip_prefix(&prefix) {
                 Some(bare) => bare.to_owned(),
@@ -88,6 +108,10 @@ impl Checkpoint {
             };
             let found = by_name.get(&parameter.name).or_else(|| by_name.get(&other));
             let Some(&tensor) = found else {
+                self.check_absent(&[&parameter.name, &other])?;
+                if parameter.part == Part::Body {
+                    missing.push(parameter.name.clone());
+                }
                 resolution.newly_initialised.push(parameter.name.clone());
                 resolution.sources.push(None);
                 continue;
@@ -105,7 +129,27 @@ impl Checkpoint {
             let (url, tensors) = (self.directory.to_string(), self.tensors.len());
             return Err(CheckpointError::NothingFits { url, tensors });
         }
-        Ok(resolution)
+        match missing.first() {
+            Some(name) if !init_missing => Err(CheckpointError::MissingTensors {
+                url: self.directory.to_string(),
+                first: name.clone(),
+                more: missing.len() - 1,
+                loaded: resolution.loaded(),
+            }),
+            _ => Ok(resolution),
+        }
+    }
+
+    /// Whether the index places a tensor of one of these names in a shard that does not hold it.
+    fn check_absent(&self, names: &[&str]) -> Result<(), CheckpointError> {
+        match names.iter().find_map(|name| self.absent.get_key_value(*name)) {
+            Some((tensor, shard)) => Err(CheckpointError::Misplaced {
+                index: format!("{}/model.safetensors.index.json", self.directory),
+                tensor: tensor.clone(),
+                shard: shard.clone(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Whether the tensor can be loaded; heads of another shape are listed instead.
@@ -118,7 +162,7 @@ impl Checkpoint {
         let entry = &self.tensors[tensor];
         if entry.shape != parameter.shape {
             let (found, expected) = (entry.shape.clone(), parameter.shape.clone());
-            if parameter.head {
+            if parameter.part == Part::Classifier {
                 mismatched.push(Mismatch { name: parameter.name.clone(), found, expected });
                 return Ok(false);
             }

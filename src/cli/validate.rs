@@ -48,7 +48,7 @@ fn summary(job: &Job, estimates: Estimates) -> String {
     };
     let lines = [
         ("task", task.to_owned()),
-        ("model", format!("{}, {} layers", network.architecture.hf_class(), network.architecture.layers())),
+        ("model", format!("{}, {} layers", network.blueprint.identity.class, network.blueprint.depth())),
         ("", format!("from {} ({init})", network.directory())),
         ("", format!("{} parameters, of which {} train", count(parameters as u64), count(trains as u64))),
         ("", origin),

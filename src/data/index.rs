@@ -81,6 +81,13 @@ pub struct RowPlace {
 }
 
 impl RowIndex {
+    /// Gives each row the class id that its own has in `ids`.
+    pub fn relabel(&mut self, ids: &[u32]) {
+        for label in &mut self.label {
+            *label = ids[*label as usize];
+        }
+    }
+
     /// Number of rows.
     pub fn len(&self) -> u64 {
         self.offset.len() as u64

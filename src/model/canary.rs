@@ -2,10 +2,10 @@
 //!
 //! Workers compute it, planning accounts for the memory that it takes: both learn here how large it is.
 
-use super::{Architecture, BertConfig, ViTConfig};
+use super::blueprint::{Blueprint, Input};
 
 /// Two layers show what a layer computes from a layer's output; more would show the same again.
-const LAYERS: u32 = 2;
+const LAYERS: usize = 2;
 /// Entries of the vocabulary: looking a row up has no arithmetic to get wrong.
 const VOCAB: u64 = 512;
 /// Most tokens (or pixels) of one batch, so that large batches of long texts do not delay a start by minutes.
@@ -13,32 +13,29 @@ const LONGEST: u64 = 1 << 14;
 const DROPOUT: f64 = 0.1;
 
 /// The same network with few layers and dropout on.
-pub fn network(architecture: &Architecture) -> Architecture {
-    match architecture.clone() {
-        Architecture::Bert(config) => Architecture::Bert(BertConfig {
-            layers: config.layers.min(LAYERS),
-            vocab: config.vocab.min(VOCAB),
-            pad_token: config.pad_token.filter(|&token| token < VOCAB),
-            hidden_dropout: DROPOUT,
-            attention_dropout: DROPOUT,
-            classifier_dropout: DROPOUT,
-            ..config
-        }),
-        Architecture::ViT(config) => Architecture::ViT(ViTConfig {
-            layers: config.layers.min(LAYERS),
-            hidden_dropout: DROPOUT,
-            attention_dropout: DROPOUT,
-            ..config
-        }),
+pub fn network(blueprint: &Blueprint) -> Blueprint {
+    let mut small = blueprint.clone();
+    small.layers.truncate(LAYERS);
+    if let Input::Text(text) = &mut small.input {
+        text.tokens.rows = text.tokens.rows.min(VOCAB);
+        text.tokens.padding = text.tokens.padding.filter(|&token| token < VOCAB);
     }
+    small.embedding.dropout = DROPOUT;
+    for layer in &mut small.layers {
+        layer.attention.dropout = DROPOUT;
+        layer.around_attention.dropout = DROPOUT;
+        layer.around_mlp.dropout = DROPOUT;
+    }
+    small.head.dropout = DROPOUT;
+    small
 }
 
 /// Rows of its largest batch, and tokens of each (of images: pixels of all channels), for a run of such micro-batches and
 /// sequences of at most `sequence_len` tokens.
-pub fn largest_batch(architecture: &Architecture, micro_batch: u64, sequence_len: u64) -> [u64; 2] {
-    let length = match architecture {
-        Architecture::Bert(_) => sequence_len.clamp(2, LONGEST),
-        Architecture::ViT(config) => config.channels * config.image[0] * config.image[1],
+pub fn largest_batch(blueprint: &Blueprint, micro_batch: u64, sequence_len: u64) -> [u64; 2] {
+    let length = match &blueprint.input {
+        Input::Text(_) => sequence_len.clamp(2, LONGEST),
+        Input::Image(image) => image.channels * image.size[0] * image.size[1],
     };
     [micro_batch.clamp(1, (LONGEST / length.max(1)).max(1)), length]
 }
@@ -56,9 +53,9 @@ mod tests {
             "model_type": "bert", "hidden_size": 384, "num_hidden_layers": 24, "num_attention_heads": 12,
             "intermediate_size": 1536, "vocab_size": 30522,
         });
-        let bert = Architecture::from_config(&config, Task::SequenceClassification, 20).unwrap();
+        let bert = Blueprint::from_config(&config, Task::SequenceClassification, 20).unwrap();
         let small = network(&bert);
-        assert_eq!(small.layers(), 2);
+        assert_eq!(small.depth(), 2);
         assert!(small.parameters().len() < bert.parameters().len() / 8);
         assert_eq!(largest_batch(&bert, 32, 128), [32, 128]);
         assert_eq!(largest_batch(&bert, 1024, 512), [32, 512], "16 Ki tokens at most");

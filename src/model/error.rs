@@ -26,24 +26,31 @@ pub enum ModelError {
         found: String,
     },
     /// A network this program does not know.
-    #[error("model_type {0} is not supported; supported are \"bert\" and \"vit\"")]
-    UnknownModel(String),
+    #[error("model_type {found} is not supported yet; supported are {known}")]
+    UnknownModel {
+        /// The checkpoint's `model_type`, in JSON.
+        found: String,
+        /// Those that would do.
+        known: String,
+    },
     /// The network cannot do the task.
-    #[error("a {model_type} network cannot do task {task:?}; choose a checkpoint of type {needed:?}")]
+    #[error("a {model_type} network cannot do task {task:?}; choose a checkpoint of type {needed}")]
     WrongTask {
         /// The checkpoint's `model_type`.
         model_type: &'static str,
         /// The run's task.
         task: Task,
-        /// The `model_type` that can do the task.
-        needed: &'static str,
+        /// The types that can do the task.
+        needed: String,
     },
     /// Attention heads must share the hidden vector equally.
-    #[error("hidden_size {hidden} is not divisible by num_attention_heads {heads}")]
+    #[error("{} {hidden} is not divisible by {} {heads}", keys[0], keys[1])]
     Heads {
-        /// `hidden_size`.
+        /// The keys that hold the two.
+        keys: [&'static str; 2],
+        /// Elements of a hidden vector.
         hidden: u64,
-        /// `num_attention_heads`.
+        /// Attention heads.
         heads: u64,
     },
     /// An image must hold at least one patch.

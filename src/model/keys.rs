@@ -21,6 +21,11 @@ impl<'a> Keys<'a> {
         self.0.get(key).filter(|value| !value.is_null())
     }
 
+    /// A key's value, `null` included.
+    pub(super) fn given(&self, key: &'static str) -> Option<&'a Value> {
+        self.0.get(key)
+    }
+
     /// A dimension or count from 1.
     pub(super) fn size(&self, key: &'static str) -> Result<u64, ModelError> {
         size(key, self.get(key).ok_or(ModelError::Missing { key })?)

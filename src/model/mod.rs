@@ -1,30 +1,27 @@
-//! HF config → parameter table: which tensors a network has, in canonical order, and how they begin.
+//! HF config → blueprint → parameter table: what a network is made of, which tensors that takes, and how they begin.
 //!
-//! One file per architecture. No tensor library here: the coordinator needs names and shapes, never a forward pass.
+//! One file per family. No tensor library here: the coordinator needs names and shapes, never a forward pass.
 
-mod architecture;
-mod bert;
+mod activation;
+pub mod blueprint;
 pub mod canary;
 mod error;
+mod families;
 mod init;
 mod keys;
 mod processor;
-mod table;
 #[cfg(test)]
 mod tests;
 mod tokenizer;
-mod transformer;
-mod vit;
+mod walk;
 
-pub use architecture::Architecture;
-pub use bert::BertConfig;
+pub use activation::Activation;
+pub use blueprint::Blueprint;
 pub use error::ModelError;
 pub use init::initial_values;
 pub use processor::{ImageProcessor, Resample};
-pub use table::hash;
 pub use tokenizer::{Token, Tokens};
-pub use transformer::Activation;
-pub use vit::ViTConfig;
+pub use walk::hash;
 
 /// Where a parameter sits in the forward pass. The trainable vector is laid out in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,8 +68,19 @@ pub struct Parameter {
     pub init: Init,
     /// Whether weight decay applies: not to biases and norms, as in transformers.
     pub decay: bool,
-    /// Whether it belongs to the new task's head: its shape may differ from the checkpoint's.
-    pub head: bool,
+    /// What may become of it when the checkpoint is one of another task.
+    pub part: Part,
+}
+
+/// What a parameter belongs to, which decides what a checkpoint may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The pretrained network: a checkpoint has all of it, in these shapes.
+    Body,
+    /// The layer between the body and the classifier: it begins fresh where a checkpoint lacks it.
+    Pooler,
+    /// The task's classifier: it begins fresh for other labels as well.
+    Classifier,
 }
 
 impl Parameter {

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
+use super::ModelError;
+use super::blueprint::ImageInput;
 use super::keys::{Keys, wrong};
-use super::{ModelError, ViTConfig};
 
 /// Interpolation when an image is resized, by PIL's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub struct ImageProcessor {
 impl ImageProcessor {
     /// Reads `preprocessor_config.json` for a network. Absent keys, or an empty object for an absent file, take
     /// transformers' defaults for ViT, but the network's own image size.
-    pub fn from_json(config: &Value, network: &ViTConfig) -> Result<ImageProcessor, ModelError> {
+    pub fn from_json(config: &Value, network: &ImageInput) -> Result<ImageProcessor, ModelError> {
         let keys = Keys::new(config)?;
         for key in ["do_center_crop", "do_pad"] {
             if keys.bool_or(key, false)? {
@@ -56,8 +57,8 @@ impl ImageProcessor {
         let resize = if keys.bool_or("do_resize", true)? { Some(resample(&keys)?) } else { None };
         if let (Some(_), Some(size)) = (resize, keys.get("size")) {
             let found = target(size)?;
-            if found != network.image {
-                return Err(ModelError::ImageSize { found, expected: network.image });
+            if found != network.size {
+                return Err(ModelError::ImageSize { found, expected: network.size });
             }
         }
         let rescale = keys.number_or("rescale_factor", 1.0 / 255.0, 1e6)?;
@@ -70,7 +71,7 @@ impl ImageProcessor {
             return Err(wrong("image_std", "numbers other than 0", &Value::from(std)));
         }
         Ok(ImageProcessor {
-            size: network.image.map(|side| side as u32),
+            size: network.size.map(|side| side as u32),
             channels,
             resize,
             rescale: if keys.bool_or("do_rescale", true)? { rescale as f32 } else { 1.0 },

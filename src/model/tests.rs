@@ -18,10 +18,10 @@ fn vit() -> Value {
            "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48})
 }
 
-fn read(config: Value) -> Result<Architecture, ModelError> {
+fn read(config: Value) -> Result<Blueprint, ModelError> {
     let task =
         if config["model_type"] == "vit" { Task::ImageClassification } else { Task::SequenceClassification };
-    Architecture::from_config(&config, task, 3)
+    Blueprint::from_config(&config, task, 3)
 }
 
 fn with(mut config: Value, key: &str, value: Value) -> Value {
@@ -46,7 +46,7 @@ fn the_tables_are_those_of_saved_transformers_checkpoints() {
         assert!(table.is_sorted_by_key(|parameter| parameter.block), "blocks come in order");
         let heads: BTreeSet<&str> = table
             .iter()
-            .filter(|parameter| parameter.head)
+            .filter(|parameter| parameter.part == Part::Classifier)
             .map(|parameter| parameter.name.as_str())
             .collect();
         assert_eq!(heads, BTreeSet::from(["classifier.bias", "classifier.weight"]));
@@ -55,13 +55,21 @@ fn the_tables_are_those_of_saved_transformers_checkpoints() {
 
 #[test]
 fn absent_keys_take_the_defaults_of_transformers() {
-    let Ok(Architecture::Bert(config)) = read(bert()) else { panic!("a BERT configuration") };
-    assert_eq!((config.hidden_dropout, config.attention_dropout, config.classifier_dropout), (0.1, 0.1, 0.1));
-    assert_eq!((config.norm_epsilon, config.pad_token, config.token_types), (1e-12, Some(0), 2));
-    let Ok(Architecture::Bert(config)) = read(with(bert(), "pad_token_id", Value::Null)) else { panic!() };
-    assert_eq!(config.pad_token, None, "an explicit null means that no token pads");
-    let Ok(Architecture::ViT(config)) = read(vit()) else { panic!("a ViT configuration") };
-    assert_eq!((config.hidden_dropout, config.qkv_bias, config.patches()), (0.0, true, 16));
+    let network = read(bert()).expect("a BERT configuration");
+    let (layer, text) = (&network.layers[0], network.text().expect("it reads texts"));
+    let dropouts = [layer.around_mlp.dropout, layer.attention.dropout, network.head.dropout];
+    assert_eq!(dropouts, [0.1; 3]);
+    assert_eq!(layer.around_mlp.sum.as_ref().map(|norm| norm.epsilon), Some(1e-12));
+    assert_eq!((text.tokens.padding, text.token_types.as_ref().map(|table| table.rows)), (Some(0), Some(2)));
+    let network = read(with(bert(), "pad_token_id", Value::Null)).expect("a BERT configuration");
+    assert_eq!(
+        network.text().expect("it reads texts").tokens.padding,
+        None,
+        "an explicit null means that no token pads"
+    );
+    let network = read(vit()).expect("a ViT configuration");
+    let (layer, image) = (&network.layers[0], network.image().expect("it reads images"));
+    assert_eq!((layer.around_mlp.dropout, layer.attention.query.bias, image.patches()), (0.0, true, 16));
 }
 
 #[test]
@@ -87,7 +95,7 @@ fn what_cannot_be_used_is_refused_and_named() {
         (with(bert(), "hidden_size", json!(0)), "hidden_size: expected a whole number from 1"),
         (with(bert(), "hidden_size", json!(-32)), "hidden_size: expected a whole number from 1"),
         (with(bert(), "hidden_size", json!("32")), "found \"32\""),
-        (with(bert(), "hidden_act", json!("swish")), "hidden_act: expected one of gelu"),
+        (with(bert(), "hidden_act", json!("mish")), "hidden_act: expected one of gelu"),
         (with(bert(), "position_embedding_type", json!("relative_key")), "position_embedding_type: expected"),
         (with(bert(), "is_decoder", json!(true)), "is_decoder"),
         (
@@ -106,12 +114,9 @@ fn what_cannot_be_used_is_refused_and_named() {
         assert!(error.to_string().contains(expected), "{config} gives {error:?}, which lacks {expected:?}");
         assert_eq!(error.exit(), Exit::Checkpoint);
     }
-    let error = Architecture::from_config(&bert(), Task::ImageClassification, 3).expect_err("wrong task");
-    assert!(matches!(error, ModelError::WrongTask { needed: "vit", .. }), "{error}");
-    assert_eq!(
-        Architecture::from_config(&bert(), Task::SequenceClassification, 1),
-        Err(ModelError::Labels(1))
-    );
+    let error = Blueprint::from_config(&bert(), Task::ImageClassification, 3).expect_err("wrong task");
+    assert!(matches!(error, ModelError::WrongTask { model_type: "bert", .. }), "{error}");
+    assert_eq!(Blueprint::from_config(&bert(), Task::SequenceClassification, 1), Err(ModelError::Labels(1)));
 }
 
 #[test]
@@ -131,7 +136,14 @@ fn the_hash_tells_names_and_shapes_apart() {
 }
 
 fn parameter(name: &str, shape: &[u64], init: Init) -> Parameter {
-    Parameter { name: name.into(), shape: shape.into(), block: Block::Embed, init, decay: true, head: false }
+    Parameter {
+        name: name.into(),
+        shape: shape.into(),
+        block: Block::Embed,
+        init,
+        decay: true,
+        part: Part::Body,
+    }
 }
 
 #[test]
@@ -164,7 +176,8 @@ fn draws_are_normal_and_their_bits_are_fixed() {
 
 #[test]
 fn the_image_processor_reads_what_transformers_writes() {
-    let Ok(Architecture::ViT(network)) = read(vit()) else { panic!("a ViT configuration") };
+    let network = read(vit()).expect("a ViT configuration");
+    let network = network.image().expect("it reads images");
     let written = json!({"do_convert_rgb": null, "do_normalize": true, "do_rescale": true, "do_resize": false,
         "image_mean": [0.25], "image_std": [0.75], "image_processor_type": "ViTImageProcessor", "resample": 3,
         "rescale_factor": 0.0625, "size": {"height": 8, "width": 8}});

@@ -1,7 +1,8 @@
 //! Rows become batches: texts are tokenised and padded to the longest of their batch, images become pixels.
 
 use headstart::hash;
-use headstart::model::{Architecture, ImageProcessor};
+use headstart::model::ImageProcessor;
+use headstart::model::blueprint::Input;
 use headstart::network::{Network, NetworkError};
 use tokenizers::{Encoding, Tokenizer, TruncationParams};
 
@@ -16,7 +17,7 @@ pub struct Collator {
 }
 
 enum Kind {
-    Text { tokenizer: Box<Tokenizer>, vocab: u64, token_types: u64, sequence_len: u32 },
+    Text { tokenizer: Box<Tokenizer>, vocab: u64, token_types: Option<u64>, sequence_len: u32 },
     Image(ImageProcessor),
 }
 
@@ -80,22 +81,23 @@ impl Collator {
     /// Reads the tokenizer or the image settings of a network. Sequences are cut to `sequence_len`, or to the network's
     /// own limit.
     pub async fn for_network(network: &Network, sequence_len: Option<u32>) -> Result<Collator, CollateError> {
-        let (kind, hash) = match &network.architecture {
-            Architecture::Bert(config) => {
-                let limit = u32::try_from(config.positions).unwrap_or(u32::MAX);
+        let (kind, hash) = match &network.blueprint.input {
+            Input::Text(text) => {
+                let limit = network.blueprint.longest().and_then(|limit| u32::try_from(limit).ok());
+                let limit = limit.unwrap_or(u32::MAX);
                 let sequence_len = sequence_len.unwrap_or(limit).min(limit);
                 let url = network.directory().url();
                 let json = network.tokenizer().await?;
                 let tokenizer = Box::new(tokenizer(url, &json, sequence_len)?);
                 let kind = Kind::Text {
                     tokenizer,
-                    vocab: config.vocab,
-                    token_types: config.token_types,
+                    vocab: text.tokens.rows,
+                    token_types: text.token_types.as_ref().map(|table| table.rows),
                     sequence_len,
                 };
                 (kind, hash::of_bytes(&json))
             }
-            Architecture::ViT(_) => {
+            Input::Image(_) => {
                 let processor = network.image_processor().await?;
                 let processor = processor.expect("a vision network has an image processor");
                 let hash = hash::of_bytes(format!("{processor:?}").as_bytes());
@@ -127,7 +129,7 @@ impl Collator {
     ) -> Result<Batch, CollateError> {
         match &self.kind {
             Kind::Text { tokenizer, vocab, token_types, .. } => {
-                Ok(pad(&encode(tokenizer, [*vocab, *token_types], samples, labels, numbers)?))
+                Ok(pad(&encode(tokenizer, (*vocab, *token_types), samples, labels, numbers)?))
             }
             Kind::Image(processor) => images(processor, samples, labels, numbers),
         }
@@ -148,7 +150,7 @@ impl Collator {
         let size = size.max(1);
         match &self.kind {
             Kind::Text { tokenizer, vocab, token_types, .. } => {
-                let mut texts = encode(tokenizer, [*vocab, *token_types], samples, labels, numbers)?;
+                let mut texts = encode(tokenizer, (*vocab, *token_types), samples, labels, numbers)?;
                 if texts.len() > size {
                     texts.sort_by_key(|text| text.tokens.len());
                 }
@@ -181,7 +183,7 @@ struct Text {
 
 fn encode(
     tokenizer: &Tokenizer,
-    [vocab, token_types]: [u64; 2],
+    (vocab, token_types): (u64, Option<u64>),
     samples: &[Sample<'_>],
     labels: &[i64],
     numbers: &[u64],
@@ -194,10 +196,10 @@ fn encode(
         if let Some(id) = tokens.get_ids().iter().find(|&&id| u64::from(id) >= vocab) {
             return Err(refuse(format!("token {id} is beyond the network's vocab_size {vocab}")));
         }
-        if let Some(kind) = tokens.get_type_ids().iter().find(|&&kind| u64::from(kind) >= token_types) {
-            return Err(refuse(format!(
-                "token type {kind} is beyond the network's type_vocab_size {token_types}"
-            )));
+        if let Some(most) = token_types
+            && let Some(kind) = tokens.get_type_ids().iter().find(|&&kind| u64::from(kind) >= most)
+        {
+            return Err(refuse(format!("token type {kind} is beyond the network's type_vocab_size {most}")));
         }
         if tokens.is_empty() {
             return Err(refuse("the text has no token".into()));
@@ -253,7 +255,7 @@ mod tests {
             "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
             "model": {"type": "WordLevel", "vocab": {"?": 0, "a": 1, "b": 2, "c": 3, "d": 4, "e": 5}, "unk_token": "?"}}"#;
         let tokenizer = Box::new(tokenizer("letters", json, 8).expect("it is a tokenizer"));
-        Collator { kind: Kind::Text { tokenizer, vocab: 6, token_types: 1, sequence_len: 8 }, hash: 0 }
+        Collator { kind: Kind::Text { tokenizer, vocab: 6, token_types: Some(1), sequence_len: 8 }, hash: 0 }
     }
 
     fn batches(texts: &[&str], size: usize) -> Vec<Batch> {

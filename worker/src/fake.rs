@@ -20,7 +20,7 @@ pub fn make_trainer(job: TrainerJob) -> Result<Box<dyn Trainer>, TrainError> {
     for slot in job.network.trainable.slots() {
         weights[slot.range.clone()].copy_from_slice(&job.values[slot.parameter]);
     }
-    Ok(Box::new(FakeTrainer::new(weights, job.network.architecture.labels())))
+    Ok(Box::new(FakeTrainer::new(weights, job.network.blueprint.labels())))
 }
 
 impl FakeTrainer {

@@ -70,7 +70,7 @@ impl Prepared {
         let engine = Engine::start(place, move || make(job)).await??;
         let (class, canary) = engine.run(|trainer| (trainer.numeric_class(), trainer.canary())).await?;
         // A worker that read other values, or makes other batches, changes bits as well.
-        let shape = hash::of_bytes(format!("{:?}", network.architecture).as_bytes());
+        let shape = hash::of_bytes(format!("{:?}", network.blueprint).as_bytes());
         let canary = hash::of_segments(&[canary?, shape, read, transforms]);
         let ready = Ready { class, canary, parameters: network.parameters.clone() };
         Ok(Prepared { welcome: welcome.clone(), spec, network, loader: Arc::new(loader), engine, ready })

@@ -103,7 +103,7 @@ pub fn layout() -> Trainable {
         block: Block::Head,
         init: Init::Zeros,
         decay,
-        head: true,
+        part: headstart::model::Part::Classifier,
     };
     let table = [parameter("weight", ELEMENTS - 4, true), parameter("bias", 4, false)];
     Trainable::new(&table, &[]).expect("both train")

@@ -95,6 +95,18 @@ async fn directories_without_their_files_are_named() {
 }
 
 #[tokio::test]
+async fn an_index_may_name_tensors_that_are_nowhere_if_nobody_needs_them() {
+    let index = br#"{"weight_map":{"scale":"one.safetensors","x":"one.safetensors"}}"#;
+    let files = [("model.safetensors.index.json", index.as_slice()), ("one.safetensors", SINGLE)];
+    let checkpoint = Checkpoint::open(&directory(&files).await).await.unwrap();
+    checkpoint.resolve(&[parameter("scale", &[], false)], "bert", false).unwrap();
+    let table = [parameter("scale", &[], false), parameter("bert.x", &[1], true)];
+    let error = checkpoint.resolve(&table, "bert", false).unwrap_err();
+    assert!(matches!(&error, CheckpointError::Misplaced { tensor, .. } if tensor == "x"), "{error}");
+    assert_eq!(error.exit(), Exit::Checkpoint);
+}
+
+#[tokio::test]
 async fn shard_indexes_that_lie_are_refused() {
     let index = |map: &str| format!("{{\"metadata\":{{}},\"weight_map\":{map}}}").into_bytes();
     let open = async |map: &str| {
@@ -107,8 +119,6 @@ async fn shard_indexes_that_lie_are_refused() {
         matches!(&error, CheckpointError::MissingShard { shard, .. } if shard == "two.safetensors"),
         "{error}"
     );
-    let error = open("{\"scale\":\"one.safetensors\",\"x\":\"one.safetensors\"}").await;
-    assert!(matches!(&error, CheckpointError::Misplaced { tensor, .. } if tensor == "x"), "{error}");
     let error = open("{\"scale\":\"../one.safetensors\"}").await;
     assert!(error.to_string().contains("../one.safetensors"), "{error}");
     assert_eq!(error.exit(), Exit::Checkpoint);
@@ -130,13 +140,13 @@ async fn weights_that_are_not_numbers_are_named() {
 async fn weights_of_another_kind_or_shape_are_refused() {
     for dtype in ["F64", "I64"] {
         let checkpoint = open(&file(&format!("{{{}}}", tensor("w", dtype, "[1]", 0, 8)), 8)).await.unwrap();
-        let error = checkpoint.resolve(&[parameter("w", &[1], true)], "bert").unwrap_err();
+        let error = checkpoint.resolve(&[parameter("w", &[1], true)], "bert", false).unwrap_err();
         assert!(matches!(&error, CheckpointError::Dtype { tensor, .. } if tensor == "w"), "{error}");
     }
     let checkpoint = open(&file(&format!("{{{}}}", tensor("w", "F32", "[1]", 0, 4)), 4)).await.unwrap();
-    let error = checkpoint.resolve(&[parameter("w", &[4096, 4096], false)], "bert").unwrap_err();
+    let error = checkpoint.resolve(&[parameter("w", &[4096, 4096], false)], "bert", false).unwrap_err();
     let expected = CheckpointError::Shape { tensor: "w".into(), found: vec![1], expected: vec![4096, 4096] };
     assert_eq!(error, expected);
-    let error = checkpoint.resolve(&[parameter("other", &[1], false)], "bert").unwrap_err();
+    let error = checkpoint.resolve(&[parameter("other", &[1], false)], "bert", false).unwrap_err();
     assert!(matches!(error, CheckpointError::NothingFits { tensors: 1, .. }), "{error}");
 }

@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::header;
 use super::{Checkpoint, CheckpointError, Mismatch, Resolution, copy_files, write_model};
-use crate::model::{Block, Init, Parameter};
+use crate::exit::Exit;
+use crate::model::{Block, Init, Parameter, Part};
 use crate::store::{Location, StoreError};
 
 /// Written by Python: `safetensors.torch.save_file(…, metadata={"format": "pt"})`.
@@ -44,13 +45,14 @@ async fn open(weights: &[u8]) -> Result<Checkpoint, CheckpointError> {
     Checkpoint::open(&directory(&[("model.safetensors", weights)]).await).await
 }
 
-fn parameter(name: &str, shape: &[u64], head: bool) -> Parameter {
-    let init = Init::Ones;
-    Parameter { name: name.into(), shape: shape.into(), block: Block::Embed, init, decay: true, head }
+fn parameter(name: &str, shape: &[u64], classifier: bool) -> Parameter {
+    let part = if classifier { Part::Classifier } else { Part::Body };
+    let (block, init) = (Block::Embed, Init::Ones);
+    Parameter { name: name.into(), shape: shape.into(), block, init, decay: true, part }
 }
 
 async fn load(checkpoint: &Checkpoint, table: &[Parameter]) -> Result<Vec<Vec<f32>>, CheckpointError> {
-    let resolution = checkpoint.resolve(table, "bert")?;
+    let resolution = checkpoint.resolve(table, "bert", false)?;
     let mut values = vec![Vec::new(); table.len()];
     let fresh = |parameter: &Parameter| vec![1.0; parameter.len()];
     checkpoint
@@ -194,7 +196,7 @@ async fn a_base_checkpoint_gets_the_new_head() {
         parameter("bert.encoder.LayerNorm.bias", &[2], false),
         parameter("classifier.weight", &[5], true),
     ];
-    let resolution = checkpoint.resolve(&table, "bert").unwrap();
+    let resolution = checkpoint.resolve(&table, "bert", false).unwrap();
     let expected = Resolution {
         sources: vec![Some("encoder.LayerNorm.gamma".into()), Some("encoder.LayerNorm.beta".into()), None],
         newly_initialised: vec!["classifier.weight".into()],
@@ -210,7 +212,7 @@ async fn a_head_for_other_labels_begins_fresh_and_says_so() {
     let checkpoint = vectors(&[("bert.pooler.bias", 4), ("classifier.bias", 2)]).await;
     // The model is the base model here: its names lack the prefix that the checkpoint has.
     let table = [parameter("pooler.bias", &[4], false), parameter("classifier.bias", &[20], true)];
-    let resolution = checkpoint.resolve(&table, "bert.").unwrap();
+    let resolution = checkpoint.resolve(&table, "bert.", false).unwrap();
     let mismatch = Mismatch { name: "classifier.bias".into(), found: vec![2], expected: vec![20] };
     assert_eq!(resolution.mismatched, [mismatch]);
     assert_eq!(resolution.newly_initialised, ["classifier.bias"]);
@@ -231,7 +233,7 @@ async fn a_head_that_would_fit_begins_fresh_when_its_labels_are_other_ones() {
         parameter("classifier.weight", &[2], true),
         parameter("classifier.bias", &[2], true),
     ];
-    let resolution = checkpoint.resolve(&table, "bert").unwrap().with_new_head(&table);
+    let resolution = checkpoint.resolve(&table, "bert", false).unwrap().with_head_rows(&table, None);
     assert_eq!(resolution.sources, [Some("pooler.bias".into()), None, None]);
     assert_eq!(resolution.newly_initialised, ["classifier.bias", "classifier.weight"]);
     assert!(!resolution.is_exact() && resolution.unused.is_empty());
@@ -241,6 +243,53 @@ async fn a_head_that_would_fit_begins_fresh_when_its_labels_are_other_ones() {
          newly initialised (not in the checkpoint):\n  classifier.weight\n\
          newly initialised (the checkpoint's head is for other labels):\n  classifier.bias"
     );
+}
+
+#[tokio::test]
+async fn a_head_of_the_same_labels_in_another_order_keeps_its_rows() {
+    let checkpoint = vectors(&[("pooler.bias", 4), ("classifier.weight", 6), ("classifier.bias", 3)]).await;
+    let table = [
+        parameter("pooler.bias", &[4], false),
+        parameter("classifier.weight", &[6], true),
+        parameter("classifier.bias", &[3], true),
+    ];
+    let resolution = checkpoint.resolve(&table, "bert", false).unwrap();
+    assert!(resolution.clone().with_head_rows(&table, Some(vec![0, 1, 2])).rows.is_empty(), "as they are");
+    let resolution = resolution.with_head_rows(&table, Some(vec![2, 0, 1]));
+    assert!(resolution.is_exact());
+    let [pooler, weight, bias] = [ramp(4), ramp(6), ramp(3)];
+    let permuted = [pooler, [&weight[4..], &weight[..4]].concat(), [&bias[2..], &bias[..2]].concat()];
+    for (index, expected) in permuted.iter().enumerate() {
+        assert_eq!(checkpoint.load_one(&resolution, index).await.unwrap().as_ref(), Some(expected));
+    }
+    let mut loaded = vec![Vec::new(); 3];
+    let fresh = |_: &Parameter| unreachable!("all are there");
+    checkpoint
+        .load(&resolution, &table, fresh, |index, values| -> Result<(), CheckpointError> {
+            loaded[index] = values;
+            Ok(())
+        })
+        .await
+        .unwrap();
+    assert_eq!(loaded, permuted);
+}
+
+#[tokio::test]
+async fn a_body_with_gaps_is_refused_unless_they_are_to_be_filled() {
+    let checkpoint = vectors(&[("encoder.a", 4), ("encoder.c", 2)]).await;
+    let table = [
+        parameter("bert.encoder.a", &[4], false),
+        parameter("bert.encoder.b", &[4], false),
+        parameter("bert.encoder.c", &[2], false),
+        parameter("bert.encoder.d", &[2], false),
+        parameter("classifier.bias", &[2], true),
+    ];
+    let error = checkpoint.resolve(&table, "bert", false).unwrap_err();
+    assert_eq!(error.exit(), Exit::Checkpoint);
+    let text = error.to_string();
+    assert!(text.contains("tensor \"bert.encoder.b\" is missing, and 1 more, though 2 others"), "{text}");
+    let resolution = checkpoint.resolve(&table, "bert", true).unwrap();
+    assert_eq!(resolution.newly_initialised, ["bert.encoder.b", "bert.encoder.d", "classifier.bias"]);
 }
 
 #[tokio::test]

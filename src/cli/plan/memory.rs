@@ -6,7 +6,8 @@
 //! `bench/plan_memory.py` compares the formulas with VmHWM. After a change of buffers in worker or coordinator, run it and
 //! set the constants anew; `bench/MEMORY.md` has what it printed last.
 
-use headstart::model::{Architecture, canary};
+use headstart::model::blueprint::{Blueprint, ImageInput, Layer};
+use headstart::model::canary;
 use headstart::run_file::{InitFrom, Optimizer, RunSpec, Task};
 
 use super::time::nodes;
@@ -59,7 +60,7 @@ pub(super) struct Sizes<'a> {
     /// The run.
     pub(super) spec: &'a RunSpec,
     /// The network.
-    pub(super) architecture: &'a Architecture,
+    pub(super) blueprint: &'a Blueprint,
     /// Elements of all parameters.
     pub(super) parameters: u64,
     /// Elements that train.
@@ -98,10 +99,7 @@ impl Sizes<'_> {
             InitFrom::Pretrained => WORKER_LOADED * weights,
             InitFrom::Random => 0.0,
         };
-        let tokenizer = match self.architecture {
-            Architecture::Bert(_) => WORKER_TOKENIZER,
-            Architecture::ViT(_) => 0.0,
-        };
+        let tokenizer = if self.blueprint.text().is_some() { WORKER_TOKENIZER } else { 0.0 };
         let node = nodes(self.spec.shards_per_step, self.workers).into_iter().max().unwrap_or(1);
         let accumulators = F32 * self.trainable as f64 * f64::from(1 + node.ilog2());
         let base = WORKER_BASE + tokenizer + ROW * self.rows as f64;
@@ -143,45 +141,45 @@ impl Sizes<'_> {
     /// Bytes that one micro-batch keeps for its backward pass.
     fn kept(&self) -> f64 {
         let rows = u64::from(self.spec.per_device_train_batch_size);
-        self.activations(rows, self.tokens(self.longest), self.architecture.layers())
+        self.activations(rows, self.tokens(self.longest), &self.blueprint.layers)
     }
 
     /// The same of the canary's largest batch, with its network.
     fn canary(&self) -> f64 {
-        let small = canary::network(self.architecture);
-        let full = match self.architecture {
-            Architecture::Bert(config) => self.spec.sequence_len.map_or(config.positions, u64::from),
-            Architecture::ViT(_) => 0,
-        };
+        let small = canary::network(self.blueprint);
         let asked = u64::from(self.spec.per_device_train_batch_size);
-        let [rows, length] = canary::largest_batch(self.architecture, asked, full);
-        let tokens = match self.architecture {
-            Architecture::Bert(_) => length,
-            Architecture::ViT(config) => config.patches() + 1,
-        };
+        let [rows, length] = canary::largest_batch(self.blueprint, asked, self.most_tokens());
+        let tokens = self.blueprint.image().map_or(length, ImageInput::tokens);
         let network: usize = small.parameters().iter().map(|parameter| parameter.len()).sum();
-        CANARY_COPIES * F32 * network as f64 + self.activations(rows, tokens, small.layers())
+        CANARY_COPIES * F32 * network as f64 + self.activations(rows, tokens, &small.layers)
     }
 
+    /// Tokens of a row, when the longest text has this many.
     fn tokens(&self, longest: u64) -> u64 {
-        match self.architecture {
-            Architecture::Bert(config) => {
-                longest.min(self.spec.sequence_len.map_or(config.positions, u64::from)).max(3)
-            }
-            Architecture::ViT(config) => config.patches() + 1,
+        match self.blueprint.image() {
+            Some(image) => image.tokens(),
+            None => longest.min(self.most_tokens()).max(3),
         }
     }
 
-    /// Bytes of so many layers over `rows` sequences of `tokens`.
-    fn activations(&self, rows: u64, tokens: u64, layers: u32) -> f64 {
-        let (hidden, inner, heads) = match self.architecture {
-            Architecture::Bert(config) => (config.hidden, config.intermediate, config.heads),
-            Architecture::ViT(config) => (config.hidden, config.intermediate, config.heads),
+    /// Tokens that a text may have.
+    fn most_tokens(&self) -> u64 {
+        self.spec.sequence_len.map(u64::from).or(self.blueprint.longest()).unwrap_or(u64::MAX)
+    }
+
+    /// Bytes that layers keep over `rows` sequences of `tokens`, and the backward pass of the largest adds.
+    fn activations(&self, rows: u64, tokens: u64, layers: &[Layer]) -> f64 {
+        let hidden = self.blueprint.hidden;
+        let of_layer = |layer: &Layer, [of_hidden, of_inner, of_scores]: [u64; 3]| {
+            of_hidden * hidden + of_inner * layer.mlp.inner.to + of_scores * layer.attention.heads * tokens
         };
-        let scores = heads * tokens;
-        let kept = KEPT_HIDDEN * hidden + KEPT_INNER * inner + KEPT_SCORES * scores;
-        let backward = BACKWARD_HIDDEN * hidden + BACKWARD_INNER * inner + BACKWARD_SCORES * scores;
-        F32 * (rows * tokens) as f64 * (u64::from(layers) * kept + backward) as f64
+        let kept: u64 =
+            layers.iter().map(|layer| of_layer(layer, [KEPT_HIDDEN, KEPT_INNER, KEPT_SCORES])).sum();
+        let backward = layers
+            .iter()
+            .map(|layer| of_layer(layer, [BACKWARD_HIDDEN, BACKWARD_INNER, BACKWARD_SCORES]))
+            .max();
+        F32 * (rows * tokens) as f64 * (kept + backward.unwrap_or(0)) as f64
     }
 }
 
@@ -201,14 +199,14 @@ mod tests {
             "model_type": "bert", "hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12,
             "intermediate_size": 1536, "vocab_size": 30522,
         });
-        let architecture = Architecture::from_config(&config, spec.task, 20).unwrap();
+        let blueprint = Blueprint::from_config(&config, spec.task, 20).unwrap();
         let lengths: Vec<u64> =
-            architecture.parameters().iter().map(|parameter| parameter.len() as u64).collect();
+            blueprint.parameters().iter().map(|parameter| parameter.len() as u64).collect();
         let (parameters, largest) = (lengths.iter().sum(), *lengths.iter().max().unwrap());
-        let architecture = &architecture;
+        let blueprint = &blueprint;
         Sizes {
             spec: &spec,
-            architecture,
+            blueprint,
             parameters,
             trainable: parameters,
             largest,

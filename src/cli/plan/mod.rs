@@ -151,7 +151,7 @@ fn plan(job: Job, asked: Option<u32>, pace: Pace, [speed, link, coordinator_link
     let table = &job.network.table;
     let memory = Sizes {
         spec: &job.spec,
-        architecture: &job.network.architecture,
+        blueprint: &job.network.blueprint,
         parameters: table.iter().map(|parameter| parameter.len() as u64).sum(),
         trainable: pace.trainable,
         largest: table.iter().map(|parameter| parameter.len() as u64).max().unwrap_or_default(),

@@ -2,23 +2,21 @@
 
 use std::ops::Range;
 
-use headstart::model::Architecture;
 use headstart::tree;
 use tch::{Device, Kind, Tensor};
 
-use super::bert::Bert;
 use super::dropout::DropoutRng;
-use super::parameters::Parameters;
-use super::vit::ViT;
 use crate::trainer::{Batch, TrainError};
 
-/// A forward pass in blocks, each a function of the one before, of parameters of its own, and of `draws` in training.
+/// A forward pass in blocks, each a function of the one before, of parameters of its own, and of `rng` in training.
+///
+/// `network.rs` builds one from any blueprint; a family that a blueprint cannot describe would implement this itself.
 pub(super) trait Blocks: Send {
     /// What the first block works on: images, or the sums of looked-up embeddings, `[rows, tokens, hidden]`.
     fn input(&self, batch: &Batch, device: Device) -> Result<Tensor, TrainError>;
 
     /// Embeddings, `[rows, tokens, hidden]`.
-    fn embed(&self, input: &Tensor, draws: Option<&DropoutRng>) -> Result<Tensor, TrainError>;
+    fn embed(&self, input: &Tensor, rng: Option<&DropoutRng>) -> Result<Tensor, TrainError>;
 
     /// Number of layers.
     fn layers(&self) -> usize;
@@ -29,11 +27,11 @@ pub(super) trait Blocks: Send {
         layer: usize,
         hidden: &Tensor,
         mask: Option<&Tensor>,
-        draws: Option<&DropoutRng>,
+        rng: Option<&DropoutRng>,
     ) -> Result<Tensor, TrainError>;
 
     /// Logits, `[rows, labels]`.
-    fn head(&self, hidden: &Tensor, draws: Option<&DropoutRng>) -> Result<Tensor, TrainError>;
+    fn head(&self, hidden: &Tensor, rng: Option<&DropoutRng>) -> Result<Tensor, TrainError>;
 
     /// The tables that [`Blocks::input`] looked rows up in, as far as they train. Their gradient never becomes a tensor:
     /// it is the input's gradient, row by row, added to the rows that were looked up.
@@ -62,14 +60,6 @@ impl Lookup<'_> {
             }
         }
         finite
-    }
-}
-
-/// The forward pass of an architecture over these parameters.
-pub(super) fn build(architecture: &Architecture, parameters: &Parameters) -> Box<dyn Blocks> {
-    match architecture {
-        Architecture::Bert(config) => Box::new(Bert::new(config, parameters)),
-        Architecture::ViT(config) => Box::new(ViT::new(config, parameters)),
     }
 }
 

@@ -1,11 +1,12 @@
 //! The canary: gradients on synthetic weights and inputs, whose hash tells machines with other arithmetic apart.
 
-use headstart::model::{Architecture, BertConfig, Init, Parameter, canary, initial_values};
+use headstart::model::blueprint::{Blueprint, Input, TextInput};
+use headstart::model::{Init, Parameter, canary, initial_values};
 use headstart::trainable::Trainable;
 use tch::Device;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
-use super::blocks;
+use super::network;
 use super::parameters::Parameters;
 use super::step;
 use crate::trainer::{Batch, Draw, TrainError};
@@ -16,19 +17,19 @@ const SEED: u64 = 0xCA_4A_12;
 ///
 /// Every gradient is computed twice; if the two differ, this machine is refused by itself.
 pub(super) fn hash(
-    architecture: &Architecture,
+    blueprint: &Blueprint,
     micro_batch: usize,
     sequence_len: usize,
     device: Device,
 ) -> Result<u128, TrainError> {
-    let architecture = canary::network(architecture);
-    let table: Vec<Parameter> = architecture.parameters().into_iter().map(noisy).collect();
+    let blueprint = canary::network(blueprint);
+    let table: Vec<Parameter> = blueprint.parameters().into_iter().map(noisy).collect();
     let layout = Trainable::new(&table, &[]).map_err(|error| TrainError::Torch(error.to_string()))?;
     let values = table.iter().map(|parameter| initial_values(parameter, SEED)).collect();
     let parameters = Parameters::new(&table, &layout, values, device)?;
-    let network = blocks::build(&architecture, &parameters);
+    let network = network::build(&blueprint, &parameters);
     let mut hash = Xxh3::new();
-    for (number, batch) in (0..).zip(batches(&architecture, micro_batch, sequence_len)) {
+    for (number, batch) in (0..).zip(batches(&blueprint, micro_batch, sequence_len)) {
         let compute = || {
             let draw = Draw { seed: SEED, step: number, shard: 0, micro_batch: 0 };
             let mut gradient = vec![0.0; layout.len()];
@@ -55,32 +56,33 @@ fn noisy(parameter: Parameter) -> Parameter {
     Parameter { init: Init::Normal { std: 0.1 }, ..parameter }
 }
 
-fn batches(architecture: &Architecture, micro_batch: usize, sequence_len: usize) -> Vec<Batch> {
-    let largest = canary::largest_batch(architecture, micro_batch as u64, sequence_len as u64);
+fn batches(blueprint: &Blueprint, micro_batch: usize, sequence_len: usize) -> Vec<Batch> {
+    let largest = canary::largest_batch(blueprint, micro_batch as u64, sequence_len as u64);
     let [rows, full] = largest.map(|count| count as usize);
-    match architecture {
-        Architecture::Bert(config) => [(1, full.min(7)), (1, full), (rows, full)]
-            .map(|(rows, tokens)| texts(config, rows, tokens))
+    let classes = blueprint.labels();
+    match &blueprint.input {
+        Input::Text(text) => [(1, full.min(7)), (1, full), (rows, full)]
+            .map(|(rows, tokens)| texts(text, classes, rows, tokens))
             .into(),
-        Architecture::ViT(config) => {
-            let shape = [config.channels, config.image[0], config.image[1]].map(|side| side as usize);
-            [1, rows].map(|rows| images(shape, rows, config.labels)).into()
+        Input::Image(image) => {
+            let shape = [image.channels, image.size[0], image.size[1]].map(|side| side as usize);
+            [1, rows].map(|rows| images(shape, rows, classes)).into()
         }
     }
 }
 
 /// Texts of which every second one is cut to half its length by padding.
-fn texts(config: &BertConfig, rows: usize, tokens: usize) -> Batch {
+fn texts(text: &TextInput, classes: usize, rows: usize, tokens: usize) -> Batch {
     let real = |row: usize, token: usize| row.is_multiple_of(2) || token < tokens.div_ceil(2);
     let places = || (0..rows).flat_map(|row| (0..tokens).map(move |token| (row, token)));
-    let id =
-        |(row, token): (usize, usize)| if real(row, token) { draw(row, token) % config.vocab } else { 0 };
+    let (vocab, types) = (text.tokens.rows, text.token_types.as_ref().map_or(1, |table| table.rows));
+    let id = |(row, token): (usize, usize)| if real(row, token) { draw(row, token) % vocab } else { 0 };
     Batch::Text {
         input_ids: places().map(|place| id(place) as i64).collect(),
         attention_mask: places().map(|(row, token)| i64::from(real(row, token))).collect(),
-        token_type_ids: places().map(|(row, token)| (draw(token, row) % config.token_types) as i64).collect(),
+        token_type_ids: places().map(|(row, token)| (draw(token, row) % types) as i64).collect(),
         tokens,
-        labels: labels(rows, config.labels),
+        labels: labels(rows, classes),
     }
 }
 

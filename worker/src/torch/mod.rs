@@ -1,23 +1,22 @@
 //! Gradients with libtorch. Nothing outside this folder knows about tensors.
 //!
-//! A network is a chain of `blocks`: embed, layers, head. `step` runs it forward block by block, each seeded by what
+//! A network is a chain of `blocks`: embed, layers, head; `network` builds it from a blueprint and `parts`. `step` runs it forward block by block, each seeded by what
 //! it computes, and backward from the last block to the first. `parameters` ties tensors to the flat trainable vector.
 
-mod bert;
 mod blocks;
 mod canary;
 mod device;
 mod dropout;
 mod environment;
 mod host;
-mod layers;
+mod network;
 mod parameters;
+mod parts;
 mod shim;
 mod step;
 #[cfg(test)]
 mod tests;
 mod trainer;
-mod vit;
 
 pub use device::choose_device;
 pub use environment::fix_environment;

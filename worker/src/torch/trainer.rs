@@ -10,7 +10,7 @@ use tch::Device;
 use super::blocks::{self, Blocks};
 use super::canary;
 use super::parameters::Parameters;
-use super::{device, host, shim, step};
+use super::{device, host, network, shim, step};
 use crate::trainer::TrainerJob;
 use crate::trainer::{Batch, Draw, ReadWeights, Sums, TrainError, Trainer, load_in_pieces};
 
@@ -34,14 +34,14 @@ pub fn make_trainer(job: TrainerJob) -> Result<Box<dyn Trainer>, TrainError> {
 impl TorchTrainer {
     /// Sets libtorch up for this thread, and puts the network on its device.
     pub fn new(job: TrainerJob) -> Result<TorchTrainer, TrainError> {
-        let TrainerJob { network, threads, micro_batch, sequence_len, device, values } = job;
+        let TrainerJob { network: described, threads, micro_batch, sequence_len, device, values } = job;
         shim::deterministic()?;
         tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
-        let parameters = Parameters::of(&network, values, device::device(&device))?;
-        let blocks = blocks::build(&network.architecture, &parameters);
+        let parameters = Parameters::of(&described, values, device::device(&device))?;
+        let blocks = network::build(&described.blueprint, &parameters);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build();
         let pool = pool.map_err(|error| TrainError::Device(error.to_string()))?;
-        Ok(TorchTrainer { network, parameters, blocks, pool, threads, micro_batch, sequence_len })
+        Ok(TorchTrainer { network: described, parameters, blocks, pool, threads, micro_batch, sequence_len })
     }
 
     /// Logits of a batch without dropout: `[rows × labels]`, row-major.
@@ -81,12 +81,7 @@ impl Trainer for TorchTrainer {
 
     fn canary(&mut self) -> Result<u128, TrainError> {
         let device = self.parameters.device();
-        canary::hash(
-            &self.network.architecture,
-            self.micro_batch as usize,
-            self.sequence_len as usize,
-            device,
-        )
+        canary::hash(&self.network.blueprint, self.micro_batch as usize, self.sequence_len as usize, device)
     }
 
     fn trainable_len(&self) -> usize {

@@ -1,0 +1,76 @@
+//! The families this program knows: how each one's `config.json` becomes a [`Blueprint`].
+//!
+//! To add one, write a file that reads its keys, and give it a row in [`FAMILIES`].
+
+mod bert;
+mod encoder;
+mod vit;
+
+use serde_json::Value;
+
+use super::ModelError;
+use super::blueprint::{Blueprint, Identity};
+use super::keys::Keys;
+use crate::run_file::Task;
+
+/// A row of the registry.
+struct Family {
+    /// `model_type` of its `config.json`.
+    model_type: &'static str,
+    /// Prefix of the base network's names in checkpoints.
+    prefix: &'static str,
+    /// The transformers class that does a task.
+    classes: &'static [(Task, &'static str)],
+    /// Reads its keys, for a head with a number of labels.
+    read: fn(&Keys<'_>, Identity, usize) -> Result<Blueprint, ModelError>,
+}
+
+const TEXTS: Task = Task::SequenceClassification;
+const IMAGES: Task = Task::ImageClassification;
+
+const FAMILIES: &[Family] = &[
+    Family {
+        model_type: "bert",
+        prefix: "bert",
+        classes: &[(TEXTS, "BertForSequenceClassification")],
+        read: bert::read,
+    },
+    Family {
+        model_type: "vit",
+        prefix: "vit",
+        classes: &[(IMAGES, "ViTForImageClassification")],
+        read: vit::read,
+    },
+];
+
+/// Fewest labels of a classifier, and most.
+const LABELS: std::ops::RangeInclusive<usize> = 2..=1 << 20;
+
+impl Blueprint {
+    /// Reads an HF `config.json` (already merged with the run's `model_overrides`) for a task with a number of labels.
+    pub fn from_config(config: &Value, task: Task, labels: usize) -> Result<Blueprint, ModelError> {
+        let keys = Keys::new(config)?;
+        let model_type = keys.get("model_type").ok_or(ModelError::Missing { key: "model_type" })?;
+        let Some(family) = FAMILIES.iter().find(|family| *model_type == family.model_type) else {
+            let found = model_type.to_string().chars().take(80).collect();
+            return Err(ModelError::UnknownModel { found, known: listed(FAMILIES.iter()) });
+        };
+        let does = |family: &&Family| family.classes.iter().find(|(does, _)| *does == task);
+        let Some((_, class)) = does(&family) else {
+            let needed = listed(FAMILIES.iter().filter(|family| does(family).is_some()));
+            return Err(ModelError::WrongTask { model_type: family.model_type, task, needed });
+        };
+        if !LABELS.contains(&labels) {
+            return Err(ModelError::Labels(labels));
+        }
+        let identity = Identity { model_type: family.model_type, class, prefix: family.prefix };
+        let blueprint = (family.read)(&keys, identity, labels)?;
+        blueprint.check_size()?;
+        Ok(blueprint)
+    }
+}
+
+/// Their types, as messages list them.
+fn listed<'a>(families: impl Iterator<Item = &'a Family>) -> String {
+    families.map(|family| family.model_type).collect::<Vec<_>>().join(", ")
+}

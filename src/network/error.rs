@@ -1,0 +1,88 @@
+//! Why a network cannot be built.
+
+use crate::checkpoint::CheckpointError;
+use crate::exit::Exit;
+use crate::model::ModelError;
+use crate::run_file::Task;
+use crate::store::StoreError;
+use crate::trainable::LayoutError;
+
+/// Why a network cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// The checkpoint cannot be read or does not fit.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Its configuration describes no network this program knows.
+    #[error("{url}/{file}: {error}")]
+    Model {
+        /// The checkpoint's directory.
+        url: String,
+        /// The file that says so.
+        file: &'static str,
+        /// What is wrong.
+        error: ModelError,
+    },
+    /// Nothing could be trained.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// A file beside the weights is missing.
+    #[error("{url}: no {file}; {task:?} needs it to read its data")]
+    MissingFile {
+        /// The checkpoint's directory.
+        url: String,
+        /// The file.
+        file: &'static str,
+        /// The task.
+        task: Task,
+    },
+    /// A token that the network has no embedding for.
+    #[error(
+        "{url}/tokenizer.json: token {token:?} has number {number}, beyond the network's vocab_size {vocab}"
+    )]
+    Token {
+        /// The checkpoint's directory.
+        url: String,
+        /// The token.
+        token: String,
+        /// Its number.
+        number: u64,
+        /// Of the network.
+        vocab: u64,
+    },
+    /// Longer sequences than the network has positions for.
+    #[error("sequence_len is {asked}, but {url} has only {most} positions (max_position_embeddings)")]
+    TooLong {
+        /// The checkpoint's directory.
+        url: String,
+        /// Of the run file.
+        asked: u64,
+        /// Of the network.
+        most: u64,
+    },
+    /// Shorter than a sequence can be.
+    #[error(
+        "sequences of {0} tokens (sequence_len): at least {shortest} are needed, two of them special ones",
+        shortest = super::SHORTEST
+    )]
+    TooShort(u64),
+}
+
+impl From<StoreError> for NetworkError {
+    fn from(error: StoreError) -> Self {
+        NetworkError::Checkpoint(error.into())
+    }
+}
+
+impl NetworkError {
+    /// The exit code of a process that fails with this.
+    pub fn exit(&self) -> Exit {
+        match self {
+            NetworkError::Checkpoint(error) => error.exit(),
+            NetworkError::Layout(_) | NetworkError::TooLong { .. } | NetworkError::TooShort(_) => Exit::Usage,
+            NetworkError::Model { .. } | NetworkError::MissingFile { .. } | NetworkError::Token { .. } => {
+                Exit::Checkpoint
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! A network ready to be trained: blueprint, parameters, layout of the trainable vector, and where values come from.
+//!
+//! Coordinator and worker build it from the same run file and labels, and compare the hash of its parameters.
+
+mod error;
+mod labels;
+
+use serde_json::{Map, Value};
+
+pub use error::NetworkError;
+
+use crate::checkpoint::{self, Checkpoint, CheckpointError, Resolution};
+use crate::model::{self, Blueprint, ImageProcessor, Parameter, Token, Tokens};
+use crate::run_file::{InitFrom, RunSpec, Task};
+use crate::store::{Location, Stores};
+use crate::trainable::Trainable;
+
+/// A network and its checkpoint.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// What it is made of.
+    pub blueprint: Blueprint,
+    /// All parameters, in the order of the walk.
+    pub table: Vec<Parameter>,
+    /// Those that train.
+    pub trainable: Trainable,
+    /// Hash of the table.
+    pub parameters: String,
+    /// Where values come from.
+    pub resolution: Resolution,
+    /// How values that no checkpoint has are drawn.
+    pub seed: u64,
+    /// `config.json` with the run's overrides and labels.
+    pub config: Value,
+    checkpoint: Checkpoint,
+    task: Task,
+}
+
+/// Tokens of the shortest sequence: one between the two special ones.
+const SHORTEST: u64 = 3;
+/// Bytes of the largest file that says how data is prepared.
+const LARGEST_JSON: u64 = 64 << 20;
+
+impl Network {
+    /// Opens the run's checkpoint and lays the network out for these labels. Reads headers, not weights.
+    pub async fn open(stores: &Stores, spec: &RunSpec, labels: &[String]) -> Result<Network, NetworkError> {
+        let network = Network::open_without_files(stores, spec, labels).await?;
+        network.check_length(spec.sequence_len)?;
+        network.check_files().await?;
+        Ok(network)
+    }
+
+    /// As [`Network::open`], but takes no interest in how texts or images are prepared for the network.
+    pub async fn open_without_files(
+        stores: &Stores,
+        spec: &RunSpec,
+        labels: &[String],
+    ) -> Result<Network, NetworkError> {
+        let checkpoint = Checkpoint::of_run(stores, spec).await?;
+        let mut config = checkpoint.config.clone();
+        let rows = labels::head_rows(&labels::of_checkpoint(&config), labels);
+        for (key, value) in &spec.model_overrides {
+            config[key] = value.clone();
+        }
+        let url = checkpoint.directory.url();
+        let blueprint = Blueprint::from_config(&config, spec.task, labels.len())
+            .map_err(|error| NetworkError::Model { url: url.to_owned(), file: "config.json", error })?;
+        let table = blueprint.parameters();
+        let resolution = match spec.init {
+            InitFrom::Pretrained => {
+                let resolution = checkpoint.resolve(&table, blueprint.identity.prefix, spec.init_missing)?;
+                resolution.with_head_rows(&table, rows)
+            }
+            InitFrom::Random => Resolution::random(&table),
+        };
+        labels::describe(&mut config, blueprint.identity.class, labels);
+        Ok(Network {
+            trainable: Trainable::new(&table, &spec.freeze)?,
+            parameters: model::hash(&table),
+            blueprint,
+            table,
+            resolution,
+            seed: spec.seed,
+            config,
+            checkpoint,
+            task: spec.task,
+        })
+    }
+
+    /// The checkpoint's directory.
+    pub fn directory(&self) -> &Location {
+        &self.checkpoint.directory
+    }
+
+    /// Gives every parameter's first values to `sink`, with its index in the table: version 0.
+    pub async fn load<E: From<CheckpointError>>(
+        &self,
+        sink: impl FnMut(usize, Vec<f32>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let initial = |parameter: &Parameter| model::initial_values(parameter, self.seed);
+        self.checkpoint.load(&self.resolution, &self.table, initial, sink).await
+    }
+
+    /// One parameter's first values.
+    pub async fn load_one(&self, index: usize) -> Result<Vec<f32>, CheckpointError> {
+        match self.checkpoint.load_one(&self.resolution, index).await? {
+            Some(values) => Ok(values),
+            None => Ok(model::initial_values(&self.table[index], self.seed)),
+        }
+    }
+
+    /// The trainable vector of version 0.
+    pub async fn initial_vector(&self) -> Result<Vec<f32>, CheckpointError> {
+        let mut vector = vec![0.0; self.trainable.len()];
+        let mut place = vec![None; self.table.len()];
+        for slot in self.trainable.slots() {
+            place[slot.parameter] = Some(slot.range.clone());
+        }
+        self.load(|index, values| {
+            if let Some(range) = place[index].clone() {
+                vector[range].copy_from_slice(&values);
+            }
+            Ok::<(), CheckpointError>(())
+        })
+        .await?;
+        Ok(vector)
+    }
+
+    /// The bytes of `tokenizer.json`.
+    pub async fn tokenizer(&self) -> Result<Vec<u8>, NetworkError> {
+        Ok(self.directory().join("tokenizer.json")?.read(LARGEST_JSON).await?.into())
+    }
+
+    /// How images become pixels.
+    pub async fn image_processor(&self) -> Result<Option<ImageProcessor>, NetworkError> {
+        let Some(image) = self.blueprint.image() else { return Ok(None) };
+        let location = self.directory().join("preprocessor_config.json")?;
+        let config = checkpoint::json(&location, LARGEST_JSON).await?;
+        let config = config.unwrap_or_else(|| Value::Object(Map::new()));
+        let url = self.directory().url().to_owned();
+        let file = "preprocessor_config.json";
+        let processor = ImageProcessor::from_json(&config, image);
+        processor.map(Some).map_err(|error| NetworkError::Model { url, file, error })
+    }
+
+    fn check_length(&self, asked: Option<u32>) -> Result<(), NetworkError> {
+        let (Some(_), most) = (self.blueprint.text(), self.blueprint.longest()) else { return Ok(()) };
+        match (asked.map(u64::from).or(most), most) {
+            (Some(length), _) if length < SHORTEST => Err(NetworkError::TooShort(length)),
+            (Some(asked), Some(most)) if asked > most => {
+                let url = self.directory().url().to_owned();
+                Err(NetworkError::TooLong { url, asked, most })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn check_files(&self) -> Result<(), NetworkError> {
+        match self.blueprint.text() {
+            Some(text) => self.check_tokenizer(text.tokens.rows).await,
+            None => self.image_processor().await.map(drop),
+        }
+    }
+
+    /// The tokenizer is there, and every number it may give has an embedding.
+    async fn check_tokenizer(&self, vocab: u64) -> Result<(), NetworkError> {
+        let location = self.directory().join("tokenizer.json")?;
+        let url = self.directory().url().to_owned();
+        let Some(tokens) = checkpoint::json::<Tokens>(&location, LARGEST_JSON).await? else {
+            return Err(NetworkError::MissingFile { url, file: "tokenizer.json", task: self.task });
+        };
+        match tokens.highest().filter(|token| token.number >= vocab) {
+            Some(Token { text, number }) => Err(NetworkError::Token { url, token: text, number, vocab }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Orders the labels as the checkpoint's head does, if it knows the same ones and the run file does not order them. Returns
+/// each label's new class id, in the order before; `None` if nothing changed.
+pub async fn checkpoint_order(
+    stores: &Stores,
+    spec: &RunSpec,
+    labels: &mut Vec<String>,
+) -> Result<Option<Vec<u32>>, NetworkError> {
+    if spec.labels.is_some() || spec.init == InitFrom::Random {
+        return Ok(None);
+    }
+    let checkpoint = Checkpoint::config_only(&stores.locate(&spec.base_model)?).await?;
+    let Some(rows) = labels::head_rows(&labels::of_checkpoint(&checkpoint.config), labels) else {
+        return Ok(None);
+    };
+    if rows.is_sorted() {
+        return Ok(None);
+    }
+    let mut ordered: Vec<(usize, String)> = rows.iter().copied().zip(std::mem::take(labels)).collect();
+    ordered.sort();
+    *labels = ordered.into_iter().map(|(_, label)| label).collect();
+    Ok(Some(rows.into_iter().map(|row| row as u32).collect()))
+}
