@@ -169,7 +169,7 @@ pub async fn free_output(stores: &Stores, spec: &RunSpec) -> Result<Location, Jo
     let Some((first, _)) = files.first() else { return Ok(output) };
     let manifests = format!("{}/manifests/", output.url().trim_end_matches('/'));
     let run = files.iter().any(|(file, _)| file.url().starts_with(&manifests));
-    if run && spec.resume_from_checkpoint {
+    if run && spec.saving.resume_from_checkpoint {
         return Ok(output);
     }
     Err(JobError::OutputNotEmpty { url: output.url().to_owned(), first: first.url().to_owned(), run })

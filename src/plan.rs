@@ -60,17 +60,17 @@ impl Plan {
     /// Plans a run over `rows` training rows and `eval_rows` evaluation rows.
     pub fn new(spec: &RunSpec, rows: u64, eval_rows: u64) -> Result<Plan, PlanError> {
         for (key, size) in [
-            ("global_batch_size", spec.global_batch_size),
-            ("shards_per_step", spec.shards_per_step),
-            ("per_device_train_batch_size", spec.per_device_train_batch_size),
+            ("global_batch_size", spec.batch.global_batch_size),
+            ("shards_per_step", spec.batch.shards_per_step),
+            ("per_device_train_batch_size", spec.batch.per_device_train_batch_size),
         ] {
             if size == 0 {
                 return Err(PlanError::Zero(key));
             }
         }
-        let batch = u64::from(spec.global_batch_size);
-        if u64::from(spec.shards_per_step) > batch {
-            return Err(PlanError::TooManyShards { shards: spec.shards_per_step, batch });
+        let batch = u64::from(spec.batch.global_batch_size);
+        if u64::from(spec.batch.shards_per_step) > batch {
+            return Err(PlanError::TooManyShards { shards: spec.batch.shards_per_step, batch });
         }
         if rows == 0 {
             return Err(PlanError::NoSteps("there are no training rows"));
@@ -81,7 +81,7 @@ impl Plan {
         if steps == 0 {
             return Err(PlanError::NoSteps("max_steps or num_train_epochs is 0"));
         }
-        let eval_shard = u64::from(spec.per_device_eval_batch_size.max(1));
+        let eval_shard = u64::from(spec.batch.per_device_eval_batch_size.max(1));
         if eval_rows.div_ceil(eval_shard) > u64::from(u32::MAX / 2) {
             return Err(PlanError::TooManyEvalShards { rows: eval_rows, shard: eval_shard });
         }
@@ -91,7 +91,7 @@ impl Plan {
             rows,
             eval_rows,
             batch,
-            shards: spec.shards_per_step,
+            shards: spec.batch.shards_per_step,
             eval_shard,
             seed: spec.seed,
             steps,
@@ -310,9 +310,9 @@ mod tests {
         let good = spec.expect("a run file");
         assert!(Plan::new(&good, 10, 0).is_ok());
         let spoil: [fn(&mut RunSpec); 3] = [
-            |spec| spec.global_batch_size = 0,
-            |spec| spec.shards_per_step = 0,
-            |spec| spec.per_device_train_batch_size = 0,
+            |spec| spec.batch.global_batch_size = 0,
+            |spec| spec.batch.shards_per_step = 0,
+            |spec| spec.batch.per_device_train_batch_size = 0,
         ];
         for spoil in spoil {
             let mut spec = good.clone();

@@ -17,8 +17,9 @@ async fn losses_agree(name: &str) {
     let (spec, job) = (reference.spec(&sets), reference.job(&sets).await);
     let network = job.network.clone();
     let initial = network.initial_vector().await.expect("the weights are whole");
-    let master = Master::new(OptimizerConfig::new(&spec), spec.max_grad_norm, &network.trainable, &initial)
-        .expect("memory");
+    let master =
+        Master::new(OptimizerConfig::new(&spec), spec.update.max_grad_norm, &network.trainable, &initial)
+            .expect("memory");
     let mut trainer = make_trainer(job).expect("libtorch works");
     let batch = reference.batch();
     for (step, expected) in (0..).zip(numbers(&expected["losses"])) {

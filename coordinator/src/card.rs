@@ -41,8 +41,8 @@ pub fn model_card(writer: &Writer, kept: &Kept) -> String {
         count = writer.labels.len(),
         labels = names(&writer.labels),
         steps = kept.version.0,
-        batch = spec.global_batch_size,
-        rate = spec.learning_rate,
+        batch = spec.batch.global_batch_size,
+        rate = spec.update.learning_rate,
         seed = spec.seed,
     )
 }

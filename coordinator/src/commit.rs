@@ -47,7 +47,7 @@ impl Committer {
     /// Commits a state, then writes its weights as `checkpoint-<step>/`; returns the directory's URL, or `None` at version
     /// 0. `kept` lacks the weights, which come from the commit.
     pub async fn save(&self, commit: Commit, kept: Kept) -> Result<Option<String>, CommitError> {
-        let exports = Exports { add: true, limit: self.writer.spec.save_total_limit };
+        let exports = Exports { add: true, limit: self.writer.spec.saving.save_total_limit };
         let mut journal = self.journal.lock().await;
         let weights = journal.save(commit, exports).await?;
         match kept.version {

@@ -59,10 +59,10 @@ impl Best {
     /// No evaluation yet.
     pub fn new(spec: &RunSpec) -> Best {
         Best {
-            metric: spec.metric_for_best_model,
-            greater: spec.greater_is_better,
-            patience: spec.early_stopping_patience,
-            threshold: spec.early_stopping_threshold,
+            metric: spec.evaluation.metric_for_best_model,
+            greater: spec.evaluation.greater_is_better,
+            patience: spec.evaluation.early_stopping_patience,
+            threshold: spec.evaluation.early_stopping_threshold,
             best: None,
             without_improvement: 0,
         }

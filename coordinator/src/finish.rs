@@ -200,7 +200,7 @@ impl Writer {
             "epoch": self.plan.epoch_after(kept.version.0),
             "max_steps": self.plan.steps(),
             "num_train_epochs": self.spec.num_train_epochs,
-            "train_batch_size": self.spec.per_device_train_batch_size,
+            "train_batch_size": self.spec.batch.per_device_train_batch_size,
             "log_history": history,
         })
     }

@@ -314,7 +314,7 @@ impl Machine {
             metrics,
             samples: totals.samples,
         }));
-        if verdict.best && self.run.spec.load_best_model_at_end {
+        if verdict.best && self.run.spec.evaluation.load_best_model_at_end {
             effects.push(Effect::KeepBest(self.version));
         }
         match verdict.stop {

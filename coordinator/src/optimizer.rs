@@ -38,15 +38,16 @@ pub enum OptimizerConfig {
 impl OptimizerConfig {
     /// The optimizer a run file asks for.
     pub fn new(spec: &RunSpec) -> OptimizerConfig {
-        match spec.optim {
+        match spec.update.optim {
             Optimizer::AdamwTorch => OptimizerConfig::AdamW {
-                betas: (spec.adam_beta1, spec.adam_beta2),
-                epsilon: spec.adam_epsilon,
-                weight_decay: spec.weight_decay,
+                betas: (spec.update.adam_beta1, spec.update.adam_beta2),
+                epsilon: spec.update.adam_epsilon,
+                weight_decay: spec.update.weight_decay,
             },
-            Optimizer::Sgd => {
-                OptimizerConfig::Sgd { momentum: spec.momentum, weight_decay: spec.weight_decay }
-            }
+            Optimizer::Sgd => OptimizerConfig::Sgd {
+                momentum: spec.update.momentum,
+                weight_decay: spec.update.weight_decay,
+            },
         }
     }
 

@@ -27,13 +27,13 @@ impl Schedule {
             Strategy::Epoch => Some(steps_per_epoch),
         };
         Schedule {
-            kind: spec.lr_scheduler_type,
-            peak: spec.learning_rate,
-            warmup: count(spec.warmup_steps),
+            kind: spec.update.lr_scheduler_type,
+            peak: spec.update.learning_rate,
+            warmup: count(spec.update.warmup_steps),
             steps,
-            eval_every: every(spec.eval_strategy, spec.eval_steps),
-            eval_on_start: spec.eval_on_start,
-            save_every: every(spec.save_strategy, spec.save_steps),
+            eval_every: every(spec.evaluation.eval_strategy, spec.evaluation.eval_steps),
+            eval_on_start: spec.evaluation.eval_on_start,
+            save_every: every(spec.saving.save_strategy, spec.saving.save_steps),
         }
     }
 

@@ -266,7 +266,7 @@ async fn load(network: &Network, spec: &RunSpec) -> Result<Master, ServeError> {
     let total = host::total_memory().unwrap_or(u64::MAX);
     memory_check::check(network.trainable.len(), largest, rule.moments(), total)?;
     let initial = network.initial_vector().await?;
-    Ok(Master::new(rule, spec.max_grad_norm, &network.trainable, &initial)?)
+    Ok(Master::new(rule, spec.update.max_grad_norm, &network.trainable, &initial)?)
 }
 
 async fn pass_on(handle: Handle, stop: impl Future<Output = (String, Exit)>) {

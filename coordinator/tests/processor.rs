@@ -19,7 +19,14 @@ const STEPS: u64 = 12;
 
 fn parameter(name: &str, len: usize, decay: bool) -> Parameter {
     let init = Init::Normal { std: 0.02 };
-    Parameter { name: name.into(), shape: vec![len as u64], block: Block::Embed, init, decay, part: Part::Body }
+    Parameter {
+        name: name.into(),
+        shape: vec![len as u64],
+        block: Block::Embed,
+        init,
+        decay,
+        part: Part::Body,
+    }
 }
 
 async fn train(optimizer: &str) -> String {
@@ -31,8 +38,8 @@ async fn train(optimizer: &str) -> String {
     );
     let spec = headstart::run_file::parse("run.yaml", &run_file, &[]).expect("the run file is good");
     let initial: Vec<f32> = table.iter().flat_map(|parameter| initial_values(parameter, 7)).collect();
-    let master =
-        Master::new(OptimizerConfig::new(&spec), spec.max_grad_norm, &layout, &initial).expect("memory");
+    let master = Master::new(OptimizerConfig::new(&spec), spec.update.max_grad_norm, &layout, &initial)
+        .expect("memory");
     let schedule = Schedule::new(&spec, STEPS, STEPS);
     let reducer = Reducer::new(layout.segments(), Pool::Threads);
     let mut norms = 0.0;

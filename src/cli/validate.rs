@@ -20,7 +20,7 @@ pub(super) async fn run(file: &RunFile) -> Result<(), CliError> {
     let spec = file.load()?;
     let (job, estimates) = job::survey(&spec).await?;
     console::out(&console::printable(&summary(&job, estimates)));
-    let (shards, needed) = (job.spec.shards_per_step, job.spec.cluster.min_workers);
+    let (shards, needed) = (job.spec.batch.shards_per_step, job.spec.cluster.min_workers);
     if shards < needed {
         console::err(&format!(
             "warning: a step has {shards} shards, so of at least {needed} workers (cluster.min_workers) only \
@@ -77,7 +77,13 @@ fn summary(job: &Job, estimates: Estimates) -> String {
                 epochs(plan.epoch_after(plan.steps()))
             ),
         ),
-        ("batch", format!("{} samples a step, in {} shards", spec.global_batch_size, spec.shards_per_step)),
+        (
+            "batch",
+            format!(
+                "{} samples a step, in {} shards",
+                spec.batch.global_batch_size, spec.batch.shards_per_step
+            ),
+        ),
         ("output_dir", output.to_string()),
     ];
     lines.map(|(name, text)| line(name, &text)).join("\n")

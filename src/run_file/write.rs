@@ -13,19 +13,19 @@ impl RunSpec {
         keys.retain(|_, value| !value.is_null() && *value != json!([]));
         keys.shift_remove(if self.max_steps.is_some() { "num_train_epochs" } else { "max_steps" });
         keys.shift_remove("momentum");
-        match self.optim {
+        match self.update.optim {
             Optimizer::Sgd => {
                 for key in ["adam_beta1", "adam_beta2", "adam_epsilon"] {
                     keys.shift_remove(key);
                 }
-                keys.insert("optim_args".into(), format!("momentum={}", self.momentum).into());
+                keys.insert("optim_args".into(), format!("momentum={}", self.update.momentum).into());
             }
             Optimizer::AdamwTorch => {}
         }
-        if self.save_strategy != Strategy::Steps {
+        if self.saving.save_strategy != Strategy::Steps {
             keys.shift_remove("save_steps");
         }
-        if self.early_stopping_patience.is_none() {
+        if self.evaluation.early_stopping_patience.is_none() {
             keys.shift_remove("early_stopping_threshold");
         }
         format!("{:#}\n", Value::Object(std::mem::take(keys)))
@@ -33,17 +33,16 @@ impl RunSpec {
 
     /// The same run without evaluations, early stopping and checkpoints, for measurements.
     pub fn without_evaluation(&self) -> RunSpec {
-        RunSpec {
-            eval_datasets: Vec::new(),
-            eval_strategy: Strategy::No,
-            eval_on_start: false,
-            save_strategy: Strategy::No,
-            save_steps: DEFAULT_SAVE_STEPS,
-            load_best_model_at_end: false,
-            early_stopping_patience: None,
-            early_stopping_threshold: 0.0,
-            ..self.clone()
-        }
+        let mut spec = self.clone();
+        spec.eval_datasets.clear();
+        spec.evaluation.eval_strategy = Strategy::No;
+        spec.evaluation.eval_on_start = false;
+        spec.evaluation.load_best_model_at_end = false;
+        spec.evaluation.early_stopping_patience = None;
+        spec.evaluation.early_stopping_threshold = 0.0;
+        spec.saving.save_strategy = Strategy::No;
+        spec.saving.save_steps = DEFAULT_SAVE_STEPS;
+        spec
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) async fn check(
 fn numbers(run: &RunFacts, ledger: &Ledger) -> Vec<Difference> {
     let first = ledger.first();
     let total = first.facts.get("total_steps").and_then(serde_json::Value::as_u64);
-    let stops_early = run.spec.early_stopping_patience.is_some();
+    let stops_early = run.spec.evaluation.early_stopping_patience.is_some();
     let checks = [
         (total == Some(run.total_steps), "total_steps is not the ledger's"),
         (first.text_of("parameters") == Some(&run.parameters), "parameters is not the ledger's"),

@@ -45,7 +45,7 @@ async fn print(directory: &str, count: u64) -> Result<(), Box<dyn Error>> {
     network.load(store).await?;
     let job = TrainerJob {
         threads: spec.threads_per_worker,
-        micro_batch: spec.per_device_train_batch_size,
+        micro_batch: spec.batch.per_device_train_batch_size,
         sequence_len: collator.sequence_len(),
         device: torch::choose_device("cpu")?,
         network: Arc::new(network),

@@ -76,7 +76,7 @@ impl Loader {
             Some(blocks) => rows(train).in_blocks(blocks.clone()),
             None => rows(train),
         };
-        let micro_batch = spec.per_device_train_batch_size as usize;
+        let micro_batch = spec.batch.per_device_train_batch_size as usize;
         Loader { plan, micro_batch, train, eval: rows(eval), collator: Arc::new(collator), place }
     }
 

@@ -62,7 +62,7 @@ impl Prepared {
         let job = TrainerJob {
             network: network.clone(),
             threads: spec.threads_per_worker,
-            micro_batch: spec.per_device_train_batch_size,
+            micro_batch: spec.batch.per_device_train_batch_size,
             sequence_len: loader.sequence_len(),
             device: settings.device.clone(),
             values,

@@ -32,7 +32,7 @@ impl Machine {
             self.saving.then = Some(Then::Finish);
             return;
         }
-        let best = self.run.spec.load_best_model_at_end && self.best.best().is_some();
+        let best = self.run.spec.evaluation.load_best_model_at_end && self.best.best().is_some();
         let standing = RunState { finished: true, ..self.standing() };
         effects.push(Effect::Finish { best, standing });
     }

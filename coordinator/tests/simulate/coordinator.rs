@@ -52,7 +52,8 @@ impl Coordinator {
     /// Begins the run in `output`, or takes it over.
     pub fn start(spec: &RunSpec, output: &Location, life: u64) -> Result<Coordinator, JournalError> {
         let layout = run::layout();
-        let master = Master::new(OptimizerConfig::new(spec), spec.max_grad_norm, &layout, &run::initial());
+        let master =
+            Master::new(OptimizerConfig::new(spec), spec.update.max_grad_norm, &layout, &run::initial());
         let master = Arc::new(master.expect("there is memory"));
         let pins = Pins {
             keys: spec.result_keys(),

@@ -100,7 +100,7 @@ impl Sizes<'_> {
             InitFrom::Random => 0.0,
         };
         let tokenizer = if self.blueprint.text().is_some() { WORKER_TOKENIZER } else { 0.0 };
-        let node = nodes(self.spec.shards_per_step, self.workers).into_iter().max().unwrap_or(1);
+        let node = nodes(self.spec.batch.shards_per_step, self.workers).into_iter().max().unwrap_or(1);
         let accumulators = F32 * self.trainable as f64 * f64::from(1 + node.ilog2());
         let base = WORKER_BASE + tokenizer + ROW * self.rows as f64;
         base + weights + read + accumulators + self.kept().max(self.canary())
@@ -110,9 +110,9 @@ impl Sizes<'_> {
     /// while a state is committed: at most all moments, on top of that copy.
     fn coordinator(&self) -> f64 {
         let (trainable, largest) = (F32 * self.trainable as f64, F32 * self.largest as f64);
-        let moments = match self.spec.optim {
+        let moments = match self.spec.update.optim {
             Optimizer::AdamwTorch => 2.0,
-            Optimizer::Sgd if self.spec.momentum > 0.0 => 1.0,
+            Optimizer::Sgd if self.spec.update.momentum > 0.0 => 1.0,
             Optimizer::Sgd => 0.0,
         };
         let read = match self.spec.init {
@@ -133,21 +133,21 @@ impl Sizes<'_> {
 
     /// Vectors of sums held at a time.
     fn sums(&self) -> f64 {
-        let shards = self.spec.shards_per_step;
+        let shards = self.spec.batch.shards_per_step;
         let parts = shards.min(self.workers).min(shards.ilog2() + 2);
         SUMS + SUMS_OF_WORKER * f64::from(parts.saturating_sub(WORKERS_IN_SUMS))
     }
 
     /// Bytes that one micro-batch keeps for its backward pass.
     fn kept(&self) -> f64 {
-        let rows = u64::from(self.spec.per_device_train_batch_size);
+        let rows = u64::from(self.spec.batch.per_device_train_batch_size);
         self.activations(rows, self.tokens(self.longest), &self.blueprint.layers)
     }
 
     /// The same of the canary's largest batch, with its network.
     fn canary(&self) -> f64 {
         let small = canary::network(self.blueprint);
-        let asked = u64::from(self.spec.per_device_train_batch_size);
+        let asked = u64::from(self.spec.batch.per_device_train_batch_size);
         let [rows, length] = canary::largest_batch(self.blueprint, asked, self.most_tokens());
         let tokens = self.blueprint.image().map_or(length, ImageInput::tokens);
         let network: usize = small.parameters().iter().map(|parameter| parameter.len()).sum();

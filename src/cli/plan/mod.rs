@@ -108,8 +108,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), CliError> {
     };
     let pace = Pace {
         samples_per_second: speed.value,
-        batch: spec.global_batch_size,
-        shards: spec.shards_per_step,
+        batch: spec.batch.global_batch_size,
+        shards: spec.batch.shards_per_step,
         trainable: job.network.trainable.len() as u64,
         worker_link: link.value,
         coordinator_link: coordinator_link.value,
@@ -128,15 +128,15 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), CliError> {
 /// Whether a run commits its state before its last step.
 fn commits_on_the_way(job: &Job) -> bool {
     let (spec, plan) = (&job.spec, &job.plan);
-    match spec.save_strategy {
+    match spec.saving.save_strategy {
         Strategy::No => false,
-        Strategy::Steps => spec.save_steps < 1.0 || (spec.save_steps as u64) < plan.steps(),
+        Strategy::Steps => spec.saving.save_steps < 1.0 || (spec.saving.save_steps as u64) < plan.steps(),
         Strategy::Epoch => plan.steps_per_epoch() < plan.steps(),
     }
 }
 
 fn plan(job: Job, asked: Option<u32>, pace: Pace, [speed, link, coordinator_link]: [Known; 3]) -> Planned {
-    let (shards, most) = (job.spec.shards_per_step, job.spec.cluster.max_workers);
+    let (shards, most) = (job.spec.batch.shards_per_step, job.spec.cluster.max_workers);
     let recommended = pace.recommended(most);
     let workers = asked.unwrap_or(recommended);
     let mut warnings: Vec<String> = idle_workers(workers, shards).into_iter().collect();
@@ -184,7 +184,7 @@ fn plan(job: Job, asked: Option<u32>, pace: Pace, [speed, link, coordinator_link
 
 /// Samples of all steps: whole epochs, then full steps of the last one.
 fn samples(job: &Job) -> u64 {
-    let (rows, batch) = (job.train.len(), u64::from(job.spec.global_batch_size));
+    let (rows, batch) = (job.train.len(), u64::from(job.spec.batch.global_batch_size));
     let (steps, per_epoch) = (job.plan.steps(), job.plan.steps_per_epoch());
     (steps / per_epoch).saturating_mul(rows).saturating_add((steps % per_epoch) * batch)
 }
@@ -195,7 +195,7 @@ async fn measured_speed(job: &Job, device: &str) -> Result<Known, CliError> {
     console::err("measuring: the first steps of the run, with one worker on this machine");
     let First { at_work, exit, .. } = first_steps(&spec, MEASURED_STEPS, device).await?;
     let shard = at_work.as_ref().and_then(shard_seconds).ok_or(StartError::NotMeasured(exit))?;
-    let samples = f64::from(spec.global_batch_size) / f64::from(spec.shards_per_step);
+    let samples = f64::from(spec.batch.global_batch_size) / f64::from(spec.batch.shards_per_step);
     Ok(Known { value: samples / shard, source: "measured with one worker on this machine" })
 }
 
@@ -227,7 +227,7 @@ fn lengths(job: &Job, samples: u64) -> Cow<'_, [u32]> {
     if samples >= job.train.len() || samples > LOOKED_UP_ROWS {
         return Cow::Borrowed(all);
     }
-    let (plan, shards) = (&job.plan, job.spec.shards_per_step);
+    let (plan, shards) = (&job.plan, job.spec.batch.shards_per_step);
     let rows = (0..plan.steps())
         .flat_map(|step| (0..shards).flat_map(move |shard| plan.rows(Pass::Train, Step(step), shard)));
     Cow::Owned(rows.map(|row| all[row as usize]).collect())
@@ -246,7 +246,7 @@ fn as_json(planned: &Planned) -> serde_json::Value {
                 "bytes_up_per_step": step.bytes_up,
                 "bytes_down_per_step": step.bytes_down,
                 "step_seconds": step.seconds,
-                "samples_per_second": f64::from(job.spec.global_batch_size) / step.seconds,
+                "samples_per_second": f64::from(job.spec.batch.global_batch_size) / step.seconds,
                 "run_seconds": step.seconds * steps as f64,
                 "utilisation": step.utilisation,
             })
@@ -259,7 +259,7 @@ fn as_json(planned: &Planned) -> serde_json::Value {
         "epochs": job.plan.epoch_after(steps),
         "samples": samples,
         "tokens_estimated": tokens,
-        "shards_per_step": job.spec.shards_per_step,
+        "shards_per_step": job.spec.batch.shards_per_step,
         "trainable_parameters": job.network.trainable.len(),
         "workers": workers,
         "recommended_workers": planned.recommended,

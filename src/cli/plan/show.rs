@@ -22,7 +22,10 @@ pub(super) fn text(planned: &Planned) -> String {
             plan.epoch_after(plan.steps())
         ),
         format!("samples:     {}{}", count(*samples), tokens.unwrap_or_default()),
-        format!("batch:       {} samples in {} shards", spec.global_batch_size, spec.shards_per_step),
+        format!(
+            "batch:       {} samples in {} shards",
+            spec.batch.global_batch_size, spec.batch.shards_per_step
+        ),
         format!("trains:      {} parameters", count(job.network.trainable.len() as u64)),
         format!(
             "memory:      a worker {:.0} MiB, the coordinator {:.0} MiB, with {} (predicted)",
@@ -57,7 +60,7 @@ fn table(planned: &Planned) -> Table {
             format!("{:.2}", 1e-6 * step.bytes_up as f64),
             format!("{:.2}", 1e-6 * step.bytes_down as f64),
             format!("{:.3}", step.seconds),
-            format!("{:.1}", f64::from(planned.job.spec.global_batch_size) / step.seconds),
+            format!("{:.1}", f64::from(planned.job.spec.batch.global_batch_size) / step.seconds),
             format::duration(run),
             format!("{:.0} %", 100.0 * step.utilisation),
         ]);

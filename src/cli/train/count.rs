@@ -15,7 +15,7 @@ pub(super) struct Chosen {
 
 /// Checks the number asked for, or chooses one for a machine with so many cores.
 pub(super) fn choose(spec: &RunSpec, asked: Option<u32>, cores: usize) -> Result<Chosen, StartError> {
-    let (shards, cluster) = (spec.shards_per_step, &spec.cluster);
+    let (shards, cluster) = (spec.batch.shards_per_step, &spec.cluster);
     let workers = asked.unwrap_or_else(|| by_default(spec, cores));
     if cluster.min_workers > workers {
         let cure = match asked {
@@ -42,7 +42,7 @@ pub(in crate::cli) fn idle(workers: u32, shards: u32) -> Option<String> {
 
 fn by_default(spec: &RunSpec, cores: usize) -> u32 {
     let fed = u32::try_from(cores).unwrap_or(u32::MAX) / spec.threads_per_worker.max(1);
-    fed.min(spec.shards_per_step).min(spec.cluster.max_workers).max(1)
+    fed.min(spec.batch.shards_per_step).min(spec.cluster.max_workers).max(1)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! How many samples a step has, and how they are cut into shards.
 
+use super::super::Batch;
 use super::super::error::Problem;
 use super::super::keys::RunFile;
 use super::check::Check;
@@ -8,14 +9,6 @@ use super::check::Check;
 const LARGEST_BATCH: u32 = 1 << 20;
 /// Most shards of one step.
 const MOST_SHARDS: u32 = 1 << 16;
-
-/// Sizes of a step.
-pub(super) struct Batch {
-    pub(super) per_device: u32,
-    pub(super) eval: u32,
-    pub(super) global: u32,
-    pub(super) shards: u32,
-}
 
 impl Check<'_> {
     pub(super) fn batch(&mut self, file: &RunFile) -> Batch {
@@ -62,6 +55,11 @@ impl Check<'_> {
             let problem = Problem::whole(self.source, message);
             self.problems.push(problem.help("set shards_per_step, or a larger per_device_train_batch_size"));
         }
-        Batch { per_device, eval, global, shards }
+        Batch {
+            per_device_train_batch_size: per_device,
+            per_device_eval_batch_size: eval,
+            global_batch_size: global,
+            shards_per_step: shards,
+        }
     }
 }

@@ -2,20 +2,8 @@
 
 use super::super::keys::RunFile;
 use super::super::read::Located;
-use super::super::{Metric, Strategy};
+use super::super::{Evaluation, Metric, Strategy};
 use super::check::{AT_LEAST_0, Check, POSITIVE_COUNT_OR_RATIO, place, value_or};
-
-/// The keys of evaluation.
-pub(super) struct Evaluation {
-    pub(super) strategy: Strategy,
-    pub(super) steps: f64,
-    pub(super) on_start: bool,
-    pub(super) load_best: bool,
-    pub(super) metric: Metric,
-    pub(super) greater_is_better: bool,
-    pub(super) patience: Option<u32>,
-    pub(super) threshold: f64,
-}
 
 impl Check<'_> {
     pub(super) fn evaluation(&mut self, file: &RunFile) -> Evaluation {
@@ -38,14 +26,14 @@ impl Check<'_> {
         let patience =
             patience.is_some().then(|| self.count("early_stopping_patience", patience, 1, u32::MAX));
         Evaluation {
-            strategy,
-            steps,
-            on_start: value_or(&file.eval_on_start, false),
-            load_best: value_or(&file.load_best_model_at_end, false),
-            metric,
+            eval_strategy: strategy,
+            eval_steps: steps,
+            eval_on_start: value_or(&file.eval_on_start, false),
+            load_best_model_at_end: value_or(&file.load_best_model_at_end, false),
+            metric_for_best_model: metric,
             greater_is_better: value_or(&file.greater_is_better, metric != Metric::Loss),
-            patience,
-            threshold,
+            early_stopping_patience: patience,
+            early_stopping_threshold: threshold,
         }
     }
 

@@ -1,15 +1,8 @@
 //! When a run's state is committed.
 
 use super::super::keys::RunFile;
-use super::super::{DEFAULT_SAVE_STEPS, Strategy};
+use super::super::{DEFAULT_SAVE_STEPS, Saving, Strategy};
 use super::check::{Check, POSITIVE_COUNT_OR_RATIO};
-
-/// The keys of checkpoints.
-pub(super) struct Saving {
-    pub(super) strategy: Strategy,
-    pub(super) steps: f64,
-    pub(super) limit: Option<u32>,
-}
 
 impl Check<'_> {
     pub(super) fn saving(&mut self, file: &RunFile) -> Saving {
@@ -21,6 +14,11 @@ impl Check<'_> {
         }
         let limit = &file.save_total_limit;
         let limit = limit.is_some().then(|| self.count("save_total_limit", limit, 1, u32::MAX));
-        Saving { strategy, steps, limit }
+        Saving {
+            save_strategy: strategy,
+            save_steps: steps,
+            save_total_limit: limit,
+            resume_from_checkpoint: file.resume_from_checkpoint.as_ref().is_some_and(|found| found.value.0),
+        }
     }
 }

@@ -2,23 +2,8 @@
 
 use super::super::keys::RunFile;
 use super::super::read::Located;
-use super::super::{Optimizer, Scheduler};
+use super::super::{Optimizer, Scheduler, Update};
 use super::check::{AT_LEAST_0, BELOW_1, COUNT_OR_RATIO, Check, Constraint, FROM_0_TO_1, place};
-
-/// The keys of an update.
-pub(super) struct Update {
-    pub(super) optim: Optimizer,
-    pub(super) momentum: f64,
-    pub(super) learning_rate: f64,
-    pub(super) scheduler: Scheduler,
-    pub(super) warmup_steps: f64,
-    pub(super) weight_decay: f64,
-    pub(super) adam_beta1: f64,
-    pub(super) adam_beta2: f64,
-    pub(super) adam_epsilon: f64,
-    pub(super) max_grad_norm: f64,
-    pub(super) label_smoothing_factor: f64,
-}
 
 impl Check<'_> {
     pub(super) fn update(&mut self, file: &RunFile) -> Update {
@@ -29,7 +14,7 @@ impl Check<'_> {
             optim,
             momentum: self.momentum(optim, file.optim_args.as_ref()),
             learning_rate: self.number("learning_rate", &file.learning_rate, 5e-5, AT_LEAST_0),
-            scheduler,
+            lr_scheduler_type: scheduler,
             warmup_steps: self.warmup(file, scheduler),
             weight_decay: self.number("weight_decay", &file.weight_decay, 0.0, AT_LEAST_0),
             adam_beta1: self.number("adam_beta1", &file.adam_beta1, 0.9, BELOW_1),

@@ -30,15 +30,24 @@ fn with_sets(more: &str, sets: &[&str]) -> Result<RunSpec, SpecError> {
 #[test]
 fn absent_keys_have_the_defaults_of_transformers() {
     let spec = accepted("");
-    assert_eq!((spec.learning_rate, spec.num_train_epochs, spec.max_steps), (5e-5, 3.0, None));
-    assert_eq!((spec.per_device_train_batch_size, spec.per_device_eval_batch_size), (8, 8));
-    assert_eq!((spec.global_batch_size, spec.shards_per_step), (8, 1));
-    assert_eq!((spec.lr_scheduler_type, spec.warmup_steps), (Scheduler::Linear, 0.0));
-    assert_eq!((spec.weight_decay, spec.max_grad_norm), (0.0, 1.0));
-    assert_eq!((spec.adam_beta1, spec.adam_beta2, spec.adam_epsilon), (0.9, 0.999, 1e-8));
-    assert_eq!((spec.optim, spec.momentum, spec.seed), (Optimizer::AdamwTorch, 0.0, 42));
-    assert_eq!((spec.eval_strategy, spec.eval_steps, spec.eval_on_start), (Strategy::No, 500.0, false));
-    assert_eq!((spec.metric_for_best_model, spec.greater_is_better), (Metric::Loss, false));
+    assert_eq!((spec.update.learning_rate, spec.num_train_epochs, spec.max_steps), (5e-5, 3.0, None));
+    assert_eq!((spec.batch.per_device_train_batch_size, spec.batch.per_device_eval_batch_size), (8, 8));
+    assert_eq!((spec.batch.global_batch_size, spec.batch.shards_per_step), (8, 1));
+    assert_eq!((spec.update.lr_scheduler_type, spec.update.warmup_steps), (Scheduler::Linear, 0.0));
+    assert_eq!((spec.update.weight_decay, spec.update.max_grad_norm), (0.0, 1.0));
+    assert_eq!(
+        (spec.update.adam_beta1, spec.update.adam_beta2, spec.update.adam_epsilon),
+        (0.9, 0.999, 1e-8)
+    );
+    assert_eq!((spec.update.optim, spec.update.momentum, spec.seed), (Optimizer::AdamwTorch, 0.0, 42));
+    assert_eq!(
+        (spec.evaluation.eval_strategy, spec.evaluation.eval_steps, spec.evaluation.eval_on_start),
+        (Strategy::No, 500.0, false)
+    );
+    assert_eq!(
+        (spec.evaluation.metric_for_best_model, spec.evaluation.greater_is_better),
+        (Metric::Loss, false)
+    );
     assert_eq!((spec.sequence_len, spec.init, spec.threads_per_worker), (None, InitFrom::Pretrained, 1));
     assert_eq!(
         spec.cluster,
@@ -77,11 +86,14 @@ metric_for_best_model: eval_accuracy
         ("body", "section")
     );
     assert_eq!(spec.eval_datasets[0].path, "eval.jsonl");
-    assert_eq!((spec.sequence_len, spec.per_device_train_batch_size), (Some(128), 4));
-    assert_eq!((spec.per_device_eval_batch_size, spec.num_train_epochs), (16, 2.0));
-    assert_eq!((spec.learning_rate, spec.lr_scheduler_type), (1e-4, Scheduler::Cosine));
-    assert_eq!((spec.eval_strategy, spec.warmup_steps), (Strategy::Epoch, 0.1));
-    assert_eq!((spec.metric_for_best_model, spec.greater_is_better), (Metric::Accuracy, true));
+    assert_eq!((spec.sequence_len, spec.batch.per_device_train_batch_size), (Some(128), 4));
+    assert_eq!((spec.batch.per_device_eval_batch_size, spec.num_train_epochs), (16, 2.0));
+    assert_eq!((spec.update.learning_rate, spec.update.lr_scheduler_type), (1e-4, Scheduler::Cosine));
+    assert_eq!((spec.evaluation.eval_strategy, spec.update.warmup_steps), (Strategy::Epoch, 0.1));
+    assert_eq!(
+        (spec.evaluation.metric_for_best_model, spec.evaluation.greater_is_better),
+        (Metric::Accuracy, true)
+    );
 }
 
 #[test]
@@ -91,6 +103,17 @@ fn a_resolved_run_survives_json() {
     );
     let json = serde_json::to_string(&spec).expect("a spec is JSON");
     assert_eq!(serde_json::from_str::<RunSpec>(&json).expect("its own JSON"), spec);
+}
+
+#[test]
+fn a_resolved_run_is_one_flat_map_of_the_run_files_keys() {
+    let json = serde_json::to_value(accepted("")).expect("a spec is JSON");
+    let schema = schema();
+    for key in json.as_object().expect("an object").keys().filter(|key| *key != "momentum") {
+        assert!(schema["properties"][key]["description"].is_string(), "{key} is no key of a run file");
+    }
+    assert_eq!(json["learning_rate"], serde_json::json!(5e-5));
+    assert_eq!(json["save_total_limit"], serde_json::Value::Null);
 }
 
 #[test]
@@ -140,14 +163,14 @@ fn overrides_replace_what_the_file_says() {
         "freeze=['a', b]",
     ];
     let spec = with_sets(file, &sets).expect("overrides are sound");
-    assert_eq!((spec.learning_rate, spec.max_steps), (3e-5, Some(7)));
+    assert_eq!((spec.update.learning_rate, spec.max_steps), (3e-5, Some(7)));
     assert_eq!(
         spec.cluster,
         Cluster { min_workers: 2, max_workers: 4, store_retry_seconds: 5, shared_memory: true }
     );
     assert_eq!(spec.datasets[0].path, "x.jsonl");
     assert_eq!(spec.freeze, ["a", "b"]);
-    assert_eq!(with_sets(file, &["learning_rate="]).expect("unset").learning_rate, 5e-5);
+    assert_eq!(with_sets(file, &["learning_rate="]).expect("unset").update.learning_rate, 5e-5);
 }
 
 #[test]

@@ -55,10 +55,12 @@ fn sizes() -> impl proptest::strategy::Strategy<Value = RunSpec> {
         |((micro, count, shards, eval), (steps, epochs, sequence_len, threads, seed), most, least)| {
             let global = micro * count;
             RunSpec {
-                per_device_train_batch_size: micro,
-                per_device_eval_batch_size: eval,
-                global_batch_size: global,
-                shards_per_step: shards.index(global.min(1 << 16) as usize) as u32 + 1,
+                batch: Batch {
+                    per_device_train_batch_size: micro,
+                    per_device_eval_batch_size: eval,
+                    global_batch_size: global,
+                    shards_per_step: shards.index(global.min(1 << 16) as usize) as u32 + 1,
+                },
                 max_steps: steps,
                 num_train_epochs: if steps.is_some() { 3.0 } else { epochs },
                 sequence_len,
@@ -83,18 +85,21 @@ fn update(spec: RunSpec) -> impl proptest::strategy::Strategy<Value = RunSpec> {
     let positive = || prop_oneof![Just(0.0), 1e-12..1e3];
     let rates = (positive(), positive(), positive(), positive());
     (schedules, warmup, rates, (0.0..1.0, 0.0..1.0), any::<bool>()).prop_map(
-        move |(schedule, warmup, (rate, decay, epsilon, norm), (first, second), adam)| RunSpec {
-            lr_scheduler_type: schedule,
-            warmup_steps: if schedule == Constant { 0.0 } else { warmup },
-            learning_rate: rate,
-            weight_decay: decay,
-            max_grad_norm: norm,
-            optim: if adam { Optimizer::AdamwTorch } else { Optimizer::Sgd },
-            adam_beta1: if adam { first } else { 0.9 },
-            adam_beta2: if adam { second } else { 0.999 },
-            adam_epsilon: if adam { epsilon } else { 1e-8 },
-            momentum: if adam { 0.0 } else { first },
-            ..spec.clone()
+        move |(schedule, warmup, (rate, decay, epsilon, norm), (first, second), adam)| {
+            let update = Update {
+                lr_scheduler_type: schedule,
+                warmup_steps: if schedule == Constant { 0.0 } else { warmup },
+                learning_rate: rate,
+                weight_decay: decay,
+                max_grad_norm: norm,
+                label_smoothing_factor: 0.0,
+                optim: if adam { Optimizer::AdamwTorch } else { Optimizer::Sgd },
+                adam_beta1: if adam { first } else { 0.9 },
+                adam_beta2: if adam { second } else { 0.999 },
+                adam_epsilon: if adam { epsilon } else { 1e-8 },
+                momentum: if adam { 0.0 } else { first },
+            };
+            RunSpec { update, ..spec.clone() }
         },
     )
 }
@@ -108,9 +113,8 @@ fn evaluation(spec: RunSpec) -> impl proptest::strategy::Strategy<Value = RunSpe
         move |(data, strategy, metric, eval_steps, stopping, [start, best, greater])| {
             let strategy = if data.is_empty() { Strategy::No } else { strategy };
             let stopping = stopping.filter(|_| strategy != Strategy::No);
-            RunSpec {
+            let evaluation = Evaluation {
                 eval_on_start: start && !data.is_empty(),
-                eval_datasets: data,
                 eval_strategy: strategy,
                 eval_steps,
                 metric_for_best_model: metric,
@@ -118,8 +122,8 @@ fn evaluation(spec: RunSpec) -> impl proptest::strategy::Strategy<Value = RunSpe
                 load_best_model_at_end: best && strategy != Strategy::No,
                 early_stopping_patience: stopping.map(|(patience, _)| patience),
                 early_stopping_threshold: stopping.map_or(0.0, |(_, threshold)| threshold),
-                ..spec.clone()
-            }
+            };
+            RunSpec { eval_datasets: data, evaluation, ..spec.clone() }
         },
     )
 }
@@ -146,18 +150,18 @@ fn run() -> impl proptest::strategy::Strategy<Value = RunSpec> {
 fn print(spec: &RunSpec) -> String {
     let mut keys = serde_json::to_value(spec).expect("a spec is JSON");
     let object = keys.as_object_mut().expect("an object");
-    let sgd = spec.optim == Optimizer::Sgd;
+    let sgd = spec.update.optim == Optimizer::Sgd;
     object.remove("momentum");
     if sgd {
-        object.insert("optim_args".into(), json!(format!("momentum={}", spec.momentum)));
+        object.insert("optim_args".into(), json!(format!("momentum={}", spec.update.momentum)));
     }
     let absent = [
         ("num_train_epochs", spec.max_steps.is_some()),
-        ("warmup_steps", spec.warmup_steps == 0.0),
+        ("warmup_steps", spec.update.warmup_steps == 0.0),
         ("adam_beta1", sgd),
         ("adam_beta2", sgd),
         ("adam_epsilon", sgd),
-        ("early_stopping_threshold", spec.early_stopping_patience.is_none()),
+        ("early_stopping_threshold", spec.evaluation.early_stopping_patience.is_none()),
         ("eval_datasets", spec.eval_datasets.is_empty()),
     ];
     for (key, _) in absent.into_iter().filter(|(_, absent)| *absent) {

@@ -132,11 +132,11 @@ fn keys_not_honoured_are_refused_and_never_ignored() {
 #[test]
 fn batch_sizes_must_agree() {
     let spec = accepted("micro_batch_size: 4\ngradient_accumulation_steps: 3\n");
-    assert_eq!((spec.global_batch_size, spec.shards_per_step), (12, 3));
+    assert_eq!((spec.batch.global_batch_size, spec.batch.shards_per_step), (12, 3));
     let spec = accepted("global_batch_size: 32\ngradient_accumulation_steps: 8\n");
-    assert_eq!((spec.per_device_train_batch_size, spec.shards_per_step), (4, 8));
+    assert_eq!((spec.batch.per_device_train_batch_size, spec.batch.shards_per_step), (4, 8));
     let spec = accepted("global_batch_size: 32\nshards_per_step: 2\n");
-    assert_eq!((spec.per_device_train_batch_size, spec.shards_per_step), (8, 2));
+    assert_eq!((spec.batch.per_device_train_batch_size, spec.batch.shards_per_step), (8, 2));
     refused(
         r#"
         global_batch_size: 12 | 1 | 12 | not a multiple of per_device_train_batch_size 8 | change one
@@ -164,12 +164,19 @@ fn evaluation_keys_need_each_other() {
         "eval_strategy: steps\neval_steps: 0.1\nload_best_model_at_end: true\nmetric_for_best_model: f1\n\
          early_stopping_patience: 3\n",
     );
-    assert_eq!((spec.early_stopping_patience, spec.greater_is_better, spec.eval_steps), (Some(3), true, 0.1));
+    assert_eq!(
+        (
+            spec.evaluation.early_stopping_patience,
+            spec.evaluation.greater_is_better,
+            spec.evaluation.eval_steps
+        ),
+        (Some(3), true, 0.1)
+    );
 }
 
 #[test]
 fn the_optimizer_has_only_keys_of_its_own() {
-    assert_eq!(accepted("optim: sgd\noptim_args: \"momentum=0.9\"\n").momentum, 0.9);
+    assert_eq!(accepted("optim: sgd\noptim_args: \"momentum=0.9\"\n").update.momentum, 0.9);
     refused(
         r#"
         optim: sgd\noptim_args: nesterov=1 | 2 | nesterov=1 | cannot be | momentum=0.9

@@ -1,0 +1,295 @@
+//! A run as it was resolved: what the rest of the program is given.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::{Environment, Stores};
+
+/// A validated run. Groups of keys are flattened: serialized, a run is one flat map of the run file's keys.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunSpec {
+    /// URL of an HF checkpoint directory.
+    pub base_model: String,
+    /// What the network is to learn.
+    pub task: Task,
+    /// Whether the checkpoint's weights are loaded, or only its `config.json`.
+    pub init: InitFrom,
+    /// Whether weights of the body that the checkpoint lacks begin fresh, instead of being an error.
+    pub init_missing: bool,
+    /// Training data.
+    pub datasets: Vec<Dataset>,
+    /// Evaluation data; empty when none is wanted.
+    pub eval_datasets: Vec<Dataset>,
+    /// The labels in their order; `None`: those of the training data, sorted.
+    pub labels: Option<Vec<String>>,
+    /// Order of the training data. `None` until the data's size is known: global up to `data_cache`, blocks above.
+    pub shuffle: Option<Shuffle>,
+    /// Bytes of data that a worker keeps on its disk, and that packed data may unpack to.
+    pub data_cache: u64,
+    /// URL under which everything is written.
+    pub output_dir: String,
+    /// Longest token sequence; longer ones are cut. `None`: the model's own limit.
+    pub sequence_len: Option<u32>,
+    /// Sizes of a step.
+    #[serde(flatten)]
+    pub batch: Batch,
+    /// Passes over the training data; fractions are allowed. Unused when `max_steps` is given.
+    pub num_train_epochs: f64,
+    /// Number of steps, when given.
+    pub max_steps: Option<u64>,
+    /// Optimizer, learning rate, decay and clipping.
+    #[serde(flatten)]
+    pub update: Update,
+    /// Seed of every random draw.
+    pub seed: u64,
+    /// Evaluations, and what depends on them.
+    #[serde(flatten)]
+    pub evaluation: Evaluation,
+    /// Commits of the run's state.
+    #[serde(flatten)]
+    pub saving: Saving,
+    /// What becomes of a shard that is not finite while the others of its step are.
+    pub nonfinite_shards: NonFinite,
+    /// Share of the training leases that a second worker computes too, to compare the bits.
+    pub audit: f64,
+    /// Patterns (`*` and `?`) of parameter names that do not train.
+    pub freeze: Vec<String>,
+    /// Keys of the model's `config.json` set differently, such as dropout.
+    pub model_overrides: BTreeMap<String, serde_json::Value>,
+    /// CPU threads a worker computes with.
+    pub threads_per_worker: u32,
+    /// How workers are found and counted. Nothing here can change bits.
+    pub cluster: Cluster,
+}
+
+/// How many samples a step has, and how they are cut into shards.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Batch {
+    /// Samples of one forward and backward pass on a worker.
+    pub per_device_train_batch_size: u32,
+    /// Samples of one forward pass in evaluation; one evaluation shard.
+    pub per_device_eval_batch_size: u32,
+    /// Samples of one step.
+    pub global_batch_size: u32,
+    /// Fixed parts of a global batch: the leaves of the reduction tree.
+    pub shards_per_step: u32,
+}
+
+/// How a gradient becomes an update.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Update {
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Shape of the learning rate over the steps.
+    pub lr_scheduler_type: Scheduler,
+    /// Steps of linear warm-up: a count from 1, or a ratio of all steps below 1.
+    pub warmup_steps: f64,
+    /// Decoupled weight decay; never on biases and norms.
+    pub weight_decay: f64,
+    /// AdamW's first decay rate.
+    pub adam_beta1: f64,
+    /// AdamW's second decay rate.
+    pub adam_beta2: f64,
+    /// AdamW's epsilon.
+    pub adam_epsilon: f64,
+    /// Gradient norm above which gradients are scaled down; 0 turns clipping off.
+    pub max_grad_norm: f64,
+    /// Share of each target that is spread over all labels.
+    pub label_smoothing_factor: f64,
+    /// The optimizer.
+    pub optim: Optimizer,
+    /// SGD's momentum.
+    pub momentum: f64,
+}
+
+/// When the network is evaluated, and what follows from it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// When evaluation happens.
+    pub eval_strategy: Strategy,
+    /// Steps between evaluations; a ratio of all steps below 1.
+    pub eval_steps: f64,
+    /// Evaluate once before the first step too.
+    pub eval_on_start: bool,
+    /// Whether `final/` holds the best evaluated weights rather than the last.
+    pub load_best_model_at_end: bool,
+    /// The metric that decides which weights are best, without the `eval_` prefix.
+    pub metric_for_best_model: Metric,
+    /// Whether larger is better.
+    pub greater_is_better: bool,
+    /// Evaluations without improvement after which training ends; `None`: never.
+    pub early_stopping_patience: Option<u32>,
+    /// Smallest change that counts as an improvement for early stopping.
+    pub early_stopping_threshold: f64,
+}
+
+/// When the run's state is committed, and whether a run continues from it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Saving {
+    /// When the run's state is committed.
+    pub save_strategy: Strategy,
+    /// Steps between commits; a ratio of all steps below 1.
+    pub save_steps: f64,
+    /// Directories `checkpoint-<step>/` that are kept; `None`: all.
+    pub save_total_limit: Option<u32>,
+    /// Whether a run found in `output_dir` is gone on with.
+    pub resume_from_checkpoint: bool,
+}
+
+/// What the network is to learn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// One label per text.
+    SequenceClassification,
+    /// One label per image.
+    ImageClassification,
+}
+
+/// Where weights begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InitFrom {
+    /// The checkpoint's weights.
+    Pretrained,
+    /// Fresh draws: training from scratch from `config.json`.
+    Random,
+}
+
+/// One source of rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dataset {
+    /// URL of a file, a glob, or (images) a directory with one folder per class or a `metadata.jsonl`.
+    pub path: String,
+    /// Column that holds the text.
+    pub text_column: String,
+    /// Column that holds the second text of a pair; `None`: single texts.
+    pub text_pair_column: Option<String>,
+    /// Column of a Parquet file that holds the image.
+    pub image_column: String,
+    /// Column that holds the label.
+    pub label_column: String,
+}
+
+/// Shape of the learning rate over the steps; transformers' definitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scheduler {
+    /// Linear decay to zero after the warm-up.
+    Linear,
+    /// Half a cosine to zero after the warm-up.
+    Cosine,
+    /// Always the peak; warm-up is not applied.
+    Constant,
+    /// The peak after the warm-up.
+    ConstantWithWarmup,
+}
+
+/// The optimizer; torch's definitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Optimizer {
+    /// Adam with decoupled weight decay.
+    AdamwTorch,
+    /// Stochastic gradient descent with momentum.
+    Sgd,
+}
+
+/// When something happens during training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// Never.
+    No,
+    /// Every so many steps.
+    Steps,
+    /// At the end of each epoch.
+    Epoch,
+}
+
+/// What an evaluation measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Mean cross-entropy.
+    Loss,
+    /// Share of rows whose label was predicted.
+    Accuracy,
+    /// F1 averaged over labels with equal weight.
+    F1,
+}
+
+/// What becomes of a shard whose loss or gradient is not finite while the others of its step are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NonFinite {
+    /// The run ends and names its rows.
+    Fail,
+    /// The step goes on without it, and the ledger says so.
+    Skip,
+}
+
+/// Order of the training data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shuffle {
+    /// A permutation of all rows in every epoch.
+    Global,
+    /// A permutation of blocks of consecutive rows in every epoch, and of the rows of a few blocks at a time.
+    Blocks,
+}
+
+/// Numbers in which gradients and weights travel.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wire {
+    /// 32-bit floats.
+    F32,
+}
+
+/// How workers are found and counted. Nothing here can change bits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// Training waits until so many workers are ready.
+    pub min_workers: u32,
+    /// Workers beyond this number are turned away.
+    pub max_workers: u32,
+    /// Whether workers on the coordinator's machine exchange bulk data through memory.
+    pub shared_memory: bool,
+    /// Seconds for which storage that fails is asked again.
+    pub store_retry_seconds: u32,
+}
+
+/// Keys that cannot change the bits of the result: where and when it is written, and by how many workers.
+const NO_RESULT_KEYS: [&str; 7] = [
+    "audit",
+    "cluster",
+    "output_dir",
+    "resume_from_checkpoint",
+    "save_steps",
+    "save_strategy",
+    "save_total_limit",
+];
+
+impl RunSpec {
+    /// The keys that can change the bits of the final weights: two runs that agree in them, in their data and in their
+    /// checkpoint are one.
+    pub fn result_keys(&self) -> BTreeMap<String, serde_json::Value> {
+        let keys = match serde_json::to_value(self).expect("a run is plain data") {
+            serde_json::Value::Object(keys) => keys,
+            _ => unreachable!("a run is an object"),
+        };
+        keys.into_iter().filter(|(name, _)| !NO_RESULT_KEYS.contains(&name.as_str())).collect()
+    }
+}
+
+impl Cluster {
+    /// The stores of a run, none opened yet, set up by this process's environment.
+    pub fn stores(&self) -> Stores {
+        let patience = Duration::from_secs(self.store_retry_seconds.into());
+        Stores::new(Environment::of_process(), patience)
+    }
+}
