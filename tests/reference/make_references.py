@@ -1,8 +1,8 @@
 """Makes the stored references that the worker's networks are tested against.
 
-Run with transformers 5.23 and torch 2.11 installed, from anywhere:
+Run with transformers 5.23 and torch 2.11 installed, from anywhere; without names, all are made:
 
-    OMP_NUM_THREADS=1 python make_references.py
+    OMP_NUM_THREADS=1 python make_references.py [NAME…]
 
 Per network it writes beside itself: config.json and model.safetensors as transformers saves them, parameters.json
 (shape of each saved tensor, and whether the Trainer decays it), gradients.safetensors (of the *summed* loss, under
@@ -12,6 +12,7 @@ the names of the saved weights) and reference.json (inputs, logits, summed loss,
 import copy
 import json
 import pathlib
+import sys
 import tempfile
 
 import torch
@@ -19,10 +20,20 @@ from safetensors.torch import load_file, save_file
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
+    DeiTConfig,
+    DeiTForImageClassification,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    ElectraConfig,
+    ElectraForSequenceClassification,
+    RobertaConfig,
+    RobertaForSequenceClassification,
     Trainer,
     TrainingArguments,
     ViTConfig,
     ViTForImageClassification,
+    XLMRobertaConfig,
+    XLMRobertaForSequenceClassification,
 )
 
 HERE = pathlib.Path(__file__).parent
@@ -51,6 +62,57 @@ def vit():
     )
     pixels = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(3))
     return ViTForImageClassification(config), {"pixel_values": pixels}, torch.tensor([1, 2, 0])
+
+
+def texts(padding, types=False):
+    """Three rows; the first holds the padding token in its middle, as a text may."""
+    rows = [[0, 17, padding, 5, 27, 9, 2], [0, 8, 2], [0, 21, 21, 12, 2]]
+    longest = max(map(len, rows))
+    inputs = {
+        "input_ids": torch.tensor([row + [padding] * (longest - len(row)) for row in rows]),
+        "attention_mask": torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows]),
+    }
+    if types:
+        inputs["token_type_ids"] = torch.tensor([[0, 0, 0, 1, 1, 1, 1], [0] * 7, [0, 0, 1, 1, 1, 0, 0]])
+    return inputs
+
+
+SIZES = {"vocab_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24, "num_labels": 3}
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+
+def distilbert():
+    config = DistilBertConfig(
+        vocab_size=32, dim=16, n_layers=2, n_heads=2, hidden_dim=24, max_position_embeddings=16, dropout=0.0,
+        attention_dropout=0.0, seq_classif_dropout=0.0, num_labels=3,
+    )
+    return DistilBertForSequenceClassification(config), texts(0), torch.tensor([2, 0, 1])
+
+
+def roberta():
+    config = RobertaConfig(**SIZES, **NO_DROPOUT, hidden_size=16, max_position_embeddings=12, type_vocab_size=1)
+    return RobertaForSequenceClassification(config), texts(1), torch.tensor([2, 0, 1])
+
+
+def xlm_roberta():
+    config = XLMRobertaConfig(
+        **SIZES, **NO_DROPOUT, hidden_size=16, max_position_embeddings=12, type_vocab_size=1, layer_norm_eps=1e-5,
+    )
+    return XLMRobertaForSequenceClassification(config), texts(1), torch.tensor([2, 0, 1])
+
+
+def electra():
+    config = ElectraConfig(**SIZES, **NO_DROPOUT, hidden_size=16, embedding_size=8, max_position_embeddings=12)
+    return ElectraForSequenceClassification(config), texts(0, types=True), torch.tensor([2, 0, 1])
+
+
+def deit():
+    config = DeiTConfig(
+        image_size=8, patch_size=2, num_channels=1, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=24, num_labels=3,
+    )
+    pixels = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(4))
+    return DeiTForImageClassification(config), {"pixel_values": pixels}, torch.tensor([1, 2, 0])
 
 
 def saved(model, values):
@@ -118,6 +180,16 @@ def make(name, network):
     (directory / "reference.json").write_text(json.dumps(reference) + "\n")
 
 
+NETWORKS = {
+    "bert": bert,
+    "vit": vit,
+    "distilbert": distilbert,
+    "roberta": roberta,
+    "xlm-roberta": xlm_roberta,
+    "electra": electra,
+    "deit": deit,
+}
+
 if __name__ == "__main__":
-    make("bert", bert)
-    make("vit", vit)
+    for name in sys.argv[1:] or NETWORKS:
+        make(name, NETWORKS[name])

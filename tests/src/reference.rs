@@ -20,7 +20,7 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// `bert` or `vit`.
+    /// A folder's name, such as `bert`.
     pub fn open(name: &str) -> Reference {
         let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/reference").join(name);
         let text =
@@ -30,8 +30,8 @@ impl Reference {
 
     /// A run that begins from its weights, with these `key=value` overrides.
     pub fn spec(&self, sets: &[&str]) -> RunSpec {
-        let task =
-            if self.directory.ends_with("bert") { "sequence-classification" } else { "image-classification" };
+        let images = self.facts["inputs"].get("pixel_values").is_some();
+        let task = if images { "image-classification" } else { "sequence-classification" };
         let text = format!(
             "base_model: {}\ntask: {task}\ndatasets: [{{path: none.jsonl}}]\noutput_dir: none\n",
             self.directory.display()
@@ -64,7 +64,7 @@ impl Reference {
             None => Batch::Text {
                 input_ids: integers(&inputs["input_ids"]),
                 attention_mask: integers(&inputs["attention_mask"]),
-                token_type_ids: integers(&inputs["token_type_ids"]),
+                token_type_ids: inputs.get("token_type_ids").map_or(vec![0; 3 * 7], integers),
                 tokens: 7,
                 labels,
             },

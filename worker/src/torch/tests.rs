@@ -17,8 +17,11 @@ use crate::trainer::{Batch, Draw, Trainer};
 )]
 mod reference;
 
-/// Largest difference between two machines' f32 arithmetic, as a part of the largest value compared.
-const TOLERANCE: f32 = 2e-5;
+/// Largest difference from what transformers computes, as a part of the largest value compared.
+const TOLERANCE: f32 = 1e-4;
+/// Gradients below this part of the network's largest are compared with it instead: a key's bias has a gradient of zero,
+/// and rounding there is no error.
+const FLOOR: f32 = 1e-3;
 
 /// libtorch has one random generator in a process: tests that compute take turns.
 static TURN: Mutex<()> = Mutex::new(());
@@ -44,13 +47,19 @@ fn gradients(reference: &Reference) -> BTreeMap<String, Vec<f32>> {
     tensors.iter().map(|(name, tensor)| (name.to_owned(), values(tensor.data()))).collect()
 }
 
-fn assert_close(what: &str, found: &[f32], expected: &[f32]) {
+fn largest<'a>(values: impl IntoIterator<Item = &'a f32>) -> f32 {
+    values.into_iter().fold(0.0, |most, value| most.max(value.abs()))
+}
+
+/// The largest difference is within the tolerance of the largest expected value, or of `floor` where that is larger.
+fn assert_close(what: &str, found: &[f32], expected: &[f32], floor: f32) {
     assert_eq!(found.len(), expected.len(), "{what}");
-    let scale = expected.iter().fold(0.1f32, |most, value| most.max(value.abs()));
-    for (element, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let difference = (found - expected).abs();
-        assert!(difference <= TOLERANCE * scale, "{what}[{element}] is {found}, transformers has {expected}");
-    }
+    let difference = largest(&found.iter().zip(expected).map(|(one, other)| one - other).collect::<Vec<_>>());
+    let scale = largest(expected).max(floor);
+    assert!(
+        difference <= TOLERANCE * scale,
+        "{what} differs by {difference} from transformers', at most {scale}"
+    );
 }
 
 const DRAW: Draw = Draw { seed: 1, step: 2, shard: 3, micro_batch: 0 };
@@ -66,15 +75,21 @@ fn agrees_with_transformers(name: &str) {
     let reference = Reference::open(name);
     let (mut trainer, network) = load(&reference, &[]);
     let batch = reference.batch();
-    assert_close("logits", &trainer.logits(&batch).expect("logits"), &floats(&reference.facts["logits"]));
+    assert_close(
+        "logits",
+        &trainer.logits(&batch).expect("logits"),
+        &floats(&reference.facts["logits"]),
+        0.0,
+    );
     let (loss, gradient) = gradient(&mut trainer, DRAW, &batch);
     let expected = reference.facts["loss_sum"].as_f64().expect("a number");
     assert!((loss - expected).abs() < 1e-5 * expected, "loss {loss}, transformers has {expected}");
     let expected = gradients(&reference);
     assert_eq!(expected.len(), network.table.len(), "a gradient for each parameter");
+    let floor = FLOOR * largest(expected.values().flatten());
     for slot in network.trainable.slots() {
         let name = &network.table[slot.parameter].name;
-        assert_close(name, &gradient[slot.range.clone()], &expected[name]);
+        assert_close(name, &gradient[slot.range.clone()], &expected[name], floor);
     }
     let sums = trainer.evaluate(&batch).expect("metrics");
     assert!((sums.loss - loss).abs() < 1e-5, "there is no dropout, so evaluation has the same loss");
@@ -82,16 +97,18 @@ fn agrees_with_transformers(name: &str) {
     assert_eq!(sums.counts[6..], [1, 1, 1], "one actual row of each label");
 }
 
+/// Every network of `tests/reference/`, so that none is forgotten.
 #[test]
-fn bert_agrees_with_transformers() {
+fn networks_agree_with_transformers() {
     let _turn = take_turn();
-    agrees_with_transformers("bert");
-}
-
-#[test]
-fn vit_agrees_with_transformers() {
-    let _turn = take_turn();
-    agrees_with_transformers("vit");
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/reference");
+    let entries = std::fs::read_dir(directory).expect("the references are committed").flatten();
+    let networks: Vec<_> =
+        entries.filter(|entry| entry.path().join("gradients.safetensors").is_file()).collect();
+    assert!(networks.len() >= 2, "{networks:?}");
+    for network in networks {
+        agrees_with_transformers(&network.file_name().to_string_lossy());
+    }
 }
 
 #[test]
@@ -105,7 +122,7 @@ fn a_second_micro_batch_adds_to_the_first() {
     trainer.gradient(Draw { micro_batch: 1, ..DRAW }, &batch, &mut both).expect("a gradient");
     // Without dropout the second micro-batch has the first one's gradient.
     let twice: Vec<f32> = first.iter().map(|value| value + value).collect();
-    assert_close("twice", &both, &twice);
+    assert_close("twice", &both, &twice, 0.0);
 }
 
 #[test]
