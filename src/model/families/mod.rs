@@ -3,6 +3,7 @@
 //! To add one, write a file that reads its keys, and give it a row in [`FAMILIES`].
 
 mod bert;
+mod distilbert;
 mod encoder;
 mod vit;
 
@@ -34,6 +35,12 @@ const FAMILIES: &[Family] = &[
         prefix: "bert",
         classes: &[(TEXTS, "BertForSequenceClassification")],
         read: bert::read,
+    },
+    Family {
+        model_type: "distilbert",
+        prefix: "distilbert",
+        classes: &[(TEXTS, "DistilBertForSequenceClassification")],
+        read: distilbert::read,
     },
     Family {
         model_type: "vit",
