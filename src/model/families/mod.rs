@@ -4,6 +4,7 @@
 
 mod bert;
 mod distilbert;
+mod electra;
 mod encoder;
 mod vit;
 
@@ -41,6 +42,12 @@ const FAMILIES: &[Family] = &[
         prefix: "distilbert",
         classes: &[(TEXTS, "DistilBertForSequenceClassification")],
         read: distilbert::read,
+    },
+    Family {
+        model_type: "electra",
+        prefix: "electra",
+        classes: &[(TEXTS, "ElectraForSequenceClassification")],
+        read: electra::read,
     },
     Family {
         model_type: "vit",
