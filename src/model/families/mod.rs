@@ -6,6 +6,7 @@ mod bert;
 mod distilbert;
 mod electra;
 mod encoder;
+mod roberta;
 mod vit;
 
 use serde_json::Value;
@@ -48,6 +49,18 @@ const FAMILIES: &[Family] = &[
         prefix: "electra",
         classes: &[(TEXTS, "ElectraForSequenceClassification")],
         read: electra::read,
+    },
+    Family {
+        model_type: "roberta",
+        prefix: "roberta",
+        classes: &[(TEXTS, "RobertaForSequenceClassification")],
+        read: roberta::read,
+    },
+    Family {
+        model_type: "xlm-roberta",
+        prefix: "roberta",
+        classes: &[(TEXTS, "XLMRobertaForSequenceClassification")],
+        read: roberta::read,
     },
     Family {
         model_type: "vit",
