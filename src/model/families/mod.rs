@@ -68,6 +68,12 @@ const FAMILIES: &[Family] = &[
         classes: &[(IMAGES, "ViTForImageClassification")],
         read: vit::read,
     },
+    Family {
+        model_type: "deit",
+        prefix: "deit",
+        classes: &[(IMAGES, "DeiTForImageClassification")],
+        read: vit::read_deit,
+    },
 ];
 
 /// Fewest labels of a classifier, and most.

@@ -19,6 +19,11 @@ pub(super) fn read(keys: &Keys<'_>, identity: Identity, labels: usize) -> Result
     read_with(keys, identity, labels, &["cls_token"])
 }
 
+/// DeiT's token of distillation takes part in attention; the class token alone is classified.
+pub(super) fn read_deit(keys: &Keys<'_>, identity: Identity, labels: usize) -> Result<Blueprint, ModelError> {
+    read_with(keys, identity, labels, &["cls_token", "distillation_token"])
+}
+
 /// `own_tokens`: what the embeddings call the tokens before the patches.
 fn read_with(
     keys: &Keys<'_>,
