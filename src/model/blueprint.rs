@@ -64,7 +64,7 @@ pub struct Positions {
     /// The table.
     pub table: Table,
     /// Row of the first token. Above 0, rows are counted over the tokens that are not padding, and row `first − 1` stands
-    /// for padding, as in RoBERTa.
+    /// for padding.
     pub first: u64,
 }
 

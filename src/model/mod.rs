@@ -58,7 +58,7 @@ pub enum Init {
 /// One tensor of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
-    /// The name transformers gives it, such as `bert.encoder.layer.0.output.dense.weight`.
+    /// The name that transformers gives it in saved files.
     pub name: String,
     /// Dimensions, outermost first, as torch shows them.
     pub shape: Vec<u64>,

@@ -38,7 +38,7 @@ pub struct ImageProcessor {
 
 impl ImageProcessor {
     /// Reads `preprocessor_config.json` for a network. Absent keys, or an empty object for an absent file, take
-    /// transformers' defaults for ViT, but the network's own image size.
+    /// transformers' defaults for vision transformers, but the network's own image size.
     pub fn from_json(config: &Value, network: &ImageInput) -> Result<ImageProcessor, ModelError> {
         let keys = Keys::new(config)?;
         for key in ["do_center_crop", "do_pad"] {

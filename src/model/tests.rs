@@ -206,3 +206,45 @@ fn the_image_processor_reads_what_transformers_writes() {
         assert!(error.to_string().contains(expected), "{error}");
     }
 }
+
+/// Adding a family must not mean searching for the places that know families.
+#[test]
+fn only_families_are_named_in_their_folder() {
+    let names: Vec<String> =
+        families::model_types().flat_map(|name| name.split('-').map(str::to_owned)).collect();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in ["src", "coordinator/src", "worker/src"] {
+        collect(&root.join(folder), &mut files);
+    }
+    assert!(files.len() > 100, "{} files", files.len());
+    for path in files {
+        let text = std::fs::read_to_string(&path).expect("it is text");
+        let code = text.split("\nmod tests {").next().expect("there is a first part");
+        // A camel-cased word such as RobertaConfig begins with the name.
+        let words = code
+            .split(|c: char| !c.is_ascii_alphabetic())
+            .filter(|word| !word.contains("Tokenizer") && !word.contains("Processor"));
+        let named = words.filter(|word| {
+            let lower = word.to_lowercase();
+            names.iter().any(|name| {
+                let rest = lower.strip_prefix(name.as_str()).map(|rest| &word[word.len() - rest.len()..]);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(|c: char| c.is_ascii_uppercase()))
+            })
+        });
+        let found: Vec<&str> = named.collect();
+        assert!(found.is_empty(), "{}: {found:?}", path.display());
+    }
+}
+
+fn collect(folder: &std::path::Path, files: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("the folder is there").flatten() {
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        match path.is_dir() {
+            true if ["tests", "families", "testdata"].contains(&name.as_str()) => {}
+            true => collect(&path, files),
+            false if name.ends_with(".rs") && name != "tests.rs" => files.push(path),
+            false => {}
+        }
+    }
+}

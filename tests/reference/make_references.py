@@ -26,6 +26,8 @@ from transformers import (
     DistilBertForSequenceClassification,
     ElectraConfig,
     ElectraForSequenceClassification,
+    Gemma3TextConfig,
+    Gemma3TextModel,
     RobertaConfig,
     RobertaForSequenceClassification,
     Trainer,
@@ -180,6 +182,42 @@ def make(name, network):
     (directory / "reference.json").write_text(json.dumps(reference) + "\n")
 
 
+def make_decoder():
+    """A decoder that uses every part no encoder has: what its layers make of two rows, the second one padded."""
+    torch.manual_seed(6)
+    config = Gemma3TextConfig(
+        vocab_size=32, hidden_size=16, intermediate_size=24, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=6, sliding_window=3, query_pre_attn_scalar=5, max_position_embeddings=32,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"], attention_dropout=0.0,
+    )
+    model = Gemma3TextModel(config).eval()
+    generator = torch.Generator().manual_seed(12)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.15 * torch.randn(parameter.shape, generator=generator))
+    inputs = {
+        "input_ids": torch.tensor([[2, 17, 9, 5, 27, 9, 11], [2, 8, 30, 4, 0, 0, 0]]),
+        "attention_mask": torch.tensor([[1] * 7, [1] * 4 + [0] * 3]),
+    }
+    with torch.no_grad():
+        states = model(**inputs, output_hidden_states=True).hidden_states
+    directory = HERE / "decoder"
+    directory.mkdir(exist_ok=True)
+    save_file(
+        {key: value.contiguous() for key, value in model.state_dict().items()},
+        directory / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    real = inputs["attention_mask"].bool()
+    reference = {
+        "inputs": {key: value.tolist() for key, value in inputs.items()},
+        "rope": {kind: getattr(model.rotary_emb, f"{kind}_inv_freq").tolist() for kind in set(config.layer_types)},
+        # Padding attends to itself at will: only real tokens are compared.
+        "after_two_layers": states[2][real].tolist(),
+    }
+    (directory / "reference.json").write_text(json.dumps(reference, sort_keys=True) + "\n")
+
+
 NETWORKS = {
     "bert": bert,
     "vit": vit,
@@ -191,5 +229,5 @@ NETWORKS = {
 }
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or NETWORKS:
-        make(name, NETWORKS[name])
+    for name in sys.argv[1:] or [*NETWORKS, "decoder"]:
+        make(name, NETWORKS[name]) if name in NETWORKS else make_decoder()

@@ -89,6 +89,7 @@ pub fn floats(value: &Value) -> Vec<f32> {
     numbers(value).into_iter().map(|number| number as f32).collect()
 }
 
-fn integers(value: &Value) -> Vec<i64> {
+/// Whole numbers of nested lists, in order.
+pub fn integers(value: &Value) -> Vec<i64> {
     flat(value).into_iter().map(|number| number.as_i64().expect("a whole number")).collect()
 }

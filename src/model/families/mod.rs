@@ -103,6 +103,12 @@ impl Blueprint {
     }
 }
 
+/// The `model_type` of every family.
+#[cfg(test)]
+pub(super) fn model_types() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().map(|family| family.model_type)
+}
+
 /// Their types, as messages list them.
 fn listed<'a>(families: impl Iterator<Item = &'a Family>) -> String {
     families.map(|family| family.model_type).collect::<Vec<_>>().join(", ")

@@ -1,0 +1,135 @@
+//! The parts that no encoder has, against a small Gemma 3: root mean square norms with an offset, four norms a layer, norms of
+//! queries and keys, shared heads, rotary positions, windows, a gate, scaled embeddings.
+
+use headstart::model::blueprint::{
+    Attention, Blueprint, Embedding, Head, Identity, Input, Layer, Linear, Mlp, Norm, NormKind, Residual,
+    Rope, Table, TextInput,
+};
+use headstart::model::{Activation, Block};
+use headstart::trainable::Trainable;
+use tch::Device;
+
+use super::super::dropout::DropoutRng;
+use super::super::parameters::Parameters;
+use super::super::{blocks, host, network};
+use super::reference::{Reference, floats, integers};
+use super::{DRAW, assert_close, take_turn};
+use crate::trainer::Batch;
+
+const HIDDEN: u64 = 16;
+const HEAD: u64 = 6;
+const WINDOW: u64 = 3;
+/// Too small to drop anything, but enough to take the path of training.
+const NO_DROPOUT: f64 = 1e-12;
+
+fn norm(name: String, width: u64) -> Norm {
+    Norm { name, width, kind: NormKind::Rms { offset: 1.0 }, epsilon: 1e-6 }
+}
+
+fn linear(name: String, from: u64, to: u64) -> Linear {
+    Linear { name, from, to, bias: false }
+}
+
+fn layer(number: u64, rope: &serde_json::Value) -> Layer {
+    let name = |part: &str| format!("layers.{number}.{part}");
+    let around = |before: &str, after: &str| Residual {
+        before: Some(norm(name(before), HIDDEN)),
+        after: Some(norm(name(after), HIDDEN)),
+        ..Residual::default()
+    };
+    let local = number.is_multiple_of(2);
+    let kind = if local { "sliding_attention" } else { "full_attention" };
+    Layer {
+        attention: Attention {
+            query: linear(name("self_attn.q_proj"), HIDDEN, 4 * HEAD),
+            key: linear(name("self_attn.k_proj"), HIDDEN, 2 * HEAD),
+            value: linear(name("self_attn.v_proj"), HIDDEN, 2 * HEAD),
+            output: linear(name("self_attn.o_proj"), 4 * HEAD, HIDDEN),
+            heads: 4,
+            kv_heads: 2,
+            head_size: HEAD,
+            query_norm: Some(norm(name("self_attn.q_norm"), HEAD)),
+            key_norm: Some(norm(name("self_attn.k_norm"), HEAD)),
+            rope: Some(Rope { frequencies: floats(&rope[kind]), factor: 1.0 }),
+            scale: Some(1.0 / 5f64.sqrt()),
+            causal: true,
+            window: local.then_some(WINDOW),
+            dropout: NO_DROPOUT,
+        },
+        around_attention: around("input_layernorm", "post_attention_layernorm"),
+        mlp: Mlp {
+            gate: Some(linear(name("mlp.gate_proj"), HIDDEN, 24)),
+            inner: linear(name("mlp.up_proj"), HIDDEN, 24),
+            outer: linear(name("mlp.down_proj"), 24, HIDDEN),
+            activation: Activation::GeluTanh,
+        },
+        around_mlp: around("pre_feedforward_layernorm", "post_feedforward_layernorm"),
+    }
+}
+
+fn blueprint(rope: &serde_json::Value) -> Blueprint {
+    Blueprint {
+        identity: Identity { model_type: "decoder", class: "none", prefix: "none" },
+        hidden: HIDDEN,
+        initializer_range: 0.02,
+        input: Input::Text(TextInput {
+            tokens: Table::new("embed_tokens", 32, HIDDEN),
+            positions: None,
+            token_types: None,
+        }),
+        embedding: Embedding { scale: 4.0, norm: None, dropout: 0.0, projection: None },
+        layers: (0..3).map(|number| layer(number, rope)).collect(),
+        final_norm: Some(norm("norm".into(), HIDDEN)),
+        head: Head {
+            dropout_before: 0.0,
+            dense: None,
+            dropout: 0.0,
+            output: linear("score".into(), HIDDEN, 2),
+        },
+    }
+}
+
+#[test]
+fn the_parts_of_decoders_agree_with_transformers() {
+    let _turn = take_turn();
+    let reference = Reference::open("decoder");
+    let blueprint = blueprint(&reference.facts["rope"]);
+    let table = blueprint.parameters();
+    let bytes = std::fs::read(reference.directory.join("model.safetensors")).expect("committed");
+    let stored = safetensors::SafeTensors::deserialize(&bytes).expect("a safetensors file");
+    let values = table.iter().map(|parameter| match stored.tensor(&parameter.name) {
+        Ok(tensor) => {
+            assert_eq!(tensor.shape(), parameter.shape.iter().map(|&side| side as usize).collect::<Vec<_>>());
+            tensor.data().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+        }
+        Err(_) => vec![0.0; parameter.len()],
+    });
+    let layout = Trainable::new(&table, &[]).expect("all of it trains");
+    let parameters = Parameters::new(&table, &layout, values.collect(), Device::Cpu).expect("they fit");
+    assert_eq!(stored.names().len() + 1, table.len(), "all but the classifier");
+    let decoder = network::build(&blueprint, &parameters);
+    let inputs = &reference.facts["inputs"];
+    let attention_mask = integers(&inputs["attention_mask"]);
+    let batch = Batch::Text {
+        input_ids: integers(&inputs["input_ids"]),
+        attention_mask: attention_mask.clone(),
+        token_type_ids: vec![0; attention_mask.len()],
+        tokens: 7,
+        labels: vec![0, 1],
+    };
+    let mask = blocks::mask(&batch, Device::Cpu).expect("a mask");
+    let rng = DropoutRng::new(DRAW, Block::Embed, Device::Cpu);
+    for rng in [None, Some(&rng)] {
+        let input = decoder.input(&batch, Device::Cpu).expect("token ids");
+        let mut hidden = decoder.embed(&input, rng).expect("embeddings");
+        for layer in 0..2 {
+            hidden = decoder.layer(layer, &hidden, mask.as_ref(), rng).expect("a layer");
+        }
+        let found = host::elements(&hidden, |values| {
+            let rows = values.chunks(HIDDEN as usize).zip(&attention_mask);
+            rows.filter(|(_, real)| **real == 1).flat_map(|(row, _)| row.to_vec()).collect::<Vec<f32>>()
+        });
+        let expected = floats(&reference.facts["after_two_layers"]);
+        assert_close("hidden vectors", &found.expect("on the host"), &expected, 0.0);
+    }
+}
