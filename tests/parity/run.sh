@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Headstart and PyTorch train the same twenty steps; then transformers opens and evaluates what Headstart wrote.
+# A step of every family, and twenty steps of one run, give what PyTorch and transformers make of them; then transformers
+# opens and evaluates what Headstart wrote.
 # HEADSTART_PYTHON may name a Python that has the packages of requirements.txt; else they are installed (3 GB, once).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -10,6 +11,7 @@ python=${HEADSTART_PYTHON:-$(scripts/python-env.sh $here/requirements.txt)}
 
 rm -rf "$runs"
 mkdir -p "$runs"
+"$python" "$here/families.py" "$runs/families"
 headstart init "$here/run.yaml" "$runs/start"
 headstart rows "$here/run.yaml" --steps 20 >"$runs/rows.jsonl"
 headstart train "$here/run.yaml"
