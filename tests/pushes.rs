@@ -110,7 +110,8 @@ impl Peer {
 }
 
 fn totals(samples: u64) -> Totals {
-    Totals { samples, loss: 1.0, counts: Vec::new(), tokens: samples, compute: Duration::from_millis(1) }
+    let compute = Duration::from_millis(1);
+    Totals { samples, divisor: samples, loss: 1.0, counts: Vec::new(), tokens: samples, compute }
 }
 
 fn chunk(segment: u32, offset: usize, values: &[f32]) -> pb::SegmentChunk {
@@ -138,7 +139,9 @@ async fn everything_bad(peer: &mut Peer) {
     let samples = peer.samples().await;
     let not_a_number = Totals { loss: f64::NAN, ..totals(samples) };
     let head = peer.head(&peer.partial, not_a_number);
-    says(peer.refused_as_it_is(vec![head]).await, Code::InvalidArgument, "the loss of");
+    says(peer.refused_as_it_is(vec![head]).await, Code::InvalidArgument, "has the loss NaN");
+    let head = peer.head(&peer.partial, Totals { divisor: samples + 1, ..totals(samples) });
+    says(peer.refused_as_it_is(vec![head]).await, Code::InvalidArgument, "has the divisor");
     let own = peer.partial.clone();
     let Work { step, node, version, .. } = own.work;
     for (other, code, part) in [

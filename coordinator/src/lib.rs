@@ -22,6 +22,7 @@ pub mod master;
 pub mod membership;
 pub mod memory_check;
 pub mod meter;
+pub mod objective;
 pub mod optimizer;
 pub mod pool;
 mod push;

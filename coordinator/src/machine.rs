@@ -13,11 +13,12 @@ use headstart::plan::Plan;
 use headstart::run_file::RunSpec;
 use headstart::tree::{Fold, Node};
 
-use crate::evaluation::{self, Best};
+use crate::evaluation::Best;
 use crate::event::{Effect, Event, Record, Refused};
 use crate::lease::{Lease, LeaseTable};
 use crate::master::{Applied, NotFinite};
 use crate::membership::{Membership, Rejected};
+use crate::objective::Objective;
 use crate::schedule::Schedule;
 
 mod audit;
@@ -61,6 +62,7 @@ pub struct Run {
 pub struct Machine {
     run: Run,
     schedule: Schedule,
+    objective: Objective,
     best: Best,
     members: Membership,
     phase: Phase,
@@ -113,6 +115,7 @@ impl Machine {
         let schedule = Schedule::new(&run.spec, run.plan.steps(), run.plan.steps_per_epoch());
         let mut machine = Machine {
             schedule,
+            objective: Objective::new(run.spec.task, run.labels.len()),
             best: Best::new(&run.spec),
             run,
             members: Membership::default(),
@@ -261,7 +264,7 @@ impl Machine {
                 // The update counts from here on, whoever leaves while it runs.
                 self.committed = true;
                 let learning_rate = self.schedule.learning_rate(step.0);
-                effects.push(Effect::Update { step, samples: totals.samples, learning_rate });
+                effects.push(Effect::Update { step, divisor: totals.divisor, learning_rate });
                 self.phase = Phase::Updating { step, totals, learning_rate };
             }
             Pass::Eval => self.evaluated(totals, effects),
@@ -281,7 +284,7 @@ impl Machine {
             }
         };
         self.version = Version(step.0 + 1);
-        self.last_loss = totals.loss / totals.samples as f64;
+        self.last_loss = totals.mean_loss();
         self.last_norm = applied.norm;
         let workers = self.members.ready().count();
         let skipped = std::mem::take(&mut self.skipped);
@@ -305,7 +308,7 @@ impl Machine {
     }
 
     fn evaluated(&mut self, totals: Totals, effects: &mut Vec<Effect>) {
-        let metrics = evaluation::metrics(&totals);
+        let metrics = self.objective.metrics(&totals);
         self.committed = true;
         let verdict = self.best.judge(self.version, &metrics);
         self.last_eval = (self.version, metrics.clone());

@@ -221,17 +221,20 @@ impl Subtree {
     }
 }
 
-fn totals_of(Sums { samples, loss, finite: _, tokens, counts }: Sums) -> Totals {
-    Totals { samples, loss, counts, tokens, ..Totals::default() }
+fn totals_of(Sums { samples, divisor, loss, finite: _, tokens, counts }: Sums) -> Totals {
+    Totals { samples, divisor, loss, counts, tokens, compute: Duration::ZERO }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fake::FakeTrainer;
+    use crate::objective::Objective;
 
     fn partial(node: Node) -> Partial {
-        let mut trainer = FakeTrainer::new((0..40).map(|element| element as f32 * 0.37).collect(), 2);
+        let weights = (0..40).map(|element| element as f32 * 0.37);
+        let mut trainer =
+            FakeTrainer::new(weights.collect(), 2, Objective::Classification { smoothing: 0.0 });
         let mut sum = Subtree::new(node, Buffers::default());
         for shard in node.range() {
             let row = |row: u32| Batch::Image {

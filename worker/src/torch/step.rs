@@ -4,12 +4,13 @@ use std::ops::Range;
 
 use headstart::model::Block;
 use headstart::tree;
-use tch::{Device, Reduction, Tensor};
+use tch::Tensor;
 
 use super::blocks::{Blocks, mask};
 use super::dropout::DropoutRng;
 use super::host;
 use super::parameters::{Parameters, Trained};
+use crate::objective::Objective;
 use crate::trainer::{Batch, Draw, Sums, TrainError};
 
 /// One block between its forward and its backward pass.
@@ -28,11 +29,12 @@ struct Passed {
 pub(super) fn gradient(
     blocks: &dyn Blocks,
     parameters: &Parameters,
+    objective: Objective,
     draw: Draw,
     batch: &Batch,
     gradient: &mut [f32],
 ) -> Result<Sums, TrainError> {
-    let (passed, loss) = forward(blocks, parameters, draw, batch)?;
+    let (passed, loss) = forward(blocks, parameters, objective, draw, batch)?;
     let mut finite = loss.is_finite();
     let mut upstream = None;
     for Passed { block, input, output } in passed.into_iter().rev() {
@@ -63,20 +65,20 @@ pub(super) fn gradient(
             }
         })?;
     }
-    let samples = batch.labels().len() as u64;
-    Ok(Sums { samples, loss, finite, tokens: batch.tokens(), counts: Vec::new() })
+    Ok(objective.trained(batch, loss, finite))
 }
 
 /// The blocks that need a backward pass, in order; the last output is the loss, whose value is returned beside.
 fn forward(
     blocks: &dyn Blocks,
     parameters: &Parameters,
+    objective: Objective,
     draw: Draw,
     batch: &Batch,
 ) -> Result<(Vec<Passed>, f64), TrainError> {
     let device = parameters.device();
     let mask = mask(batch, device)?;
-    let labels = Tensor::f_from_slice(batch.labels())?.f_to_device(device)?;
+    let targets = objective.targets(batch, device)?;
     let trains = |block: Block| match block {
         Block::Embed if !blocks.lookups(batch).is_empty() => true,
         block => parameters.trained(block).next().is_some(),
@@ -94,7 +96,7 @@ fn forward(
             match block {
                 Block::Embed => blocks.embed(&input, Some(&draws))?,
                 Block::Layer(layer) => blocks.layer(layer as usize, &input, mask.as_ref(), Some(&draws))?,
-                Block::Head => loss_sum(&blocks.head(&input, Some(&draws))?, &labels)?,
+                Block::Head => objective.loss_sum(&blocks.head(&input, Some(&draws))?, &targets)?,
             }
         };
         hidden = output.shallow_clone();
@@ -128,26 +130,4 @@ fn backward<'a>(
         store(parameter.place, found.defined().then_some(&found))?;
     }
     Ok(of_input)
-}
-
-/// Sum over rows of the cross-entropy between logits, `[rows, labels]`, and label numbers, `[rows]`.
-pub(super) fn loss_sum(logits: &Tensor, labels: &Tensor) -> Result<Tensor, TrainError> {
-    const NO_LABEL: i64 = -100;
-    Ok(logits.f_cross_entropy_loss::<&Tensor>(labels, None, Reduction::Sum, NO_LABEL, 0.0)?)
-}
-
-/// Loss and counts of logits, `[rows, labels]`: per label true positives, predictions, actual rows.
-pub(super) fn judge(logits: &Tensor, batch: &Batch, device: Device) -> Result<Sums, TrainError> {
-    let labels = Tensor::f_from_slice(batch.labels())?.f_to_device(device)?;
-    let loss = loss_sum(logits, &labels)?.f_double_value(&[])?;
-    let predicted: Vec<i64> = Vec::try_from(logits.f_argmax(-1, false)?.f_to_device(Device::Cpu)?)?;
-    let classes = logits.size()[1] as usize;
-    let mut counts = vec![0; 3 * classes];
-    for (&predicted, &actual) in predicted.iter().zip(batch.labels()) {
-        let (predicted, actual) = (predicted as usize, actual as usize);
-        counts[predicted] += u64::from(predicted == actual);
-        counts[classes + predicted] += 1;
-        counts[2 * classes + actual] += 1;
-    }
-    Ok(Sums { samples: predicted.len() as u64, loss, finite: true, tokens: batch.tokens(), counts })
 }

@@ -222,7 +222,8 @@ pub(super) fn compute(
         Pass::Eval => vec![hits, 0, samples, 0, samples, 0],
         Pass::Train => Vec::new(),
     };
-    (gradient, Totals { samples, loss, counts, tokens: samples, compute: Duration::from_millis(5) })
+    let compute = Duration::from_millis(5);
+    (gradient, Totals { samples, divisor: samples, loss, counts, tokens: samples, compute })
 }
 
 /// A record without what may depend on the schedule.
