@@ -197,9 +197,11 @@ impl Machine {
             Event::Finished => self.end(Exit::Ok, "the run is complete".into(), &mut effects),
             Event::StopRequested { reason, exit } => {
                 self.stop = Some((reason, exit));
-                if let Phase::Reducing { work, .. } = &self.phase {
-                    let evaluated = work.pass == Pass::Train;
-                    self.export(evaluated, &mut effects);
+                match &self.phase {
+                    Phase::Reducing { work, .. } => self.export(work.pass == Pass::Train, &mut effects),
+                    // A save that waits becomes the export.
+                    Phase::Saving if self.saving.is_save_waiting() => self.export(false, &mut effects),
+                    Phase::Updating { .. } | Phase::Saving | Phase::Ended(_) => {}
                 }
             }
             Event::Exported => {
@@ -292,18 +294,18 @@ impl Machine {
         for (worker, _) in self.members.ready() {
             effects.push(Effect::Send(worker, ToWorker::Publish(self.version)));
         }
-        self.saving.due |= self.schedule.saves(self.version.0);
         match () {
-            () if self.stop.is_some() => return self.export(false, effects),
-            () if self.saving.due && !self.saving.in_flight => {
-                self.saving = Saving { in_flight: true, due: false, then: None };
-                effects.push(Effect::Commit(self.standing()));
-            }
-            () => {}
+            () if self.stop.is_some() => self.export(false, effects),
+            () if self.schedule.saves(self.version.0) => self.save(effects),
+            () => self.after_update(effects),
         }
-        match () {
-            () if self.schedule.evaluates(self.version.0) => self.begin(Pass::Eval, effects),
-            () => self.next_step(effects),
+    }
+
+    /// What follows an update, once its state is being committed if that is due.
+    fn after_update(&mut self, effects: &mut Vec<Effect>) {
+        match self.schedule.evaluates(self.version.0) {
+            true => self.begin(Pass::Eval, effects),
+            false => self.next_step(effects),
         }
     }
 

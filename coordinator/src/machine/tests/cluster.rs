@@ -68,6 +68,8 @@ pub(super) struct Cluster {
     /// Records made before each commit, and what was committed.
     pub(super) commits: Vec<(usize, RunState)>,
     pub(super) slow_commits: bool,
+    /// What a stop left behind.
+    pub(super) exports: Vec<RunState>,
 }
 
 impl Cluster {
@@ -92,6 +94,7 @@ impl Cluster {
             reassigned: 0,
             commits: Vec::new(),
             slow_commits: false,
+            exports: Vec::new(),
         };
         cluster.perform(effects);
         cluster
@@ -159,7 +162,10 @@ impl Cluster {
                     }
                 }
                 Effect::Finish { .. } => drop(self.tell(Event::Finished)),
-                Effect::Export(_) => drop(self.tell(Event::Exported)),
+                Effect::Export(standing) => {
+                    self.exports.push(standing);
+                    self.tell(Event::Exported);
+                }
                 Effect::End(exit, detail) => self.ended = Some((exit, detail)),
             }
         }
