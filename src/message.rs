@@ -171,8 +171,6 @@ pub enum ToWorker {
         work: Work,
         /// Shards of it that count as zero.
         skipped: Vec<u32>,
-        /// How long it may take from receipt.
-        expires: Duration,
         /// The coordinator's span of this lease, as W3C trace context; `None` where spans are not sent.
         traceparent: Option<String>,
     },
@@ -209,8 +207,6 @@ pub struct Welcome {
     pub labels: Vec<String>,
     /// Hash of the parameter table.
     pub parameters: String,
-    /// Updates applied so far.
-    pub version: Version,
     /// How often to send a heartbeat.
     pub heartbeat: Duration,
     /// Training rows.

@@ -51,13 +51,7 @@ impl Peer {
         let ready = Ready { class, canary: 7, parameters: welcome.parameters };
         events.send(FromWorker::Ready(ready).into()).await.expect("the session is open");
         let mut bulk = pb::bulk_client::BulkClient::new(channel);
-        let pull = pb::PullRequest {
-            run_id: welcome.run_id.clone(),
-            coordinator_epoch: welcome.epoch.0,
-            weights_version: 0,
-            worker_id: welcome.worker.0,
-            local: false,
-        };
+        let pull = pb::PullRequest { run_id: welcome.run_id.clone(), weights_version: 0, local: false };
         let mut weights = bulk.pull_weights(pull).await.expect("version 0 is there").into_inner();
         let mut len = 0;
         while let Some(chunk) = weights.message().await.expect("it arrives") {

@@ -31,6 +31,7 @@ pub mod reduce;
 pub mod rpc;
 pub mod schedule;
 pub mod serve;
+pub mod services;
 pub mod spans;
 pub mod status;
 mod sync;

@@ -1,4 +1,15 @@
 //! The coordinator's decisions: a pure function of what happened. No clock, no randomness, no I/O, no await.
+//!
+//! What goes in is an [`Event`] and the time it happened at; what comes out is a list of [`Effect`]s, which the actor performs
+//! in their order. A run is a cycle of phases. `begin` opens a step (or an evaluation), and every event ends with `assign`, which
+//! leases nodes of the step's tree to idle workers. Partials end leases until every shard is in; then `reduced` asks for the
+//! update, `updated` records it, saves the state if that is due, and begins what follows. `saving` says how writes and steps
+//! wait for each other, `leases` and `partials` what can go wrong with a node, `audit` how wrong gradients are found.
+//!
+//! Two rules keep the bits. Only sums of whole nodes are taken in, each once, so it does not matter who computed a node or how
+//! often it was lost; and effects are performed in order, so a state that is committed holds exactly the records made before
+//! it. Nothing here may read a clock, ask a random generator or iterate over a hash map: tests and simulations replay the same
+//! events and expect the same effects, and a coordinator that takes a run over must decide as the one before would have.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -223,7 +234,6 @@ impl Machine {
             spec_json: serde_json::to_string(&self.run.spec).expect("a run file is plain data"),
             labels: self.run.labels.clone(),
             parameters: self.run.parameters.clone(),
-            version: self.version,
             heartbeat: HEARTBEAT,
             train_rows: self.run.train_rows,
             eval_rows: self.run.plan.eval_rows(),

@@ -139,13 +139,7 @@ mod tests {
         let (meter, mut watch, tree) = (Meter::default(), Stopwatch::default(), Tree::new(2));
         let at = Duration::from_secs;
         let work = Work { pass: Pass::Train, step: Step(0), node: tree.root(), version: Version(0) };
-        let lease = ToWorker::Lease {
-            lease: LeaseId(1),
-            work,
-            skipped: Vec::new(),
-            expires: at(60),
-            traceparent: None,
-        };
+        let lease = ToWorker::Lease { lease: LeaseId(1), work, skipped: Vec::new(), traceparent: None };
         watch.effect(&Effect::OpenStep(Step(0), tree), at(1), &meter);
         watch.effect(&Effect::Send(WorkerId(1), lease.clone()), at(3), &meter);
         watch.effect(&Effect::Send(WorkerId(2), lease), at(4), &meter);

@@ -165,13 +165,7 @@ fn messages() -> Vec<Vec<u8>> {
     events.extend(failures.map(|failure| FromWorker::LeaseFailed { lease, failure }));
     let commands = [
         ToWorker::Welcome(welcome(worker)),
-        ToWorker::Lease {
-            lease,
-            work,
-            skipped: vec![1],
-            expires: times[0],
-            traceparent: Some("00-1-2-01".into()),
-        },
+        ToWorker::Lease { lease, work, skipped: vec![1], traceparent: Some("00-1-2-01".into()) },
         ToWorker::Revoke { lease, reason: "late".into() },
         ToWorker::Publish(Version(4)),
         ToWorker::Stop { reason: StopReason::Finished, detail: "done".into() },
@@ -269,7 +263,6 @@ fn welcome(worker: WorkerId) -> Welcome {
         spec_json: serde_json::to_string(&spec).expect("a run is plain data"),
         labels: vec!["a".into(), "b".into()],
         parameters: "hash".into(),
-        version: Version(0),
         heartbeat: Duration::from_secs(1),
         train_rows: 20,
         eval_rows: 5,

@@ -98,7 +98,6 @@ impl Prepared {
             spec_json,
             labels,
             parameters,
-            version: _,
             heartbeat: _,
             train_rows,
             eval_rows,

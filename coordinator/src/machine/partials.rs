@@ -13,7 +13,7 @@ use super::{Machine, Phase};
 use crate::event::{Effect, Refused, Unfit, describe};
 use crate::lease::Lease;
 
-/// A partial on its way in may take so long; pauses between its messages have a limit of their own.
+/// Longest time for a partial to arrive; pauses between its messages have a limit of their own.
 const LONGEST_PUSH: Duration = Duration::from_secs(3600);
 
 impl Machine {

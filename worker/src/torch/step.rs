@@ -1,4 +1,15 @@
 //! One micro-batch: forward block by block, then backward from the head to the embeddings.
+//!
+//! What goes in is a batch, the weights, and the numbers that seed its dropout; what comes out is the gradient of the *summed* loss,
+//! written straight into the flat trainable vector, and the sums beside it. The network is cut into blocks: each runs forward
+//! on a detached input, so that libtorch builds one small graph a block. Backward goes from the last block to the first and
+//! hands the gradient of a block's input to the block before it, as its output's gradient; a block's graph is freed once it has
+//! been used. Blocks before the first parameter that trains build no graph at all.
+//!
+//! The order is what makes bits repeat: each block draws dropout from a generator seeded by (step, shard, micro-batch, block), so
+//! the draws do not depend on what this process computed before; and gradients are copied (first micro-batch) or added (later
+//! ones) parameter by parameter in the table's order, rows of an embedding table token by token. Division by the number of
+//! samples or tokens happens on the coordinator, once: dividing here would round in every shard.
 
 use std::ops::Range;
 
