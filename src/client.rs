@@ -6,18 +6,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::timeout;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use crate::exit::Exit;
-use crate::wire::{MESSAGE_LIMIT, clip, pb};
+use crate::wire::channel::{self, CONNECT};
+use crate::wire::{clip, pb};
 
-/// Longest wait for a connection, and for the answer to a question.
-const CONNECT: Duration = Duration::from_secs(5);
+/// Longest wait for the answer to a question.
 const ANSWER: Duration = Duration::from_secs(10);
-/// How often a silent connection is probed, and how long the answer may take.
-const PROBE_EVERY: Duration = Duration::from_secs(10);
-const PROBE_ANSWER: Duration = Duration::from_secs(5);
 
 /// What a run is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -202,18 +199,13 @@ impl Client {
         if !url.starts_with("http://") {
             return Err(bad("it does not begin with http://"));
         }
-        let endpoint = Endpoint::from_shared(url.to_owned())
-            .map_err(|error| bad(&error.to_string()))?
-            .connect_timeout(CONNECT)
-            .http2_keep_alive_interval(PROBE_EVERY)
-            .keep_alive_timeout(PROBE_ANSWER);
+        let endpoint = channel::endpoint(url).map_err(|error| bad(&error.to_string()))?;
         let unreachable = |reason| ClientError::Unreachable { url: url.to_owned(), reason };
-        let channel = timeout(CONNECT, endpoint.connect())
+        let connected = timeout(CONNECT, endpoint.connect())
             .await
             .map_err(|_| unreachable(format!("no connection within {CONNECT:?}")))?
             .map_err(|error| unreachable(innermost(&error)))?;
-        let jobs = pb::jobs_client::JobsClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT);
-        Ok(Client { url: url.to_owned(), jobs })
+        Ok(Client { url: url.to_owned(), jobs: channel::jobs_client(connected) })
     }
 
     /// The run as it is now.

@@ -32,7 +32,9 @@ pub struct Work {
 pub struct Totals {
     /// Number of samples.
     pub samples: u64,
-    /// Sum over samples of the loss.
+    /// What loss and gradient are divided by. The objective decides what is counted: for classification, samples.
+    pub divisor: u64,
+    /// Sum of the losses of everything that `divisor` counts.
     pub loss: f64,
     /// Evaluation: true positives of each label, then predictions of each, then actual rows of each.
     pub counts: Vec<u64>,
@@ -52,11 +54,17 @@ impl Totals {
         };
         Totals {
             samples: left.samples + right.samples,
+            divisor: left.divisor.saturating_add(right.divisor),
             loss: left.loss + right.loss,
             counts,
             tokens: left.tokens.saturating_add(right.tokens),
             compute: left.compute.saturating_add(right.compute),
         }
+    }
+
+    /// The mean loss.
+    pub fn mean_loss(&self) -> f64 {
+        self.loss / self.divisor as f64
     }
 }
 
@@ -163,8 +171,6 @@ pub enum ToWorker {
         work: Work,
         /// Shards of it that count as zero.
         skipped: Vec<u32>,
-        /// How long it may take from receipt.
-        expires: Duration,
         /// The coordinator's span of this lease, as W3C trace context; `None` where spans are not sent.
         traceparent: Option<String>,
     },
@@ -201,8 +207,6 @@ pub struct Welcome {
     pub labels: Vec<String>,
     /// Hash of the parameter table.
     pub parameters: String,
-    /// Updates applied so far.
-    pub version: Version,
     /// How often to send a heartbeat.
     pub heartbeat: Duration,
     /// Training rows.

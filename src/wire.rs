@@ -2,6 +2,7 @@
 //!
 //! Every message is destructured in full, so that a new field breaks the build here and nowhere else.
 
+pub mod channel;
 mod session;
 
 use std::time::Duration;
@@ -25,17 +26,8 @@ pub mod pb {
 /// The protocol's name; a worker and a coordinator that differ in it do not work together.
 pub const PROTOCOL: &str = "headstart.v1";
 
-/// HTTP/2 windows on both ends, in bytes: a few segments in flight.
-pub const WINDOW: u32 = 32 << 20;
-
-/// HTTP/2 frames a receiver accepts, in bytes.
-pub const FRAME: u32 = 1 << 20;
-
 /// Payload of a bulk message in bytes.
 pub const CHUNK: usize = 1 << 20;
-
-/// Largest message either side decodes, in bytes: a chunk and its envelope, or a welcome with many labels.
-pub const MESSAGE_LIMIT: usize = 8 << 20;
 
 /// Longest text that travels in a status or stop message, in bytes: HTTP/2 headers have to hold it.
 pub const TEXT_LIMIT: usize = 4 << 10;
@@ -87,6 +79,12 @@ pub fn clip(text: &str) -> String {
 pub fn payload(values: &[f32]) -> Bytes {
     const { assert!(cfg!(target_endian = "little"), "big-endian machines need a conversion here") };
     Bytes::copy_from_slice(bytemuck::cast_slice(values))
+}
+
+/// The numbers of a [`payload`]; `None` if its bytes are not a whole number of them.
+pub fn decode(payload: &[u8]) -> Option<impl ExactSizeIterator<Item = f32>> {
+    let (numbers, rest) = payload.as_chunks();
+    rest.is_empty().then(|| numbers.iter().map(|&bytes| f32::from_le_bytes(bytes)))
 }
 
 fn missing(message: &'static str, field: &'static str) -> WireError {
@@ -148,14 +146,14 @@ impl TryFrom<pb::Work> for Work {
 }
 
 impl From<Totals> for pb::Totals {
-    fn from(Totals { samples, loss, counts, tokens, compute }: Totals) -> Self {
-        pb::Totals { samples, loss, counts, tokens, compute_micros: micros(compute) }
+    fn from(Totals { samples, divisor, loss, counts, tokens, compute }: Totals) -> Self {
+        pb::Totals { samples, divisor, loss, counts, tokens, compute_micros: micros(compute) }
     }
 }
 
 impl From<pb::Totals> for Totals {
-    fn from(pb::Totals { samples, loss, counts, tokens, compute_micros }: pb::Totals) -> Self {
-        Totals { samples, loss, counts, tokens, compute: Duration::from_micros(compute_micros) }
+    fn from(pb::Totals { samples, divisor, loss, counts, tokens, compute_micros }: pb::Totals) -> Self {
+        Totals { samples, divisor, loss, counts, tokens, compute: Duration::from_micros(compute_micros) }
     }
 }
 
@@ -195,5 +193,21 @@ impl TryFrom<pb::PartialId> for PartialId {
             lease: LeaseId(lease_id),
             work: work.ok_or(missing("PartialId", "work"))?.try_into()?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_is_decoded_to_the_same_bits() {
+        let values = [0.0, -0.0, 1.5, f32::MIN_POSITIVE / 4.0, f32::INFINITY, f32::NAN];
+        let bytes = payload(&values);
+        let decoded: Vec<u32> = decode(&bytes).expect("whole numbers").map(f32::to_bits).collect();
+        assert_eq!(decoded, values.map(f32::to_bits));
+        assert_eq!(decode(&bytes).map(|numbers| numbers.len()), Some(6));
+        assert_eq!(decode(&[]).map(|numbers| numbers.len()), Some(0));
+        assert!(decode(&bytes[1..]).is_none() && decode(&bytes[..6]).is_none());
     }
 }

@@ -43,6 +43,15 @@ fn texts_do_not_depend_on_the_number_of_workers() {
 }
 
 #[test]
+fn smoothed_labels_do_not_depend_on_the_number_of_workers() {
+    let directory = texts();
+    let smoothed = ["label_smoothing_factor=0.1"];
+    let expected = train(directory.path(), "one", 1, &smoothed);
+    assert_eq!(train(directory.path(), "three", 3, &smoothed), expected);
+    assert_ne!(train(directory.path(), "plain", 1, &["label_smoothing_factor=0"]), expected);
+}
+
+#[test]
 fn memory_and_network_carry_the_same_bits() {
     let directory = texts();
     let expected = train(directory.path(), "memory", 2, &[]);

@@ -51,13 +51,7 @@ impl Peer {
         let ready = Ready { class, canary: 7, parameters: welcome.parameters };
         events.send(FromWorker::Ready(ready).into()).await.expect("the session is open");
         let mut bulk = pb::bulk_client::BulkClient::new(channel);
-        let pull = pb::PullRequest {
-            run_id: welcome.run_id.clone(),
-            coordinator_epoch: welcome.epoch.0,
-            weights_version: 0,
-            worker_id: welcome.worker.0,
-            local: false,
-        };
+        let pull = pb::PullRequest { run_id: welcome.run_id.clone(), weights_version: 0, local: false };
         let mut weights = bulk.pull_weights(pull).await.expect("version 0 is there").into_inner();
         let mut len = 0;
         while let Some(chunk) = weights.message().await.expect("it arrives") {
@@ -110,7 +104,8 @@ impl Peer {
 }
 
 fn totals(samples: u64) -> Totals {
-    Totals { samples, loss: 1.0, counts: Vec::new(), tokens: samples, compute: Duration::from_millis(1) }
+    let compute = Duration::from_millis(1);
+    Totals { samples, divisor: samples, loss: 1.0, counts: Vec::new(), tokens: samples, compute }
 }
 
 fn chunk(segment: u32, offset: usize, values: &[f32]) -> pb::SegmentChunk {
@@ -138,7 +133,9 @@ async fn everything_bad(peer: &mut Peer) {
     let samples = peer.samples().await;
     let not_a_number = Totals { loss: f64::NAN, ..totals(samples) };
     let head = peer.head(&peer.partial, not_a_number);
-    says(peer.refused_as_it_is(vec![head]).await, Code::InvalidArgument, "the loss of");
+    says(peer.refused_as_it_is(vec![head]).await, Code::InvalidArgument, "has the loss NaN");
+    let head = peer.head(&peer.partial, Totals { divisor: samples + 1, ..totals(samples) });
+    says(peer.refused_as_it_is(vec![head]).await, Code::InvalidArgument, "has the divisor");
     let own = peer.partial.clone();
     let Work { step, node, version, .. } = own.work;
     for (other, code, part) in [

@@ -135,15 +135,11 @@ fn a_coordinator_may_die_at_any_write() {
     assert_eq!(end, End::Exit(Exit::Ok, "the run is complete".into()));
     let expected = left(&objects);
     assert!(writes > 20, "{writes} writes: {:?}", keys(&objects));
-    let mut killed = 0;
     let places = (0..writes).flat_map(|write| [false, true].map(|after| StopPoint { write, after }));
     for place in places {
         let objects = Arc::new(InMemory::new());
-        let (end, writes) = live(directory.path(), &objects, 1, Some(place));
-        // A commit may be left out when the one before it takes long, so the last writes may not come.
-        let came = writes > place.write;
-        assert_eq!(end == End::Killed, came, "{place:?}: {end:?} after {writes} writes");
-        killed += u64::from(came);
+        let (end, _) = live(directory.path(), &objects, 1, Some(place));
+        assert_eq!(end, End::Killed, "{place:?}: each life writes what the first one wrote");
         let (end, _) = live(directory.path(), &objects, 2, None);
         assert!(matches!(end, End::Exit(Exit::Ok, _)), "{place:?}: {end:?}");
         assert_eq!(left(&objects), expected, "{place:?}");
@@ -154,5 +150,4 @@ fn a_coordinator_may_die_at_any_write() {
         let parts = keys(&objects).into_iter().filter(|key| key.ends_with("/state.safetensors")).count();
         assert_eq!(parts, 0, "{place:?}: what only a resumption needs is dropped at the end");
     }
-    assert!(killed >= writes, "killed at {killed} of {} places", 2 * writes);
 }

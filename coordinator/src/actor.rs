@@ -174,7 +174,7 @@ impl Actor {
                     self.outboxes.remove(&worker);
                 }
                 Effect::OpenStep(step, tree) => self.reducer.open(step, tree),
-                Effect::Update { step, samples, learning_rate } => self.update(step, samples, learning_rate),
+                Effect::Update { step, divisor, learning_rate } => self.update(step, divisor, learning_rate),
                 Effect::Record(record) => self.record(&record),
                 Effect::KeepBest(version) => {
                     let eval = self.records.last_eval().clone();
@@ -201,13 +201,13 @@ impl Actor {
         }
     }
 
-    fn update(&self, step: headstart::id::Step, samples: u64, learning_rate: f64) {
+    fn update(&self, step: headstart::id::Step, divisor: u64, learning_rate: f64) {
         let (master, reducer, handle) = (self.master.clone(), self.reducer.clone(), self.handle.clone());
         let pool = reducer.pool();
         tokio::spawn(async move {
             let update = move || {
                 let sums = reducer.take(step)?;
-                let outcome = master.update(&sums, samples, learning_rate);
+                let outcome = master.update(&sums, divisor, learning_rate);
                 for sum in sums {
                     reducer.recycle(sum.values);
                 }

@@ -2,8 +2,8 @@
 
 use headstart::run_file::{InitFrom, Metric, Task};
 
-use crate::evaluation;
 use crate::finish::{Kept, Writer};
+use crate::objective;
 
 /// A model card in Hugging Face's format.
 pub fn model_card(writer: &Writer, kept: &Kept) -> String {
@@ -21,7 +21,7 @@ pub fn model_card(writer: &Writer, kept: &Kept) -> String {
     let metrics: String = [Metric::Loss, Metric::Accuracy, Metric::F1]
         .into_iter()
         .filter_map(|metric| {
-            let name = evaluation::name(metric);
+            let name = objective::name(metric);
             let value = kept.eval.get(&format!("eval_{name}"))?.as_f64()?;
             Some(format!("| eval {name} | {value:.4} |\n"))
         })

@@ -1,39 +1,13 @@
-//! Metrics from sums, which weights are best, and when improvement has ended. Definitions: transformers, scikit-learn.
+//! Which weights are best, and when improvement has ended. Definitions: transformers.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::BTreeMap;
 
 use headstart::id::Version;
-use headstart::message::Totals;
 use headstart::run_file::{Metric, RunSpec};
 
-/// Loss, accuracy and macro F1 from the sums over all evaluation rows.
-///
-/// `counts` holds true positives, predictions and actual rows of each label. F1 is averaged with equal weight over the
-/// labels that occur or are predicted.
-pub fn metrics(totals: &Totals) -> BTreeMap<&'static str, f64> {
-    let labels = totals.counts.len() / 3;
-    let (hits, rest) = totals.counts.split_at(labels);
-    let (predicted, actual) = rest.split_at(labels);
-    let samples = totals.samples.max(1) as f64;
-    let f1: Vec<f64> = hits
-        .iter()
-        .zip(predicted.iter().zip(actual))
-        .filter(|(_, (predicted, actual))| **predicted + **actual > 0)
-        .map(|(&hits, (&predicted, &actual))| 2.0 * hits as f64 / (predicted + actual) as f64)
-        .collect();
-    BTreeMap::from([
-        ("loss", totals.loss / samples),
-        ("accuracy", hits.iter().sum::<u64>() as f64 / samples),
-        ("f1", f1.iter().sum::<f64>() / f1.len().max(1) as f64),
-    ])
-}
-
-/// The name of a metric, if it is one of [`metrics`].
-pub fn known(name: &str) -> Option<&'static str> {
-    ["loss", "accuracy", "f1"].into_iter().find(|known| *known == name)
-}
+use crate::objective;
 
 /// The best evaluation so far.
 #[derive(Clone, Debug)]
@@ -70,7 +44,7 @@ impl Best {
 
     /// Judges one evaluation. Patience is lost by an evaluation that does not beat the best by the threshold.
     pub fn judge(&mut self, version: Version, metrics: &BTreeMap<&'static str, f64>) -> Verdict {
-        let value = metrics[name(self.metric)];
+        let value = metrics[objective::name(self.metric)];
         let beats = |best: f64| if self.greater { value > best } else { value < best };
         let (better, enough) = match self.best {
             None => (true, true),
@@ -101,27 +75,9 @@ impl Best {
     }
 }
 
-/// The metric's name in metrics lines, without the `eval_` prefix.
-pub fn name(metric: Metric) -> &'static str {
-    match metric {
-        Metric::Loss => "loss",
-        Metric::Accuracy => "accuracy",
-        Metric::F1 => "f1",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn metrics_are_scikit_learns() {
-        // y_true 0 0 1 1 2, y_pred 0 1 1 1 1; label 3 never occurs. f1_score(average="macro") is 0.46666….
-        let counts = vec![1, 2, 0, 0, /* predicted */ 1, 4, 0, 0, /* actual */ 2, 2, 1, 0];
-        let found = metrics(&Totals { samples: 5, loss: 2.5, counts, ..Totals::default() });
-        assert_eq!((found["loss"], found["accuracy"]), (0.5, 0.6));
-        assert!((found["f1"] - (2.0 / 3.0 + 2.0 / 3.0 + 0.0) / 3.0).abs() < 1e-12);
-    }
 
     #[test]
     fn patience_ends_a_run_that_no_longer_improves() {

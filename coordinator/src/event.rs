@@ -77,8 +77,8 @@ pub enum Effect {
     Update {
         /// The step.
         step: Step,
-        /// Samples the gradient was summed over.
-        samples: u64,
+        /// What the gradient sum is divided by.
+        divisor: u64,
         /// Learning rate.
         learning_rate: f64,
     },

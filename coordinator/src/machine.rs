@@ -1,4 +1,15 @@
 //! The coordinator's decisions: a pure function of what happened. No clock, no randomness, no I/O, no await.
+//!
+//! What goes in is an [`Event`] and the time it happened at; what comes out is a list of [`Effect`]s, which the actor performs
+//! in their order. A run is a cycle of phases. `begin` opens a step (or an evaluation), and every event ends with `assign`, which
+//! leases nodes of the step's tree to idle workers. Partials end leases until every shard is in; then `reduced` asks for the
+//! update, `updated` records it, saves the state if that is due, and begins what follows. `saving` says how writes and steps
+//! wait for each other, `leases` and `partials` what can go wrong with a node, `audit` how wrong gradients are found.
+//!
+//! Two rules keep the bits. Only sums of whole nodes are taken in, each once, so it does not matter who computed a node or how
+//! often it was lost; and effects are performed in order, so a state that is committed holds exactly the records made before
+//! it. Nothing here may read a clock, ask a random generator or iterate over a hash map: tests and simulations replay the same
+//! events and expect the same effects, and a coordinator that takes a run over must decide as the one before would have.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -13,11 +24,12 @@ use headstart::plan::Plan;
 use headstart::run_file::RunSpec;
 use headstart::tree::{Fold, Node};
 
-use crate::evaluation::{self, Best};
+use crate::evaluation::Best;
 use crate::event::{Effect, Event, Record, Refused};
 use crate::lease::{Lease, LeaseTable};
 use crate::master::{Applied, NotFinite};
 use crate::membership::{Membership, Rejected};
+use crate::objective::Objective;
 use crate::schedule::Schedule;
 
 mod audit;
@@ -61,6 +73,7 @@ pub struct Run {
 pub struct Machine {
     run: Run,
     schedule: Schedule,
+    objective: Objective,
     best: Best,
     members: Membership,
     phase: Phase,
@@ -113,6 +126,7 @@ impl Machine {
         let schedule = Schedule::new(&run.spec, run.plan.steps(), run.plan.steps_per_epoch());
         let mut machine = Machine {
             schedule,
+            objective: Objective::new(run.spec.task, run.labels.len()),
             best: Best::new(&run.spec),
             run,
             members: Membership::default(),
@@ -194,9 +208,11 @@ impl Machine {
             Event::Finished => self.end(Exit::Ok, "the run is complete".into(), &mut effects),
             Event::StopRequested { reason, exit } => {
                 self.stop = Some((reason, exit));
-                if let Phase::Reducing { work, .. } = &self.phase {
-                    let evaluated = work.pass == Pass::Train;
-                    self.export(evaluated, &mut effects);
+                match &self.phase {
+                    Phase::Reducing { work, .. } => self.export(work.pass == Pass::Train, &mut effects),
+                    // A save that waits becomes the export.
+                    Phase::Saving if self.saving.is_save_waiting() => self.export(false, &mut effects),
+                    Phase::Updating { .. } | Phase::Saving | Phase::Ended(_) => {}
                 }
             }
             Event::Exported => {
@@ -218,7 +234,6 @@ impl Machine {
             spec_json: serde_json::to_string(&self.run.spec).expect("a run file is plain data"),
             labels: self.run.labels.clone(),
             parameters: self.run.parameters.clone(),
-            version: self.version,
             heartbeat: HEARTBEAT,
             train_rows: self.run.train_rows,
             eval_rows: self.run.plan.eval_rows(),
@@ -261,7 +276,7 @@ impl Machine {
                 // The update counts from here on, whoever leaves while it runs.
                 self.committed = true;
                 let learning_rate = self.schedule.learning_rate(step.0);
-                effects.push(Effect::Update { step, samples: totals.samples, learning_rate });
+                effects.push(Effect::Update { step, divisor: totals.divisor, learning_rate });
                 self.phase = Phase::Updating { step, totals, learning_rate };
             }
             Pass::Eval => self.evaluated(totals, effects),
@@ -281,7 +296,7 @@ impl Machine {
             }
         };
         self.version = Version(step.0 + 1);
-        self.last_loss = totals.loss / totals.samples as f64;
+        self.last_loss = totals.mean_loss();
         self.last_norm = applied.norm;
         let workers = self.members.ready().count();
         let skipped = std::mem::take(&mut self.skipped);
@@ -289,23 +304,23 @@ impl Machine {
         for (worker, _) in self.members.ready() {
             effects.push(Effect::Send(worker, ToWorker::Publish(self.version)));
         }
-        self.saving.due |= self.schedule.saves(self.version.0);
         match () {
-            () if self.stop.is_some() => return self.export(false, effects),
-            () if self.saving.due && !self.saving.in_flight => {
-                self.saving = Saving { in_flight: true, due: false, then: None };
-                effects.push(Effect::Commit(self.standing()));
-            }
-            () => {}
+            () if self.stop.is_some() => self.export(false, effects),
+            () if self.schedule.saves(self.version.0) => self.save(effects),
+            () => self.after_update(effects),
         }
-        match () {
-            () if self.schedule.evaluates(self.version.0) => self.begin(Pass::Eval, effects),
-            () => self.next_step(effects),
+    }
+
+    /// What follows an update, once its state is being committed if that is due.
+    fn after_update(&mut self, effects: &mut Vec<Effect>) {
+        match self.schedule.evaluates(self.version.0) {
+            true => self.begin(Pass::Eval, effects),
+            false => self.next_step(effects),
         }
     }
 
     fn evaluated(&mut self, totals: Totals, effects: &mut Vec<Effect>) {
-        let metrics = evaluation::metrics(&totals);
+        let metrics = self.objective.metrics(&totals);
         self.committed = true;
         let verdict = self.best.judge(self.version, &metrics);
         self.last_eval = (self.version, metrics.clone());

@@ -46,7 +46,7 @@ pub type Vectors = Vec<Vec<f32>>;
 enum Hold {
     No,
     /// It is, and no update has come yet.
-    SegmentUse,
+    Asked,
     /// An update has come: this is what there was before.
     Copy(Vectors),
 }
@@ -144,12 +144,12 @@ impl Master {
         self.version.subscribe()
     }
 
-    /// Divides the gradient sums by the number of samples, clips, updates and publishes. Runs on the compute pool.
+    /// Divides the gradient sums by `divisor`, clips, updates and publishes. Runs on the compute pool.
     ///
     /// `sums`: one per segment.
-    pub fn update(&self, sums: &[Whole], samples: u64, learning_rate: f64) -> Result<Applied, NotFinite> {
+    pub fn update(&self, sums: &[Whole], divisor: u64, learning_rate: f64) -> Result<Applied, NotFinite> {
         // In segment order: a sum's bits depend on its order.
-        let norm = sums.iter().map(|sum| sum.squares).sum::<f64>().sqrt() / samples as f64;
+        let norm = sums.iter().map(|sum| sum.squares).sum::<f64>().sqrt() / divisor as f64;
         if !norm.is_finite() {
             return Err(NotFinite { norm });
         }
@@ -167,7 +167,7 @@ impl Master {
                     rule: self.rule,
                     number: next.0,
                     learning_rate,
-                    samples,
+                    divisor,
                     factor,
                     stretches,
                 }
@@ -217,7 +217,7 @@ impl Master {
         for state in &self.segments {
             let mut state = write(state);
             debug_assert!(matches!(state.held, Hold::No), "one is held at a time");
-            state.held = Hold::SegmentUse;
+            state.held = Hold::Asked;
         }
         Held { master: self.clone() }
     }
@@ -247,7 +247,7 @@ impl State {
 
     /// Called before the segment is overwritten.
     fn save_held(&mut self) {
-        if matches!(self.held, Hold::SegmentUse) {
+        if matches!(self.held, Hold::Asked) {
             self.held = Hold::Copy(self.vectors());
         }
     }
@@ -264,7 +264,7 @@ impl Held {
         let mut state = write(&self.master.segments[segment]);
         match std::mem::replace(&mut state.held, Hold::No) {
             Hold::Copy(vectors) => vectors,
-            Hold::SegmentUse => state.vectors(),
+            Hold::Asked => state.vectors(),
             Hold::No => unreachable!("a segment is taken once"),
         }
     }

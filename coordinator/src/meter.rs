@@ -139,17 +139,11 @@ mod tests {
         let (meter, mut watch, tree) = (Meter::default(), Stopwatch::default(), Tree::new(2));
         let at = Duration::from_secs;
         let work = Work { pass: Pass::Train, step: Step(0), node: tree.root(), version: Version(0) };
-        let lease = ToWorker::Lease {
-            lease: LeaseId(1),
-            work,
-            skipped: Vec::new(),
-            expires: at(60),
-            traceparent: None,
-        };
+        let lease = ToWorker::Lease { lease: LeaseId(1), work, skipped: Vec::new(), traceparent: None };
         watch.effect(&Effect::OpenStep(Step(0), tree), at(1), &meter);
         watch.effect(&Effect::Send(WorkerId(1), lease.clone()), at(3), &meter);
         watch.effect(&Effect::Send(WorkerId(2), lease), at(4), &meter);
-        watch.effect(&Effect::Update { step: Step(0), samples: 8, learning_rate: 0.1 }, at(7), &meter);
+        watch.effect(&Effect::Update { step: Step(0), divisor: 8, learning_rate: 0.1 }, at(7), &meter);
         watch.event(&Event::Updated(Step(0), Err(NotFinite { norm: f64::NAN })), at(12), &meter);
         let sums = meter
             .parts

@@ -105,14 +105,14 @@ pub fn clip_factor(norm: f64, max_norm: f64) -> f32 {
 
 /// One update of one segment.
 pub struct Update<'a> {
-    /// The rule.
+    /// The optimizer.
     pub rule: OptimizerConfig,
     /// Number of this update, from 1.
     pub number: u64,
     /// Learning rate.
     pub learning_rate: f64,
-    /// Samples the gradient was summed over.
-    pub samples: u64,
+    /// What the gradient sum is divided by.
+    pub divisor: u64,
     /// Factor on the gradient, from clipping.
     pub factor: f32,
     /// Where weight decay applies.
@@ -120,20 +120,15 @@ pub struct Update<'a> {
 }
 
 impl Update<'_> {
-    /// Applies the update to a segment: `weights`, `sum` (of gradients over samples) and each of `moments` are of equal
-    /// length. Returns the hash (XXH3-128) of the new weights.
+    /// Applies the update to a segment: `weights`, `sum` (of gradients) and each of `moments` are of equal length. Returns the
+    /// hash (XXH3-128) of the new weights.
     pub fn apply(&self, weights: &mut [f32], sum: &[f32], moments: &mut [Vec<f32>]) -> u128 {
         let mut hash = Xxh3Default::new();
         for DecayRange { range, decay } in self.stretches {
             let kernel = self.kernel(*decay);
             for start in range.clone().step_by(PIECE) {
                 let piece = start..(start + PIECE).min(range.end);
-                let moments = moments.iter_mut().map(|moment| &mut moment[piece.clone()]);
-                kernel.apply(
-                    &mut weights[piece.clone()],
-                    &sum[piece.clone()],
-                    &mut moments.collect::<Vec<_>>(),
-                );
+                kernel.apply(piece.clone(), weights, sum, moments);
                 hash.update(bytemuck::cast_slice(&weights[piece]));
             }
         }
@@ -141,13 +136,14 @@ impl Update<'_> {
     }
 
     fn kernel(&self, decay: bool) -> Kernel {
-        let (count, factor) = (self.samples as f32, self.factor);
-        let rule = match self.rule {
+        let mean = Mean { divisor: self.divisor as f32, factor: self.factor };
+        match self.rule {
             OptimizerConfig::AdamW { betas: (beta1, beta2), epsilon, weight_decay } => {
                 let correction1 = 1.0 - libm::pow(beta1, self.number as f64);
                 let correction2 = 1.0 - libm::pow(beta2, self.number as f64);
                 let keep = if decay { 1.0 - self.learning_rate * weight_decay } else { 1.0 };
-                Scalars::AdamW {
+                Kernel::AdamW(AdamW {
+                    mean,
                     gain1: (1.0 - beta1) as f32,
                     beta2: beta2 as f32,
                     gain2: (1.0 - beta2) as f32,
@@ -155,73 +151,95 @@ impl Update<'_> {
                     epsilon: epsilon as f32,
                     step_size: (self.learning_rate / correction1) as f32,
                     keep: keep as f32,
-                }
+                })
             }
-            OptimizerConfig::Sgd { momentum, weight_decay } => Scalars::Sgd {
+            OptimizerConfig::Sgd { momentum, weight_decay } => Kernel::Sgd(Sgd {
+                mean,
                 momentum: momentum as f32,
                 rate: self.learning_rate as f32,
                 penalty: if decay { weight_decay as f32 } else { 0.0 },
-            },
-        };
-        Kernel { count, factor, rule }
+            }),
+        }
     }
 }
 
-/// One update of elements with equal decay.
-struct Kernel {
-    count: f32,
-    factor: f32,
-    rule: Scalars,
+/// One update of elements with equal decay, its scalars rounded to f32.
+enum Kernel {
+    AdamW(AdamW),
+    Sgd(Sgd),
 }
 
-enum Scalars {
-    AdamW {
-        gain1: f32,
-        beta2: f32,
-        gain2: f32,
-        root_correction: f32,
-        epsilon: f32,
-        step_size: f32,
-        keep: f32,
-    },
-    Sgd {
-        momentum: f32,
-        rate: f32,
-        penalty: f32,
-    },
+/// What makes the clipped mean of a gradient sum.
+struct Mean {
+    divisor: f32,
+    factor: f32,
+}
+
+struct AdamW {
+    mean: Mean,
+    gain1: f32,
+    beta2: f32,
+    gain2: f32,
+    root_correction: f32,
+    epsilon: f32,
+    step_size: f32,
+    keep: f32,
+}
+
+struct Sgd {
+    mean: Mean,
+    momentum: f32,
+    rate: f32,
+    penalty: f32,
 }
 
 impl Kernel {
-    /// Wider registers do the same operations on more elements at a time: the bits are equal.
-    fn apply(&self, weights: &mut [f32], sum: &[f32], moments: &mut [&mut [f32]]) {
-        match moments {
-            [first, second] => Arch::new().dispatch(|| self.adamw(weights, sum, first, second)),
-            [buffer] => Arch::new().dispatch(|| self.sgd(weights, sum, buffer)),
-            _ => unreachable!("a rule has one or two moments"),
+    /// Updates the elements of `piece`. Wider registers do the same operations on more elements at a time: the bits are equal.
+    fn apply(&self, piece: Range<usize>, weights: &mut [f32], sum: &[f32], moments: &mut [Vec<f32>]) {
+        let (weights, sum) = (&mut weights[piece.clone()], &sum[piece.clone()]);
+        match self {
+            Kernel::AdamW(kernel) => {
+                let [first, second] = moments else { unreachable!("AdamW keeps two moments") };
+                let (first, second) = (&mut first[piece.clone()], &mut second[piece]);
+                Arch::new().dispatch(|| kernel.apply(weights, sum, first, second));
+            }
+            Kernel::Sgd(kernel) => {
+                let [buffer] = moments else { unreachable!("SGD keeps one buffer") };
+                let buffer = &mut buffer[piece];
+                Arch::new().dispatch(|| kernel.apply(weights, sum, buffer));
+            }
         }
     }
+}
 
+impl Mean {
     #[inline(always)]
-    fn adamw(&self, weights: &mut [f32], sum: &[f32], first: &mut [f32], second: &mut [f32]) {
-        let Scalars::AdamW { gain1, beta2, gain2, root_correction, epsilon, step_size, keep } = self.rule
-        else {
-            unreachable!("two moments are AdamW's")
-        };
+    fn of(&self, sum: f32) -> f32 {
+        self.factor * (sum / self.divisor)
+    }
+}
+
+impl AdamW {
+    #[inline(always)]
+    fn apply(&self, weights: &mut [f32], sum: &[f32], first: &mut [f32], second: &mut [f32]) {
+        let AdamW { mean, gain1, beta2, gain2, root_correction, epsilon, step_size, keep } = self;
         let elements = weights.iter_mut().zip(sum).zip(first.iter_mut().zip(second));
         for ((weight, sum), (first, second)) in elements {
-            let gradient = self.factor * (sum / self.count);
+            let gradient = mean.of(*sum);
             *first += gain1 * (gradient - *first);
             *second = beta2 * *second + gain2 * gradient * gradient;
             let denominator = second.sqrt() / root_correction + epsilon;
             *weight = keep * *weight - step_size * (*first / denominator);
         }
     }
+}
 
+impl Sgd {
     #[inline(always)]
-    fn sgd(&self, weights: &mut [f32], sum: &[f32], buffer: &mut [f32]) {
-        let Scalars::Sgd { momentum, rate, penalty } = self.rule else { unreachable!("one moment is SGD's") };
+    fn apply(&self, weights: &mut [f32], sum: &[f32], buffer: &mut [f32]) {
+        let Sgd { mean, momentum, rate, penalty } = self;
         for ((weight, sum), buffer) in weights.iter_mut().zip(sum).zip(buffer) {
-            let gradient = self.factor * (sum / self.count) + penalty * *weight;
+            let gradient = mean.of(*sum) + penalty * *weight;
             *buffer = momentum * *buffer + gradient;
             *weight -= rate * *buffer;
         }
@@ -238,7 +256,7 @@ mod tests {
         for number in 1..=steps {
             let gradient: Vec<f32> = weights.iter().map(|weight| 2.0 * weight + 0.25).collect();
             let stretches = [DecayRange { range: 0..3, decay }];
-            Update { rule, number, learning_rate: 0.1, samples: 1, factor: 1.0, stretches: &stretches }
+            Update { rule, number, learning_rate: 0.1, divisor: 1, factor: 1.0, stretches: &stretches }
                 .apply(&mut weights, &gradient, &mut moments);
         }
         weights

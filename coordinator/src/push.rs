@@ -11,14 +11,14 @@ use headstart::message::PartialId;
 use headstart::shared_memory::{Address, Reader};
 use headstart::trainable::SEGMENT;
 use headstart::tree;
-use headstart::wire::pb;
+use headstart::wire::{self, pb};
 use tonic::{Code, Status, Streaming};
 
 use crate::event::{SegmentUse, Unfit};
 use crate::reduce::{Inserted, OpenStep};
-use crate::rpc::Services;
+use crate::services::Services;
 
-/// A push may pause so long between two messages.
+/// Longest pause between two messages of a push.
 const PAUSE: Duration = Duration::from_secs(60);
 /// Segments of one push that may be incomplete at a time; each holds a buffer.
 const OPEN_SEGMENTS: usize = 4;
@@ -156,10 +156,9 @@ impl<'a> Push<'a> {
             return Err(Status::data_loss(format!("{segment}, offset {offset}: the checksum is wrong")));
         }
         let len = self.services.master.segment_len(segment).ok_or_else(|| bad("no such segment"))?;
-        let (values, rest) = payload.as_chunks::<4>();
-        if !rest.is_empty() || offset + values.len() > len {
-            return Err(bad("the chunk does not fit"));
-        }
+        let values = wire::decode(payload).filter(|values| offset + values.len() <= len);
+        let values = values.ok_or_else(|| bad("the chunk does not fit"))?;
+        let end = offset + values.len();
         if self.whole[segment.0 as usize] {
             return Err(bad("the segment was sent twice"));
         }
@@ -176,13 +175,13 @@ impl<'a> Push<'a> {
             return Err(bad("the chunk is out of order"));
         }
         for (to, from) in buffer[offset..].iter_mut().zip(values) {
-            *to = f32::from_le_bytes(*from);
+            *to = from;
         }
-        if !tree::all_finite(&buffer[offset..offset + values.len()]) {
+        if !tree::all_finite(&buffer[offset..end]) {
             self.services.handle.meter().not_finite.fetch_add(1, Ordering::Relaxed);
             return Err(Status::aborted(format!("{segment}: {}", Unusable::NotFinite)));
         }
-        *filled += values.len();
+        *filled = end;
         if *filled == len {
             self.whole[segment.0 as usize] = true;
             let (_, buffer, _) = self.parts.swap_remove(at);

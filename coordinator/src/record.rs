@@ -77,7 +77,7 @@ impl Records {
                 let facts = json!({
                     "step": number,
                     "epoch": plan.epoch_after(number),
-                    "loss": totals.loss / totals.samples as f64,
+                    "loss": totals.mean_loss(),
                     "grad_norm": applied.norm,
                     "learning_rate": learning_rate,
                 });

@@ -1,7 +1,15 @@
 //! The reduction: partials of nodes become the gradient sum of a step, segment by segment, along the canonical tree.
 //!
-//! Segments are independent of each other. Within one, values wait for their sibling and are then added in the tree's
-//! order, so that the sum's bits depend on the shards alone. The additions run on the compute pool.
+//! What goes in is one segment (1 Mi elements) of one node's gradient; what comes out, once every shard is in, is one [`Whole`] a
+//! segment: the sum over the step, its hash and its sum of squares. A sum of floats has other bits in another order, so a value
+//! waits until its sibling in the tree has come, and the two are added left to right, whichever came first. The sum's bits then
+//! depend on the shards alone, never on which worker was fast. Adding in the order of arrival would be simpler and would break
+//! that.
+//!
+//! Segments are independent of each other: each has a lock of its own, and pushes of several workers add to different segments
+//! at the same time, on the compute pool. What waits takes memory, so a segment holds at most `log2(shards) + 2` values; one more
+//! is taken only if it is the next in order or can be merged at once, which always is enough to go on. Check and addition happen
+//! under one lock, so that two copies of a node cannot both be added.
 
 use std::sync::PoisonError;
 

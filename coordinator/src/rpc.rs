@@ -1,13 +1,11 @@
 //! The gRPC services: decode a message, ask the actor or move a segment, encode the answer. Nothing is decided here.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
-use headstart::id::{CoordinatorEpoch, Segment, Version};
+use headstart::id::{Segment, Version};
 use headstart::message::{FromWorker, PartialId, Pass, ToWorker, Totals};
 use headstart::telemetry::context::extract;
 use headstart::wire::{self, CHUNK, pb};
@@ -15,79 +13,19 @@ use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{Span, debug, debug_span, instrument};
 
-use crate::actor::{Gone, Handle};
-use crate::event::{Event, Refused};
+use crate::actor::Gone;
+use crate::event::Event;
 use crate::master::{Master, Overtaken};
 use crate::push::{self, Push};
-use crate::reduce::{self, Reducer};
+use crate::services::Services;
+use crate::status;
 
-/// What the services need.
-#[derive(Clone)]
-pub struct Services {
-    /// The actor.
-    pub handle: Handle,
-    /// Where partials go.
-    pub reducer: Arc<Reducer>,
-    /// Where weights come from.
-    pub master: Arc<Master>,
-    /// Facts about the run.
-    pub facts: Arc<Facts>,
-}
-
-/// What never changes during a run.
-#[derive(Debug)]
-pub struct Facts {
-    /// Name of the run.
-    pub run_id: String,
-    /// This coordinator's term.
-    pub epoch: CoordinatorEpoch,
-    /// URL everything is written under.
-    pub output_dir: String,
-    /// The encoded row indexes.
-    pub train_index: Bytes,
-    /// Of the evaluation data.
-    pub eval_index: Bytes,
-}
-
-/// A worker has so long to say its first word.
+/// Longest wait for a worker's first message.
 const GREETING: Duration = Duration::from_secs(10);
 /// Shortest time between two messages of a watch.
 const WATCH_EVERY: Duration = Duration::from_millis(100);
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
-impl From<Gone> for Status {
-    fn from(gone: Gone) -> Self {
-        Status::unavailable(gone.to_string())
-    }
-}
-
-impl From<Refused> for Status {
-    fn from(refused: Refused) -> Self {
-        let text = wire::clip(&refused.to_string());
-        match refused {
-            Refused::NotLeased { .. } | Refused::OtherRun { .. } => Status::failed_precondition(text),
-            Refused::OtherWork { .. } | Refused::Implausible(_) => Status::invalid_argument(text),
-        }
-    }
-}
-
-impl From<reduce::Refused> for Status {
-    fn from(refused: reduce::Refused) -> Self {
-        let text = refused.to_string();
-        match refused {
-            reduce::Refused::WrongStep(_) => Status::failed_precondition(text),
-            reduce::Refused::NotANode(_) | reduce::Refused::NoSegment(_) => Status::invalid_argument(text),
-            reduce::Refused::Crowded(_) => Status::resource_exhausted(text),
-        }
-    }
-}
-
-impl From<Overtaken> for Status {
-    fn from(overtaken: Overtaken) -> Self {
-        Status::failed_precondition(overtaken.to_string())
-    }
-}
 
 #[tonic::async_trait]
 impl pb::control_server::Control for Services {
@@ -190,8 +128,7 @@ impl pb::bulk_server::Bulk for Services {
         let span = debug_span!("publish", version = request.get_ref().weights_version);
         span.in_scope(|| extract(&request));
         let present = self.handle.meter().pulls.enter();
-        let pb::PullRequest { run_id, coordinator_epoch: _, weights_version, worker_id: _, local } =
-            request.into_inner();
+        let pb::PullRequest { run_id, weights_version, local } = request.into_inner();
         self.same_run(&run_id)?;
         let version = Version(weights_version);
         let mut ready = self.master.watch();
@@ -257,32 +194,19 @@ fn chunk_places(master: &Master) -> Vec<(Segment, std::ops::Range<usize>)> {
     places
 }
 
-impl Services {
-    fn same_run(&self, run_id: &str) -> Result<(), Status> {
-        match run_id == self.facts.run_id {
-            true => Ok(()),
-            false => Err(Status::failed_precondition(format!("this is run {}", self.facts.run_id))),
-        }
-    }
-
-    fn describe(&self, status: &crate::actor::Status) -> pb::RunStatus {
-        crate::status::describe(&self.facts, status)
-    }
-}
-
 #[tonic::async_trait]
 impl pb::jobs_server::Jobs for Services {
     type WatchStream = Answers<pb::RunStatus>;
 
     async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::RunStatus>, Status> {
         let status = self.handle.status().borrow().clone();
-        Ok(Response::new(self.describe(&status)))
+        Ok(Response::new(status::describe(&self.facts, &status)))
     }
 
     async fn watch(&self, _: Request<pb::StatusRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let services = self.clone();
+        let facts = self.facts.clone();
         let changes = WatchStream::new(self.handle.status());
-        let changes = changes.map(move |status| Ok(services.describe(&status)));
+        let changes = changes.map(move |status| Ok(status::describe(&facts, &status)));
         Ok(Response::new(Box::pin(tokio_stream::StreamExt::throttle(changes, WATCH_EVERY))))
     }
 

@@ -62,9 +62,9 @@ impl Schedule {
         }
     }
 
-    /// Whether the state after `updates` updates is committed. After the last one the run is finished instead.
+    /// Whether the state after `updates` updates is committed.
     pub fn saves(&self, updates: u64) -> bool {
-        updates < self.steps && self.save_every.is_some_and(|every| updates.is_multiple_of(every))
+        self.save_every.is_some_and(|every| updates.is_multiple_of(every))
     }
 
     /// Whether the last step falls between two evaluation points; its weights are evaluated all the same, since
@@ -110,8 +110,10 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_run_is_no_checkpoint() {
+    fn the_last_step_is_saved_where_it_is_due() {
         let schedule = schedule(Scheduler::Linear);
-        assert_eq!((1..=110).filter(|&updates| schedule.saves(updates)).collect::<Vec<u64>>(), [55]);
+        assert_eq!((1..=110).filter(|&updates| schedule.saves(updates)).collect::<Vec<u64>>(), [55, 110]);
+        let uneven = Schedule { steps: 109, ..schedule };
+        assert_eq!((1..=109).filter(|&updates| uneven.saves(updates)).collect::<Vec<u64>>(), [55]);
     }
 }

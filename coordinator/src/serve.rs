@@ -16,12 +16,11 @@ use headstart::model::Parameter;
 use headstart::network::Network;
 use headstart::run_file::RunSpec;
 use headstart::store::StoreError;
-use headstart::wire::{FRAME, MESSAGE_LIMIT, WINDOW, pb};
+use headstart::wire::{channel, pb};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
 use tonic::transport::server::Connected;
 use tracing::{Instrument, info, info_span};
 
@@ -42,7 +41,7 @@ use crate::optimizer::OptimizerConfig;
 use crate::pool::Pool;
 use crate::record::{Records, hex};
 use crate::reduce::Reducer;
-use crate::rpc::{Facts, Services};
+use crate::services::{Facts, Services};
 
 /// Time that workers and clients have to hear of the end.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -287,21 +286,12 @@ where
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .expect("the descriptors were compiled with this program");
-    let control = pb::control_server::ControlServer::new(services.clone());
-    let bulk = pb::bulk_server::BulkServer::new(services.clone())
-        .max_decoding_message_size(MESSAGE_LIMIT)
-        .max_encoding_message_size(MESSAGE_LIMIT);
-    let served = Server::builder()
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(2 * WINDOW)
-        .max_frame_size(FRAME)
-        .http2_keepalive_interval(Some(Duration::from_secs(10)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
+    let served = channel::server()
         .add_service(health_service)
         .add_service(reflection)
-        .add_service(control)
-        .add_service(bulk)
-        .add_service(pb::jobs_server::JobsServer::new(services))
+        .add_service(channel::control_server(services.clone()))
+        .add_service(channel::bulk_server(services.clone()))
+        .add_service(channel::jobs_server(services))
         .serve_with_incoming_shutdown(connections, over.cancelled_owned())
         .await;
     if let Err(error) = served {

@@ -59,10 +59,10 @@ impl Spans {
                 self.leases.insert(*lease, (*worker, span));
             }
             Effect::Close(worker) => self.forget(*worker),
-            Effect::Update { samples, learning_rate, .. } => {
+            Effect::Update { divisor, learning_rate, .. } => {
                 let work = self.work.as_ref().map_or_else(Span::none, |(_, span)| span.clone());
                 self.update =
-                    debug_span!(parent: &work, "update", samples = *samples, learning_rate = *learning_rate);
+                    debug_span!(parent: &work, "update", divisor = *divisor, learning_rate = *learning_rate);
             }
             Effect::Record(record) => self.recorded(record),
             Effect::Finish { best, .. } => {
@@ -108,7 +108,7 @@ impl Spans {
         let Some((_, span)) = self.work.take() else { return };
         match record {
             Record::Step { totals, applied, workers, .. } => {
-                span.record("loss", totals.loss / totals.samples as f64);
+                span.record("loss", totals.mean_loss());
                 span.record("grad_norm", applied.norm);
                 span.record("workers", *workers as u64);
             }

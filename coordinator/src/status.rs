@@ -5,7 +5,7 @@ use headstart::wire::pb::run_status::State;
 
 use crate::actor::Status;
 use crate::machine::{Activity, Snapshot, WorkerLine};
-use crate::rpc::Facts;
+use crate::services::Facts;
 use headstart::exit::Exit;
 use headstart::id::Version;
 

@@ -1,4 +1,4 @@
-//! OptimizerConfig 11 of the numeric rules: reduction and update give one hash, whatever instructions this was compiled for.
+//! Rule 11 of the numeric rules: reduction and update give one hash, whatever instructions this was compiled for.
 //!
 //! `make test` runs this twice, compiled for the oldest x86-64 and for x86-64-v3 (AVX2 and FMA).
 

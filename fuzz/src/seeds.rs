@@ -165,19 +165,14 @@ fn messages() -> Vec<Vec<u8>> {
     events.extend(failures.map(|failure| FromWorker::LeaseFailed { lease, failure }));
     let commands = [
         ToWorker::Welcome(welcome(worker)),
-        ToWorker::Lease {
-            lease,
-            work,
-            skipped: vec![1],
-            expires: times[0],
-            traceparent: Some("00-1-2-01".into()),
-        },
+        ToWorker::Lease { lease, work, skipped: vec![1], traceparent: Some("00-1-2-01".into()) },
         ToWorker::Revoke { lease, reason: "late".into() },
         ToWorker::Publish(Version(4)),
         ToWorker::Stop { reason: StopReason::Finished, detail: "done".into() },
     ];
     let partial = PartialId { run_id: "run".into(), epoch: CoordinatorEpoch(1), worker, lease, work };
-    let totals = Totals { samples: 8, loss: 1.5, counts: vec![1, 2, 3], tokens: 90, compute: times[2] };
+    let totals =
+        Totals { samples: 8, divisor: 8, loss: 1.5, counts: vec![1, 2, 3], tokens: 90, compute: times[2] };
     let chunk = pb::SegmentChunk {
         partial: Some(partial.into()),
         segment: 1,
@@ -268,7 +263,6 @@ fn welcome(worker: WorkerId) -> Welcome {
         spec_json: serde_json::to_string(&spec).expect("a run is plain data"),
         labels: vec!["a".into(), "b".into()],
         parameters: "hash".into(),
-        version: Version(0),
         heartbeat: Duration::from_secs(1),
         train_rows: 20,
         eval_rows: 5,

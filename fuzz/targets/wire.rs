@@ -64,8 +64,8 @@ fn chunk(bytes: &[u8]) {
         let totals = Totals::from(totals);
         let again = Totals::from(pb::Totals::from(totals.clone()));
         assert_eq!(
-            (again.samples, again.counts, again.compute),
-            (totals.samples, totals.counts, totals.compute)
+            (again.samples, again.divisor, again.counts, again.compute),
+            (totals.samples, totals.divisor, totals.counts, totals.compute)
         );
     }
 }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt, stream};
 use headstart::client::{ClientError, RunStatus};
-use headstart::wire::{CHUNK, FRAME, MESSAGE_LIMIT, WINDOW, payload, pb};
+use headstart::wire::{CHUNK, channel, decode, payload, pb};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::{Channel, Endpoint, Server};
+use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
 /// Bytes of one measurement.
@@ -37,8 +37,11 @@ impl pb::bulk_server::Bulk for Sink {
             if crc32fast::hash(&chunk.payload) != chunk.crc32 {
                 return Err(Status::data_loss("the checksum is wrong"));
             }
-            for (to, from) in place.iter_mut().zip(chunk.payload.as_chunks::<4>().0) {
-                *to = f32::from_le_bytes(*from);
+            let values = decode(&chunk.payload);
+            for (to, from) in
+                place.iter_mut().zip(values.ok_or(Status::invalid_argument("no whole numbers"))?)
+            {
+                *to = from;
             }
         }
         Ok(Response::new(pb::PushSummary { accepted: std::hint::black_box(&place).len() > 1 }))
@@ -65,12 +68,8 @@ pub(super) async fn loopback() -> Result<f64, ClientError> {
     let failed = |reason: String| ClientError::Unreachable { url: url.clone(), reason };
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(|error| failed(error.to_string()))?;
     let address = listener.local_addr().map_err(|error| failed(error.to_string()))?;
-    let service = pb::bulk_server::BulkServer::new(Sink).max_decoding_message_size(MESSAGE_LIMIT);
-    let server = Server::builder()
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(2 * WINDOW)
-        .max_frame_size(FRAME)
-        .add_service(service)
+    let server = channel::server()
+        .add_service(channel::bulk_server(Sink))
         .serve_with_incoming(TcpListenerStream::new(listener));
     let server = tokio::spawn(server);
     let pushed = timeout(PATIENCE, push(&format!("http://{address}"))).await;
@@ -95,13 +94,8 @@ async fn push(url: &str) -> Result<f64, ClientError> {
 
 /// Bytes a second of a pull of the weights that a coordinator has; ends early when enough have come.
 pub(super) async fn from_coordinator(url: &str, status: &RunStatus) -> Result<f64, ClientError> {
-    let request = pb::PullRequest {
-        run_id: status.run_id.clone(),
-        coordinator_epoch: 1,
-        weights_version: status.step,
-        worker_id: 0,
-        local: false,
-    };
+    let request =
+        pb::PullRequest { run_id: status.run_id.clone(), weights_version: status.step, local: false };
     let mut client = client(url).await?;
     let pull = async {
         let mut chunks =
@@ -123,18 +117,12 @@ pub(super) async fn from_coordinator(url: &str, status: &RunStatus) -> Result<f6
 /// A connection as a worker opens it for bulk data.
 async fn client(url: &str) -> Result<pb::bulk_client::BulkClient<Channel>, ClientError> {
     let bad = |reason: String| ClientError::BadUrl { url: url.to_owned(), reason };
-    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| bad(error.to_string()))?;
-    let channel = endpoint
-        .connect_timeout(Duration::from_secs(5))
-        .tcp_nodelay(true)
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(2 * WINDOW)
-        .max_frame_size(FRAME)
+    let endpoint = channel::endpoint(url).map_err(|error| bad(error.to_string()))?;
+    let connected = endpoint
         .connect()
         .await
         .map_err(|error| ClientError::Unreachable { url: url.to_owned(), reason: error.to_string() })?;
-    let client = pb::bulk_client::BulkClient::new(channel);
-    Ok(client.max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT))
+    Ok(channel::bulk_client(connected))
 }
 
 fn refused(url: &str, status: &Status) -> ClientError {

@@ -122,11 +122,10 @@ impl From<ToWorker> for pb::Command {
         use pb::command::Command;
         let command = match message {
             ToWorker::Welcome(welcome) => Command::Welcome(welcome.into()),
-            ToWorker::Lease { lease, work, skipped, expires, traceparent } => Command::Lease(pb::Lease {
+            ToWorker::Lease { lease, work, skipped, traceparent } => Command::Lease(pb::Lease {
                 skipped,
                 lease_id: lease.0,
                 work: Some(work.into()),
-                expires_millis: u64::try_from(expires.as_millis()).unwrap_or(u64::MAX),
                 traceparent: traceparent.unwrap_or_default(),
             }),
             ToWorker::Revoke { lease, reason } => {
@@ -156,15 +155,12 @@ impl TryFrom<pb::Command> for ToWorker {
         use pb::command::Command;
         Ok(match command.ok_or(missing("Command", "command"))? {
             Command::Welcome(welcome) => ToWorker::Welcome(welcome.into()),
-            Command::Lease(pb::Lease { lease_id, work, expires_millis, traceparent, skipped }) => {
-                ToWorker::Lease {
-                    skipped,
-                    lease: LeaseId(lease_id),
-                    work: work.ok_or(missing("Lease", "work"))?.try_into()?,
-                    expires: Duration::from_millis(expires_millis),
-                    traceparent: Some(traceparent).filter(|text| !text.is_empty()),
-                }
-            }
+            Command::Lease(pb::Lease { lease_id, work, traceparent, skipped }) => ToWorker::Lease {
+                skipped,
+                lease: LeaseId(lease_id),
+                work: work.ok_or(missing("Lease", "work"))?.try_into()?,
+                traceparent: Some(traceparent).filter(|text| !text.is_empty()),
+            },
             Command::Revoke(pb::Revoke { lease_id, reason }) => {
                 ToWorker::Revoke { lease: LeaseId(lease_id), reason }
             }
@@ -199,7 +195,6 @@ impl From<Welcome> for pb::Welcome {
             spec_json,
             labels,
             parameters,
-            version,
             heartbeat,
             train_rows,
             eval_rows,
@@ -211,7 +206,6 @@ impl From<Welcome> for pb::Welcome {
             spec_json,
             labels,
             parameters,
-            weights_version: version.0,
             heartbeat_millis: u64::try_from(heartbeat.as_millis()).unwrap_or(u64::MAX),
             train_rows,
             eval_rows,
@@ -228,7 +222,6 @@ impl From<pb::Welcome> for Welcome {
             spec_json,
             labels,
             parameters,
-            weights_version,
             heartbeat_millis,
             train_rows,
             eval_rows,
@@ -240,7 +233,6 @@ impl From<pb::Welcome> for Welcome {
             spec_json,
             labels,
             parameters,
-            version: Version(weights_version),
             heartbeat: Duration::from_millis(heartbeat_millis.max(1)),
             train_rows,
             eval_rows,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use headstart::checkpoint::CheckpointError;
 use headstart::network::Network;
 use headstart::run_file::{self, RunSpec};
+use headstart_worker::objective::Objective;
 use headstart_worker::trainer::Batch;
 use headstart_worker::trainer::TrainerJob;
 use serde_json::Value;
@@ -52,7 +53,15 @@ impl Reference {
             Ok::<(), CheckpointError>(())
         };
         network.load(store).await.expect("its weights are whole");
-        TrainerJob { network, threads: 1, micro_batch: 3, sequence_len: 7, device: "cpu".to_owned(), values }
+        TrainerJob {
+            network,
+            objective: Objective::new(&spec),
+            threads: 1,
+            micro_batch: 3,
+            sequence_len: 7,
+            device: "cpu".to_owned(),
+            values,
+        }
     }
 
     /// Its inputs: three rows, one of each label.

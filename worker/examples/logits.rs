@@ -12,6 +12,7 @@ use headstart::network::Network;
 use headstart::run_file::RunSpec;
 use headstart::store::Location;
 use headstart_worker::collate::{Collator, Sample};
+use headstart_worker::objective::Objective;
 use headstart_worker::torch::{self, TorchTrainer};
 use headstart_worker::trainer::TrainerJob;
 
@@ -44,6 +45,7 @@ async fn print(directory: &str, count: u64) -> Result<(), Box<dyn Error>> {
     };
     network.load(store).await?;
     let job = TrainerJob {
+        objective: Objective::new(&spec),
         threads: spec.threads_per_worker,
         micro_batch: spec.batch.per_device_train_batch_size,
         sequence_len: collator.sequence_len(),

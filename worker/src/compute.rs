@@ -1,4 +1,14 @@
 //! One lease, from rows to a partial.
+//!
+//! What goes in is a node of the step's tree (shards `first..end`) and the weights that the trainer holds; what comes out is one
+//! [`Partial`]: the node's gradient sum (none in an evaluation) and the sums beside it. Rows of the next shards are read and
+//! tokenised while one shard is computed. Each shard's gradient is a leaf of the node's own subtree, and leaves are added along it
+//! as soon as siblings meet, so that a node computed whole has the bits of its halves added by the coordinator. That is why a
+//! lease may have any size, and why a lost node can be computed by somebody else in other pieces.
+//!
+//! The additions run on the trainer's thread, in the order of shards: at most `1 + log2(shards)` gradients exist at a time, and
+//! their buffers are reused. A shard is judged here, where its rows are known: one whose loss or gradient is not finite ends
+//! the lease, and the coordinator decides what follows. A revoked lease ends before its next shard.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -221,17 +231,20 @@ impl Subtree {
     }
 }
 
-fn totals_of(Sums { samples, loss, finite: _, tokens, counts }: Sums) -> Totals {
-    Totals { samples, loss, counts, tokens, ..Totals::default() }
+fn totals_of(Sums { samples, divisor, loss, finite: _, tokens, counts }: Sums) -> Totals {
+    Totals { samples, divisor, loss, counts, tokens, compute: Duration::ZERO }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fake::FakeTrainer;
+    use crate::objective::Objective;
 
     fn partial(node: Node) -> Partial {
-        let mut trainer = FakeTrainer::new((0..40).map(|element| element as f32 * 0.37).collect(), 2);
+        let weights = (0..40).map(|element| element as f32 * 0.37);
+        let mut trainer =
+            FakeTrainer::new(weights.collect(), 2, Objective::Classification { smoothing: 0.0 });
         let mut sum = Subtree::new(node, Buffers::default());
         for shard in node.range() {
             let row = |row: u32| Batch::Image {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use headstart::id::LeaseId;
 use headstart::message::{FromWorker, Join, ToWorker, Welcome};
-use headstart::wire::{MESSAGE_LIMIT, pb};
+use headstart::wire::{channel, pb};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -23,7 +23,7 @@ use crate::settings::Settings;
 
 /// Commands that may wait while a lease is computed.
 const COMMANDS: usize = 64;
-/// A coordinator that is busy with its weights may take so long to answer.
+/// Longest wait for the answer to a join: the coordinator may be busy with its weights.
 const GREETING: Duration = Duration::from_secs(60);
 
 /// One session's stream.
@@ -37,20 +37,19 @@ pub(crate) struct Control {
 impl Control {
     /// Asks to take part, and waits for the answer.
     pub(crate) async fn join(
-        channel: Channel,
+        connected: Channel,
         settings: &Settings,
     ) -> Result<(Control, Welcome), WorkerError> {
         let late = |_| WorkerError::Broken(format!("no answer within {GREETING:?}"));
-        timeout(GREETING, Control::greet(channel, settings)).await.map_err(late)?
+        timeout(GREETING, Control::greet(connected, settings)).await.map_err(late)?
     }
 
-    async fn greet(channel: Channel, settings: &Settings) -> Result<(Control, Welcome), WorkerError> {
+    async fn greet(connected: Channel, settings: &Settings) -> Result<(Control, Welcome), WorkerError> {
         let (events, outgoing) = mpsc::channel(16);
         let Settings { name, device, memory, .. } = settings.clone();
         let join = FromWorker::Join(Join { name, device, memory });
         events.send(join.into()).await.expect("the receiver is still here");
-        let mut client =
-            pb::control_client::ControlClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT);
+        let mut client = channel::control_client(connected);
         let commands = client.session(ReceiverStream::new(outgoing)).await.map_err(broken)?.into_inner();
         let (revocations, waiting) = (BTreeMap::new(), VecDeque::new());
         let mut control = Control { events, commands, revocations, waiting };

@@ -5,19 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
-use headstart::id::{CoordinatorEpoch, Version, WorkerId};
+use headstart::id::Version;
 use headstart::message::{PartialId, Pass, Totals};
 use headstart::shared_memory::{Address, Reader};
 use headstart::telemetry::context::inject;
 use headstart::trainable::{SEGMENT, Trainable};
-use headstart::wire::{self, CHUNK, FRAME, MESSAGE_LIMIT, WINDOW, pb};
-use tonic::transport::{Channel, Endpoint};
+use headstart::wire::{self, CHUNK, channel, pb};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 use tracing::info;
 
 use crate::compute::Gradient;
 use crate::engine::{Ended, Engine};
-use crate::platform::Connector;
 use crate::trainer::{TrainError, Trainer};
 
 /// The bulk connection of a session.
@@ -25,8 +24,6 @@ use crate::trainer::{TrainError, Trainer};
 pub struct Exchange {
     client: pb::bulk_client::BulkClient<Channel>,
     run_id: String,
-    epoch: CoordinatorEpoch,
-    worker: WorkerId,
     /// Whether memory is tried before the network.
     local: Arc<AtomicBool>,
     /// The coordinator's weights, once found.
@@ -72,35 +69,14 @@ impl From<Status> for ExchangeError {
     }
 }
 
-/// Connects to a coordinator.
-pub async fn connect(url: &str, connector: &Connector) -> Result<Channel, tonic::transport::Error> {
-    connector.connect(&endpoint(url)?).await
-}
-
-/// A connection tuned for bulk: big windows and frames, no delay, a bounded silence.
-pub(crate) fn endpoint(url: &str) -> Result<Endpoint, tonic::transport::Error> {
-    let endpoint = Endpoint::from_shared(url.to_owned())?
-        .connect_timeout(Duration::from_secs(5))
-        .tcp_nodelay(true)
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(2 * WINDOW)
-        .max_frame_size(FRAME)
-        .http2_keep_alive_interval(Duration::from_secs(10))
-        .keep_alive_timeout(Duration::from_secs(5))
-        .keep_alive_while_idle(true);
-    Ok(endpoint)
-}
-
 /// Longest time for one pull or push; a slow link moves a large network in it.
 const DEADLINE: Duration = Duration::from_secs(3600);
 
 impl Exchange {
     /// Bulk traffic of one membership, over the network.
-    pub fn new(channel: Channel, run_id: String, epoch: CoordinatorEpoch, worker: WorkerId) -> Exchange {
-        let client = pb::bulk_client::BulkClient::new(channel)
-            .max_decoding_message_size(MESSAGE_LIMIT)
-            .max_encoding_message_size(MESSAGE_LIMIT);
-        Exchange { client, run_id, epoch, worker, local: Arc::default(), weights: Arc::default() }
+    pub fn new(connected: Channel, run_id: String) -> Exchange {
+        let client = channel::bulk_client(connected);
+        Exchange { client, run_id, local: Arc::default(), weights: Arc::default() }
     }
 
     /// Whether a coordinator on the same machine may hand over numbers in memory.
@@ -140,9 +116,7 @@ impl Exchange {
     async fn request_weights(&self, version: Version) -> Result<Streaming<pb::SegmentChunk>, ExchangeError> {
         let mut request = tonic::Request::new(pb::PullRequest {
             run_id: self.run_id.clone(),
-            coordinator_epoch: self.epoch.0,
             weights_version: version.0,
-            worker_id: self.worker.0,
             local: self.local.load(Ordering::Relaxed),
         });
         request.set_timeout(DEADLINE);
@@ -231,16 +205,16 @@ async fn receive(
     while let Some(chunk) = arrived {
         let pb::SegmentChunk { partial: _, segment, offset, payload, crc32, totals: _, memory: _ } = chunk;
         let at = segment as usize * SEGMENT + offset as usize;
-        let (values, rest) = payload.as_chunks::<4>();
-        if at != next || at + values.len() > layout.len() || !rest.is_empty() {
+        let values = wire::decode(&payload).filter(|values| at == next && at + values.len() <= layout.len());
+        let Some(values) = values else {
             let place = format!("{} bytes for element {at}, expected element {next}", payload.len());
             return Err(ExchangeError::Damaged(place));
-        }
+        };
         if crc32fast::hash(&payload) != crc32 {
             return Err(ExchangeError::Damaged(format!("checksum of element {at} on")));
         }
         next += values.len();
-        let values: Vec<f32> = values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+        let values: Vec<f32> = values.collect();
         engine.run(move |trainer| trainer.set_trainable(at, &values)).await??;
         arrived = chunks.message().await?;
     }

@@ -4,14 +4,15 @@
 use headstart::message::NumericClass;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::trainer::TrainerJob;
-use crate::trainer::{Batch, Draw, Sums, TrainError, Trainer};
+use crate::objective::Objective;
+use crate::trainer::{Batch, Draw, Sums, TrainError, Trainer, TrainerJob};
 
 /// Pulls each weight towards a number that the row, the draw and the element decide.
 #[derive(Debug)]
 pub struct FakeTrainer {
     weights: Vec<f32>,
     labels: usize,
+    objective: Objective,
 }
 
 /// Makes a fake trainer with a run's first values.
@@ -20,13 +21,13 @@ pub fn make_trainer(job: TrainerJob) -> Result<Box<dyn Trainer>, TrainError> {
     for slot in job.network.trainable.slots() {
         weights[slot.range.clone()].copy_from_slice(&job.values[slot.parameter]);
     }
-    Ok(Box::new(FakeTrainer::new(weights, job.network.blueprint.labels())))
+    Ok(Box::new(FakeTrainer::new(weights, job.network.blueprint.labels(), job.objective)))
 }
 
 impl FakeTrainer {
-    /// A trainer of these weights for so many labels.
-    pub fn new(weights: Vec<f32>, labels: usize) -> FakeTrainer {
-        FakeTrainer { weights, labels }
+    /// A trainer of these weights for this many labels.
+    pub fn new(weights: Vec<f32>, labels: usize, objective: Objective) -> FakeTrainer {
+        FakeTrainer { weights, labels, objective }
     }
 
     /// A number from −1 to 1 for each row of a batch.
@@ -90,21 +91,15 @@ impl Trainer for FakeTrainer {
                 *gradient += (weight - target / (1.0 + (element % 977) as f32)) * scale;
             }
         }
-        let (samples, loss) = (targets.len() as u64, self.loss(&targets));
+        let loss = self.loss(&targets);
         let finite = loss.is_finite() && headstart::tree::all_finite(gradient);
-        Ok(Sums { samples, loss, finite, tokens: batch.tokens(), counts: Vec::new() })
+        Ok(self.objective.trained(batch, loss, finite))
     }
 
     fn evaluate(&mut self, batch: &Batch) -> Result<Sums, TrainError> {
         let targets = FakeTrainer::rows(batch, 0);
-        let mut counts = vec![0; 3 * self.labels];
-        for (&target, &actual) in targets.iter().zip(batch.labels()) {
-            let predicted = if self.weights[0] > target { actual as usize } else { 0 };
-            counts[predicted] += u64::from(predicted == actual as usize);
-            counts[self.labels + predicted] += 1;
-            counts[2 * self.labels + actual as usize] += 1;
-        }
-        let samples = targets.len() as u64;
-        Ok(Sums { samples, loss: self.loss(&targets), finite: true, tokens: batch.tokens(), counts })
+        let guess = |(&target, &actual): (&f32, &i64)| if self.weights[0] > target { actual } else { 0 };
+        let predicted: Vec<i64> = targets.iter().zip(batch.labels()).map(guess).collect();
+        Ok(self.objective.evaluated(batch, self.loss(&targets), &predicted, self.labels))
     }
 }

@@ -3,7 +3,7 @@
 //! [`session`] joins a coordinator, again whenever that breaks; [`prepare`] loads what a run needs, once. `control` takes
 //! commands, [`member`] performs them: [`data`] and [`collate`] turn rows into batches, [`compute`] folds a lease's shards
 //! along the canonical tree, [`exchange`] moves weights down and partials up.
-//! Gradients come from a [`trainer::Trainer`] that lives on one thread of its own, the [`engine`]: [`torch`] in earnest,
+//! What is learned is the [`objective`]. Gradients come from a [`trainer::Trainer`] that lives on one thread of its own, the [`engine`]: [`torch`] in earnest,
 //! [`fake`] in tests of everything around it.
 
 mod backoff;
@@ -18,6 +18,7 @@ pub mod exchange;
 pub mod fake;
 pub mod image;
 pub mod member;
+pub mod objective;
 pub mod platform;
 pub mod prepare;
 pub mod scratch;

@@ -93,7 +93,7 @@ impl<'a> Worker<'a> {
                 let span = debug_span!(parent: None, "published", version = version.0);
                 self.pull(version).instrument(span).await.map(|()| None)
             }
-            ToWorker::Lease { lease, work, skipped, expires: _, traceparent } => {
+            ToWorker::Lease { lease, work, skipped, traceparent } => {
                 let span = debug_span!(parent: None, "lease", lease = lease.0, step = work.step.0, node = %work.node);
                 continue_trace(&span, traceparent.as_deref());
                 self.lease(lease, work, skipped, revoked).instrument(span).await

@@ -15,6 +15,7 @@ use crate::data::{Loader, Reading};
 use crate::engine::Engine;
 use crate::error::WorkerError;
 use crate::exchange::Exchange;
+use crate::objective::Objective;
 use crate::settings::Settings;
 use crate::trainer::{MakeTrainer, TrainerJob};
 
@@ -61,6 +62,7 @@ impl Prepared {
         let read = hash::of_segments(&values.iter().map(|values| hash::segment(values)).collect::<Vec<_>>());
         let job = TrainerJob {
             network: network.clone(),
+            objective: Objective::new(&spec),
             threads: spec.threads_per_worker,
             micro_batch: spec.batch.per_device_train_batch_size,
             sequence_len: loader.sequence_len(),
@@ -96,7 +98,6 @@ impl Prepared {
             spec_json,
             labels,
             parameters,
-            version: _,
             heartbeat: _,
             train_rows,
             eval_rows,

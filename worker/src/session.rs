@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use headstart::id::Version;
 use headstart::message::{FromWorker, Welcome};
+use headstart::wire::channel::endpoint;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 use tracing::{Instrument, debug, info, info_span, warn};
@@ -15,7 +16,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use crate::backoff::{Backoff, PATIENCE};
 use crate::control::Control;
 use crate::error::WorkerError;
-use crate::exchange::{Exchange, connect, endpoint};
+use crate::exchange::Exchange;
 use crate::member::{Times, Worker};
 use crate::prepare::Prepared;
 use crate::settings::Settings;
@@ -67,8 +68,7 @@ impl Life {
 
     async fn attend(&mut self, mut control: Control, welcome: Welcome) -> Result<Infallible, WorkerError> {
         info!(worker = %welcome.worker, run = welcome.run_id, "joined");
-        let exchange =
-            Exchange::new(self.dial().await?, welcome.run_id.clone(), welcome.epoch, welcome.worker);
+        let exchange = Exchange::new(self.dial().await?, welcome.run_id.clone());
         let times = Arc::new(Times::default());
         let _heartbeat = control.start_heartbeat(welcome.heartbeat, times.clone());
         let version = match self.prepare(&mut control, &welcome, &exchange).await {
@@ -115,10 +115,12 @@ impl Life {
 
     async fn dial(&self) -> Result<Channel, WorkerError> {
         let url = &self.settings.coordinator;
-        connect(url, &self.settings.platform.connector).await.map_err(|error| {
+        let unreachable = |error: tonic::transport::Error| {
             let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
             let reason = format!("{error}{}", source.unwrap_or_default());
             WorkerError::Unreachable { url: url.clone(), reason }
-        })
+        };
+        let endpoint = endpoint(url).map_err(unreachable)?;
+        self.settings.platform.connector.connect(&endpoint).await.map_err(unreachable)
     }
 }

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use headstart::message::NumericClass;
 use headstart::network::Network;
 
+use crate::objective::Objective;
+
 /// What a trainer is made from.
 #[derive(Debug)]
 pub struct TrainerJob {
     /// The network.
     pub network: Arc<Network>,
+    /// What it trains towards.
+    pub objective: Objective,
     /// CPU threads.
     pub threads: u32,
     /// Samples of a micro-batch.
@@ -96,7 +100,9 @@ impl Draw {
 pub struct Sums {
     /// Number of samples.
     pub samples: u64,
-    /// Sum of the samples' losses.
+    /// What loss and gradient are divided by, as the objective counts it.
+    pub divisor: u64,
+    /// Sum of the losses of everything that `divisor` counts.
     pub loss: f64,
     /// Whether the gradient is finite, so far as this micro-batch changed it, and the loss too. True in evaluation.
     pub finite: bool,
@@ -158,7 +164,7 @@ pub trait Trainer: Send {
         load_in_pieces(self, read)
     }
 
-    /// Computes a micro-batch's gradient, the *sum* over its samples, into `gradient`, the flat trainable vector (f32).
+    /// Computes a micro-batch's gradient, of the *summed* loss, into `gradient`, the flat trainable vector (f32).
     /// The first micro-batch of a shard overwrites what is there, whatever it is; later ones add to it.
     fn gradient(&mut self, draw: Draw, batch: &Batch, gradient: &mut [f32]) -> Result<Sums, TrainError>;
 

@@ -207,7 +207,7 @@ impl Machine {
                 }
                 Pass::Eval => Vec::new(),
             };
-            let lease = ToWorker::Lease { lease: id, work, skipped, expires: duration, traceparent: None };
+            let lease = ToWorker::Lease { lease: id, work, skipped, traceparent: None };
             effects.push(Effect::Send(worker, lease));
         }
     }

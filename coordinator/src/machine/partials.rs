@@ -13,7 +13,7 @@ use super::{Machine, Phase};
 use crate::event::{Effect, Refused, Unfit, describe};
 use crate::lease::Lease;
 
-/// A partial on its way in may take so long; pauses between its messages have a limit of their own.
+/// Longest time for a partial to arrive; pauses between its messages have a limit of their own.
 const LONGEST_PUSH: Duration = Duration::from_secs(3600);
 
 impl Machine {
@@ -177,34 +177,7 @@ impl Machine {
             Pass::Eval => 0,
         };
         let rows = self.run.plan.rows_of(work).len() as u64 - skipped;
-        let labels = if work.pass == Pass::Eval { self.run.labels.len() } else { 0 };
-        let counts = 3 * labels;
-        if totals.samples != rows {
-            let found = totals.samples;
-            return Err(Refused::Implausible(format!("{} has {rows} samples, not {found}", describe(work))));
-        }
-        if totals.counts.len() != counts {
-            let found = totals.counts.len();
-            return Err(Refused::Implausible(format!("{} has {counts} counts, not {found}", describe(work))));
-        }
-        if labels > 0 && !add_up(&totals.counts, labels, rows) {
-            let text = format!("the counts of {} do not add up to its {rows} samples", describe(work));
-            return Err(Refused::Implausible(text));
-        }
-        if work.pass == Pass::Train && !totals.loss.is_finite() {
-            return Err(Refused::Implausible(format!("the loss of {} is {}", describe(work), totals.loss)));
-        }
-        Ok(())
+        let implausible = |reason| Refused::Implausible(format!("{} {reason}", describe(work)));
+        self.objective.check(work.pass, rows, totals).map_err(implausible)
     }
-}
-
-/// Whether counts of `rows` samples can be right: every row has one actual and one predicted label.
-fn add_up(counts: &[u64], labels: usize, rows: u64) -> bool {
-    let (hits, rest) = counts.split_at(labels);
-    let (predicted, actual) = rest.split_at(labels);
-    let sum = |counts: &[u64]| counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count));
-    let most = predicted.iter().zip(actual).map(|(predicted, actual)| predicted.min(actual));
-    sum(predicted) == Some(rows)
-        && sum(actual) == Some(rows)
-        && hits.iter().zip(most).all(|(hits, most)| hits <= most)
 }

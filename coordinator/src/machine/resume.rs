@@ -6,7 +6,7 @@ use headstart::id::Version;
 use headstart::manifest::RunState;
 
 use super::Machine;
-use crate::evaluation;
+use crate::objective;
 
 impl Machine {
     /// Takes up what an earlier coordinator left off with.
@@ -31,7 +31,7 @@ impl Machine {
         (self.last_loss, self.last_norm) = ((*loss).into(), (*norm).into());
         if let Some((version, metrics)) = eval {
             let known =
-                metrics.iter().filter_map(|(name, &value)| Some((evaluation::known(name)?, value.into())));
+                metrics.iter().filter_map(|(name, &value)| Some((objective::known(name)?, value.into())));
             self.last_eval = (Version(*version), known.collect());
         }
     }

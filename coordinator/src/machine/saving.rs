@@ -7,17 +7,17 @@ use headstart::manifest::RunState;
 use super::{Machine, Phase};
 use crate::event::Effect;
 
-/// Commits: one in flight at most, off the path of the steps.
+/// Commits: one in flight at most, off the path of the steps. What falls due while one is written waits for it.
 #[derive(Debug, Default)]
 pub(super) struct Saving {
     pub(super) in_flight: bool,
-    pub(super) due: bool,
     /// What waits for the one in flight.
-    pub(super) then: Option<Then>,
+    then: Option<Then>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Then {
+enum Then {
+    Save,
     Finish,
     Export {
         /// Whether the weights have been evaluated, or need no evaluation.
@@ -25,7 +25,27 @@ pub(super) enum Then {
     },
 }
 
+impl Saving {
+    /// Whether a save has fallen due while the one before is still being written.
+    pub(super) fn is_save_waiting(&self) -> bool {
+        matches!(self.then, Some(Then::Save))
+    }
+}
+
 impl Machine {
+    /// Commits the state right after an update, and goes on while it is written. If an earlier commit is still being written,
+    /// the run waits for it: the next update would overwrite weights and ledger lines that this commit is to hold.
+    pub(super) fn save(&mut self, effects: &mut Vec<Effect>) {
+        if self.saving.in_flight {
+            self.phase = Phase::Saving;
+            self.saving.then = Some(Then::Save);
+            return;
+        }
+        self.saving.in_flight = true;
+        effects.push(Effect::Commit(self.standing()));
+        self.after_update(effects);
+    }
+
     pub(super) fn finish(&mut self, effects: &mut Vec<Effect>) {
         self.phase = Phase::Saving;
         if self.saving.in_flight {
@@ -51,6 +71,7 @@ impl Machine {
         self.saving.in_flight = false;
         self.counts.commits += 1;
         match self.saving.then.take() {
+            Some(Then::Save) => self.save(effects),
             Some(Then::Finish) => self.finish(effects),
             Some(Then::Export { evaluated }) => self.export(evaluated, effects),
             None => {}

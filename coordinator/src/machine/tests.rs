@@ -251,15 +251,15 @@ fn a_run_goes_on_from_any_commit_as_if_nothing_had_happened() {
 }
 
 fn goes_on_from_any_commit(sets: &[&str], least: usize) {
+    let first = undisturbed(sets);
+    assert!(first.commits.len() >= least, "after each step");
+    goes_on_from(&first.commits, sets);
+}
+
+/// `commits`: states that a run committed, and how many records it had made by then.
+fn goes_on_from(commits: &[(usize, RunState)], sets: &[&str]) {
     let expected = undisturbed(sets).records;
-    // Every state that an undisturbed run commits, and how many records it had made by then.
-    let mut first = Cluster::new(0, sets);
-    let worker = first.join();
-    while first.ended.is_none() {
-        first.deliver(worker);
-    }
-    assert!(first.commits.len() >= least, "after each step but the last");
-    for (made, standing) in &first.commits {
+    for (made, standing) in commits {
         let mut later = Cluster::resumed(0, sets, standing);
         let worker = later.join();
         while later.ended.is_none() {
@@ -285,6 +285,73 @@ fn a_resumed_run_keeps_its_numeric_class() {
     later.tell(Event::Joined(WorkerId(9), join));
     later.tell(Event::Ready(WorkerId(9), ready(2)));
     assert_eq!(later.refused, [(WorkerId(9), StopReason::NumericClass)]);
+}
+
+/// One worker, and a store that writes a commit only when the run cannot go on without it.
+fn with_slow_commits(sets: &[&str]) -> Cluster {
+    let mut cluster = Cluster::new(0, sets);
+    cluster.slow_commits = true;
+    let worker = cluster.join();
+    while cluster.ended.is_none() {
+        match cluster.leases.contains_key(&worker) {
+            true => cluster.deliver(worker),
+            false => drop(cluster.tell(Event::Committed)),
+        }
+    }
+    cluster
+}
+
+#[test]
+fn every_step_that_is_due_is_saved_however_slow_the_store_is() {
+    let cases: [(&[&str], &[u64]); 5] = [
+        (&["save_steps=1"], &[1, 2, 3, 4, 5, 6]),
+        (&["save_steps=2", "eval_steps=1"], &[2, 4, 6]),
+        (&["save_steps=4"], &[4]),
+        (&["save_strategy=epoch"], &[3, 6]),
+        (&["save_strategy=no"], &[]),
+    ];
+    for (sets, due) in cases {
+        let cluster = with_slow_commits(sets);
+        assert_eq!(cluster.ended, Some((Exit::Ok, "the run is complete".into())), "{sets:?}");
+        let saved: Vec<u64> = cluster.commits.iter().map(|(_, standing)| standing.version).collect();
+        assert_eq!(saved, due, "{sets:?}");
+        assert_eq!(cluster.records, undisturbed(sets).records, "waiting changes no bit: {sets:?}");
+        goes_on_from(&cluster.commits, sets);
+    }
+}
+
+#[test]
+fn a_run_waits_for_a_slow_commit_only_when_the_next_is_due() {
+    let mut cluster = Cluster::new(0, &["save_steps=2"]);
+    cluster.slow_commits = true;
+    let worker = cluster.join();
+    let step = |cluster: &Cluster| cluster.machine.snapshot().step;
+    while cluster.leases.contains_key(&worker) {
+        cluster.deliver(worker);
+    }
+    assert_eq!((cluster.commits.len(), step(&cluster)), (1, 4), "two steps while the first is written");
+    assert_eq!(cluster.machine.snapshot().activity, Activity::Saving);
+    cluster.tell(Event::Committed);
+    assert_eq!((cluster.commits.len(), cluster.commits[1].1.version), (2, 4));
+    assert_eq!(cluster.machine.snapshot().activity, Activity::Training);
+    assert!(cluster.leases.contains_key(&worker), "the next step has begun");
+}
+
+#[test]
+fn a_stop_while_a_save_waits_keeps_the_step_that_was_to_be_saved() {
+    let mut cluster = Cluster::new(0, &["save_steps=1"]);
+    cluster.slow_commits = true;
+    let worker = cluster.join();
+    while cluster.leases.contains_key(&worker) {
+        cluster.deliver(worker);
+    }
+    cluster.tell(Event::StopRequested { reason: "enough".into(), exit: Exit::Interrupted });
+    assert_eq!((cluster.exports.clone(), cluster.ended.clone()), (vec![], None), "one write at a time");
+    cluster.tell(Event::Committed);
+    let exported: Vec<(u64, bool)> =
+        cluster.exports.iter().map(|standing| (standing.version, standing.evaluated)).collect();
+    assert_eq!(exported, [(2, false)]);
+    assert_eq!(cluster.ended, Some((Exit::Interrupted, "enough".into())));
 }
 
 #[test]

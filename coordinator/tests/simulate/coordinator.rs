@@ -113,9 +113,9 @@ impl Coordinator {
                 }
                 Effect::Close(_) => {}
                 Effect::OpenStep(step, tree) => self.reducer.open(step, tree),
-                Effect::Update { step, samples, learning_rate } => {
+                Effect::Update { step, divisor, learning_rate } => {
                     let sums = self.reducer.take(step).expect("every node is in");
-                    let outcome = self.master.update(&sums, samples, learning_rate);
+                    let outcome = self.master.update(&sums, divisor, learning_rate);
                     self.tell(at, Event::Updated(step, outcome));
                 }
                 Effect::Record(record) => {

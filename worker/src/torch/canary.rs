@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 use super::network;
 use super::parameters::Parameters;
 use super::step;
+use crate::objective::Objective;
 use crate::trainer::{Batch, Draw, TrainError};
 
 const SEED: u64 = 0xCA_4A_12;
@@ -18,6 +19,7 @@ const SEED: u64 = 0xCA_4A_12;
 /// Every gradient is computed twice; if the two differ, this machine is refused by itself.
 pub(super) fn hash(
     blueprint: &Blueprint,
+    objective: Objective,
     micro_batch: usize,
     sequence_len: usize,
     device: Device,
@@ -33,7 +35,8 @@ pub(super) fn hash(
         let compute = || {
             let draw = Draw { seed: SEED, step: number, shard: 0, micro_batch: 0 };
             let mut gradient = vec![0.0; layout.len()];
-            step::gradient(network.as_ref(), &parameters, draw, &batch, &mut gradient).map(|_| gradient)
+            step::gradient(network.as_ref(), &parameters, objective, draw, &batch, &mut gradient)
+                .map(|_| gradient)
         };
         let (first, second) = (compute()?, compute()?);
         if let Some(element) = first.iter().zip(&second).position(|(one, two)| one.to_bits() != two.to_bits())

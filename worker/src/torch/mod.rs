@@ -10,6 +10,7 @@ mod dropout;
 mod environment;
 mod host;
 mod network;
+mod objective;
 mod parameters;
 mod parts;
 mod shim;

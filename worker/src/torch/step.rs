@@ -1,15 +1,27 @@
 //! One micro-batch: forward block by block, then backward from the head to the embeddings.
+//!
+//! What goes in is a batch, the weights, and the numbers that seed its dropout; what comes out is the gradient of the *summed* loss,
+//! written straight into the flat trainable vector, and the sums beside it. The network is cut into blocks: each runs forward
+//! on a detached input, so that libtorch builds one small graph a block. Backward goes from the last block to the first and
+//! hands the gradient of a block's input to the block before it, as its output's gradient; a block's graph is freed once it has
+//! been used. Blocks before the first parameter that trains build no graph at all.
+//!
+//! The order is what makes bits repeat: each block draws dropout from a generator seeded by (step, shard, micro-batch, block), so
+//! the draws do not depend on what this process computed before; and gradients are copied (first micro-batch) or added (later
+//! ones) parameter by parameter in the table's order, rows of an embedding table token by token. Division by the number of
+//! samples or tokens happens on the coordinator, once: dividing here would round in every shard.
 
 use std::ops::Range;
 
 use headstart::model::Block;
 use headstart::tree;
-use tch::{Device, Reduction, Tensor};
+use tch::Tensor;
 
 use super::blocks::{Blocks, mask};
 use super::dropout::DropoutRng;
 use super::host;
 use super::parameters::{Parameters, Trained};
+use crate::objective::Objective;
 use crate::trainer::{Batch, Draw, Sums, TrainError};
 
 /// One block between its forward and its backward pass.
@@ -28,11 +40,12 @@ struct Passed {
 pub(super) fn gradient(
     blocks: &dyn Blocks,
     parameters: &Parameters,
+    objective: Objective,
     draw: Draw,
     batch: &Batch,
     gradient: &mut [f32],
 ) -> Result<Sums, TrainError> {
-    let (passed, loss) = forward(blocks, parameters, draw, batch)?;
+    let (passed, loss) = forward(blocks, parameters, objective, draw, batch)?;
     let mut finite = loss.is_finite();
     let mut upstream = None;
     for Passed { block, input, output } in passed.into_iter().rev() {
@@ -63,20 +76,20 @@ pub(super) fn gradient(
             }
         })?;
     }
-    let samples = batch.labels().len() as u64;
-    Ok(Sums { samples, loss, finite, tokens: batch.tokens(), counts: Vec::new() })
+    Ok(objective.trained(batch, loss, finite))
 }
 
 /// The blocks that need a backward pass, in order; the last output is the loss, whose value is returned beside.
 fn forward(
     blocks: &dyn Blocks,
     parameters: &Parameters,
+    objective: Objective,
     draw: Draw,
     batch: &Batch,
 ) -> Result<(Vec<Passed>, f64), TrainError> {
     let device = parameters.device();
     let mask = mask(batch, device)?;
-    let labels = Tensor::f_from_slice(batch.labels())?.f_to_device(device)?;
+    let targets = objective.targets(batch, device)?;
     let trains = |block: Block| match block {
         Block::Embed if !blocks.lookups(batch).is_empty() => true,
         block => parameters.trained(block).next().is_some(),
@@ -94,7 +107,7 @@ fn forward(
             match block {
                 Block::Embed => blocks.embed(&input, Some(&draws))?,
                 Block::Layer(layer) => blocks.layer(layer as usize, &input, mask.as_ref(), Some(&draws))?,
-                Block::Head => loss_sum(&blocks.head(&input, Some(&draws))?, &labels)?,
+                Block::Head => objective.loss_sum(&blocks.head(&input, Some(&draws))?, &targets)?,
             }
         };
         hidden = output.shallow_clone();
@@ -128,26 +141,4 @@ fn backward<'a>(
         store(parameter.place, found.defined().then_some(&found))?;
     }
     Ok(of_input)
-}
-
-/// Sum over rows of the cross-entropy between logits, `[rows, labels]`, and label numbers, `[rows]`.
-pub(super) fn loss_sum(logits: &Tensor, labels: &Tensor) -> Result<Tensor, TrainError> {
-    const NO_LABEL: i64 = -100;
-    Ok(logits.f_cross_entropy_loss::<&Tensor>(labels, None, Reduction::Sum, NO_LABEL, 0.0)?)
-}
-
-/// Loss and counts of logits, `[rows, labels]`: per label true positives, predictions, actual rows.
-pub(super) fn judge(logits: &Tensor, batch: &Batch, device: Device) -> Result<Sums, TrainError> {
-    let labels = Tensor::f_from_slice(batch.labels())?.f_to_device(device)?;
-    let loss = loss_sum(logits, &labels)?.f_double_value(&[])?;
-    let predicted: Vec<i64> = Vec::try_from(logits.f_argmax(-1, false)?.f_to_device(Device::Cpu)?)?;
-    let classes = logits.size()[1] as usize;
-    let mut counts = vec![0; 3 * classes];
-    for (&predicted, &actual) in predicted.iter().zip(batch.labels()) {
-        let (predicted, actual) = (predicted as usize, actual as usize);
-        counts[predicted] += u64::from(predicted == actual);
-        counts[classes + predicted] += 1;
-        counts[2 * classes + actual] += 1;
-    }
-    Ok(Sums { samples: predicted.len() as u64, loss, finite: true, tokens: batch.tokens(), counts })
 }

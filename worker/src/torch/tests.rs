@@ -113,6 +113,58 @@ fn networks_agree_with_transformers() {
     }
 }
 
+/// Loss, evaluation and gradient against what `label_smoothing.py` had transformers' Trainer compute.
+fn smooths_as_transformers_does(name: &str) {
+    let reference = Reference::open(name);
+    let text = std::fs::read_to_string(reference.directory.join("label_smoothing.json")).expect("committed");
+    let cases: Vec<serde_json::Value> = serde_json::from_str(&text).expect("it is JSON");
+    assert_eq!(cases.len(), 2);
+    for expected in cases {
+        let factor = expected["factor"].as_f64().expect("a number");
+        let (mut trainer, network) = load(&reference, &[&format!("label_smoothing_factor={factor}")]);
+        let batch = reference.batch();
+        let (sum, found) = gradient(&mut trainer, DRAW, &batch);
+        let judged = trainer.evaluate(&batch).expect("metrics");
+        assert_eq!((judged.divisor, judged.samples), (3, 3));
+        for (what, sum) in [("loss", sum), ("eval_loss", judged.loss)] {
+            let (mean, expected) = (sum / 3.0, expected[what].as_f64().expect("a number"));
+            assert!(
+                (mean - expected).abs() < 1e-5 * expected,
+                "{name}, factor {factor}: {what} is {mean}, transformers has {expected}"
+            );
+        }
+        for slot in network.trainable.slots() {
+            let parameter = &network.table[slot.parameter].name;
+            if parameter.starts_with("classifier.") {
+                let expected = floats(&expected[parameter.as_str()]);
+                assert_close(parameter, &found[slot.range.clone()], &expected, 0.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn labels_are_smoothed_as_transformers_does() {
+    let _turn = take_turn();
+    smooths_as_transformers_does("bert");
+    smooths_as_transformers_does("vit");
+}
+
+#[test]
+fn a_factor_of_zero_is_no_smoothing_to_the_bit() {
+    let _turn = take_turn();
+    let reference = Reference::open("bert");
+    let batch = reference.batch();
+    let (mut trainer, _) = load(&reference, &[]);
+    let (loss, expected) = gradient(&mut trainer, DRAW, &batch);
+    let song = trainer.canary().expect("a canary");
+    let (mut zero, _) = load(&reference, &["label_smoothing_factor=0"]);
+    assert_eq!(gradient(&mut zero, DRAW, &batch), (loss, expected));
+    assert_eq!(zero.canary().expect("a canary"), song);
+    let (mut smoothed, _) = load(&reference, &["label_smoothing_factor=0.1"]);
+    assert_ne!(smoothed.canary().expect("a canary"), song, "the canary computes what the run computes");
+}
+
 #[test]
 fn a_second_micro_batch_adds_to_the_first() {
     let _turn = take_turn();

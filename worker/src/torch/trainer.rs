@@ -11,12 +11,14 @@ use super::blocks::{self, Blocks};
 use super::canary;
 use super::parameters::Parameters;
 use super::{device, host, network, shim, step};
+use crate::objective::Objective;
 use crate::trainer::TrainerJob;
 use crate::trainer::{Batch, Draw, ReadWeights, Sums, TrainError, Trainer, load_in_pieces};
 
 /// Computes gradients with libtorch. One in a process: libtorch has one random generator for all threads.
 pub struct TorchTrainer {
     network: Arc<Network>,
+    objective: Objective,
     parameters: Parameters,
     blocks: Box<dyn Blocks>,
     /// Copies weights; as many threads as compute.
@@ -34,14 +36,24 @@ pub fn make_trainer(job: TrainerJob) -> Result<Box<dyn Trainer>, TrainError> {
 impl TorchTrainer {
     /// Sets libtorch up for this thread, and puts the network on its device.
     pub fn new(job: TrainerJob) -> Result<TorchTrainer, TrainError> {
-        let TrainerJob { network: described, threads, micro_batch, sequence_len, device, values } = job;
+        let TrainerJob { network: described, objective, threads, micro_batch, sequence_len, device, values } =
+            job;
         shim::deterministic()?;
         tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
         let parameters = Parameters::of(&described, values, device::device(&device))?;
         let blocks = network::build(&described.blueprint, &parameters);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build();
         let pool = pool.map_err(|error| TrainError::Device(error.to_string()))?;
-        Ok(TorchTrainer { network: described, parameters, blocks, pool, threads, micro_batch, sequence_len })
+        Ok(TorchTrainer {
+            network: described,
+            objective,
+            parameters,
+            blocks,
+            pool,
+            threads,
+            micro_batch,
+            sequence_len,
+        })
     }
 
     /// Logits of a batch without dropout: `[rows × labels]`, row-major.
@@ -81,7 +93,13 @@ impl Trainer for TorchTrainer {
 
     fn canary(&mut self) -> Result<u128, TrainError> {
         let device = self.parameters.device();
-        canary::hash(&self.network.blueprint, self.micro_batch as usize, self.sequence_len as usize, device)
+        canary::hash(
+            &self.network.blueprint,
+            self.objective,
+            self.micro_batch as usize,
+            self.sequence_len as usize,
+            device,
+        )
     }
 
     fn trainable_len(&self) -> usize {
@@ -102,11 +120,12 @@ impl Trainer for TorchTrainer {
     }
 
     fn gradient(&mut self, draw: Draw, batch: &Batch, gradient: &mut [f32]) -> Result<Sums, TrainError> {
-        step::gradient(self.blocks.as_ref(), &self.parameters, draw, batch, gradient)
+        step::gradient(self.blocks.as_ref(), &self.parameters, self.objective, draw, batch, gradient)
     }
 
     fn evaluate(&mut self, batch: &Batch) -> Result<Sums, TrainError> {
         let device = self.parameters.device();
-        step::judge(&blocks::logits(self.blocks.as_ref(), batch, device)?, batch, device)
+        let logits = blocks::logits(self.blocks.as_ref(), batch, device)?;
+        self.objective.evaluate(&logits, batch, device)
     }
 }

@@ -68,6 +68,8 @@ pub(super) struct Cluster {
     /// Records made before each commit, and what was committed.
     pub(super) commits: Vec<(usize, RunState)>,
     pub(super) slow_commits: bool,
+    /// What a stop left behind.
+    pub(super) exports: Vec<RunState>,
 }
 
 impl Cluster {
@@ -92,6 +94,7 @@ impl Cluster {
             reassigned: 0,
             commits: Vec::new(),
             slow_commits: false,
+            exports: Vec::new(),
         };
         cluster.perform(effects);
         cluster
@@ -159,7 +162,10 @@ impl Cluster {
                     }
                 }
                 Effect::Finish { .. } => drop(self.tell(Event::Finished)),
-                Effect::Export(_) => drop(self.tell(Event::Exported)),
+                Effect::Export(standing) => {
+                    self.exports.push(standing);
+                    self.tell(Event::Exported);
+                }
                 Effect::End(exit, detail) => self.ended = Some((exit, detail)),
             }
         }
@@ -222,7 +228,8 @@ pub(super) fn compute(
         Pass::Eval => vec![hits, 0, samples, 0, samples, 0],
         Pass::Train => Vec::new(),
     };
-    (gradient, Totals { samples, loss, counts, tokens: samples, compute: Duration::from_millis(5) })
+    let compute = Duration::from_millis(5);
+    (gradient, Totals { samples, divisor: samples, loss, counts, tokens: samples, compute })
 }
 
 /// A record without what may depend on the schedule.
