@@ -33,6 +33,14 @@ pub enum CheckpointError {
         /// The file.
         url: String,
     },
+    /// Something else in the file's place.
+    #[error("{url}: {found}")]
+    StandIn {
+        /// The file.
+        url: String,
+        /// What it is, and what to do.
+        found: &'static str,
+    },
     /// A safetensors file that breaks its format.
     #[error("{url}: not a usable safetensors file: {problem}")]
     Header {
@@ -127,7 +135,7 @@ pub enum CheckpointError {
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum HeaderProblem {
     /// Not even a header length.
-    #[error("{0} bytes are too few")]
+    #[error("{}", if *.0 == 0 { "the file is empty".to_owned() } else { format!("{0} bytes are too few", .0) })]
     TooShort(u64),
     /// A header longer than any real one.
     #[error("the header claims {0} bytes, more than the 16 MiB allowed")]
@@ -201,6 +209,7 @@ impl CheckpointError {
             CheckpointError::Missing { .. }
             | CheckpointError::Json { .. }
             | CheckpointError::Pickle { .. }
+            | CheckpointError::StandIn { .. }
             | CheckpointError::Header { .. }
             | CheckpointError::MissingShard { .. }
             | CheckpointError::Misplaced { .. }
