@@ -48,8 +48,9 @@ impl Refusal {
         let elsewhere = elsewhere.filter(|found| found != region && !found.is_empty());
         let refusal = Refusal { status, code, message: shortened(&message), region: elsewhere };
         let known = refusal.meaning().is_some();
-        // Any other 400 or 409 is the client's business. One without a body may be explained by another request.
-        (matches!(status, 401 | 403) || known || (status == 400 && body.is_empty())).then_some(refusal)
+        // Any other 301, 400 or 409 is the client's business. One without a body may be explained by another request.
+        (matches!(status, 401 | 403) || known || (matches!(status, 301 | 400) && body.is_empty()))
+            .then_some(refusal)
     }
 
     /// Whether the same request may succeed after all.
@@ -115,7 +116,9 @@ impl Refusal {
                 Some(region) => format!("the bucket is in region {region}: set AWS_REGION={region}"),
                 None => "the bucket is in another region: set AWS_REGION to its region".to_owned(),
             },
-            None if self.status == 400 => return StoreError::Unavailable { url, detail: self.to_string() },
+            None if matches!(self.status, 301 | 400) => {
+                return StoreError::Unavailable { url, detail: self.to_string() };
+            }
             Some(Meaning::Rights | Meaning::Slow) | None => {
                 return StoreError::Permission { url, detail: self.to_string() };
             }

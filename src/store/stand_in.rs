@@ -20,6 +20,12 @@ pub fn stand_in(first: &[u8]) -> Option<&'static str> {
     if begins(&["/annex/objects/"]) {
         return Some("a git-annex pointer, not the file: git annex get");
     }
+    // As a checkout without links writes them, and archives that keep none.
+    if first.len() < STAND_IN as usize && begins(&["../"]) && !text.trim_ascii_end().contains(&b'\n') {
+        return Some(
+            "the text of a link, not the file: the copy was made without links; copy it again with them",
+        );
+    }
     if begins(&["<!doctype html", "<html"]) {
         return Some(
             "an HTML page, not the file: what a web server answered was saved in its place; download it again",
@@ -39,7 +45,8 @@ mod tests {
 
     #[test]
     fn what_lies_in_a_files_place_is_told_by_its_first_bytes() {
-        let cases: [(&[u8], &str); 7] = [
+        let cases: [(&[u8], &str); 8] = [
+            (b"../../blobs/2", "the text of a link"),
             (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "git lfs pull"),
             (b"version https://hawser.github.com/spec/v1\n", "git lfs pull"),
             (b"version http://git-media.io/v/2\n", "git lfs pull"),
@@ -52,8 +59,9 @@ mod tests {
             let found = stand_in(bytes).unwrap_or_default();
             assert!(found.contains(expected), "{}: {found}", String::from_utf8_lossy(bytes));
         }
-        let others: [&[u8]; 7] = [
+        let others: [&[u8]; 8] = [
             b"",
+            b"../a,label\nb,c\n",
             b"version,text\n",
             b"{\"text\": \"<html>\"}",
             b"<b>,label\n",
