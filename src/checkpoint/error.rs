@@ -204,6 +204,9 @@ impl CheckpointError {
     /// The exit code of a process that ends for this reason.
     pub fn exit(&self) -> Exit {
         match self {
+            CheckpointError::Store(StoreError::DeadLink { .. } | StoreError::OddName { .. }) => {
+                Exit::Checkpoint
+            }
             CheckpointError::Store(error) => error.exit(),
             CheckpointError::Length { .. } => Exit::Internal,
             CheckpointError::Missing { .. }

@@ -301,7 +301,18 @@ impl Location {
     }
 
     fn error(&self, error: object_store::Error) -> StoreError {
-        StoreError::from_object(&self.url, error)
+        match StoreError::from_object(&self.url, error) {
+            StoreError::NotFound { url } => self.absent(url),
+            other => other,
+        }
+    }
+
+    /// Why nothing is there: caches lose what their links lead to.
+    fn absent(&self, url: String) -> StoreError {
+        match self.local_path().map(std::fs::read_link) {
+            Some(Ok(target)) => StoreError::DeadLink { url, target: target.display().to_string() },
+            _ => StoreError::NotFound { url },
+        }
     }
 }
 

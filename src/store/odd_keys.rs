@@ -137,6 +137,7 @@ fn escaped(text: &str) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use object_store::path::Path;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -151,6 +152,39 @@ mod tests {
             assert_eq!((substitute(key), original(key)), (None, None), "{key}");
         }
         assert_eq!(original("\u{f8ff}x\u{f8ff}zz;"), None, "not one of ours");
+    }
+
+    /// The keys of a listing as the client reads them.
+    fn keys(xml: &str) -> Vec<String> {
+        let elements = xml.split("<Key>").skip(1).filter_map(|rest| rest.split_once("</Key>"));
+        elements.map(|(key, _)| unescaped(key)).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn every_listing_has_paths_only_and_loses_no_key(expected in prop::collection::vec("(?s)[/.]?.{1,8}", 0..6)) {
+            let entry = |key: &String| format!("<Contents><Key>{}</Key><Size>1</Size></Contents>", escaped(key));
+            let read = keys(&readable(&expected.iter().map(entry).collect::<String>()));
+            for path in &read {
+                let parsed = Path::parse(path).unwrap();
+                prop_assert_eq!(parsed.as_ref(), path);
+            }
+            let found: Vec<String> = read.into_iter().map(|path| original(&path).unwrap_or(path)).collect();
+            let files: Vec<String> = expected.into_iter().filter(|key| !key.ends_with('/')).collect();
+            prop_assert_eq!(found, files);
+        }
+
+        #[test]
+        fn no_answer_is_too_odd(parts in prop::collection::vec(piece(), 0..12)) {
+            let xml = parts.concat();
+            prop_assert!(readable(&xml).len() <= 8 * xml.len() + 8);
+        }
+    }
+
+    /// Pieces that listings are made of, whole or not.
+    fn piece() -> impl Strategy<Value = String> {
+        let tags = ["<Contents>", "</Contents>", "<Key>", "</Key>", "<Blob>", "</Blob>", "<Name>", "</Name>"];
+        prop_oneof![prop::sample::select(tags.to_vec()).prop_map(str::to_owned), "[a-z./&;#\n\u{f8ff}]{0,6}"]
     }
 
     #[test]
