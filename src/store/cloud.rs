@@ -4,7 +4,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use object_store::ObjectStore;
 use object_store::aws::AmazonS3Builder;
@@ -17,8 +16,6 @@ use super::open::Patience;
 use super::variables::{self, PROXIES};
 use super::{Environment, StoreError};
 
-/// How long credentials are asked for: where nobody hands them out, this is waited in vain.
-const CREDENTIALS: Duration = Duration::from_secs(10);
 /// Signs of bucket names beyond letters and digits; Azure has containers that begin with a dollar.
 const IN_BUCKETS: &str = "._-$";
 /// Variables that give S3 credentials.
@@ -90,7 +87,7 @@ impl Bucket<'_> {
             .with_http_connector(self.patience.connector(region));
         let builder = self.configured(builder, "AWS_", AmazonS3Builder::with_config)?;
         let builder = builder.with_bucket_name(self.name).with_region(region);
-        let asking = builder.clone().with_retry(self.patience.retry_within(CREDENTIALS)).build();
+        let asking = builder.clone().with_retry(self.patience.retry_for_credentials()).build();
         let asking = self.built(asking, "AWS_")?;
         let builder = builder.with_credentials(asking.credentials().clone());
         Ok(Arc::new(self.built(builder.with_retry(self.patience.retry()).build(), "AWS_")?))
@@ -120,7 +117,7 @@ impl Bucket<'_> {
         let builder = self.configured(builder, "GOOGLE_", GoogleCloudStorageBuilder::with_config)?;
         let builder = builder.with_bucket_name(self.name);
         self.check_google_file(&builder)?;
-        let asking = builder.clone().with_retry(self.patience.retry_within(CREDENTIALS)).build();
+        let asking = builder.clone().with_retry(self.patience.retry_for_credentials()).build();
         let asking = self.built(asking, "GOOGLE_")?;
         let builder = builder.with_credentials(asking.credentials().clone());
         Ok(Arc::new(self.built(builder.with_retry(self.patience.retry()).build(), "GOOGLE_")?))
@@ -184,7 +181,7 @@ impl Bucket<'_> {
             .fold(builder, |builder, key| builder.with_access_key(key));
         let builder = self.configured(builder, "AZURE_", MicrosoftAzureBuilder::with_config)?;
         let builder = builder.with_container_name(self.name);
-        let asking = builder.clone().with_retry(self.patience.retry_within(CREDENTIALS)).build();
+        let asking = builder.clone().with_retry(self.patience.retry_for_credentials()).build();
         let asking = self.built(asking, "AZURE_")?;
         let builder = builder.with_credentials(asking.credentials().clone());
         Ok(Arc::new(self.built(builder.with_retry(self.patience.retry()).build(), "AZURE_")?))

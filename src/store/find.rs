@@ -213,7 +213,7 @@ impl Stores {
                 scheme.len() + "://".len() + bucket.len()
             }
         };
-        let mut cut = pattern[start..].starts_with('/').then_some(start + 1).unwrap_or(start);
+        let mut cut = start + usize::from(pattern[start..].starts_with('/'));
         while let Some(length) = pattern[cut..].find('/') {
             let end = cut + length;
             if is_pattern(&pattern[cut..end]) && !self.locate(&pattern[..end])?.is_directory().await? {

@@ -21,6 +21,8 @@ const LOCAL: &str = "local";
 pub const DEFAULT_RETRY_SECONDS: u32 = 30;
 /// Longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Longest time for which credentials are asked for.
+const LONGEST_FOR_CREDENTIALS: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a request is repeated while a store fails.
@@ -34,9 +36,9 @@ impl Patience {
         RetryConfig { max_retries: usize::MAX, retry_timeout: self.0, backoff }
     }
 
-    /// As [`Patience::retry`], but for at most `limit`.
-    pub(super) fn retry_within(self, limit: Duration) -> RetryConfig {
-        Patience(self.0.min(limit)).retry()
+    /// How long credentials are asked for. A cloud's machine may not have them at once; any other waits for them in vain.
+    pub(super) fn retry_for_credentials(self) -> RetryConfig {
+        Patience((self.0 / 3).min(LONGEST_FOR_CREDENTIALS)).retry()
     }
 
     /// What makes a store's clients; `region` is where its bucket is looked for.
