@@ -26,6 +26,17 @@ const S3_CREDENTIALS: [&str; 5] = [
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_SKIP_SIGNATURE",
 ];
+/// Variables that give Azure credentials.
+const AZURE_CREDENTIALS: [&str; 8] = [
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_ACCESS_KEY",
+    "AZURE_STORAGE_KEY",
+    "AZURE_STORAGE_SAS_KEY",
+    "AZURE_STORAGE_SAS_TOKEN",
+    "AZURE_STORAGE_CLIENT_ID",
+    "AZURE_CLIENT_ID",
+    "AZURE_STORAGE_TOKEN",
+];
 /// Where gcloud leaves a user's credentials, below the home directory.
 const GCLOUD: &str = ".config/gcloud/application_default_credentials.json";
 /// Bytes of the largest credentials file.
@@ -87,7 +98,8 @@ impl Bucket<'_> {
             .with_http_connector(self.patience.connector(region));
         let builder = self.configured(builder, "AWS_", AmazonS3Builder::with_config)?;
         let builder = builder.with_bucket_name(self.name).with_region(region);
-        let asking = builder.clone().with_retry(self.patience.retry_for_credentials()).build();
+        let named = environment.first(&S3_CREDENTIALS).is_some();
+        let asking = builder.clone().with_retry(self.patience.retry_for_credentials(named)).build();
         let asking = self.built(asking, "AWS_")?;
         let builder = builder.with_credentials(asking.credentials().clone());
         Ok(Arc::new(self.built(builder.with_retry(self.patience.retry()).build(), "AWS_")?))
@@ -116,24 +128,25 @@ impl Bucket<'_> {
             .with_http_connector(self.patience.connector(""));
         let builder = self.configured(builder, "GOOGLE_", GoogleCloudStorageBuilder::with_config)?;
         let builder = builder.with_bucket_name(self.name);
-        self.check_google_file(&builder)?;
-        let asking = builder.clone().with_retry(self.patience.retry_for_credentials()).build();
+        let named = self.check_google_file(&builder)?;
+        let asking = builder.clone().with_retry(self.patience.retry_for_credentials(named)).build();
         let asking = self.built(asking, "GOOGLE_")?;
         let builder = builder.with_credentials(asking.credentials().clone());
         Ok(Arc::new(self.built(builder.with_retry(self.patience.retry()).build(), "GOOGLE_")?))
     }
 
-    /// Refuses a credentials file of a type that is not supported, which the client would call unreadable.
-    fn check_google_file(&self, builder: &GoogleCloudStorageBuilder) -> Result<(), StoreError> {
+    /// Refuses a credentials file of a type that is not supported, which the client would call unreadable. Whether there are
+    /// any credentials but those of the machine.
+    fn check_google_file(&self, builder: &GoogleCloudStorageBuilder) -> Result<bool, StoreError> {
         use GoogleConfigKey::{ApplicationCredentials, BearerToken, ServiceAccount, ServiceAccountKey};
         let given = |key| builder.get_config_value(&key);
         if given(BearerToken).is_some() || given(ServiceAccountKey).is_some() {
-            return Ok(());
+            return Ok(true);
         }
         let named = given(ServiceAccount).or(given(ApplicationCredentials)).map(PathBuf::from);
         let usual = || Some(PathBuf::from(self.environment.get("HOME")?).join(GCLOUD));
         let Some(path) = named.clone().or_else(|| usual().filter(|path| path.exists())) else {
-            return Ok(());
+            return Ok(false);
         };
         let failed = |reason: &str| self.refused(format!("credentials file {}: {reason}", path.display()));
         let text = small_file(&path).map_err(|error| failed(&error.to_string()))?;
@@ -144,7 +157,7 @@ impl Bucket<'_> {
             return Err(failed(&format!("gcs_base_url {reason}")));
         }
         match file.get("type").and_then(serde_json::Value::as_str) {
-            None | Some("service_account" | "authorized_user") => Ok(()),
+            None | Some("service_account" | "authorized_user") => Ok(true),
             Some(other) => Err(failed(&format!(
                 "type {other} is not supported; use a service account's key file, a machine whose metadata \
                  server gives credentials, or, for less than an hour, \
@@ -181,7 +194,8 @@ impl Bucket<'_> {
             .fold(builder, |builder, key| builder.with_access_key(key));
         let builder = self.configured(builder, "AZURE_", MicrosoftAzureBuilder::with_config)?;
         let builder = builder.with_container_name(self.name);
-        let asking = builder.clone().with_retry(self.patience.retry_for_credentials()).build();
+        let named = environment.first(&AZURE_CREDENTIALS).is_some();
+        let asking = builder.clone().with_retry(self.patience.retry_for_credentials(named)).build();
         let asking = self.built(asking, "AZURE_")?;
         let builder = builder.with_credentials(asking.credentials().clone());
         Ok(Arc::new(self.built(builder.with_retry(self.patience.retry()).build(), "AZURE_")?))

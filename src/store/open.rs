@@ -21,7 +21,7 @@ const LOCAL: &str = "local";
 pub const DEFAULT_RETRY_SECONDS: u32 = 30;
 /// Longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Longest time for which credentials are asked for.
+/// Longest time for which credentials are asked for that the environment does not name.
 const LONGEST_FOR_CREDENTIALS: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -36,9 +36,11 @@ impl Patience {
         RetryConfig { max_retries: usize::MAX, retry_timeout: self.0, backoff }
     }
 
-    /// How long credentials are asked for. A cloud's machine may not have them at once; any other waits for them in vain.
-    pub(super) fn retry_for_credentials(self) -> RetryConfig {
-        Patience((self.0 / 3).min(LONGEST_FOR_CREDENTIALS)).retry()
+    /// How long credentials are asked for. Where the environment names none, only a cloud's machine has some, not always at
+    /// once; any other waits for them in vain.
+    pub(super) fn retry_for_credentials(self, named: bool) -> RetryConfig {
+        let unnamed = || Patience((self.0 / 3).min(LONGEST_FOR_CREDENTIALS));
+        if named { self.retry() } else { unnamed().retry() }
     }
 
     /// What makes a store's clients; `region` is where its bucket is looked for.
