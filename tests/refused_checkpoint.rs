@@ -153,7 +153,7 @@ fn config(key: &'static str, value: Value) -> impl Fn(&Path) {
 }
 
 refused! { BOTH:
-    no_bytes: weights(vec![]) => ["model.safetensors", "0 bytes are too few"],
+    no_bytes: weights(vec![]) => ["model.safetensors", "the file is empty"],
     seven_bytes: weights(vec![0; 7]) => ["model.safetensors", "7 bytes are too few"],
     the_largest_header_length: weights([&[0xff; 8][..], b"{}      "].concat())
         => ["model.safetensors", "the header claims 18446744073709551615 bytes"],
@@ -210,6 +210,32 @@ refused! { BOTH:
         => ["none of its 1 tensors belongs to this model"],
     no_weights: |model: &Path| std::fs::remove_file(model.join("model.safetensors")).expect("it is there")
         => ["model", "no model.safetensors"],
+}
+
+const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935\nsize 12345\n";
+const PULL: &str = "a Git LFS pointer, not the file: git lfs pull";
+
+fn put(name: &'static str, content: &'static str) -> impl Fn(&Path) {
+    move |model| write(model.join(name), content).expect("writable")
+}
+
+refused! { BOTH:
+    weights_that_were_not_pulled: put("model.safetensors", POINTER) => ["model.safetensors", PULL],
+    a_shard_that_was_not_pulled: sharded(put("two.safetensors", POINTER)) => ["two.safetensors", PULL],
+    an_index_that_was_not_pulled: sharded(put("model.safetensors.index.json", POINTER))
+        => ["model.safetensors.index.json", PULL],
+    a_configuration_that_was_not_pulled: put("config.json", POINTER) => ["config.json", PULL],
+    a_tokenizer_that_was_not_pulled: put("tokenizer.json", POINTER) => ["tokenizer.json", PULL],
+    weights_that_annex_has_elsewhere: put("model.safetensors", "/annex/objects/SHA256E-s107904--00.safetensors\n")
+        => ["model.safetensors", "a git-annex pointer, not the file: git annex get"],
+    weights_that_are_a_page: put("model.safetensors", "<!DOCTYPE html>\n<html><title>Sign in</title></html>\n")
+        => ["model.safetensors", "an HTML page, not the file"],
+    a_configuration_that_is_a_page: put("config.json", "<html><body>404</body></html>")
+        => ["config.json", "an HTML page, not the file"],
+    weights_that_are_the_text_of_a_link: put("model.safetensors", "../../blobs/2")
+        => ["model.safetensors", "the text of a link, not the file"],
+    a_configuration_without_a_byte: put("config.json", "") => ["config.json", "the file is empty"],
+    a_tokenizer_without_a_byte: put("tokenizer.json", "") => ["tokenizer.json", "the file is empty"],
 }
 
 refused! { TRAIN:

@@ -98,7 +98,16 @@ macro_rules! refused {
     };
 }
 
+const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935\nsize 12345\n";
+const PULL: &str = "a Git LFS pointer, not the file: git lfs pull";
+
 refused! {
+    rows_that_were_not_pulled: "t.jsonl", put(POINTER) => [PULL],
+    a_table_that_was_not_pulled: "t.csv", put(POINTER) => [PULL],
+    a_parquet_that_was_not_pulled: "t.parquet", put(POINTER) => [PULL],
+    a_gzip_that_was_not_pulled: "t.csv.gz", put(POINTER) => [PULL],
+    rows_that_annex_has_elsewhere: "t.jsonl", put("/annex/objects/MD5E-s1--00.jsonl\n") => ["git annex get"],
+    a_table_that_is_a_page: "t.csv", put("<!doctype html>\n<html></html>\n") => ["an HTML page, not the file"],
     an_empty_file: "t.jsonl", put("") => ["no rows"],
     invalid_utf8: "t.jsonl", put([GOOD.as_bytes(), b"{\"text\":\"\xff\",\"label\":\"code\"}\n"].concat())
         => ["t.jsonl:3", "not valid UTF-8"],
@@ -164,7 +173,23 @@ type Files<'a> = &'a [(&'a str, Vec<u8>)];
 
 #[test]
 fn images_that_cannot_be_used() {
-    let cases: [(Files<'_>, &[&str]); 5] = [
+    let cases: [(Files<'_>, &[&str]); 9] = [
+        (&[("a/good.png", png(8)), ("b/x.png", POINTER.into())], &["images/b/x.png", PULL]),
+        (&[("a.png", png(8)), ("metadata.jsonl", POINTER.into())], &["images/metadata.jsonl", PULL]),
+        (
+            &[
+                ("a.png", png(8)),
+                ("metadata.jsonl", b"{\"file_name\":\"%2e%2e/run.yaml\",\"label\":1}\n".to_vec()),
+            ],
+            &["images/metadata.jsonl:1", "%2e%2e/run.yaml"],
+        ),
+        (
+            &[
+                ("a.png", png(8)),
+                ("metadata.jsonl", b"{\"file_name\":\"/etc/passwd\",\"label\":1}\n".to_vec()),
+            ],
+            &["images/metadata.jsonl:1", "leads out of the directory"],
+        ),
         (&[], &["images: no rows"]),
         (
             &[("a/good.png", png(8)), ("b/large.png", png(60_000))],

@@ -1,11 +1,10 @@
 //! Stores that fail, and names that would escape: retried with a limit, then refused with the place and an exit code.
 
 use std::os::unix::fs::symlink;
-use std::path::Path;
 
 use headstart_tests::refused::{Attempt, Refused};
 use headstart_tests::web::{Answer, Fault, Request, Web, file};
-use headstart_tests::{command, repository, text, texts};
+use headstart_tests::{command, digits, outcome, repository, succeed, text, texts};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -251,27 +250,95 @@ fn names_that_would_escape_are_refused() {
 }
 
 #[test]
-fn links_out_of_a_directory_of_data_are_refused() {
+fn a_run_through_links_has_the_bits_of_one_without() {
+    let (plain, linked) = (texts(), texts());
+    // As the hub's cache keeps checkpoints and data: snapshots of links to blobs, in a directory that is a link itself.
+    let hub = tempfile::tempdir().expect("a temporary directory");
+    let at = |name: &str| hub.path().join(name);
+    for name in ["blobs", "snapshots/abc/data"] {
+        std::fs::create_dir_all(at(name)).expect("writable");
+    }
+    let files = ["config.json", "model.safetensors", "tokenizer.json"];
+    for (number, name) in files.iter().enumerate() {
+        std::fs::rename(linked.path().join("model").join(name), at(&format!("blobs/{number}")))
+            .expect("it was made");
+        symlink(format!("../../blobs/{number}"), at("snapshots/abc").join(name)).expect("writable");
+    }
+    std::fs::rename(linked.path().join("train.jsonl"), at("blobs/9")).expect("it was made");
+    symlink("../../../blobs/9", at("snapshots/abc/data/train-0.jsonl")).expect("writable");
+    symlink("abc", at("snapshots/main")).expect("writable");
+    symlink(at("snapshots/main"), linked.path().join("here")).expect("writable");
+    succeed(plain.path(), &["train", "run.yaml", "--workers", "1"]);
+    let sets = ["--set", "base_model=here", "--set", "datasets.0.path=here/*/train-*.jsonl"];
+    succeed(linked.path(), &[&["train", "run.yaml", "--workers", "2"][..], &sets].concat());
+    assert_eq!(outcome(&plain.path().join("out"))[0], outcome(&linked.path().join("out"))[0]);
+}
+
+#[test]
+fn folders_of_images_may_be_links_and_what_leads_nowhere_is_named() {
+    let directory = digits();
+    let images = repository().join("examples/digits/data/five_to_nine/eval");
+    let root = directory.path().join("images [1]");
+    std::fs::create_dir_all(root.join("9")).expect("writable");
+    for class in ["5", "6"] {
+        symlink(images.join(class), root.join(class)).expect("writable");
+    }
+    let nine =
+        std::fs::read_dir(images.join("9")).expect("it was made").flatten().next().expect("an image").path();
+    symlink(nine, root.join("9/one.png")).expect("writable");
+    symlink("..", root.join("9/up")).expect("writable");
+    let sets =
+        ["--set", "datasets.0.path=images [1]", "--set", "eval_datasets=null", "--set", "eval_strategy=no"];
+    let validate = [&["validate", "run.yaml"][..], &sets].concat();
+    let said = succeed(directory.path(), &validate);
+    assert!(said.contains("3: 5, 6, 9"), "{said}");
+    symlink("../gone.png", root.join("9/two.png")).expect("writable");
+    Refused::of(directory.path(), &validate)
+        .code(10)
+        .says(&["images [1]/9/two.png", "a link to ../gone.png, which is not there"])
+        .before_workers();
+}
+
+#[test]
+fn variables_that_no_client_can_be_made_of_are_named() {
     let directory = texts();
-    let outside = tempfile::tempdir().expect("a temporary directory");
-    let data = directory.path().join("data");
-    std::fs::create_dir_all(data.join("cats")).expect("writable");
-    std::fs::rename(directory.path().join("train.jsonl"), outside.path().join("x.jsonl")).expect("writable");
-    let refused = |link: &Path, target: &Path, sets: &[&str]| {
-        symlink(target, link).expect("writable");
-        let mut arguments = vec!["train", "run.yaml"];
-        arguments.extend(sets.iter().flat_map(|set| ["--set", *set]));
-        let link = link.to_str().expect("UTF-8");
-        Refused::of(directory.path(), &arguments)
-            .code(2)
-            .says(&[link, "leaves its directory"])
-            .before_workers();
-        std::fs::remove_file(link).expect("writable");
-    };
-    refused(&data.join("x.jsonl"), &outside.path().join("x.jsonl"), &["datasets.0.path=data/*.jsonl"]);
-    let images = ["task=image-classification", "datasets.0.path=data"];
-    refused(&data.join("dogs"), outside.path(), &images);
-    refused(&data.join("cats/1.png"), &outside.path().join("x.jsonl"), &images);
+    let s3 = [("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret")];
+    let azure = [("AZURE_STORAGE_ACCOUNT", "account"), ("AZURE_STORAGE_KEY", "a2V5")];
+    let google = [("GOOGLE_BEARER_TOKEN", "token"), ("HOME", "/nowhere")];
+    let cases = [
+        ("s3", s3, "AWS_ENDPOINT_URL", "minio:9000", "write http://minio:9000"),
+        ("s3", s3, "AWS_ENDPOINT_URL", "\"http://minio:9000\"", "remove the quotation marks"),
+        ("s3", s3, "AWS_ENDPOINT_URL", " http://minio:9000", "remove them"),
+        ("s3", s3, "AWS_ENDPOINT_URL_S3", "http://mi nio", "not a URL"),
+        ("s3", s3, "AWS_REGION", "us east 1", "us-east-1"),
+        ("s3", s3, "AWS_ACCESS_KEY_ID", "two\nlines", "line break"),
+        ("s3", s3, "AWS_SESSION_TOKEN", "tok\u{e9}n", "ASCII"),
+        ("s3", s3, "AWS_PROXY_URL", "http://", "http://host:port"),
+        ("s3", s3, "HTTPS_PROXY", "'http://proxy:3128'", "remove the quotation marks"),
+        ("s3", s3, "AWS_ALLOW_HTTP", "perhaps", "boolean"),
+        ("s3", s3, "AWS_TIMEOUT", "soon", "Duration"),
+        ("s3", s3, "AWS_DEFAULT_CONTENT_TYPE", "a\u{7f}", "control character"),
+        ("az", azure, "AZURE_STORAGE_ENDPOINT", "localhost:10000", "write http://localhost:10000"),
+        ("az", azure, "AZURE_STORAGE_ACCOUNT", "https://a.blob.core.windows.net", "name alone"),
+        ("az", azure, "AZURE_STORAGE_AUTHORITY_HOST", "login", "not a URL"),
+        ("az", azure, "AZURE_STORAGE_USE_EMULATOR", "perhaps", "boolean"),
+        ("gs", google, "GOOGLE_BASE_URL", "localhost:4443", "write http://localhost:4443"),
+        ("gs", google, "GOOGLE_BEARER_TOKEN", "two\nlines", "line break"),
+    ];
+    for (scheme, usual, name, value, cure) in cases {
+        let data = format!("datasets.0.path={scheme}://bucket/x.jsonl");
+        let attempt =
+            Refused::of(directory.path(), &["validate", "run.yaml", "--set", &data, "--set", IMPATIENT]);
+        let attempt = usual.iter().fold(attempt, |attempt, (name, value)| attempt.env(name, value));
+        attempt.env(name, value).code(2).says(&[name, cure]).before_workers();
+    }
+    for name in ["bad bucket", "b\u{fc}cket", "xn--a", "a%b", "a|b"] {
+        let data = format!("datasets.0.path=s3://{name}/x.jsonl");
+        let attempt =
+            Refused::of(directory.path(), &["validate", "run.yaml", "--set", &data, "--set", IMPATIENT]);
+        let attempt = s3.iter().fold(attempt, |attempt, (name, value)| attempt.env(name, value));
+        attempt.code(2).says(&[name, "not the name of a bucket"]).before_workers();
+    }
 }
 
 #[test]

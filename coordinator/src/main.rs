@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 
 fn main() -> ExitCode {
     let config = Config::parse();
-    let telemetry = telemetry::start("headstart-coordinator", config.log_format, "info");
+    let telemetry = telemetry::start("headstart-coordinator", config.log_format, telemetry::USUAL);
     if config.exit_with_parent {
         std::thread::spawn(exit_with_parent);
     }

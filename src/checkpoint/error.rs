@@ -33,6 +33,14 @@ pub enum CheckpointError {
         /// The file.
         url: String,
     },
+    /// Something else in the file's place.
+    #[error("{url}: {found}")]
+    StandIn {
+        /// The file.
+        url: String,
+        /// What it is, and what to do.
+        found: &'static str,
+    },
     /// A safetensors file that breaks its format.
     #[error("{url}: not a usable safetensors file: {problem}")]
     Header {
@@ -127,7 +135,7 @@ pub enum CheckpointError {
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum HeaderProblem {
     /// Not even a header length.
-    #[error("{0} bytes are too few")]
+    #[error("{}", if *.0 == 0 { "the file is empty".to_owned() } else { format!("{0} bytes are too few", .0) })]
     TooShort(u64),
     /// A header longer than any real one.
     #[error("the header claims {0} bytes, more than the 16 MiB allowed")]
@@ -196,11 +204,15 @@ impl CheckpointError {
     /// The exit code of a process that ends for this reason.
     pub fn exit(&self) -> Exit {
         match self {
+            CheckpointError::Store(StoreError::DeadLink { .. } | StoreError::OddName { .. }) => {
+                Exit::Checkpoint
+            }
             CheckpointError::Store(error) => error.exit(),
             CheckpointError::Length { .. } => Exit::Internal,
             CheckpointError::Missing { .. }
             | CheckpointError::Json { .. }
             | CheckpointError::Pickle { .. }
+            | CheckpointError::StandIn { .. }
             | CheckpointError::Header { .. }
             | CheckpointError::MissingShard { .. }
             | CheckpointError::Misplaced { .. }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::header::{self, Dtype, Stored};
 use super::{CheckpointError, HeaderProblem};
 use crate::run_file::{InitFrom, RunSpec};
-use crate::store::{Location, Meta, StoreError, Stores};
+use crate::store::{Location, Meta, STAND_IN, StoreError, Stores, stand_in};
 
 /// Bytes of the largest JSON file read.
 const LARGEST_JSON: u64 = 16 << 20;
@@ -175,11 +175,16 @@ async fn open_shard(
 /// The tensors of a safetensors file, in file order. Nothing is allocated by a number the file claims unchecked.
 async fn read_header(location: &Location, meta: &Meta) -> Result<Vec<Stored>, CheckpointError> {
     let failed = |problem| CheckpointError::Header { url: location.to_string(), problem };
-    let first = location.read_range(meta, 0..meta.size.min(header::LENGTH)).await?;
-    if PICKLES.iter().any(|magic| first.starts_with(magic)) && !plausible(&first, meta.size) {
+    // One request for both: most headers do not fit in here, but what lies in a file's place does.
+    let beginning = location.read_range(meta, 0..meta.size.min(STAND_IN)).await?;
+    if let Some(found) = stand_in(&beginning) {
+        return Err(CheckpointError::StandIn { url: location.to_string(), found });
+    }
+    let first = &beginning[..beginning.len().min(header::LENGTH as usize)];
+    if PICKLES.iter().any(|magic| first.starts_with(magic)) && !plausible(first, meta.size) {
         return Err(CheckpointError::Pickle { url: location.to_string() });
     }
-    let first = first.as_ref().try_into().map_err(|_| failed(HeaderProblem::TooShort(meta.size)))?;
+    let first = first.try_into().map_err(|_| failed(HeaderProblem::TooShort(meta.size)))?;
     let length = header::header_length(first, meta.size).map_err(failed)?;
     let start = header::LENGTH + length;
     let bytes = location.read_range(meta, header::LENGTH..start).await?;
@@ -203,7 +208,11 @@ pub(crate) async fn json<T: for<'de> Deserialize<'de>>(
 ) -> Result<Option<T>, CheckpointError> {
     let failed = |reason: String| CheckpointError::Json { url: location.to_string(), reason };
     match location.read(largest).await {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| failed(error.to_string())),
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| match stand_in(&bytes) {
+            Some(found) => CheckpointError::StandIn { url: location.to_string(), found },
+            None if bytes.is_empty() => failed("the file is empty".to_owned()),
+            None => failed(error.to_string()),
+        }),
         Err(StoreError::NotFound { .. }) => Ok(None),
         Err(StoreError::TooLarge { size, limit, .. }) => {
             Err(failed(format!("{size} bytes, more than the {limit} allowed")))

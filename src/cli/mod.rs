@@ -63,6 +63,9 @@ enum Command {
     Rows(export::RowsArguments),
 }
 
+/// How long commands retry failed storage requests whose answer somebody waits for, in seconds.
+const INTERACTIVE_RETRY_SECONDS: u32 = 10;
+
 /// A run file and what is changed in it.
 #[derive(Debug, Args)]
 struct RunFile {
@@ -76,6 +79,14 @@ struct RunFile {
 impl RunFile {
     fn load(&self) -> Result<RunSpec, CliError> {
         Ok(run_file::load(&self.run_file, &self.sets)?)
+    }
+
+    /// The run file for a command that somebody sits before: storage that does not answer is not waited for as long as a run
+    /// would.
+    fn load_interactive(&self) -> Result<RunSpec, CliError> {
+        let mut spec = self.load()?;
+        spec.cluster.store_retry_seconds = spec.cluster.store_retry_seconds.min(INTERACTIVE_RETRY_SECONDS);
+        Ok(spec)
     }
 }
 

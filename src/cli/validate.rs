@@ -17,7 +17,7 @@ const LONGEST_LABEL: usize = 40;
 
 /// Prints a summary of the run, or fails the way the run would.
 pub(super) async fn run(file: &RunFile) -> Result<(), CliError> {
-    let spec = file.load()?;
+    let spec = file.load_interactive()?;
     let (job, estimates) = job::survey(&spec).await?;
     console::out(&console::printable(&summary(&job, estimates)));
     let (shards, needed) = (job.spec.batch.shards_per_step, job.spec.cluster.min_workers);

@@ -223,7 +223,9 @@ impl DataError {
     /// The exit code of a process that ends for this reason.
     pub fn exit(&self) -> Exit {
         match self {
-            DataError::Store(StoreError::NotFound { .. }) => Exit::Data,
+            DataError::Store(
+                StoreError::NotFound { .. } | StoreError::DeadLink { .. } | StoreError::OddName { .. },
+            ) => Exit::Data,
             DataError::Store(error) => error.exit(),
             DataError::Kind { .. }
             | DataError::Row { .. }

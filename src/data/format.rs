@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::DataError;
+use crate::store::{STAND_IN, stand_in};
 
 /// How a row's bytes are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +31,8 @@ pub enum Packing {
     Parquet,
 }
 
-/// Bytes that tell a packing.
-pub(super) const MAGIC: u64 = 4;
+/// Bytes that tell a packing, or that the file is not itself.
+pub(super) const MAGIC: u64 = STAND_IN;
 
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,6 +69,9 @@ pub(super) fn detect(url: &str, first: &[u8]) -> Result<(Format, Packing), DataE
     };
     if packing == Packing::Parquet {
         return Ok((Format::Text, packing));
+    }
+    if let Some(found) = stand_in(first) {
+        return refuse(found);
     }
     if let Some(named) = named.filter(|named| *named != packing) {
         return refuse(&format!("named as {named}, but its first bytes are not those of {named}"));

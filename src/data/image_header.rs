@@ -1,6 +1,7 @@
 //! The first bytes of an image: what it is and how large, without decoding it.
 
 use super::RowProblem;
+use crate::store::stand_in;
 
 /// Longest side of an image, in pixels.
 pub const LONGEST_SIDE: u32 = 1 << 14;
@@ -15,7 +16,10 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), RowProblem> {
     let size = match bytes {
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', rest @ ..] => png(rest),
         [0xff, 0xd8, rest @ ..] => jpeg(rest),
-        _ => return Err(RowProblem::Image("neither a PNG nor a JPEG image, by its first bytes".to_owned())),
+        _ => {
+            let found = stand_in(bytes).unwrap_or("neither a PNG nor a JPEG image, by its first bytes");
+            return Err(RowProblem::Image(found.to_owned()));
+        }
     };
     let Some([width, height]) = size else { return Ok(()) };
     if width == 0 || height == 0 {

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
-use std::path::Path;
 
 use super::format::{MAGIC, packing};
 use super::scan::{Collected, planned};
 use super::{DataError, FilePosition, Format, Packing, RowProblem, image_header, jsonl, table};
 use crate::run_file::Dataset;
-use crate::store::{Location, Meta, StoreError, Stores};
+use crate::store::{Listing, Location, Meta, StoreError, Stores, is_pattern, stand_in};
 
 /// Bytes of the largest image.
 pub(super) const LARGEST_IMAGE: u64 = 64 << 20;
@@ -30,7 +29,7 @@ pub(super) async fn add(
     collected: Collected,
 ) -> Result<Collected, DataError> {
     let root = stores.locate(&dataset.path)?;
-    if are_tables(&dataset.path, root.local_path().as_deref()) {
+    if are_tables(&root, &dataset.path).await? {
         return add_tables(stores, dataset, collected).await;
     }
     let files = Folder::list(&root).await?;
@@ -38,6 +37,9 @@ pub(super) async fn add(
         Some((file, _)) => Some(file.read(LARGEST_METADATA).await?),
         None => None,
     };
+    if let (Some((file, _)), Some(found)) = (&files.metadata, metadata.as_deref().and_then(stand_in)) {
+        return Err(kind(file.url(), found));
+    }
     let column = dataset.label_column.clone();
     let adding = tokio::task::spawn_blocking(move || match metadata {
         None => files.by_folder(collected),
@@ -46,10 +48,15 @@ pub(super) async fn add(
     adding.await.expect("looking at images does not panic")
 }
 
-/// Whether a dataset's path names Parquet files rather than a directory; `local` is the path on this machine.
-pub(super) fn are_tables(path: &str, local: Option<&Path>) -> bool {
-    let pattern = path.contains(['*', '?', '[', '{']);
-    pattern || path.to_ascii_lowercase().ends_with(".parquet") || local.is_some_and(Path::is_file)
+/// Whether a dataset's path names Parquet files rather than a directory, whose name can have brackets in it.
+pub(super) async fn are_tables(root: &Location, path: &str) -> Result<bool, StoreError> {
+    if path.to_ascii_lowercase().ends_with(".parquet") {
+        return Ok(true);
+    }
+    match root.local_path() {
+        Some(local) => Ok(local.is_file() || (is_pattern(path) && !local.is_dir())),
+        None => Ok(is_pattern(path) && !root.is_directory().await?),
+    }
 }
 
 async fn add_tables(
@@ -62,7 +69,7 @@ async fn add_tables(
         if packing(&first) != Packing::Parquet {
             let reason = "not a Parquet file; image data is Parquet files, or a directory with one folder per class or \
                           a metadata.jsonl";
-            return Err(kind(file.0.url(), reason));
+            return Err(kind(file.0.url(), stand_in(&first).unwrap_or(reason)));
         }
         let planned = planned(&file, (Format::Image, Packing::Parquet), &dataset.image_column);
         (collected, _) = table::add(&file, planned, dataset.label_column.clone(), collected, None).await?;
@@ -81,7 +88,10 @@ impl Folder {
     /// Lists a directory. Files that are no images (notes, licences) are passed over.
     async fn list(root: &Location) -> Result<Folder, DataError> {
         let mut folder = Folder { url: root.url().to_owned(), images: BTreeMap::new(), metadata: None };
-        let files = root.list().await?;
+        let Listing { files, unreadable } = root.listing().await?;
+        if let Some((_, error)) = unreadable.into_iter().find(|(name, _)| may_matter(name)) {
+            return Err(error.into());
+        }
         // A listing cannot tell an absent directory from an empty one, which a bucket does not have.
         if files.is_empty() && !root.local_path().is_some_and(|path| path.is_dir()) {
             return Err(StoreError::NotFound { url: root.url().to_owned() }.into());
@@ -186,6 +196,18 @@ impl Folder {
             RowProblem::FileName { name: name.to_owned(), reason }
         })
     }
+}
+
+/// Whether a file that cannot be read may be an image or say what the images are.
+fn may_matter(name: &str) -> bool {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    let hidden = name.split('/').any(|part| part.starts_with('.') && !matches!(part, "." | ".."));
+    let extension = last.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+    let image = match extension.as_deref() {
+        None => true,
+        Some(extension) => ["png", "jpg", "jpeg"].contains(&extension) || UNREAD.contains(&extension),
+    };
+    !hidden && (image || last == METADATA || OTHER_METADATA.contains(&last))
 }
 
 fn push(file: &(Location, Meta), label: u32, collected: &mut Collected) -> Result<(), DataError> {

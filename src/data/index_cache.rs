@@ -110,10 +110,10 @@ async fn files(
     dataset: &Dataset,
     task: Task,
 ) -> Result<Option<Vec<(Location, Meta)>>, DataError> {
-    let path = stores.locate(&dataset.path)?.local_path();
+    let root = stores.locate(&dataset.path)?;
     let scanned = match task {
-        Task::SequenceClassification => !path.is_some_and(|path| path.is_dir()),
-        Task::ImageClassification => images::are_tables(&dataset.path, path.as_deref()),
+        Task::SequenceClassification => !root.local_path().is_some_and(|path| path.is_dir()),
+        Task::ImageClassification => images::are_tables(&root, &dataset.path).await?,
     };
     Ok(if scanned { Some(stores.glob(&dataset.path).await?) } else { None })
 }

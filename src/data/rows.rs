@@ -12,7 +12,7 @@ use super::cache::{self, Cache, Checked, Opened};
 use super::{
     Blocks, DataError, DataFile, FilePosition, Format, Packing, RowIndex, RowPlace, RowProblem, csv, jsonl,
 };
-use crate::store::{Location, Meta, StoreError, Stores};
+use crate::store::{Location, Meta, StoreError, Stores, stand_in};
 
 /// Files (or, without a cache, rows of a remote file) read at once.
 const READS_IN_FLIGHT: usize = 16;
@@ -237,6 +237,9 @@ fn content(file: &DataFile, bytes: Bytes) -> Result<Content, RowProblem> {
             Ok(text) => Ok(Content::Text(text)),
             Err(_) => Err(RowProblem::NotUtf8),
         },
-        Format::Image => Ok(Content::Image(bytes)),
+        Format::Image => match stand_in(&bytes) {
+            Some(found) => Err(RowProblem::Image(found.to_owned())),
+            None => Ok(Content::Image(bytes)),
+        },
     }
 }

@@ -46,10 +46,10 @@ pub async fn survey(stores: &Stores, wanted: DataRequest<'_>) -> Result<Survey, 
 async fn survey_above(small: u64, stores: &Stores, wanted: DataRequest<'_>) -> Result<Survey, DataError> {
     let mut datasets = Vec::new();
     for dataset in wanted.datasets {
-        let path = stores.locate(&dataset.path)?.local_path();
+        let root = stores.locate(&dataset.path)?;
         let scanned = match wanted.task {
-            Task::SequenceClassification => !path.is_some_and(|path| path.is_dir()),
-            Task::ImageClassification => images::are_tables(&dataset.path, path.as_deref()),
+            Task::SequenceClassification => !root.local_path().is_some_and(|path| path.is_dir()),
+            Task::ImageClassification => images::are_tables(&root, &dataset.path).await?,
         };
         if scanned {
             datasets.push((dataset, stores.glob(&dataset.path).await?));

@@ -5,6 +5,9 @@ use std::fmt;
 
 use url::Url;
 
+use super::StoreError;
+use super::variables::{self, trimmed};
+
 /// Where each cloud's storage answers unless a variable says otherwise.
 const GOOGLE: &str = "storage.googleapis.com";
 const AZURE: &str = "blob.core.windows.net";
@@ -27,22 +30,37 @@ impl Environment {
         Environment(variables.into_iter().filter(|(_, value)| !value.is_empty()).collect())
     }
 
-    /// The value of a variable.
+    /// The value of a variable, without the line break that a file has put at its end.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|value| trimmed(name, value)).filter(|value| !value.is_empty())
+    }
+
+    /// The value of a variable as it is: what a library that reads it itself sees.
+    pub(super) fn untrimmed(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
     /// The first of these variables that is set.
     pub(super) fn first(&self, names: &[&'static str]) -> Option<&'static str> {
-        names.iter().copied().find(|name| self.0.contains_key(*name))
+        names.iter().copied().find(|name| self.get(name).is_some())
     }
 
     /// The variables whose names begin with `prefix`.
     pub(super) fn beginning(&self, prefix: &str) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .filter(move |(name, _)| name.starts_with(prefix))
-            .map(|(name, value)| (&**name, &**value))
+        let names = self.0.keys().filter(move |name| name.starts_with(prefix));
+        names.filter_map(|name| Some((&**name, self.get(name)?)))
+    }
+
+    /// Refuses values of these variables that no client can use, for what `url` names.
+    pub(super) fn check<'a>(
+        &self,
+        url: &str,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), StoreError> {
+        names.into_iter().try_for_each(|name| match self.get(name) {
+            Some(value) => usable(url, name, value).map(drop),
+            None => Ok(()),
+        })
     }
 
     /// The value of the first of these variables that is set.
@@ -53,6 +71,11 @@ impl Environment {
     /// The URL of the S3 server, where it is not Amazon's.
     pub(super) fn s3_endpoint(&self) -> Option<&str> {
         self.either(["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"])
+    }
+
+    /// Where S3 buckets are looked for.
+    pub(super) fn s3_region(&self) -> &str {
+        self.either(["AWS_REGION", "AWS_DEFAULT_REGION"]).unwrap_or(AMAZON_REGION)
     }
 
     /// The URL of the Google Cloud Storage server, where it is not Google's.
@@ -78,10 +101,7 @@ impl Environment {
             "http" | "https" => host_of(url),
             "s3" => match self.s3_endpoint() {
                 Some(endpoint) => host_of(endpoint),
-                None => {
-                    let region = self.either(["AWS_REGION", "AWS_DEFAULT_REGION"]).unwrap_or(AMAZON_REGION);
-                    Some(format!("s3.{region}.amazonaws.com"))
-                }
+                None => Some(format!("s3.{}.amazonaws.com", self.s3_region())),
             },
             "gs" => self.google_endpoint().map_or_else(|| Some(GOOGLE.to_owned()), host_of),
             "az" if self.says_yes("AZURE_STORAGE_USE_EMULATOR") => {
@@ -104,6 +124,14 @@ impl Environment {
         let value = self.get(name).unwrap_or_default().to_ascii_lowercase();
         ["1", "true", "on", "yes", "y"].contains(&value.as_str())
     }
+}
+
+/// A variable's value as clients can use it.
+pub(super) fn usable(url: &str, name: &str, value: &str) -> Result<String, StoreError> {
+    variables::check(name, value).map_err(|reason| {
+        let (url, name) = (url.to_owned(), name.to_owned());
+        StoreError::Variable { url, name, reason }
+    })
 }
 
 fn host_of(url: &str) -> Option<String> {

@@ -2,10 +2,11 @@
 
 use std::io;
 
+use super::refusal::Refusal;
 use crate::exit::Exit;
 
 /// Why bytes could not be read or written. Every variant names the URL.
-#[derive(Debug, thiserror::Error, PartialEq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq)]
 pub enum StoreError {
     /// Not a URL this version can use.
     #[error("{url}: {reason}")]
@@ -23,11 +24,31 @@ pub enum StoreError {
         /// The refused name.
         name: String,
     },
-    /// A link out of the directory that is read.
-    #[error("{url}: a link that leaves its directory; put the file itself there, or name the place it is in")]
-    Link {
+    /// A name that cannot be asked for.
+    #[error(
+        "{url}: names with empty parts, dots for parts, backslashes or control characters are not supported yet; rename it"
+    )]
+    OddName {
+        /// The object or file.
+        url: String,
+    },
+    /// A link to nothing.
+    #[error("{url}: a link to {target}, which is not there")]
+    DeadLink {
         /// The link.
         url: String,
+        /// What it names.
+        target: String,
+    },
+    /// An environment variable that no client can be made of.
+    #[error("{url}: {name} {reason}")]
+    Variable {
+        /// What was to be read with it.
+        url: String,
+        /// The variable.
+        name: String,
+        /// What is wrong with its value, and the cure.
+        reason: String,
     },
     /// A listing or a pattern where only single files can be read.
     #[error("{url}: a web server cannot list files, so a directory or pattern finds none; name each file")]
@@ -117,11 +138,13 @@ impl StoreError {
         match self {
             StoreError::BadUrl { .. }
             | StoreError::BadName { .. }
-            | StoreError::Link { .. }
+            | StoreError::Variable { .. }
             | StoreError::Unlisted { .. }
             | StoreError::ReadOnly { .. } => Exit::Usage,
             StoreError::Permission { .. } | StoreError::Credentials { .. } => Exit::Permission,
             StoreError::NotFound { .. }
+            | StoreError::OddName { .. }
+            | StoreError::DeadLink { .. }
             | StoreError::Changed { .. }
             | StoreError::AlreadyExists { .. }
             | StoreError::TooLarge { .. }
@@ -131,9 +154,22 @@ impl StoreError {
         }
     }
 
+    /// Whether a server has refused the request.
+    pub(super) fn is_refusal(error: &object_store::Error) -> bool {
+        beneath::<Refusal>(error).is_some()
+    }
+
+    /// Whether a server has refused the request without a reason.
+    pub(super) fn is_unexplained(error: &object_store::Error) -> bool {
+        beneath::<Refusal>(error).is_some_and(Refusal::is_unexplained)
+    }
+
     pub(crate) fn from_object(url: &str, error: object_store::Error) -> StoreError {
         use object_store::Error;
         let url = url.to_owned();
+        if let Some(refusal) = beneath::<Refusal>(&error) {
+            return refusal.error(url);
+        }
         match error {
             Error::NotFound { .. } => StoreError::NotFound { url },
             Error::AlreadyExists { .. } => StoreError::AlreadyExists { url },
@@ -147,7 +183,7 @@ impl StoreError {
                 StoreError::Unavailable { url, detail: detail.to_owned() }
             }
             Error::InvalidPath { .. } => StoreError::BadUrl { url, reason: brief(&error) },
-            other => match io_cause(&other).map(|cause| StoreError::from_io(&url, cause)) {
+            other => match beneath::<io::Error>(&other).map(|cause| StoreError::from_io(&url, cause)) {
                 // The whole chain says more than the innermost error.
                 None | Some(StoreError::Unavailable { .. }) => StoreError::from_answer(url, brief(&other)),
                 Some(known) => known,
@@ -188,12 +224,12 @@ impl StoreError {
     }
 }
 
-/// The I/O error beneath a store's error, when there is one.
-fn io_cause(error: &object_store::Error) -> Option<&io::Error> {
+/// The error of a kind beneath a store's error, when there is one.
+fn beneath<E: std::error::Error + 'static>(error: &object_store::Error) -> Option<&E> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            return Some(io);
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         cause = error.source();
     }
@@ -204,6 +240,8 @@ fn io_cause(error: &object_store::Error) -> Option<&io::Error> {
 pub(super) fn brief(error: &object_store::Error) -> String {
     const LONGEST: usize = 600;
     let text = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    // Retries end by time; the number that they cannot reach says nothing.
+    let text = text.replace(&format!(", max_retries: {}", usize::MAX), "");
     match text.char_indices().nth(LONGEST) {
         Some((cut, _)) => format!("{}…", &text[..cut]),
         None => text,

@@ -5,10 +5,16 @@ pub mod conformance;
 mod environment;
 mod error;
 mod find;
+mod odd_keys;
 mod open;
+mod refusal;
+mod stand_in;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod transport;
+mod variables;
+mod walk;
 mod web;
 mod writer;
 
@@ -25,7 +31,9 @@ use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt
 
 pub use environment::Environment;
 pub use error::StoreError;
+pub use find::{Listing, is_pattern};
 pub use open::{DEFAULT_RETRY_SECONDS, Stores};
+pub use stand_in::{STAND_IN, stand_in};
 pub use writer::Writer;
 
 /// Bytes of one request of a large read.
@@ -123,8 +131,23 @@ impl Location {
 
     /// Size and identity of the object.
     pub async fn head(&self) -> Result<Meta, StoreError> {
-        let head = self.store.head(&self.key).await.map_err(|error| self.error(error))?;
-        Ok(Meta::of(&head))
+        match self.store.head(&self.key).await {
+            Ok(head) => Ok(Meta::of(&head)),
+            Err(error) => Err(self.explained(error).await),
+        }
+    }
+
+    /// An error of a HEAD request, whose answer has no body to say why: reading a byte tells.
+    async fn explained(&self, error: object_store::Error) -> StoreError {
+        if StoreError::is_unexplained(&error) {
+            let options = GetOptions { range: Some(GetRange::Bounded(0..1)), ..GetOptions::default() };
+            if let Err(said) = self.store.get_opts(&self.key, options).await
+                && StoreError::is_refusal(&said)
+            {
+                return self.error(said);
+            }
+        }
+        self.error(error)
     }
 
     /// When the object was written, by the storage's clock: time since 1970.
@@ -278,7 +301,18 @@ impl Location {
     }
 
     fn error(&self, error: object_store::Error) -> StoreError {
-        StoreError::from_object(&self.url, error)
+        match StoreError::from_object(&self.url, error) {
+            StoreError::NotFound { url } => self.absent(url),
+            other => other,
+        }
+    }
+
+    /// Why nothing is there: caches lose what their links lead to.
+    fn absent(&self, url: String) -> StoreError {
+        match self.local_path().map(std::fs::read_link) {
+            Some(Ok(target)) => StoreError::DeadLink { url, target: target.display().to_string() },
+            _ => StoreError::NotFound { url },
+        }
     }
 }
 

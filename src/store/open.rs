@@ -12,16 +12,17 @@ use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use super::cloud::Bucket;
+use super::transport::Connector;
 use super::{Environment, Kind, Location, StoreError, escapes, web};
 
 /// Where the local store is kept among the open ones: no URL begins like this.
 const LOCAL: &str = "local";
 /// How long a failing request is repeated, unless a run file says otherwise.
 pub const DEFAULT_RETRY_SECONDS: u32 = 30;
-/// Most repetitions of one request; its time is the narrower limit.
-const RETRIES: usize = 20;
 /// Longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Longest time for which credentials are asked for that the environment does not name.
+const LONGEST_FOR_CREDENTIALS: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a request is repeated while a store fails.
@@ -31,7 +32,20 @@ pub(super) struct Patience(Duration);
 impl Patience {
     pub(super) fn retry(self) -> RetryConfig {
         let backoff = BackoffConfig { max_backoff: LONGEST_PAUSE, ..BackoffConfig::default() };
-        RetryConfig { max_retries: RETRIES, retry_timeout: self.0, backoff }
+        // Time alone is the limit: names and routes of a machine that has just started take a while.
+        RetryConfig { max_retries: usize::MAX, retry_timeout: self.0, backoff }
+    }
+
+    /// How long credentials are asked for. Where the environment names none, only a cloud's machine has some, not always at
+    /// once; any other waits for them in vain.
+    pub(super) fn retry_for_credentials(self, named: bool) -> RetryConfig {
+        let unnamed = || Patience((self.0 / 3).min(LONGEST_FOR_CREDENTIALS));
+        if named { self.retry() } else { unnamed().retry() }
+    }
+
+    /// What makes a store's clients; `region` is where its bucket is looked for.
+    pub(super) fn connector(self, region: &str) -> Connector {
+        Connector { patience: self.0, region: region.to_owned() }
     }
 
     /// A client of a server: encrypted, unless its address says otherwise.
@@ -127,7 +141,7 @@ impl Stores {
 
     fn web(&self, url: &str) -> Result<Location, StoreError> {
         let (root, key) = web::parse(url)?;
-        let store = self.opened(root.as_str(), || web::open(&root, self.patience))?;
+        let store = self.opened(root.as_str(), || web::open(&root, &self.environment, self.patience))?;
         let url = web::url(&root, &key).into();
         Ok(Location { store, key, url, kind: Kind::Web })
     }

@@ -1,12 +1,13 @@
 //! The conformance suite on this machine's stores, and what only local paths and URLs do.
 
+use std::os::unix::fs::symlink;
 use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::memory::InMemory;
 
 use super::conformance::{self, Creation};
-use super::{Environment, Location, StoreError, Stores};
+use super::{Environment, Location, Meta, StoreError, Stores};
 use crate::exit::Exit;
 
 fn local(directory: &tempfile::TempDir) -> Location {
@@ -77,28 +78,125 @@ fn urls_this_version_cannot_use_say_so() {
     }
 }
 
-#[cfg(unix)]
-#[tokio::test]
-async fn listings_refuse_links_out_of_the_directory() {
-    use std::os::unix::fs::symlink;
-    let outside = tempfile::tempdir().unwrap();
-    std::fs::write(outside.path().join("secret.txt"), "secret").unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("real.txt"), "real").unwrap();
-    symlink(directory.path(), directory.path().join("loop")).unwrap();
-    symlink("real.txt", directory.path().join("inside.txt")).unwrap();
-    symlink("nowhere", directory.path().join("dangling.txt")).unwrap();
-    let listed = local(&directory).list().await.unwrap();
-    let names: Vec<&str> = listed.iter().filter_map(|(file, _)| file.url().rsplit('/').next()).collect();
-    assert_eq!(names, ["inside.txt", "real.txt"]);
+/// Names of what a listing finds, relative to its directory.
+fn names(directory: &Location, files: &[(Location, Meta)]) -> Vec<String> {
+    let prefix = format!("{directory}/");
+    files.iter().map(|(file, _)| file.url().strip_prefix(&prefix).unwrap().to_owned()).collect()
+}
 
-    for (name, target) in [("escape.txt", outside.path().join("secret.txt")), ("away", outside.path().into())]
-    {
-        let link = directory.path().join(name);
-        symlink(target, &link).unwrap();
-        let error = local(&directory).list().await.unwrap_err();
-        assert!(matches!(&error, StoreError::Link { url } if url.ends_with(name)), "{error}");
-        std::fs::remove_file(link).unwrap();
+#[tokio::test]
+async fn links_of_the_local_disk_are_followed_and_cycles_passed_over() {
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(outside.path().join("cats/old")).unwrap();
+    std::fs::write(outside.path().join("cats/1.png"), "cat").unwrap();
+    std::fs::write(outside.path().join("cats/old/2.png"), "old").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    std::fs::write(at("real.txt"), "real").unwrap();
+    symlink("real.txt", at("inside.txt")).unwrap();
+    symlink(outside.path().join("cats"), at("cats")).unwrap();
+    symlink(outside.path().join("cats"), at("same")).unwrap();
+    symlink(outside.path().join("cats/1.png"), at("one.png")).unwrap();
+    symlink(directory.path(), at("loop")).unwrap();
+    symlink("../../cats", outside.path().join("cats/old/up")).unwrap();
+    let root = local(&directory);
+    let listing = root.listing().await.unwrap();
+    let expected =
+        ["cats/1.png", "cats/old/2.png", "inside.txt", "one.png", "real.txt", "same/1.png", "same/old/2.png"];
+    assert_eq!(names(&root, &listing.files), expected);
+    assert_eq!(listing.unreadable, []);
+    let (file, _) = listing.files.iter().find(|(file, _)| file.url().ends_with("/one.png")).unwrap();
+    assert_eq!(file.read(3).await.unwrap(), "cat", "the link's name, the file's content");
+    let found = Stores::default().glob(&format!("{root}/*/1.png")).await.unwrap();
+    assert_eq!(names(&root, &found), ["cats/1.png", "same/1.png"]);
+}
+
+#[tokio::test]
+async fn links_to_nothing_matter_where_they_are_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("a.jsonl"), "{}").unwrap();
+    symlink("../blobs/gone", directory.path().join("b.jsonl")).unwrap();
+    symlink("around", directory.path().join("about")).unwrap();
+    symlink("about", directory.path().join("around")).unwrap();
+    let (root, stores) = (local(&directory), Stores::default());
+    assert_eq!(names(&root, &root.list().await.unwrap()), ["a.jsonl"]);
+    assert_eq!(stores.glob(&format!("{root}/a*.jsonl")).await.unwrap().len(), 1);
+    let error = stores.glob(&format!("{root}/*.jsonl")).await.unwrap_err();
+    assert!(error.to_string().contains("b.jsonl: a link to ../blobs/gone, which is not there"), "{error}");
+    let error = stores.glob(&format!("{root}/abou?")).await.unwrap_err();
+    assert!(error.to_string().contains("about: a link to around"), "{error}");
+}
+
+#[tokio::test]
+async fn patterns_look_no_deeper_than_they_reach() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["a/b", "c"] {
+        std::fs::create_dir_all(directory.path().join(name)).unwrap();
+    }
+    for name in ["1.csv", "a/2.csv", "a/b/3.csv", "c/4.csv"] {
+        std::fs::write(directory.path().join(name), "x").unwrap();
+    }
+    let (root, stores) = (local(&directory), Stores::default());
+    let found = async |pattern: &str| {
+        names(&root, &stores.glob(&format!("{root}/{pattern}")).await.unwrap()).join(" ")
+    };
+    assert_eq!(found("*.csv").await, "1.csv");
+    assert_eq!(found("*/*.csv").await, "a/2.csv c/4.csv");
+    assert_eq!(found("{a/b,c}/*.csv").await, "a/b/3.csv c/4.csv");
+    assert_eq!(found("**/*.csv").await, "1.csv a/2.csv a/b/3.csv c/4.csv");
+}
+
+/// Names with brackets, braces and question marks, and what patterns mean beside them.
+async fn literal_names_come_first(root: &Location, stores: &Stores) {
+    let files = [
+        "a [1].jsonl",
+        "a 1.jsonl",
+        "data{1}.csv",
+        "data1.csv",
+        "what?.jsonl",
+        "whats.jsonl",
+        "set [1]/x.jsonl",
+        "set 1/x.jsonl",
+        "set 1/y.jsonl",
+        "deep/set {b}/z.jsonl",
+        "deep/set b/z.jsonl",
+        "open [.jsonl",
+    ];
+    for name in files {
+        root.join(name).unwrap().write(name.into()).await.unwrap();
+    }
+    let cases = [
+        ("a [1].jsonl", "a [1].jsonl"),
+        ("a [12].jsonl", "a 1.jsonl"),
+        ("data{1}.csv", "data{1}.csv"),
+        ("data{1,2}.csv", "data1.csv"),
+        ("what?.jsonl", "what?.jsonl"),
+        ("?hats.jsonl", "whats.jsonl"),
+        ("set [1]/*.jsonl", "set [1]/x.jsonl"),
+        ("set [12]/*.jsonl", "set 1/x.jsonl|set 1/y.jsonl"),
+        ("*/set {b}/z.jsonl", "deep/set {b}/z.jsonl"),
+        ("**/set {b,c}/*.jsonl", "deep/set b/z.jsonl"),
+        ("open [.jsonl", "open [.jsonl"),
+        ("open [*.jsonl", "open [.jsonl"),
+    ];
+    for (pattern, expected) in cases {
+        let found = stores.glob(&format!("{root}/{pattern}")).await;
+        let found = names(root, &found.unwrap_or_else(|error| panic!("{pattern}: {error}")));
+        assert_eq!(found.join("|"), expected, "{pattern}");
+    }
+    assert!(stores.locate(&format!("{root}/set [1]")).unwrap().is_directory().await.unwrap());
+    assert!(!stores.locate(&format!("{root}/set [12]")).unwrap().is_directory().await.unwrap());
+    for name in files {
+        root.join(name).unwrap().delete().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn literal_names_come_before_patterns() {
+    let (stores, directory) = (Stores::default(), tempfile::tempdir().unwrap());
+    stores.mount("memory://suite", Arc::new(InMemory::new()));
+    for root in [local(&directory), stores.locate("memory://suite/b [x]").unwrap()] {
+        literal_names_come_first(&root, &stores).await;
     }
 }
 

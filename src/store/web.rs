@@ -7,8 +7,9 @@ use object_store::http::HttpBuilder;
 use object_store::path::Path;
 use url::Url;
 
-use super::StoreError;
 use super::open::Patience;
+use super::variables::PROXIES;
+use super::{Environment, StoreError};
 
 /// The server and the file that a URL names.
 pub(super) fn parse(url: &str) -> Result<(Url, Path), StoreError> {
@@ -46,11 +47,17 @@ pub(super) fn url(root: &Url, key: &Path) -> String {
 }
 
 /// A client of one server. It follows at most ten redirects, from https to https only, and sends no credentials.
-pub(super) fn open(root: &Url, patience: Patience) -> Result<Arc<dyn ObjectStore>, StoreError> {
+pub(super) fn open(
+    root: &Url,
+    environment: &Environment,
+    patience: Patience,
+) -> Result<Arc<dyn ObjectStore>, StoreError> {
+    environment.check(root.as_str(), PROXIES)?;
     let store = HttpBuilder::new()
         .with_url(root.as_str())
         .with_client_options(patience.client(Some(root.as_str())))
         .with_retry(patience.retry())
+        .with_http_connector(patience.connector(""))
         .build()
         .map_err(|error| StoreError::BadUrl { url: root.to_string(), reason: error.to_string() })?;
     Ok(Arc::new(store))

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::net::TcpSocket;
+
 /// A date for every file.
 const MODIFIED: &str = "Tue, 24 Nov 2026 12:00:00 GMT";
 /// Time between the bytes of an answer that trickles.
@@ -47,13 +49,55 @@ pub enum Fault {
     Trickle,
 }
 
+/// An address where nobody listens yet, and nobody else can.
+pub struct Reserved {
+    socket: TcpSocket,
+    address: SocketAddr,
+}
+
 /// The server; its threads end with the test.
 pub struct Web {
     address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
+impl Default for Reserved {
+    fn default() -> Reserved {
+        let socket = TcpSocket::new_v4().expect("sockets can be made");
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port is free");
+        Reserved { address: socket.local_addr().expect("it is bound"), socket }
+    }
+}
+
+impl Reserved {
+    /// `http://` and where it will listen.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Begins to serve what `answer` says.
+    pub fn start(self, answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Web {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+        let _entered = runtime.enter();
+        let listener =
+            self.socket.listen(128).and_then(tokio::net::TcpListener::into_std).expect("it is bound");
+        listener.set_nonblocking(false).expect("a listener can block");
+        Web::on(listener, answer)
+    }
+}
+
 impl Answer {
+    /// An answer with a body.
+    pub fn with(status: u16, body: &str) -> Answer {
+        Answer { body: body.into(), ..Answer::status(status) }
+    }
+
+    /// The same with a header.
+    pub fn header(mut self, name: &'static str, value: &str) -> Answer {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+
     /// An answer without a body to speak of.
     pub fn status(status: u16) -> Answer {
         Answer { status, headers: Vec::new(), body: b"<Error/>".to_vec(), fault: None }
@@ -103,7 +147,10 @@ pub fn file(root: &Path, request: &Request) -> Answer {
 impl Web {
     /// Serves what `answer` says, each connection on a thread of its own.
     pub fn start(answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Web {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        Web::on(TcpListener::bind("127.0.0.1:0").expect("a port is free"), answer)
+    }
+
+    fn on(listener: TcpListener, answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Web {
         let web = Web { address: listener.local_addr().expect("it is bound"), requests: Arc::default() };
         let (requests, answer) = (web.requests.clone(), Arc::new(answer));
         std::thread::spawn(move || {

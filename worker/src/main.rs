@@ -24,7 +24,7 @@ const ACCUMULATORS: u64 = 1 << 30;
 fn main() -> ! {
     let config = Config::parse();
     let fixed = torch::fix_environment();
-    let telemetry = telemetry::start("headstart-worker", config.log_format, "info");
+    let telemetry = telemetry::start("headstart-worker", config.log_format, telemetry::USUAL);
     if let Err(error) = fixed {
         warn!(%error, "libtorch's settings could not be fixed; this worker may be refused");
     }

@@ -92,7 +92,7 @@ struct Planned {
 pub(super) async fn run(arguments: Arguments) -> Result<(), CliError> {
     let Arguments { file, workers, bandwidth, coordinator_bandwidth, samples_per_second, device, format } =
         arguments;
-    let spec = file.load()?;
+    let spec = file.load_interactive()?;
     let job = job::read(&spec).await?;
     let link = match bandwidth {
         Some(bits) => Known { value: bits / 8.0, source: "given" },
