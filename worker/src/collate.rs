@@ -24,9 +24,14 @@ enum Kind {
 /// One row's content.
 #[derive(Clone, Copy, Debug)]
 pub enum Sample<'a> {
-    /// A text.
-    Text(&'a str),
-    /// A PNG or JPEG file.
+    /// A text, or a pair of texts.
+    Text {
+        /// The text.
+        text: &'a str,
+        /// The second text of a pair.
+        pair: Option<&'a str>,
+    },
+    /// An image file.
     Image(&'a [u8]),
 }
 
@@ -190,9 +195,13 @@ fn encode(
 ) -> Result<Vec<Text>, CollateError> {
     let mut texts = Vec::with_capacity(samples.len());
     for ((sample, &label), &row) in samples.iter().zip(labels).zip(numbers) {
-        let Sample::Text(text) = *sample else { return Err(CollateError::OtherKind(row)) };
+        let Sample::Text { text, pair } = *sample else { return Err(CollateError::OtherKind(row)) };
         let refuse = |reason: String| CollateError::Text { row, reason };
-        let tokens = tokenizer.encode_fast(text, true).map_err(|error| refuse(error.to_string()))?;
+        let tokens = match pair {
+            Some(pair) => tokenizer.encode_fast((text, pair), true),
+            None => tokenizer.encode_fast(text, true),
+        };
+        let tokens = tokens.map_err(|error| refuse(error.to_string()))?;
         if let Some(id) = tokens.get_ids().iter().find(|&&id| u64::from(id) >= vocab) {
             return Err(refuse(format!("token {id} is beyond the network's vocab_size {vocab}")));
         }
@@ -259,7 +268,7 @@ mod tests {
     }
 
     fn batches(texts: &[&str], size: usize) -> Vec<Batch> {
-        let samples: Vec<Sample<'_>> = texts.iter().map(|text| Sample::Text(text)).collect();
+        let samples: Vec<Sample<'_>> = texts.iter().map(|text| Sample::Text { text, pair: None }).collect();
         let numbers: Vec<u64> = (0..texts.len() as u64).collect();
         let labels: Vec<i64> = (0..texts.len() as i64).collect();
         letters().batches(&samples, &labels, &numbers, size).expect("the texts are good")
