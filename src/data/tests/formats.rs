@@ -15,7 +15,7 @@ use crate::store::Stores;
 
 const JSONL: &[u8] = b"{\"text\":\"one\",\"label\":\"b\"}\n\n{\"text\":\"two\",\"label\":\"a\"}\n{\"text\":\"three\",\"label\":\"b\"}";
 
-fn gzip(content: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(content: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(content).unwrap();
     encoder.finish().unwrap()
@@ -26,13 +26,13 @@ fn zstd(content: &[u8]) -> Vec<u8> {
 }
 
 /// A file beside this module, as pyarrow or datasets wrote it.
-fn fixture(name: &str) -> Vec<u8> {
+pub(super) fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/data/testdata").join(name))
         .unwrap()
 }
 
 /// The rows of a file, read the way a worker does.
-async fn cached(stores: &Stores, index: RowIndex) -> Vec<(u32, String)> {
+pub(super) async fn cached(stores: &Stores, index: RowIndex) -> Vec<(u32, String)> {
     let directory = tempfile::tempdir().unwrap();
     let cache = Cache::new(directory.path().to_owned(), 1 << 30);
     all(&Rows::new(Arc::new(index), Some(cache), stores.clone())).await

@@ -1,7 +1,10 @@
 //! From files to rows and back, on local files and on a store that has to be downloaded from.
 
+mod folders;
 mod formats;
+mod kinds;
 mod refused;
+mod texts;
 
 use std::path::Path;
 use std::sync::Arc;
