@@ -44,14 +44,13 @@ pub enum DataError {
     },
     /// A folder of images whose own folders are parts of one dataset, not classes.
     #[error(
-        "{url}: its folders {} are named like parts of one dataset, not like classes; name one of them (path: {url}/{}), \
+        "{path}: its folders {} are named like parts of one dataset, not like classes; name one of them (path: {path}/{}), \
          and another under eval_datasets. If they are classes, list them under `labels`",
-        shown(.folders),
-        .folders.first().map_or("train", |folder| if .folders.iter().any(|other| other == "train") { "train" } else { folder })
+        shown(.folders), training(.folders)
     )]
     Splits {
-        /// The directory.
-        url: String,
+        /// The directory, as the run file names it.
+        path: String,
         /// Its folders.
         folders: Vec<String>,
     },
@@ -371,6 +370,12 @@ impl From<StoreError> for DataError {
             other => DataError::Store(other),
         }
     }
+}
+
+/// The folder of several that is most likely meant for training.
+fn training(folders: &[String]) -> &str {
+    let named = folders.iter().find(|folder| folder.to_ascii_lowercase().contains("tr"));
+    named.or(folders.first()).map_or("train", String::as_str)
 }
 
 fn without_images(folders: &[String], files: usize, first: &Option<String>) -> String {

@@ -17,6 +17,8 @@ const FIRST: usize = 5;
 
 /// The files of a directory, by their names in it.
 pub(super) struct Folder {
+    /// As the run file names it.
+    path: String,
     pub(super) url: String,
     pub(super) images: BTreeMap<String, (Location, Meta)>,
     pub(super) metadata: Option<(Location, Meta)>,
@@ -30,8 +32,9 @@ pub(super) struct Folder {
 
 impl Folder {
     /// Lists a directory, and looks what its files are.
-    pub(super) async fn open(root: &Location) -> Result<Folder, DataError> {
+    pub(super) async fn open(path: &str, root: &Location) -> Result<Folder, DataError> {
         let mut folder = Folder {
+            path: path.trim_end_matches('/').to_owned(),
             url: root.url().trim_end_matches('/').to_owned(),
             images: BTreeMap::new(),
             metadata: None,
@@ -91,7 +94,7 @@ impl Folder {
         if !collected.fixed
             && let Some(folders) = splits::found(self.images.keys().map(String::as_str))
         {
-            return Err(DataError::Splits { url: self.url, folders });
+            return Err(DataError::Splits { path: self.path, folders });
         }
         if !collected.fixed {
             self.check_classes()?;
@@ -106,9 +109,9 @@ impl Folder {
             let label = collected.labels.of_name(class, "folder").map_err(refuse)?;
             push(file, label, &mut collected)?;
         }
-        let nested = self.images.keys().any(|name| name.matches('/').count() > 1);
-        let level = if nested { "the first folder level" } else { "the folders" };
-        collected.note(Note::LabelsFrom(level.to_owned()));
+        if self.images.keys().any(|name| name.matches('/').count() > 1) {
+            collected.note(Note::LabelsFrom("the first folder level".to_owned()));
+        }
         self.note_others(&mut collected);
         Ok(collected)
     }

@@ -27,7 +27,7 @@ pub(super) async fn add(
     if are_tables(&dataset.path, root.local_path().as_deref()) {
         return add_tables(stores, dataset, collected).await;
     }
-    let folder = Folder::open(&root).await?;
+    let folder = Folder::open(&dataset.path, &root).await?;
     let metadata = match &folder.metadata {
         Some((file, _)) => Some(file.read(LARGEST_METADATA).await?),
         None => None,

@@ -81,14 +81,13 @@ async fn what_is_no_image_is_counted_or_refused_but_never_lost() {
     assert_eq!(
         said,
         [
-            "labels from the folders".to_owned(),
             format!(
                 "{url}: skipped 6 hidden or system files: __MACOSX/cat/0.png, cat/.DS_Store, cat/._0.png, cat/Thumbs.db, dog/deep/.hidden/0.png, …"
             ),
             format!("{url}: skipped 2 files that are no images: cat/notes.txt, dog/clip.mp4"),
         ]
     );
-    assert_eq!(found.notes.iter().map(Note::is_warning).collect::<Vec<_>>(), [false, false, true]);
+    assert_eq!(found.notes.iter().map(Note::is_warning).collect::<Vec<_>>(), [false, true]);
 
     for (name, content, says) in [
         ("cat/1.jpg", b"<html>404</html>".as_slice(), "cat/1.jpg: not a PNG, JPEG, WebP, GIF or BMP image"),
@@ -141,7 +140,7 @@ async fn parts_of_a_dataset_are_no_classes() {
     ] {
         let directory = images(&names);
         let error = refused(directory.path()).await;
-        let first = if names[0].starts_with("training") { "dev_set" } else { "train" };
+        let first = if names[0].starts_with("training") { "training_set" } else { "train" };
         let cure = format!("(path: {}/{first})", directory.path().display());
         assert!(error.contains("are named like parts of one dataset") && error.contains(&cure), "{error}");
     }
