@@ -1,11 +1,12 @@
 //! Everything that can be known before a worker starts: the data's rows and labels, the network, the plan.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::data::{self, DataError, DataRequest, Estimate, RowIndex};
+use crate::data::{self, DataError, DataRequest, Estimate, Indexed, Note, RowIndex};
 use crate::exit::Exit;
 use crate::hash::hex;
 use crate::network::{self, Network, NetworkError};
@@ -18,8 +19,10 @@ use crate::store::{Location, StoreError, Stores};
 pub struct Job {
     /// The run file.
     pub spec: RunSpec,
-    /// Label names in the order of class ids.
+    /// The names of the classes, by class id.
     pub labels: Vec<String>,
+    /// What people should know of the data.
+    pub notes: Vec<Note>,
     /// Training rows.
     pub train: RowIndex,
     /// Evaluation rows.
@@ -132,9 +135,11 @@ pub async fn survey(spec: &RunSpec) -> Result<(Job, Estimates), JobError> {
         [] => None,
         datasets => Some(data::survey(&stores, DataRequest { datasets, labels: known, ..wanted }).await?),
     };
-    let (eval, eval_rows) = eval.map(|eval| (eval.index, eval.estimate)).unwrap_or_default();
+    let (eval, eval_notes, eval_rows) =
+        eval.map(|eval| (eval.index, eval.notes, eval.estimate)).unwrap_or_default();
     let estimates = Estimates { train: train.estimate, eval: eval_rows };
-    let found = (train.labels, [train.index, eval]);
+    let notes = notes(spec, [train.notes, eval_notes]);
+    let found = DataFound { labels: train.labels, notes, rows: [train.index, eval] };
     Ok((job(&stores, spec, output, found, estimates).await?, estimates))
 }
 
@@ -152,12 +157,48 @@ pub async fn read_in(stores: &Stores, spec: &RunSpec) -> Result<Job, JobError> {
 async fn index(stores: &Stores, spec: &RunSpec, output: Location) -> Result<Job, JobError> {
     let kept = data::kept_directory();
     let wanted = wanted(spec, kept.as_deref());
-    let (train, labels) = data::index(stores, wanted).await?;
-    let eval = match spec.eval_datasets.as_slice() {
-        [] => RowIndex::default(),
-        datasets => data::index(stores, DataRequest { datasets, labels: Some(&labels), ..wanted }).await?.0,
+    let Indexed { index: train, labels, notes: train_notes } = data::index(stores, wanted).await?;
+    let (eval, eval_notes) = match spec.eval_datasets.as_slice() {
+        [] => Default::default(),
+        datasets => {
+            let wanted = DataRequest { datasets, labels: Some(&labels), ..wanted };
+            let Indexed { index, notes, .. } = data::index(stores, wanted).await?;
+            (index, notes)
+        }
     };
-    job(stores, spec, output, (labels, [train, eval]), Estimates::default()).await
+    let notes = notes(spec, [train_notes, eval_notes]);
+    for note in &notes {
+        match note.is_warning() {
+            true => tracing::warn!("{note}"),
+            false => tracing::info!("{note}"),
+        }
+    }
+    let found = DataFound { labels, notes, rows: [train, eval] };
+    job(stores, spec, output, found, Estimates::default()).await
+}
+
+/// What was found in the data of a run.
+struct DataFound {
+    labels: Vec<String>,
+    notes: Vec<Note>,
+    /// Training and evaluation rows.
+    rows: [RowIndex; 2],
+}
+
+/// What people should know of the data, each thing once.
+fn notes(spec: &RunSpec, [train, eval]: [Vec<Note>; 2]) -> Vec<Note> {
+    // Evaluation takes its labels from training.
+    let eval = eval.into_iter().filter(|note| !matches!(note, Note::LabelsFrom(_)));
+    let mut notes: Vec<Note> = train.into_iter().chain(eval).collect();
+    let mut pairs =
+        spec.datasets.iter().chain(&spec.eval_datasets).map(|data| data.text_pair_column.is_some());
+    let first = pairs.next();
+    if pairs.any(|pair| Some(pair) != first) {
+        notes.push(Note::SomePairs);
+    }
+    let mut met = BTreeSet::new();
+    notes.retain(|note| met.insert(note.to_string()));
+    notes
 }
 
 /// Where the run writes: a directory with nothing in it, or with a run that is to be gone on with.
@@ -185,7 +226,7 @@ async fn job(
     stores: &Stores,
     spec: &RunSpec,
     output: Location,
-    (mut labels, [mut train, mut eval]): (Vec<String>, [RowIndex; 2]),
+    DataFound { mut labels, notes, rows: [mut train, mut eval] }: DataFound,
     estimates: Estimates,
 ) -> Result<Job, JobError> {
     let mut spec = spec.clone();
@@ -200,5 +241,5 @@ async fn job(
     let rows =
         |index: &RowIndex, estimate: Option<Estimate>| estimate.map_or(index.len(), |found| found.rows);
     let plan = Plan::new(&spec, rows(&train, estimates.train), rows(&eval, estimates.eval))?.over(&train);
-    Ok(Job { spec, labels, train, eval, network, plan, output })
+    Ok(Job { spec, labels, notes, train, eval, network, plan, output })
 }

@@ -122,6 +122,47 @@ fn texts_train_alike_in_every_format() {
     }
 }
 
+#[test]
+fn pairs_train_alike_in_every_format() {
+    let directory = texts();
+    let at = |name: &str| directory.path().join(name);
+    for name in ["train", "eval"] {
+        let [texts, labels] = columns(&read(&at(&format!("{name}.jsonl"))));
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("the harness writes UTF-8");
+        let seconds: Vec<Vec<u8>> = texts.iter().rev().cloned().collect();
+        let rows = texts.iter().zip(&seconds).zip(&labels).map(|((first, second), label)| {
+            serde_json::json!({"text": text(first), "second": text(second), "label": text(label)})
+        });
+        let rows: Vec<Value> = rows.collect();
+        let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+        write(&at(&format!("{name}-pairs.jsonl")), lines.as_bytes());
+        let array = serde_json::to_string_pretty(&rows).expect("rows are JSON");
+        write(&at(&format!("{name}-pairs.json")), array.as_bytes());
+        let quoted = |value: &Value| format!("\"{}\"", value.as_str().expect("a text").replace('"', "\"\""));
+        let line = |row: &Value| ["label", "text", "second"].map(|column| quoted(&row[column])).join(";");
+        let csv: String = rows.iter().map(|row| format!("{}\r\n", line(row))).collect();
+        write(&at(&format!("{name}-pairs.csv")), format!("label;text;second\r\n{csv}").as_bytes());
+        let schema = "message rows { required binary second (UTF8); required binary label (UTF8); \
+                      required binary text (UTF8); }";
+        let columns = [(0, Column::Bytes(seconds)), (0, Column::Bytes(labels)), (0, Column::Bytes(texts))];
+        write_parquet(&at(&format!("{name}-pairs.parquet")), schema, &columns, None);
+    }
+    let run = |format: &str, workers: &str, pairs: bool| {
+        let mut sets = Vec::new();
+        for (set, file) in [("datasets", "train"), ("eval_datasets", "eval")] {
+            sets.push(format!("{set}.0.path={file}-pairs.{format}"));
+            sets.extend(pairs.then(|| format!("{set}.0.text_pair_column=second")));
+        }
+        let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+        train(directory.path(), &format!("{format}-{pairs}"), workers, &sets)
+    };
+    let [weights, _] = run("jsonl", "2", true);
+    for format in ["json", "csv", "parquet"] {
+        assert_eq!(run(format, "1", true)[0], weights, "{format}");
+    }
+    assert_ne!(run("jsonl", "1", false)[0], weights, "second texts are read");
+}
+
 /// So many images of each class of a folder, sorted by class and name.
 fn some_images(folder: &Path, of_each: usize) -> Vec<(String, PathBuf)> {
     let sorted = |path: &Path| {

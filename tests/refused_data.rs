@@ -138,6 +138,29 @@ refused! {
 }
 
 #[test]
+fn labels_that_are_none() {
+    for (name, content, says) in [
+        (
+            "t.jsonl",
+            format!("{GOOD}{{\"text\":\"a\",\"label\":-1}}\n"),
+            "t.jsonl:3: the label -1 in column \"label\" is negative",
+        ),
+        (
+            "t.csv",
+            "text,label\na,0\nb,1\nc,-100\n".to_owned(),
+            "t.csv:4: the label -100 in column \"label\" is negative",
+        ),
+        (
+            "t.csv",
+            "text,label\na,0.5\n".to_owned(),
+            "t.csv:2: the label 0.5 in column \"label\" has a fraction",
+        ),
+    ] {
+        refuse(name, put(content), &[says]);
+    }
+}
+
+#[test]
 fn a_label_that_only_evaluation_has() {
     let directory = texts();
     let eval = format!("{GOOD}{{\"text\":\"a\",\"label\":\"section\"}}\n");
@@ -173,7 +196,7 @@ type Files<'a> = &'a [(&'a str, Vec<u8>)];
 
 #[test]
 fn images_that_cannot_be_used() {
-    let cases: [(Files<'_>, &[&str]); 9] = [
+    let cases: [(Files<'_>, &[&str]); 11] = [
         (&[("a/good.png", png(8)), ("b/x.png", POINTER.into())], &["images/b/x.png", PULL]),
         (&[("a.png", png(8)), ("metadata.jsonl", POINTER.into())], &["images/metadata.jsonl", PULL]),
         (
@@ -197,11 +220,22 @@ fn images_that_cannot_be_used() {
         ),
         (
             &[("a/good.png", png(8)), ("b/text.png", b"text".to_vec())],
-            &["images/b/text.png", "neither a PNG nor a JPEG"],
+            &["images/b/text.png", "not a PNG, JPEG, WebP, GIF or BMP image, by its first bytes"],
+        ),
+        (
+            &[("train/a/0.png", png(8)), ("train/b/0.png", png(8)), ("test/a/0.png", png(8))],
+            &[
+                "images: its folders \"test\", \"train\" are named like parts of one dataset",
+                "path: images/train",
+            ],
+        ),
+        (
+            &[("a/good.png", png(8)), ("b/good.png", png(8)), ("c/clip.mp4", b"film".to_vec())],
+            &["images: the class folder \"c\" has no image; 1 other file is there (c/clip.mp4)"],
         ),
         (
             &[("a.png", png(8)), ("metadata.jsonl", b"\n{\"file_name\":\"b.png\",\"label\":1}\n".to_vec())],
-            &["images/metadata.jsonl:2", "\"b.png\" is not a PNG or JPEG file of the directory"],
+            &["images/metadata.jsonl:2", "\"b.png\" is not an image file of the directory"],
         ),
         (
             &[

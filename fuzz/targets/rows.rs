@@ -13,7 +13,7 @@ use object_store::memory::InMemory;
 
 /// Names of data files, which say how they are read. Another format is another name here; compressed and Parquet files are
 /// known by their first bytes, so any name will do for them.
-const NAMES: [&str; 2] = ["rows.jsonl", "rows.csv"];
+const NAMES: [&str; 3] = ["rows.jsonl", "rows.csv", "rows"];
 /// Bytes that packed files may unpack to.
 const CACHE: u64 = 1 << 30;
 
@@ -21,10 +21,12 @@ fuzz_target!(|bytes: &[u8]| {
     let_give_up(&["parquet"]);
     let Some((kind, content)) = bytes.split_first() else { return };
     let name = NAMES[usize::from(*kind) % NAMES.len()];
-    run(read(&format!("memory://fuzz/{name}"), content));
+    // Rows are pairs of texts for every other kind.
+    let pair = (usize::from(*kind) / NAMES.len() % 2 == 1).then(|| "pair".to_owned());
+    run(read(&format!("memory://fuzz/{name}"), content, pair));
 });
 
-async fn read(url: &str, content: &[u8]) {
+async fn read(url: &str, content: &[u8], text_pair_column: Option<String>) {
     let stores = Stores::default();
     stores.mount("memory://fuzz", Arc::new(InMemory::new()));
     let file = stores.locate(url).expect("a plain URL");
@@ -32,7 +34,7 @@ async fn read(url: &str, content: &[u8]) {
     let dataset = Dataset {
         path: url.to_owned(),
         text_column: "text".into(),
-        text_pair_column: None,
+        text_pair_column,
         image_column: "image".into(),
         label_column: "label".into(),
     };
@@ -46,5 +48,8 @@ async fn read(url: &str, content: &[u8]) {
     let cache = Cache::new(directory.path().to_owned(), CACHE);
     let rows = Rows::new(Arc::new(index), Some(cache), stores);
     let rows = rows.read(&numbers).await.expect("planned rows can be read");
-    assert!(rows.iter().all(|row| matches!(&row.content, Content::Text(text) if !text.is_empty())));
+    assert!(rows.iter().all(|row| match &row.content {
+        Content::Text { text, pair } => !text.is_empty() && pair.as_ref().is_none_or(|pair| !pair.is_empty()),
+        Content::Image(_) => false,
+    }));
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use headstart::data::{DataFile, Estimate, RowIndex};
+use headstart::data::{DataFile, Estimate, Note, RowIndex};
 use headstart::job::{self, Estimates, Job};
 use headstart::run_file::{InitFrom, Task};
 
@@ -20,6 +20,9 @@ pub(super) async fn run(file: &RunFile) -> Result<(), CliError> {
     let spec = file.load_interactive()?;
     let (job, estimates) = job::survey(&spec).await?;
     console::out(&console::printable(&summary(&job, estimates)));
+    for note in job.notes.iter().filter(|note| note.is_warning()) {
+        console::err(&console::printable(&format!("warning: {note}")));
+    }
     let (shards, needed) = (job.spec.batch.shards_per_step, job.spec.cluster.min_workers);
     if shards < needed {
         console::err(&format!(
@@ -31,7 +34,7 @@ pub(super) async fn run(file: &RunFile) -> Result<(), CliError> {
 }
 
 fn summary(job: &Job, estimates: Estimates) -> String {
-    let Job { spec, labels, train, eval, network, plan, output } = job;
+    let Job { spec, labels, notes, train, eval, network, plan, output } = job;
     let parameters: usize = network.table.iter().map(|parameter| parameter.len()).sum();
     let trains = network.trainable.len();
     let task = match spec.task {
@@ -46,7 +49,13 @@ fn summary(job: &Job, estimates: Estimates) -> String {
         InitFrom::Pretrained => network.resolution.to_string(),
         InitFrom::Random => format!("all {} tensors begin with fresh draws", network.table.len()),
     };
-    let lines = [
+    // Where labels come from stands below them, other things below the data.
+    let (sources, notes): (Vec<&Note>, Vec<&Note>) =
+        notes.iter().filter(|note| !note.is_warning()).partition(|note| matches!(note, Note::LabelsFrom(_)));
+    let listed = |notes: Vec<&Note>| -> Vec<(&str, String)> {
+        notes.into_iter().map(|note| ("", note.to_string())).collect()
+    };
+    let mut lines = vec![
         ("task", task.to_owned()),
         ("model", format!("{}, {} layers", network.blueprint.identity.class, network.blueprint.depth())),
         ("", format!("from {} ({init})", network.directory())),
@@ -61,13 +70,17 @@ fn summary(job: &Job, estimates: Estimates) -> String {
                 format!("{} to evaluate on", rows(eval, estimates.eval))
             },
         ),
-        (
-            "labels",
-            match estimates.train {
-                Some(_) if spec.labels.is_none() => format!("at least {}", named(labels)),
-                _ => named(labels),
-            },
-        ),
+    ];
+    lines.extend(listed(notes));
+    lines.push((
+        "labels",
+        match estimates.train {
+            Some(_) if spec.labels.is_none() => format!("at least {}", named(labels)),
+            _ => named(labels),
+        },
+    ));
+    lines.extend(listed(sources));
+    lines.extend([
         (
             "steps",
             format!(
@@ -85,8 +98,8 @@ fn summary(job: &Job, estimates: Estimates) -> String {
             ),
         ),
         ("output_dir", output.to_string()),
-    ];
-    lines.map(|(name, text)| line(name, &text)).join("\n")
+    ]);
+    lines.iter().map(|(name, text)| line(name, text)).collect::<Vec<_>>().join("\n")
 }
 
 /// `name   text`, with further lines of the text below the first.

@@ -11,11 +11,9 @@ use futures::StreamExt;
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 
-use super::jsonl::Cell;
-use super::parquet::{ParquetTable, Source};
-use super::scan::broken;
-use super::unpack::{Budget, Unpacked, read_through};
-use super::{DataError, DataFile, FilePosition, Packing, RowProblem, table};
+use super::parquet::{ParquetRow, ParquetTable, Source, contradicts};
+use super::unpack::{Broken, Budget, Unpacked, read_through};
+use super::{DataError, DataFile, FilePosition, Packing, RowProblem};
 use crate::hash::hex;
 use crate::store::{Location, Meta, StoreError};
 
@@ -221,7 +219,7 @@ async fn unpack_into(
     let budget = Budget::new(planned.size, size, size);
     if planned.packing != Packing::Parquet {
         return read_through(location, meta, move |pieces| {
-            let broken = |error: io::Error| broken(&planned.url, FilePosition::File, error.into());
+            let broken = |error: io::Error| Broken::from(error).at(&planned.url, FilePosition::File);
             let mut unpacked = Unpacked::new(pieces, planned.packing, budget).map_err(broken)?;
             let mut output = Hashed::create(path)?;
             let mut buffer = vec![0; 1 << 20];
@@ -237,10 +235,10 @@ async fn unpack_into(
     let (source, url) = (Source::new(location, meta), planned.url.clone());
     let reading = tokio::task::spawn_blocking(move || {
         let mut budget = budget;
-        let table = ParquetTable::open(source, planned.format, &planned.column, None)?;
+        let table = ParquetTable::open(source, &planned, None)?;
         let mut output = Hashed::create(path)?;
         let mut full = None;
-        let read = table.read(|_: u64, content: &[u8], _: Option<Cell>| {
+        let read = table.read(|ParquetRow { content, .. }: ParquetRow<'_>| {
             budget.spend(content.len() as u64)?;
             output.write(content).map_err(|error| {
                 full = Some(error);
@@ -252,7 +250,7 @@ async fn unpack_into(
             None => read.and_then(|()| output.finish()),
         }
     });
-    reading.await.unwrap_or_else(|_| Err(table::contradicts(url)))
+    reading.await.unwrap_or_else(|_| Err(contradicts(url)))
 }
 
 /// A file being written, and the hash of what was written.

@@ -1,8 +1,12 @@
 //! CSV records (RFC 4180) with exact byte positions.
 
-use csv_core::{ReadRecordResult, Reader};
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
-use super::RowProblem;
+use super::columns::{Column, TextColumns};
+use super::{DataFile, RowProblem};
+
+/// What can separate fields; the first one at which the header has the columns that are wanted is taken.
+pub(super) const DELIMITERS: [u8; 4] = *b",\t;|";
 
 /// Splits one record at a time. Planning and workers split with the same code.
 pub(super) struct Parser {
@@ -13,8 +17,9 @@ pub(super) struct Parser {
 }
 
 impl Parser {
-    pub(super) fn new() -> Parser {
-        Parser { reader: Reader::new(), output: vec![0; 4096], ends: vec![0; 64], fields: 0 }
+    pub(super) fn new(delimiter: u8) -> Parser {
+        let reader = ReaderBuilder::new().delimiter(delimiter).build();
+        Parser { reader, output: vec![0; 4096], ends: vec![0; 64], fields: 0 }
     }
 
     /// Splits the record at the start of `input`: the number of bytes it takes, or `None` when it goes on beyond
@@ -67,22 +72,32 @@ impl Parser {
 }
 
 /// The place of a column in a header.
-pub(super) fn column(header: &[String], column: &str) -> Result<usize, RowProblem> {
-    let mut places = (0..header.len()).filter(|&place| header[place] == column);
+pub(super) fn column(header: &[String], column: Column<'_>) -> Result<usize, RowProblem> {
+    let mut places = (0..header.len()).filter(|&place| header[place] == column.name);
+    let (name, key) = (column.name.to_owned(), column.key);
     match (places.next(), places.next()) {
         (Some(place), None) => Ok(place),
-        (Some(_), Some(_)) => Err(RowProblem::TwoColumns { column: column.to_owned() }),
-        (None, _) => Err(RowProblem::MissingColumn { column: column.to_owned(), present: header.to_vec() }),
+        (Some(_), Some(_)) => Err(RowProblem::TwoColumns { column: name }),
+        (None, _) => Err(RowProblem::MissingColumn { column: name, key, present: header.to_vec() }),
     }
 }
 
-/// The text of a row that planning has seen.
-pub(super) fn text(record: &[u8], header: &[String], name: &str) -> Result<String, RowProblem> {
-    let place = column(header, name)?;
-    let mut parser = Parser::new();
+/// The text of a row that planning has seen, and its second text where rows are pairs.
+pub(super) fn texts(
+    record: &[u8],
+    file: &DataFile,
+    columns: TextColumns<'_>,
+) -> Result<(String, Option<String>), RowProblem> {
+    let header = &file.columns;
+    let mut parser = Parser::new(file.delimiter);
     parser.parse(record, true).ok_or(RowProblem::UnclosedQuote)?;
     if parser.len() != header.len() {
         return Err(RowProblem::Ragged { found: parser.len(), expected: header.len() });
     }
-    Ok(parser.value(place, name)?.to_owned())
+    let mut texts = columns.all().map(|wanted| -> Result<String, RowProblem> {
+        let place = column(header, wanted)?;
+        Ok(parser.value(place, wanted.name)?.to_owned())
+    });
+    let text = texts.next().expect("there is a column of texts")?;
+    Ok((text, texts.next().transpose()?))
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::columns::advice;
 use crate::exit::Exit;
 use crate::store::StoreError;
 
@@ -39,6 +40,64 @@ pub enum DataError {
     #[error("every row has the label {label:?}; a classifier needs at least two labels")]
     OneLabel {
         /// The only label.
+        label: String,
+    },
+    /// A folder of images whose own folders are parts of one dataset, not classes.
+    #[error(
+        "{path}: its folders {} are named like parts of one dataset, not like classes; name one of them (path: {path}/{}), \
+         and another under eval_datasets. If they are classes, list them under `labels`",
+        shown(.folders), training(.folders)
+    )]
+    Splits {
+        /// The directory, as the run file names it.
+        path: String,
+        /// Its folders.
+        folders: Vec<String>,
+    },
+    /// Class folders without an image.
+    #[error("{url}: {}", without_images(.folders, *.files, .first))]
+    NoImages {
+        /// The directory.
+        url: String,
+        /// The class folders.
+        folders: Vec<String>,
+        /// Files in them.
+        files: usize,
+        /// The first of these.
+        first: Option<String>,
+    },
+    /// Two files declare other classes.
+    #[error(
+        "{url}: its ClassLabel column {column:?} has the classes {}, but that of {other} has {}; give the labels of all \
+         files as `labels`, or make the files agree",
+        shown(.names), shown(.others)
+    )]
+    ClassNames {
+        /// The later file.
+        url: String,
+        /// The column.
+        column: String,
+        /// Its classes.
+        names: Vec<String>,
+        /// The earlier file.
+        other: String,
+        /// Its classes.
+        others: Vec<String>,
+    },
+    /// An earlier row has a label that is no declared class.
+    #[error(
+        "{url}: its ClassLabel column {column:?} has the classes {}, but rows of files before it have the label {label:?}; \
+         list all labels under `labels`",
+        shown(.names)
+    )]
+    NoSuchClass {
+        /// The file.
+        url: String,
+        /// The column.
+        column: String,
+        /// Its classes.
+        names: Vec<String>,
+        /// The label of an earlier row.
         label: String,
     },
     /// A file is not the one that was planned with.
@@ -118,10 +177,12 @@ pub enum RowProblem {
     #[error("not a JSON object: every line must be one object such as {{\"text\": …, \"label\": …}}")]
     NotAnObject,
     /// The column is not there.
-    #[error("no column {column:?}; the columns are {}", shown(.present))]
+    #[error("no column {column:?}; the columns are {}{}", shown(.present), advice(key, .present))]
     MissingColumn {
         /// The column of the run file.
         column: String,
+        /// The run file's key that names it; empty where none does.
+        key: &'static str,
         /// The columns there are.
         present: Vec<String>,
     },
@@ -144,6 +205,68 @@ pub enum RowProblem {
     /// Nothing in the column.
     #[error("column {column:?} is empty")]
     EmptyValue {
+        /// The column.
+        column: String,
+    },
+    /// A column that holds several values a row.
+    #[error(
+        "column {column:?} is a list or a struct, expected one value in each row (several labels a row are not supported \
+         yet){}",
+        if .fields.is_empty() { String::new() } else { format!("; its fields are {}", shown(.fields)) }
+    )]
+    Nested {
+        /// The column.
+        column: String,
+        /// Its fields that can be named instead.
+        fields: Vec<String>,
+    },
+    /// A label below zero.
+    #[error(
+        "the label {label} in column {column:?} is negative, which means \"no label\" in other tools; remove such rows or, if \
+         it is a class, list all classes under `labels`"
+    )]
+    NegativeLabel {
+        /// The label.
+        label: String,
+        /// The column.
+        column: String,
+    },
+    /// A label that is a number between two others.
+    #[error(
+        "the label {label} in column {column:?} has a fraction, but labels are classes: regression is not supported yet; if \
+         it is a class, list all classes under `labels`"
+    )]
+    Fraction {
+        /// The label.
+        label: String,
+        /// The column.
+        column: String,
+    },
+    /// What stands for a missing value.
+    #[error("the label {label} in column {column:?} means that there is none; remove such rows")]
+    NoLabel {
+        /// The label.
+        label: String,
+        /// The column.
+        column: String,
+    },
+    /// The number of a class that has no name.
+    #[error(
+        "the label {label} has no name: the ClassLabel column {column:?} has {classes} classes, numbered from 0"
+    )]
+    NoClass {
+        /// The label.
+        label: String,
+        /// The column.
+        column: String,
+        /// Classes of the column.
+        classes: usize,
+    },
+    /// A class that is declared twice.
+    #[error("the ClassLabel column {column:?} has the class {label:?} twice")]
+    TwoClasses {
+        /// The class.
+        label: String,
         /// The column.
         column: String,
     },
@@ -231,6 +354,10 @@ impl DataError {
             | DataError::Row { .. }
             | DataError::Empty { .. }
             | DataError::OneLabel { .. }
+            | DataError::Splits { .. }
+            | DataError::NoImages { .. }
+            | DataError::ClassNames { .. }
+            | DataError::NoSuchClass { .. }
             | DataError::Changed { .. }
             | DataError::NoSuchRow { .. } => Exit::Data,
             DataError::Index(_) => Exit::Internal,
@@ -247,8 +374,28 @@ impl From<StoreError> for DataError {
     }
 }
 
+/// The folder of several that is most likely meant for training.
+fn training(folders: &[String]) -> &str {
+    let named = folders.iter().find(|folder| folder.to_ascii_lowercase().contains("tr"));
+    named.or(folders.first()).map_or("train", String::as_str)
+}
+
+fn without_images(folders: &[String], files: usize, first: &Option<String>) -> String {
+    let which = match folders {
+        [only] => format!("the class folder {only:?} has no image"),
+        several => format!("the class folders {} have no image", shown(several)),
+    };
+    let held = match first {
+        Some(first) => {
+            format!("; {files} other file{} there ({first})", if files == 1 { " is" } else { "s are" })
+        }
+        None => String::new(),
+    };
+    format!("{which}{held}; add images, remove the folder, or list the classes under `labels`")
+}
+
 /// The first names of a list, for a message.
-fn shown(names: &[String]) -> String {
+pub(super) fn shown(names: &[String]) -> String {
     const FIRST: usize = 20;
     let mut text = names.iter().take(FIRST).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
     if names.len() > FIRST {

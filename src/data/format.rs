@@ -1,20 +1,29 @@
-//! What a file is: by its first bytes where they tell, by its name otherwise.
+//! What a file is: by its first bytes where they tell, and by its name otherwise.
 
 use std::fmt;
+use std::io::Read;
+
+use flate2::read::MultiGzDecoder;
 
 use super::DataError;
-use crate::store::{STAND_IN, stand_in};
+use super::csv::DELIMITERS;
+use super::error::shown;
+use super::image_header::{self, Sniffed};
+use super::unpack::ZSTD_WINDOW;
+use crate::store::stand_in;
 
 /// How a row's bytes are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// One JSON object per line.
     Jsonl,
-    /// Comma-separated values with a header.
+    /// Objects of a JSON array, or one after another, over any lines.
+    Json,
+    /// Values with a header, separated by commas, tabs, semicolons or bars.
     Csv,
     /// The bytes are the text.
     Text,
-    /// The bytes are a PNG or JPEG image.
+    /// The bytes are an image file.
     Image,
 }
 
@@ -31,13 +40,16 @@ pub enum Packing {
     Parquet,
 }
 
-/// Bytes that tell a packing, or that the file is not itself.
-pub(super) const MAGIC: u64 = STAND_IN;
+/// Bytes that tell what a file is.
+pub(super) const HEAD: u64 = 16 << 10;
+/// What some editors begin texts in UTF-8 with.
+pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
 
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Format::Jsonl => "JSONL",
+            Format::Json => "JSON",
             Format::Csv => "CSV",
             Format::Text => "texts",
             Format::Image => "images",
@@ -56,8 +68,10 @@ impl fmt::Display for Packing {
     }
 }
 
-/// What a file of texts is; `first` are its first bytes, at most [`MAGIC`].
-pub(super) fn detect(url: &str, first: &[u8]) -> Result<(Format, Packing), DataError> {
+/// What a file of texts is; `first` are its first bytes, at most [`HEAD`], and `columns` those that rows must have.
+///
+/// Content decides. The name only helps where content leaves it open, as in a file whose first row is damaged.
+pub(super) fn detect(url: &str, first: &[u8], columns: &[&str]) -> Result<(Format, Packing), DataError> {
     let name = url.rsplit('/').next().unwrap_or(url).to_ascii_lowercase();
     let packing = packing(first);
     let refuse = |reason: &str| Err(DataError::Kind { url: url.to_owned(), reason: reason.to_owned() });
@@ -76,20 +90,104 @@ pub(super) fn detect(url: &str, first: &[u8]) -> Result<(Format, Packing), DataE
     if let Some(named) = named.filter(|named| *named != packing) {
         return refuse(&format!("named as {named}, but its first bytes are not those of {named}"));
     }
+    let head = unpacked(first, packing);
+    if let Some(reason) = foreign(&head) {
+        return refuse(reason);
+    }
+    if let Some(format) = by_content(&head, columns) {
+        return Ok((format, packing));
+    }
     match bare.rsplit_once('.').map(|(_, extension)| extension) {
         Some("jsonl" | "json" | "ndjson") => Ok((Format::Jsonl, packing)),
-        Some("csv") => Ok((Format::Csv, packing)),
-        Some("bz2" | "xz" | "zip" | "lz4") => {
-            refuse("of compressed files only gzip and zstd are read; unpack it, or compress it anew")
-        }
-        Some("arrow" | "feather" | "orc") => {
-            refuse("of columnar files only Parquet is read; convert it to Parquet or JSONL")
-        }
-        _ => refuse(
-            "the name must end in .jsonl, .json or .csv, which says how it is read, and may go on with .gz or .zst; \
-             Parquet files may have any name",
-        ),
+        Some("csv" | "tsv") => Ok((Format::Csv, packing)),
+        Some("bz2" | "xz" | "zip" | "lz4") => refuse(COMPRESSED),
+        Some("arrow" | "feather" | "orc") => refuse(COLUMNAR),
+        _ => refuse(&format!(
+            "neither its content nor its name says how it is read: it holds no JSON objects, and its first line does not \
+             name the columns {}. Names that say it end in .jsonl, .json or .csv, with or without .gz or .zst; Parquet \
+             files may have any name",
+            shown(&columns.iter().map(|&column| column.to_owned()).collect::<Vec<_>>())
+        )),
     }
+}
+
+/// What the first bytes of a file unpack to; less than all of it where they end within a block.
+fn unpacked(first: &[u8], packing: Packing) -> Vec<u8> {
+    let mut head = Vec::new();
+    // That the bytes break off is no error here, and damage is found when the file is read.
+    let _ = match packing {
+        Packing::Plain | Packing::Parquet => return first.to_vec(),
+        Packing::Gzip => MultiGzDecoder::new(first).take(HEAD).read_to_end(&mut head),
+        Packing::Zstd => match zstd::Decoder::new(first) {
+            Ok(mut decoder) => {
+                let _ = decoder.window_log_max(ZSTD_WINDOW);
+                decoder.take(HEAD).read_to_end(&mut head)
+            }
+            Err(error) => Err(error),
+        },
+    };
+    head
+}
+
+const COMPRESSED: &str =
+    "of compressed files only gzip and zstd are read; unpack it, or compress it again with one of these";
+const COLUMNAR: &str = "of columnar files only Parquet is read; convert it to Parquet or JSONL";
+const UTF16: &str = "its text is UTF-16, but UTF-8 is needed; convert it: iconv -f UTF-16 -t UTF-8 OLD > NEW";
+
+/// Why a file that begins so cannot be read as rows of text.
+fn foreign(head: &[u8]) -> Option<&'static str> {
+    match head {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some(UTF16),
+        [first, 0, _, 0, ..] | [0, first, 0, _, ..] if first.is_ascii_graphic() => Some(UTF16),
+        [b'P', b'K', 3, 4, ..] => {
+            Some("a zip archive or an Excel workbook; unpack it, or save the sheet as CSV in UTF-8")
+        }
+        [0xd0, 0xcf, 0x11, 0xe0, ..] => Some("an Excel workbook; save the sheet as CSV in UTF-8"),
+        [b'B', b'Z', b'h', b'1'..=b'9', ..]
+        | [0xfd, b'7', b'z', b'X', b'Z', 0, ..]
+        | [4, 0x22, 0x4d, 0x18, ..] => Some(COMPRESSED),
+        [b'A', b'R', b'R', b'O', b'W', b'1', ..] | [0xff, 0xff, 0xff, 0xff, ..] => Some(COLUMNAR),
+        [b'F', b'E', b'A', b'1', next, ..] | [b'O', b'R', b'C', next, ..] if next.is_ascii_control() => {
+            Some(COLUMNAR)
+        }
+        [b'O', b'b', b'j', 1, ..] => Some("an Avro file; convert it to Parquet or JSONL"),
+        [b'S', b'Q', b'L', b'i', b't', b'e', b' ', ..] => {
+            Some("an SQLite database; export the table as CSV or JSONL")
+        }
+        [b'%', b'P', b'D', b'F', ..] => Some("a PDF document; rows are read from JSONL, CSV or Parquet"),
+        [0x80, 2..=5, ..] => Some("a Python pickle; write it as Parquet, CSV or JSONL"),
+        _ if image_header::sniff(head) != Sniffed::Other => Some(
+            "an image; for images set task: image-classification, and name the directory of the class folders",
+        ),
+        _ => None,
+    }
+}
+
+/// The format, where content leaves no doubt.
+fn by_content(head: &[u8], columns: &[&str]) -> Option<Format> {
+    let text = head.strip_prefix(BOM).unwrap_or(head).trim_ascii_start();
+    let line = text.split(|byte| *byte == b'\n' || *byte == b'\r').next().unwrap_or_default();
+    let after = |bytes: &[u8]| bytes[1..].trim_ascii_start().first().copied();
+    match text.first()? {
+        // An object that goes on over lines.
+        b'{' if line.trim_ascii() == b"{" => Some(Format::Json),
+        b'{' if matches!(after(text), Some(b'"' | b'}') | None) => Some(Format::Jsonl),
+        b'[' if matches!(after(text), Some(b'{') | None) => Some(Format::Json),
+        _ => {
+            let names = |delimiter: u8| -> Vec<&[u8]> {
+                line.split(|byte| *byte == delimiter).map(|field| unquoted(field)).collect()
+            };
+            let header = DELIMITERS.iter().any(|delimiter| {
+                let names = names(*delimiter);
+                columns.iter().all(|column| names.contains(&column.as_bytes()))
+            });
+            header.then_some(Format::Csv)
+        }
+    }
+}
+
+fn unquoted(field: &[u8]) -> &[u8] {
+    field.strip_prefix(b"\"").and_then(|field| field.strip_suffix(b"\"")).unwrap_or(field)
 }
 
 /// The packing that a file's first bytes tell.

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use prost::Message;
 
+use super::columns::TextColumns;
+use super::csv::DELIMITERS;
 use super::labels::Labels;
 use super::{DataError, Format, Packing};
 use crate::wire::pb;
@@ -38,8 +40,12 @@ pub struct DataFile {
     pub flat: Option<Flat>,
     /// CSV: the header.
     pub columns: Vec<String>,
+    /// CSV: the byte between fields.
+    pub delimiter: u8,
     /// The column that holds the text or, in Parquet files, the image.
     pub column: String,
+    /// The column that holds the second text, where rows are pairs.
+    pub pair_column: Option<String>,
 }
 
 /// The bytes that a packed file unpacks to.
@@ -55,6 +61,11 @@ impl DataFile {
     /// Bytes that rows lie in: the file's own, or those it unpacks to.
     pub fn content_size(&self) -> u64 {
         self.flat.map_or(self.size, |flat| flat.size)
+    }
+
+    /// The columns of its texts.
+    pub(super) fn text_columns(&self) -> TextColumns<'_> {
+        TextColumns { text: &self.column, pair: self.pair_column.as_deref() }
     }
 
     /// What kind of file it is, for people.
@@ -226,9 +237,22 @@ impl TryFrom<pb::RowIndex> for RowIndex {
 
 impl From<&DataFile> for pb::DataFile {
     fn from(file: &DataFile) -> Self {
-        let DataFile { url, format, packing, size, etag, sha256, flat, columns, column } = file;
+        let DataFile {
+            url,
+            format,
+            packing,
+            size,
+            etag,
+            sha256,
+            flat,
+            columns,
+            delimiter,
+            column,
+            pair_column,
+        } = file;
         let format = match format {
             Format::Jsonl => pb::data_file::Format::Jsonl,
+            Format::Json => pb::data_file::Format::Json,
             Format::Csv => pb::data_file::Format::Csv,
             Format::Text => pb::data_file::Format::Text,
             Format::Image => pb::data_file::Format::Image,
@@ -249,7 +273,9 @@ impl From<&DataFile> for pb::DataFile {
             flat_size: flat.map(|flat| flat.size).unwrap_or_default(),
             flat_sha256: flat.map(|flat| flat.sha256.to_vec()).unwrap_or_default().into(),
             columns: columns.clone(),
+            delimiter: (*delimiter).into(),
             column: column.clone(),
+            pair_column: pair_column.clone().unwrap_or_default(),
         }
     }
 }
@@ -268,10 +294,13 @@ impl TryFrom<pb::DataFile> for DataFile {
             flat_size,
             flat_sha256,
             columns,
+            delimiter,
             column,
+            pair_column,
         } = message;
         let format = match pb::data_file::Format::try_from(format) {
             Ok(pb::data_file::Format::Jsonl) => Format::Jsonl,
+            Ok(pb::data_file::Format::Json) => Format::Json,
             Ok(pb::data_file::Format::Csv) => Format::Csv,
             Ok(pb::data_file::Format::Text) => Format::Text,
             Ok(pb::data_file::Format::Image) => Format::Image,
@@ -292,7 +321,22 @@ impl TryFrom<pb::DataFile> for DataFile {
         }
         let etag = (!etag.is_empty()).then_some(etag);
         let sha256 = hash(&sha256)?;
-        Ok(DataFile { url, format, packing, size, etag, sha256, flat, columns, column })
+        let delimiter = u8::try_from(delimiter).ok().filter(|delimiter| DELIMITERS.contains(delimiter));
+        let delimiter = delimiter.ok_or(DataError::Index("unknown delimiter"))?;
+        let pair_column = (!pair_column.is_empty()).then_some(pair_column);
+        Ok(DataFile {
+            url,
+            format,
+            packing,
+            size,
+            etag,
+            sha256,
+            flat,
+            columns,
+            delimiter,
+            column,
+            pair_column,
+        })
     }
 }
 

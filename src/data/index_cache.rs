@@ -8,14 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
-use super::scan::DataRequest;
-use super::{DataError, RowIndex, cache, images};
+use super::collected::Indexed;
+use super::request::{DataRequest, scanned_files};
+use super::{DataError, Note, RowIndex, cache};
 use crate::hash::hex;
-use crate::run_file::{Dataset, Task};
-use crate::store::{Location, Meta, Stores};
+use crate::store::{Location, Stores};
 
 /// Changes when scanning does.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes of the smallest data whose index is kept; less is scanned in no time.
 const SMALLEST: u64 = 8 << 20;
 /// Bytes of all kept indexes.
@@ -52,7 +52,7 @@ impl CachedIndex {
         hash.update(serde_json::to_vec(&settings).expect("settings are JSON"));
         hash.update(serde_json::to_vec(&wanted.task).expect("a task is JSON"));
         for dataset in wanted.datasets {
-            let Some(files) = files(stores, dataset, wanted.task).await? else { return Ok(None) };
+            let Some(files) = scanned_files(stores, dataset, wanted.task).await? else { return Ok(None) };
             for (file, meta) in files {
                 let Some(etag) = meta.etag.as_ref().filter(|_| is_settled(&file)) else { return Ok(None) };
                 let pinned = (file.url(), meta.size, etag);
@@ -65,7 +65,7 @@ impl CachedIndex {
     }
 
     /// The index kept there, if it is whole.
-    pub(super) async fn read(&self) -> Option<(RowIndex, Vec<String>)> {
+    pub(super) async fn read(&self) -> Option<Indexed> {
         let bytes = tokio::fs::read(&self.path).await.ok()?;
         let (hash, content) = bytes.split_at_checked(HASH)?;
         if Sha256::digest(content).as_slice() != hash {
@@ -73,13 +73,13 @@ impl CachedIndex {
         }
         let (length, content) = content.split_first_chunk::<8>()?;
         let (labels, index) = content.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
-        let labels: Vec<String> = serde_json::from_slice(labels).ok()?;
-        Some((RowIndex::decode(index, labels.len()).ok()?, labels))
+        let (labels, notes): (Vec<String>, Vec<Note>) = serde_json::from_slice(labels).ok()?;
+        Some(Indexed { index: RowIndex::decode(index, labels.len()).ok()?, labels, notes })
     }
 
     /// Keeps an index. A full or read-only disk is no reason to fail.
-    pub(super) async fn write(&self, index: &RowIndex, labels: &[String]) {
-        let labels = serde_json::to_vec(labels).expect("texts are JSON");
+    pub(super) async fn write(&self, Indexed { index, labels, notes }: &Indexed) {
+        let labels = serde_json::to_vec(&(labels, notes)).expect("texts are JSON");
         let length = (labels.len() as u64).to_le_bytes();
         let content = [length.as_slice(), &labels, &index.encode()].concat();
         let hash: [u8; HASH] = Sha256::digest(&content).into();
@@ -104,20 +104,6 @@ fn write(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
     written
 }
 
-/// The files that a dataset is scanned from; `None` for folders of images, whose listing is all that an index takes.
-async fn files(
-    stores: &Stores,
-    dataset: &Dataset,
-    task: Task,
-) -> Result<Option<Vec<(Location, Meta)>>, DataError> {
-    let root = stores.locate(&dataset.path)?;
-    let scanned = match task {
-        Task::SequenceClassification => !root.local_path().is_some_and(|path| path.is_dir()),
-        Task::ImageClassification => images::are_tables(&root, &dataset.path).await?,
-    };
-    Ok(if scanned { Some(stores.glob(&dataset.path).await?) } else { None })
-}
-
 /// Whether a file's etag would tell of a change: a store's does, that of a local file is its time.
 #[allow(clippy::disallowed_methods)]
 fn is_settled(file: &Location) -> bool {
@@ -131,6 +117,7 @@ fn is_settled(file: &Location) -> bool {
 mod tests {
     use super::super::{DataRequest, index};
     use super::*;
+    use crate::run_file::{Dataset, Task};
     use crate::store::Stores;
     use object_store::memory::InMemory;
     use std::sync::Arc;
@@ -164,8 +151,8 @@ mod tests {
         let place = CachedIndex::of(&stores, &wanted(None)).await.unwrap().unwrap();
         assert_eq!((place.read().await, files()), (Some(first.clone()), 1));
         // That it is used shows where a wrong one is put there, well formed.
-        let other = (first.0.clone(), vec!["p".to_owned(), "q".to_owned()]);
-        place.write(&other.0, &other.1).await;
+        let other = Indexed { labels: vec!["p".to_owned(), "q".to_owned()], ..first.clone() };
+        place.write(&other).await;
         assert_eq!(index(&stores, wanted(None)).await.unwrap(), other);
         let path = std::fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap().path();
         let mut bytes = std::fs::read(&path).unwrap();
@@ -174,9 +161,9 @@ mod tests {
         assert_eq!(index(&stores, wanted(None)).await.unwrap(), first, "a damaged one is scanned anew");
 
         let labels = ["y".to_owned(), "x".to_owned()];
-        assert_eq!(index(&stores, wanted(Some(&labels))).await.unwrap().1, labels);
+        assert_eq!(index(&stores, wanted(Some(&labels))).await.unwrap().labels, labels);
         file.write(content("z").into()).await.unwrap();
-        assert_eq!(index(&stores, wanted(None)).await.unwrap().1, ["x", "z"]);
+        assert_eq!(index(&stores, wanted(None)).await.unwrap().labels, ["x", "z"]);
         assert_eq!(files(), 3);
     }
 }

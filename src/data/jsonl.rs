@@ -1,84 +1,88 @@
-//! One JSON object per line: the two columns that matter, without building the rest.
+//! JSON objects as rows: the columns that matter, without building the rest.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
 use super::RowProblem;
+use super::cell::Cell;
+use super::columns::{Column, TextColumns};
 
-/// A column's value, as far as rows care.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Cell {
-    Text(String),
-    Integer(String),
-    Bool(bool),
-    Null,
-    Other(&'static str),
+/// The text of a row, and its second text where rows are pairs.
+pub(super) fn texts(object: &[u8], columns: TextColumns<'_>) -> Result<(String, Option<String>), RowProblem> {
+    let columns: Vec<Column<'_>> = columns.all().collect();
+    both(cells(object, &columns)?, &columns)
 }
 
-/// The text of a row.
-pub(super) fn text(line: &[u8], column: &str) -> Result<String, RowProblem> {
-    let [cell] = cells(line, [column])?;
-    text_of(cell, column)
+/// Checks the texts of a row and gives its label.
+pub(super) fn label(object: &[u8], texts: TextColumns<'_>, label: Column<'_>) -> Result<Cell, RowProblem> {
+    let mut columns: Vec<Column<'_>> = texts.all().collect();
+    columns.push(label);
+    let mut cells = cells(object, &columns)?;
+    let label = cells.pop().expect("a cell for each column");
+    both(cells, &columns)?;
+    Ok(label)
 }
 
-/// The text and the label of a row. Labels may be strings, integers or booleans.
-pub(super) fn text_and_label(line: &[u8], text: &str, label: &str) -> Result<(String, String), RowProblem> {
-    let [text_cell, label_cell] = cells(line, [text, label])?;
-    Ok((text_of(text_cell, text)?, label_of(label_cell, label)?))
+/// A value that must be a text, and another of any kind.
+pub(super) fn text_and_cell(
+    object: &[u8],
+    text: Column<'_>,
+    other: Column<'_>,
+) -> Result<(String, Cell), RowProblem> {
+    let mut cells = cells(object, &[text, other])?;
+    let cell = cells.pop().expect("a cell for each column");
+    Ok((cells.remove(0).into_text(text.name)?, cell))
 }
 
-fn text_of(cell: Cell, column: &str) -> Result<String, RowProblem> {
-    match cell {
-        Cell::Text(text) if text.is_empty() => Err(RowProblem::EmptyValue { column: column.to_owned() }),
-        Cell::Text(text) => Ok(text),
-        other => Err(wrong_kind(&other, column, "a string")),
-    }
+fn both(cells: Vec<Cell>, columns: &[Column<'_>]) -> Result<(String, Option<String>), RowProblem> {
+    let mut texts = cells.into_iter().zip(columns).map(|(cell, column)| cell.into_text(column.name));
+    let text = texts.next().expect("a cell for each column")?;
+    Ok((text, texts.next().transpose()?))
 }
 
-/// A label as its name.
-pub(super) fn label_of(cell: Cell, column: &str) -> Result<String, RowProblem> {
-    match cell {
-        Cell::Text(label) if label.is_empty() => Err(RowProblem::EmptyValue { column: column.to_owned() }),
-        Cell::Text(label) | Cell::Integer(label) => Ok(label),
-        Cell::Bool(label) => Ok(label.to_string()),
-        other => Err(wrong_kind(&other, column, "a string, an integer or a boolean")),
-    }
-}
-
-fn wrong_kind(cell: &Cell, column: &str, expected: &'static str) -> RowProblem {
-    let found = match cell {
-        Cell::Text(_) => "a string",
-        Cell::Integer(_) => "a number",
-        Cell::Bool(_) => "a boolean",
-        Cell::Null => "null",
-        Cell::Other(kind) => kind,
-    };
-    RowProblem::WrongKind { column: column.to_owned(), found, expected }
-}
-
-fn cells<const N: usize>(line: &[u8], columns: [&str; N]) -> Result<[Cell; N], RowProblem> {
-    let line = std::str::from_utf8(line).map_err(|_| RowProblem::NotUtf8)?;
-    if !line.trim_ascii_start().starts_with('{') {
-        return match serde_json::from_str::<IgnoredAny>(line) {
+fn cells(object: &[u8], columns: &[Column<'_>]) -> Result<Vec<Cell>, RowProblem> {
+    let object = std::str::from_utf8(object).map_err(|_| RowProblem::NotUtf8)?;
+    if !object.trim_ascii_start().starts_with('{') {
+        return match serde_json::from_str::<IgnoredAny>(object) {
             Ok(_) => Err(RowProblem::NotAnObject),
-            Err(_) if line.trim_ascii_start().starts_with('[') => Err(RowProblem::NotAnObject),
+            Err(_) if object.trim_ascii_start().starts_with('[') => Err(RowProblem::NotAnObject),
             Err(error) => Err(json(&error)),
         };
     }
-    let mut parser = serde_json::Deserializer::from_str(line);
+    let mut parser = serde_json::Deserializer::from_str(object);
     let found = Columns(columns).deserialize(&mut parser).map_err(|error| json(&error))?;
     parser.end().map_err(|error| json(&error))?;
-    for (cell, column) in found.iter().zip(columns) {
-        if cell.is_none() {
-            let names: BTreeMap<String, IgnoredAny> =
-                serde_json::from_str(line).map_err(|error| json(&error))?;
-            let present = names.into_keys().collect();
-            return Err(RowProblem::MissingColumn { column: column.to_owned(), present });
+    let found = found.into_iter().zip(columns).map(|(cell, column)| match cell {
+        Some(cell) => Ok(cell),
+        None => nested(object, column),
+    });
+    found.collect()
+}
+
+/// A column whose name is a path into objects, `translation.en`.
+fn nested(object: &str, column: &Column<'_>) -> Result<Cell, RowProblem> {
+    let mut names: BTreeMap<String, IgnoredAny> = BTreeMap::new();
+    if let Some((first, rest)) = column.name.split_once('.') {
+        let object: BTreeMap<String, Value> = serde_json::from_str(object).map_err(|error| json(&error))?;
+        let inner = object.get(first);
+        if let Some(value) =
+            inner.and_then(|value| rest.split('.').try_fold(value, |value, name| value.get(name)))
+        {
+            return Ok(cell(value));
         }
+        names.extend(object.into_keys().map(|name| (name, IgnoredAny)));
+    } else {
+        names = serde_json::from_str(object).map_err(|error| json(&error))?;
     }
-    Ok(found.map(|cell| cell.expect("missing columns were refused above")))
+    let present = names.into_keys().collect();
+    Err(RowProblem::MissingColumn { column: column.name.to_owned(), key: column.key, present })
+}
+
+fn cell(value: &Value) -> Cell {
+    CellSeed.deserialize(value).unwrap_or(Cell::Other("not a value"))
 }
 
 fn json(error: &serde_json::Error) -> RowProblem {
@@ -88,28 +92,28 @@ fn json(error: &serde_json::Error) -> RowProblem {
     RowProblem::Json(format!("{}, column {}", &text[..cut], error.column()))
 }
 
-struct Columns<'a, const N: usize>([&'a str; N]);
+struct Columns<'a>(&'a [Column<'a>]);
 
-impl<'de, const N: usize> DeserializeSeed<'de> for Columns<'_, N> {
-    type Value = [Option<Cell>; N];
+impl<'de> DeserializeSeed<'de> for Columns<'_> {
+    type Value = Vec<Option<Cell>>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de, const N: usize> Visitor<'de> for Columns<'_, N> {
-    type Value = [Option<Cell>; N];
+impl<'de> Visitor<'de> for Columns<'_> {
+    type Value = Vec<Option<Cell>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = [const { None }; N];
+        let mut found = vec![None; self.0.len()];
         while let Some(key) = map.next_key::<String>()? {
-            // One column may serve both as text and as label.
-            let mut places = (0..N).filter(|&place| self.0[place] == key);
+            // One column may serve twice, say both as text and as label.
+            let mut places = (0..found.len()).filter(|&place| self.0[place].name == key);
             let Some(first) = places.next() else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -157,8 +161,8 @@ impl<'de> Visitor<'de> for CellSeed {
         Ok(Cell::Integer(number.to_string()))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Cell, E> {
-        Ok(Cell::Other("a number with a fraction"))
+    fn visit_f64<E>(self, number: f64) -> Result<Cell, E> {
+        Ok(Cell::Float(number))
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Cell, E> {

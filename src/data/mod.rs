@@ -6,6 +6,9 @@
 
 mod blocks;
 mod cache;
+mod cell;
+mod collected;
+mod columns;
 mod csv;
 mod error;
 mod format;
@@ -15,7 +18,12 @@ mod index;
 mod index_cache;
 mod jsonl;
 mod labels;
+mod lines;
+mod note;
+mod objects;
+mod pair;
 mod parquet;
+mod request;
 mod rows;
 mod sample;
 mod scan;
@@ -28,11 +36,14 @@ mod window;
 
 pub use blocks::Blocks;
 pub use cache::Cache;
+pub use collected::Indexed;
 pub use error::{DataError, FilePosition, RowProblem};
 pub use format::{Format, Packing};
 pub use image_header::{LONGEST_SIDE, MOST_PIXELS};
 pub use index::{DataFile, Flat, RowIndex, RowPlace};
 pub use index_cache::directory as kept_directory;
+pub use note::Note;
+pub use request::DataRequest;
 pub use rows::{Content, Row, Rows};
 pub use sample::{Estimate, Survey, survey};
-pub use scan::{DataRequest, index, index_in};
+pub use scan::{index, index_in};

@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 use super::cache::{self, Cache, Checked, Opened};
 use super::{
     Blocks, DataError, DataFile, FilePosition, Format, Packing, RowIndex, RowPlace, RowProblem, csv, jsonl,
+    pair,
 };
 use crate::store::{Location, Meta, StoreError, Stores, stand_in};
 
@@ -31,9 +32,14 @@ pub struct Row {
 /// What a row holds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content {
-    /// The text column.
-    Text(String),
-    /// A PNG or JPEG file.
+    /// A text, or a pair of texts.
+    Text {
+        /// The text column.
+        text: String,
+        /// The column of second texts.
+        pair: Option<String>,
+    },
+    /// An image file.
     Image(Bytes),
 }
 
@@ -230,16 +236,25 @@ async fn read_checked(
 }
 
 fn content(file: &DataFile, bytes: Bytes) -> Result<Content, RowProblem> {
-    match file.format {
-        Format::Jsonl => jsonl::text(&bytes, &file.column).map(Content::Text),
-        Format::Csv => csv::text(&bytes, &file.columns, &file.column).map(Content::Text),
-        Format::Text => match String::from_utf8(bytes.into()) {
-            Ok(text) => Ok(Content::Text(text)),
-            Err(_) => Err(RowProblem::NotUtf8),
-        },
-        Format::Image => match stand_in(&bytes) {
-            Some(found) => Err(RowProblem::Image(found.to_owned())),
-            None => Ok(Content::Image(bytes)),
-        },
-    }
+    let columns = file.text_columns();
+    let (text, pair) = match file.format {
+        Format::Jsonl | Format::Json => jsonl::texts(&bytes, columns)?,
+        Format::Csv => csv::texts(&bytes, file, columns)?,
+        Format::Text if columns.pair.is_some() => {
+            let (text, pair) = pair::split(&bytes).ok_or(RowProblem::NotUtf8)?;
+            (utf8(text.to_vec())?, Some(utf8(pair.to_vec())?))
+        }
+        Format::Text => (utf8(bytes.into())?, None),
+        Format::Image => {
+            return match stand_in(&bytes) {
+                Some(found) => Err(RowProblem::Image(found.to_owned())),
+                None => Ok(Content::Image(bytes)),
+            };
+        }
+    };
+    Ok(Content::Text { text, pair })
+}
+
+fn utf8(bytes: Vec<u8>) -> Result<String, RowProblem> {
+    String::from_utf8(bytes).map_err(|_| RowProblem::NotUtf8)
 }

@@ -1,10 +1,12 @@
 //! A look at some rows of large data, for those who only want to know whether a run could begin.
 
-use super::format::{MAGIC, detect};
-use super::scan::{self, Collected, DataRequest, Scan, planned};
-use super::unpack::{Budget, Pieces, Unpacked, read_through};
+use super::collected::{Collected, Indexed, planned};
+use super::format::{HEAD, detect};
+use super::lines::Scan;
+use super::request::{DataRequest, scanned_files, text_columns};
+use super::unpack::{Broken, Budget, Pieces, Unpacked, read_through};
 use super::window::Window;
-use super::{DataError, DataFile, FilePosition, Format, Packing, RowIndex, images, table};
+use super::{DataError, DataFile, FilePosition, Format, Note, Packing, RowIndex, scan, table};
 use crate::run_file::{Dataset, Task};
 use crate::store::{Location, Meta, Stores};
 
@@ -24,6 +26,8 @@ pub struct Survey {
     pub index: RowIndex,
     /// The labels of these rows, or those that were given.
     pub labels: Vec<String>,
+    /// What people should know of them.
+    pub notes: Vec<Note>,
     /// Where only some rows were checked: about what there is.
     pub estimate: Option<Estimate>,
 }
@@ -46,28 +50,22 @@ pub async fn survey(stores: &Stores, wanted: DataRequest<'_>) -> Result<Survey, 
 async fn survey_above(small: u64, stores: &Stores, wanted: DataRequest<'_>) -> Result<Survey, DataError> {
     let mut datasets = Vec::new();
     for dataset in wanted.datasets {
-        let root = stores.locate(&dataset.path)?;
-        let scanned = match wanted.task {
-            Task::SequenceClassification => !root.local_path().is_some_and(|path| path.is_dir()),
-            Task::ImageClassification => images::are_tables(&root, &dataset.path).await?,
-        };
-        if scanned {
-            datasets.push((dataset, stores.glob(&dataset.path).await?));
-        }
+        let files = scanned_files(stores, dataset, wanted.task).await?;
+        datasets.extend(files.map(|files| (dataset, files)));
     }
     let total: u64 = datasets.iter().flat_map(|(_, files)| files).map(|(_, meta)| meta.size).sum();
     if datasets.len() < wanted.datasets.len() || total <= small {
-        let (index, labels) = scan::index(stores, wanted).await?;
-        return Ok(Survey { index, labels, estimate: None });
+        let Indexed { index, labels, notes } = scan::index(stores, wanted).await?;
+        return Ok(Survey { index, labels, notes, estimate: None });
     }
-    let (index, labels, rows) = some_rows(datasets, wanted).await?;
-    Ok(Survey { index, labels, estimate: Some(Estimate { rows, bytes: total }) })
+    let (Indexed { index, labels, notes }, rows) = some_rows(datasets, wanted).await?;
+    Ok(Survey { index, labels, notes, estimate: Some(Estimate { rows, bytes: total }) })
 }
 
 async fn some_rows(
     datasets: Vec<(&Dataset, Vec<(Location, Meta)>)>,
     wanted: DataRequest<'_>,
-) -> Result<(RowIndex, Vec<String>, u64), DataError> {
+) -> Result<(Indexed, u64), DataError> {
     let DataRequest { task, labels, data_cache, .. } = wanted;
     let mut collected = Collected::new(labels, data_cache);
     let mut rows = 0.0;
@@ -78,8 +76,7 @@ async fn some_rows(
             rows += found;
         }
     }
-    let (index, labels) = collected.settle();
-    Ok((index, labels, f64::round(rows) as u64))
+    Ok((collected.settle(), f64::round(rows) as u64))
 }
 
 /// Checks some rows of a file, and says about how many it has.
@@ -90,13 +87,13 @@ async fn some_of_file(
     collected: Collected,
 ) -> Result<(Collected, f64), DataError> {
     let (location, meta) = file;
-    let first = location.read_range(meta, 0..meta.size.min(MAGIC)).await?;
-    let (format, packing) = detect(location.url(), &first)?;
-    let (format, column) = match task {
-        Task::SequenceClassification => (format, &dataset.text_column),
-        Task::ImageClassification => (Format::Image, &dataset.image_column),
+    let first = location.read_range(meta, 0..meta.size.min(HEAD)).await?;
+    let (format, packing) = detect(location.url(), &first, &text_columns(dataset))?;
+    let (format, column, pair) = match task {
+        Task::SequenceClassification => (format, &dataset.text_column, dataset.text_pair_column.as_deref()),
+        Task::ImageClassification => (Format::Image, &dataset.image_column, None),
     };
-    let planned = planned(file, (format, packing), column);
+    let planned = planned(file, (format, packing), column, pair);
     let label_column = dataset.label_column.clone();
     match (packing, format) {
         (Packing::Parquet, _) => {
@@ -121,7 +118,7 @@ async fn beginning(
     read_through(file, meta, move |pieces| {
         let url = planned.url.clone();
         let unpacked = Unpacked::new(pieces, planned.packing, budget);
-        let unpacked = unpacked.map_err(|error| scan::broken(&url, FilePosition::File, error.into()))?;
+        let unpacked = unpacked.map_err(|error| Broken::from(error).at(&url, FilePosition::File))?;
         let before = collected.index.len();
         let scan =
             Scan { file: planned, label_column, window: Window::new(unpacked), collected, most: FIRST_ROWS };
@@ -162,7 +159,7 @@ async fn slices(
             let url = planned.url.clone();
             let budget = Budget::new(SLICE, SLICE, SLICE);
             let unpacked = Unpacked::new(Pieces::of(lines), Packing::Plain, budget);
-            let unpacked = unpacked.map_err(|error| scan::broken(&url, FilePosition::File, error.into()))?;
+            let unpacked = unpacked.map_err(|error| Broken::from(error).at(&url, FilePosition::File))?;
             Scan { file: planned, label_column, window: Window::new(unpacked), collected, most: u64::MAX }
                 .run()
         });
@@ -212,7 +209,7 @@ mod tests {
         let zstd = zstd::encode_all(rows.concat().as_bytes(), -7).unwrap();
         let plain = rows.concat();
         for (name, content) in [("t.jsonl", plain.as_bytes()), ("t.csv", csv.as_bytes())] {
-            let Survey { index, labels, estimate } = look(name, content).await.unwrap();
+            let Survey { index, labels, estimate, .. } = look(name, content).await.unwrap();
             let estimate = estimate.expect("it is large");
             assert_eq!((labels.len(), estimate.bytes), (3, content.len() as u64), "{name}");
             assert!(estimate.rows.abs_diff(60_000) < 1500, "{name}: {}", estimate.rows);

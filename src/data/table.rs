@@ -2,12 +2,11 @@
 
 use sha2::{Digest, Sha256};
 
-use super::jsonl::{Cell, label_of};
-use super::parquet::{ParquetTable, Source};
-use super::scan::Collected;
+use super::collected::Collected;
+use super::parquet::{ParquetRow, ParquetTable, Source, contradicts};
 use super::unpack::Budget;
 use super::window::LONGEST_ROW;
-use super::{DataError, DataFile, FilePosition, Flat, Format, RowProblem, image_header, images};
+use super::{DataError, DataFile, Flat, Format, Note, RowProblem, image_header, pair};
 use crate::store::{Location, Meta};
 
 /// What a row costs beside its bytes: its place in the index.
@@ -27,12 +26,6 @@ pub(super) async fn add(
     reading.await.unwrap_or_else(|_| Err(contradicts(url)))
 }
 
-/// What is said of a file on which the `parquet` crate gives up.
-pub(super) fn contradicts(url: String) -> DataError {
-    let problem = RowProblem::Parquet("its pages contradict each other".to_owned());
-    DataError::Row { url, place: FilePosition::File, problem }
-}
-
 fn read(
     source: Source,
     mut planned: DataFile,
@@ -41,14 +34,21 @@ fn read(
     some: Option<u64>,
 ) -> Result<(Collected, u64), DataError> {
     let mut budget = Budget::new(planned.size, collected.room, collected.data_cache);
-    let table = ParquetTable::open(source, planned.format, &planned.column, Some(label_column))?;
+    let table = ParquetTable::open(source, &planned, Some(label_column))?;
+    if let Some(names) = table.classes() {
+        collected.declare(&planned.url, label_column, names)?;
+        if !collected.fixed {
+            collected.note(Note::LabelsFrom(format!("the ClassLabel column {label_column:?}, in its order")));
+        }
+    }
     let (mut size, mut hash) = (0, Sha256::new());
-    let visit = |_: u64, content: &[u8], label: Option<Cell>| -> Result<(), RowProblem> {
-        check(planned.format, content)?;
+    let pairs = planned.pair_column.is_some();
+    let visit = |ParquetRow { content, label }: ParquetRow<'_>| -> Result<(), RowProblem> {
+        check(planned.format, pairs, content)?;
         let length = content.len() as u64;
         budget.spend(length + ROW)?;
-        let label = label_of(label.expect("a label column was asked for"), label_column)?;
-        let label = collected.labels.number(&label, label_column)?;
+        let label = label.expect("a label column was asked for");
+        let label = collected.labels.of_cell(label, label_column)?;
         collected.index.push_row(size, length as u32, label);
         hash.update(content);
         size += length;
@@ -64,13 +64,18 @@ fn read(
     Ok((collected, table.rows()))
 }
 
-fn check(format: Format, content: &[u8]) -> Result<(), RowProblem> {
-    let limit = if format == Format::Image { images::LARGEST_IMAGE } else { LONGEST_ROW };
+fn check(format: Format, pairs: bool, content: &[u8]) -> Result<(), RowProblem> {
+    let limit = if format == Format::Image { image_header::LARGEST_IMAGE } else { LONGEST_ROW };
     if content.len() as u64 > limit {
         return Err(RowProblem::TooLong { limit, csv: false });
     }
+    let text = |bytes| std::str::from_utf8(bytes).map(|_| ()).map_err(|_| RowProblem::NotUtf8);
     match format {
         Format::Image => image_header::check(content),
-        _ => std::str::from_utf8(content).map(|_| ()).map_err(|_| RowProblem::NotUtf8),
+        _ if pairs => {
+            let (first, second) = pair::split(content).expect("the reader joins them");
+            text(first).and_then(|()| text(second))
+        }
+        _ => text(content),
     }
 }

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::{DataError, Packing, RowProblem};
+use super::{DataError, FilePosition, Packing, RowProblem};
 use crate::store::{Location, Meta, StoreError};
 
 /// Pieces of a file waiting for whoever reads it.
@@ -18,7 +18,7 @@ const HIGHEST_RATIO: u64 = 200;
 /// … once it has grown to so many bytes.
 const UNSUSPICIOUS: u64 = 64 << 20;
 /// Largest window of a zstd stream, as a power of two: zstd's own default limit.
-const ZSTD_WINDOW: u32 = 27;
+pub(super) const ZSTD_WINDOW: u32 = 27;
 
 /// Reads a file from its start on a thread of its own while the next pieces are on their way.
 pub(super) async fn read_through<T: Send + 'static>(
@@ -187,6 +187,16 @@ pub(super) enum Broken {
     Data(DataError),
     /// It cannot be used.
     Row(RowProblem),
+}
+
+impl Broken {
+    /// Why a stream broke off, and where.
+    pub(super) fn at(self, url: &str, place: FilePosition) -> DataError {
+        match self {
+            Broken::Data(error) => error,
+            Broken::Row(problem) => DataError::Row { url: url.to_owned(), place, problem },
+        }
+    }
 }
 
 impl From<io::Error> for Broken {

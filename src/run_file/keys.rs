@@ -57,7 +57,8 @@ keys! {
         datasets | train_datasets: Vec<Source>,
         /// Evaluation data.
         eval_datasets | test_datasets: Vec<Source>,
-        /// The labels in their order. Default: those of the training data, sorted.
+        /// The labels in their order. Default: the classes of a ClassLabel column, else those that occur in the training
+        /// data, sorted.
         labels: Vec<LabelName>,
         /// Order of the training data: global, a new permutation of all rows in every epoch; or blocks, of blocks of
         /// rows and of the rows of a few blocks at a time, which suits data larger than a worker's disk. Default: global

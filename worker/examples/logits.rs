@@ -57,7 +57,7 @@ async fn print(directory: &str, count: u64) -> Result<(), Box<dyn Error>> {
     let samples: Vec<Sample<'_>> = rows
         .iter()
         .map(|row| match &row.content {
-            Content::Text(text) => Sample::Text(text),
+            Content::Text { text, pair } => Sample::Text { text, pair: pair.as_deref() },
             Content::Image(file) => Sample::Image(file),
         })
         .collect();

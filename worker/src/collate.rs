@@ -24,9 +24,14 @@ enum Kind {
 /// One row's content.
 #[derive(Clone, Copy, Debug)]
 pub enum Sample<'a> {
-    /// A text.
-    Text(&'a str),
-    /// A PNG or JPEG file.
+    /// A text, or a pair of texts.
+    Text {
+        /// The text.
+        text: &'a str,
+        /// The second text of a pair.
+        pair: Option<&'a str>,
+    },
+    /// An image file.
     Image(&'a [u8]),
 }
 
@@ -190,9 +195,13 @@ fn encode(
 ) -> Result<Vec<Text>, CollateError> {
     let mut texts = Vec::with_capacity(samples.len());
     for ((sample, &label), &row) in samples.iter().zip(labels).zip(numbers) {
-        let Sample::Text(text) = *sample else { return Err(CollateError::OtherKind(row)) };
+        let Sample::Text { text, pair } = *sample else { return Err(CollateError::OtherKind(row)) };
         let refuse = |reason: String| CollateError::Text { row, reason };
-        let tokens = tokenizer.encode_fast(text, true).map_err(|error| refuse(error.to_string()))?;
+        let tokens = match pair {
+            Some(pair) => tokenizer.encode_fast((text, pair), true),
+            None => tokenizer.encode_fast(text, true),
+        };
+        let tokens = tokens.map_err(|error| refuse(error.to_string()))?;
         if let Some(id) = tokens.get_ids().iter().find(|&&id| u64::from(id) >= vocab) {
             return Err(refuse(format!("token {id} is beyond the network's vocab_size {vocab}")));
         }
@@ -259,7 +268,7 @@ mod tests {
     }
 
     fn batches(texts: &[&str], size: usize) -> Vec<Batch> {
-        let samples: Vec<Sample<'_>> = texts.iter().map(|text| Sample::Text(text)).collect();
+        let samples: Vec<Sample<'_>> = texts.iter().map(|text| Sample::Text { text, pair: None }).collect();
         let numbers: Vec<u64> = (0..texts.len() as u64).collect();
         let labels: Vec<i64> = (0..texts.len() as i64).collect();
         letters().batches(&samples, &labels, &numbers, size).expect("the texts are good")
@@ -292,5 +301,33 @@ mod tests {
             );
         }
         assert!(batches(&[], 4).is_empty());
+    }
+
+    #[test]
+    fn two_texts_are_one_sequence_with_types_of_their_own() {
+        let json = br#"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+            "pre_tokenizer": {"type": "Whitespace"}, "decoder": null, "post_processor": {"type": "TemplateProcessing",
+                "single": [{"SpecialToken": {"id": "?", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+                "pair": [{"SpecialToken": {"id": "?", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+                    {"SpecialToken": {"id": "?", "type_id": 1}}, {"Sequence": {"id": "B", "type_id": 1}}],
+                "special_tokens": {"?": {"id": "?", "ids": [0], "tokens": ["?"]}}},
+            "model": {"type": "WordLevel", "vocab": {"?": 0, "a": 1, "b": 2, "c": 3}, "unk_token": "?"}}"#;
+        let tokenizer = Box::new(tokenizer("letters", json, 6).expect("it is a tokenizer"));
+        let kind = Kind::Text { tokenizer, vocab: 4, token_types: 2, sequence_len: 6 };
+        let collator = Collator { kind, hash: 0 };
+        let samples = [
+            Sample::Text { text: "a b", pair: Some("c") },
+            Sample::Text { text: "c", pair: None },
+            // Beyond the limit the longer text is cut first.
+            Sample::Text { text: "a a a a a a", pair: Some("b b") },
+        ];
+        let batch = collator.collate(&samples, &[0, 1, 0], &[0, 1, 2]).expect("the texts are good");
+        let Batch::Text { input_ids, token_type_ids, attention_mask, tokens, .. } = batch else {
+            panic!("texts")
+        };
+        assert_eq!(tokens, 6);
+        assert_eq!(input_ids, [0, 1, 2, 0, 3, 0, 0, 3, 0, 0, 0, 0, 0, 1, 1, 0, 2, 2]);
+        assert_eq!(token_type_ids, [0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1]);
+        assert_eq!(attention_mask, [1, 1, 1, 1, 1, 0, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1]);
     }
 }

@@ -106,7 +106,7 @@ fn batches(collator: &Collator, rows: &[Row], size: usize) -> Result<Vec<Batch>,
     let samples: Vec<Sample<'_>> = rows
         .iter()
         .map(|row| match &row.content {
-            Content::Text(text) => Sample::Text(text),
+            Content::Text { text, pair } => Sample::Text { text, pair: pair.as_deref() },
             Content::Image(bytes) => Sample::Image(bytes),
         })
         .collect();

@@ -11,7 +11,7 @@ use headstart::client::RunStatus;
 use headstart::id::Step;
 use headstart::job::{self, Job};
 use headstart::message::Pass;
-use headstart::run_file::{Strategy, Task};
+use headstart::run_file::{Dataset, Strategy, Task};
 use serde_json::json;
 
 use super::error::CliError;
@@ -27,7 +27,9 @@ const MEASURED_STEPS: u64 = 4;
 const BYTES_OF_TOKEN: u64 = 5;
 /// Bytes of a row besides text and column names: quotes, colons, braces, a short label.
 const PUNCTUATION: u64 = 18;
-/// Tokens around a text.
+/// Bytes that a second text adds to these: its quotes, a colon, a comma.
+const PAIR_PUNCTUATION: u64 = 6;
+/// Tokens around a text; one more separates two.
 const SPECIAL_TOKENS: u64 = 2;
 /// Rows of a run that are looked up one by one; a longer run is taken to meet every row.
 const LOOKED_UP_ROWS: u64 = 1_000_000;
@@ -209,16 +211,22 @@ fn texts(job: &Job, samples: u64) -> (Option<u64>, u64) {
         return (None, 0);
     }
     let limit = job.spec.sequence_len.map_or(u64::MAX, u64::from).max(3);
-    let columns =
-        job.spec.datasets.first().map_or(0, |data| data.text_column.len() + data.label_column.len());
-    let around = columns as u64 + PUNCTUATION;
+    let around = job.spec.datasets.first().map_or(0, around);
+    let pairs = job.spec.datasets.iter().any(|data| data.text_pair_column.is_some());
+    let special = SPECIAL_TOKENS + u64::from(pairs);
     let lengths = lengths(job, samples);
     let tokens = || {
         let bytes = lengths.iter().map(|&length| u64::from(length).saturating_sub(around));
-        bytes.map(|bytes| (bytes / BYTES_OF_TOKEN + SPECIAL_TOKENS).min(limit))
+        bytes.map(|bytes| (bytes / BYTES_OF_TOKEN + special).min(limit))
     };
     let mean = tokens().sum::<u64>() as f64 / lengths.len().max(1) as f64;
     (Some((mean * samples as f64) as u64), tokens().max().unwrap_or_default())
+}
+
+/// Bytes of a row besides its texts.
+fn around(data: &Dataset) -> u64 {
+    let pair = data.text_pair_column.as_ref().map_or(0, |column| column.len() as u64 + PAIR_PUNCTUATION);
+    (data.text_column.len() + data.label_column.len()) as u64 + pair + PUNCTUATION
 }
 
 /// Bytes of the rows that the run trains on.

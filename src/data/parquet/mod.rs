@@ -1,22 +1,26 @@
-//! Parquet: two columns of a file as rows, each with its content and its label.
+//! Parquet: columns of a file as rows, each with its content and its label.
 
 mod cells;
+mod classes;
 mod header;
+mod kind;
 mod ranged;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use parquet::basic::Type as Physical;
 use parquet::data_type::ByteArray;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
-use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
+use parquet::schema::types::SchemaDescriptor;
 
-use super::jsonl::Cell;
+use super::cell::Cell;
+use super::columns::{Column, IMAGE, LABEL};
 use super::unpack::Broken;
-use super::{DataError, FilePosition, Format, RowProblem};
+use super::{DataError, DataFile, FilePosition, Format, RowProblem, pair};
 use crate::store::StoreError;
 use cells::Cells;
+use kind::Kind;
 pub(super) use ranged::Source;
 
 /// Bytes of the longest footer.
@@ -29,48 +33,65 @@ const TAIL: u64 = 8;
 pub(super) struct ParquetTable {
     source: Source,
     footer: ParquetMetaData,
-    content: usize,
-    label: Option<Label>,
+    content: Leaf,
+    pair: Option<Leaf>,
+    label: Option<Leaf>,
+    /// The names that stand for the integers of the column of labels.
+    classes: Option<Vec<String>>,
 }
 
-/// The column of labels, and the names that stand for its integers.
-struct Label {
-    column: usize,
-    names: Option<Vec<String>>,
+/// A column, by its place among those that hold values, and its name in the run file.
+struct Leaf {
+    place: usize,
+    name: String,
 }
 
-/// What is done with a row: its number, its content, and its label if a label column was asked for.
-pub(super) trait Visit: FnMut(u64, &[u8], Option<Cell>) -> Result<(), RowProblem> {}
+/// A row: its content, or two texts as [`pair::join`] makes them one, and its label if a label column was asked for.
+pub(super) struct ParquetRow<'a> {
+    pub(super) content: &'a [u8],
+    pub(super) label: Option<Cell>,
+}
 
-impl<F: FnMut(u64, &[u8], Option<Cell>) -> Result<(), RowProblem>> Visit for F {}
+/// What is done with a row.
+pub(super) trait Visit: FnMut(ParquetRow<'_>) -> Result<(), RowProblem> {}
+
+impl<F: FnMut(ParquetRow<'_>) -> Result<(), RowProblem>> Visit for F {}
+
+/// What is said of a file on which the `parquet` crate gives up.
+pub(super) fn contradicts(url: String) -> DataError {
+    let problem = RowProblem::Parquet("its pages contradict each other".to_owned());
+    DataError::Row { url, place: FilePosition::File, problem }
+}
 
 impl ParquetTable {
-    /// Reads the footer and finds the columns. An image may lie in a column of bytes or, as the `datasets` library
-    /// writes it, in a struct of `bytes` and `path`. Blocks.
+    /// Reads the footer and finds the columns that `planned` names. An image may lie in a column of bytes or, as the
+    /// `datasets` library writes it, in a struct of `bytes` and `path`. Blocks.
     pub(super) fn open(
         source: Source,
-        format: Format,
-        content: &str,
+        planned: &DataFile,
         label: Option<&str>,
     ) -> Result<ParquetTable, DataError> {
         let place =
             |problem| DataError::Row { url: source.url.to_string(), place: FilePosition::File, problem };
         let footer = footer(&source).map_err(|error| located(&source, FilePosition::File, error))?;
         let schema = footer.file_metadata().schema_descr();
-        let inner = (format == Format::Image).then_some("bytes");
-        let content = column(schema, content, inner).and_then(|found| {
-            let kind = schema.column(found).physical_type();
-            let expected = if format == Format::Image { "bytes" } else { "a string" };
-            let wrong = |found| RowProblem::WrongKind { column: content.to_owned(), found, expected };
-            if kind == Physical::BYTE_ARRAY { Ok(found) } else { Err(wrong("a number")) }
-        });
-        let label = label.map(|label| {
-            let column = column(schema, label, None)?;
-            Ok(Label { column, names: class_names(&footer, label) })
-        });
-        let content = content.map_err(place)?;
-        let label = label.transpose().map_err(place)?;
-        Ok(ParquetTable { source, footer, content, label })
+        let images = planned.format == Format::Image;
+        let mut contents = if images {
+            let column = Column { name: &planned.column, key: IMAGE };
+            vec![leaf(schema, column, Some("bytes"), "bytes").map_err(place)?].into_iter()
+        } else {
+            let texts = planned.text_columns().all().map(|column| leaf(schema, column, None, "a string"));
+            texts.collect::<Result<Vec<Leaf>, _>>().map_err(place)?.into_iter()
+        };
+        let label = label.map(|name| label_leaf(schema, name)).transpose().map_err(place)?;
+        let classes = label.as_ref().and_then(|label| classes::names(&footer, &label.name));
+        let content = contents.next().expect("there is a column of contents");
+        Ok(ParquetTable { content, pair: contents.next(), label, classes, source, footer })
+    }
+
+    /// The classes of the column of labels, in their order, where the file names them.
+    pub(super) fn classes(&self) -> Option<&[String]> {
+        self.classes.as_deref()
     }
 
     /// Number of rows, as the footer says.
@@ -116,64 +137,65 @@ impl ParquetTable {
     ) -> Result<(), DataError> {
         let failed = |row, error| located(&self.source, FilePosition::Entry(row), error);
         let end = row.saturating_add(most);
-        let (mut contents, mut labels) = self.group(number).map_err(|error| failed(*row, error))?;
+        let group = self.footer.row_group(number);
+        let open = |leaf: &Leaf| Cells::new(self.source.clone(), group, leaf.place);
+        let mut contents = open(&self.content).map_err(|error| failed(*row, error))?;
+        let mut pairs = self.pair.as_ref().map(open).transpose().map_err(|error| failed(*row, error))?;
+        let mut labels = self.label.as_ref().map(open).transpose().map_err(|error| failed(*row, error))?;
         while *row < end {
             let values = contents.bytes(ROWS_AT_ONCE).map_err(|error| failed(*row, error))?;
             if values.is_empty() {
                 break;
             }
-            let mut cells = self.cells(labels.as_mut(), values.len()).map_err(|error| failed(*row, error))?;
+            let count = values.len();
+            let seconds = pairs.as_mut().map(|pairs| pairs.exact_bytes(count)).transpose();
+            let mut seconds = seconds.map_err(|error| failed(*row, error))?.map(Vec::into_iter);
+            let cells = labels.as_mut().map(|labels| labels.labels(count)).transpose();
+            let mut cells = cells.map_err(|error| failed(*row, error))?.map(Vec::into_iter);
             for value in values {
+                let second = seconds.as_mut().and_then(Iterator::next);
                 let label = cells.as_mut().and_then(Iterator::next);
-                self.check(value)
-                    .and_then(|value| visit(*row, value.data(), label))
-                    .map_err(|problem| self.problem(*row, problem))?;
+                self.visit(value, second, label, visit).map_err(|problem| self.problem(*row, problem))?;
                 *row += 1;
             }
         }
         Ok(())
     }
 
-    fn group(&self, number: usize) -> Result<(Cells, Option<Cells>), ParquetError> {
-        let group = self.footer.row_group(number);
-        let cells = |column| Cells::new(self.source.clone(), group, column);
-        let labels = self.label.as_ref().map(|label| cells(label.column)).transpose()?;
-        Ok((cells(self.content)?, labels))
-    }
-
-    /// The next labels, as many as there are contents.
-    fn cells(
+    /// Gives a row to `visit`; `second` is `None` where rows are no pairs.
+    fn visit(
         &self,
-        labels: Option<&mut Cells>,
-        count: usize,
-    ) -> Result<Option<std::vec::IntoIter<Cell>>, ParquetError> {
-        let Some(labels) = labels else { return Ok(None) };
-        let mut found = Vec::with_capacity(count);
-        while found.len() < count {
-            let more = labels.labels(count - found.len())?;
-            if more.is_empty() {
-                return Err(ranged::refused("the label column is shorter than the other".to_owned()));
+        value: Option<ByteArray>,
+        second: Option<Option<ByteArray>>,
+        label: Option<Cell>,
+        visit: &mut impl Visit,
+    ) -> Result<(), RowProblem> {
+        let content = present(value, &self.content)?;
+        let content = match (second, &self.pair) {
+            (Some(second), Some(column)) => {
+                Cow::Owned(pair::join(content.data(), present(second, column)?.data()))
             }
-            found.extend(more);
-        }
-        let names = self.label.as_ref().and_then(|label| label.names.as_deref());
-        if let Some(names) = names {
-            for cell in &mut found {
-                name(cell, names)?;
-            }
-        }
-        Ok(Some(found.into_iter()))
+            _ => Cow::Borrowed(content.data()),
+        };
+        let label = label.map(|label| self.name(label)).transpose()?;
+        visit(ParquetRow { content: &content, label })
     }
 
-    fn check(&self, value: Option<ByteArray>) -> Result<ByteArray, RowProblem> {
-        let path = self.footer.file_metadata().schema_descr().column(self.content);
-        let column = || path.path().string();
-        let value = value.ok_or_else(|| RowProblem::WrongKind {
-            column: column(),
-            found: "null",
-            expected: "a value in every row",
-        })?;
-        if value.data().is_empty() { Err(RowProblem::EmptyValue { column: column() }) } else { Ok(value) }
+    /// The name of a class, where the file has a name for it.
+    fn name(&self, cell: Cell) -> Result<Cell, RowProblem> {
+        let (Some(names), Some(column)) = (&self.classes, &self.label) else { return Ok(cell) };
+        let label = match &cell {
+            Cell::Integer(label) => label.clone(),
+            // A column in which a value is missing becomes one of floats in other tools.
+            Cell::Float(label) if label.fract() == 0.0 => label.to_string(),
+            _ => return Ok(cell),
+        };
+        let column = column.name.clone();
+        match label.parse::<usize>().ok().and_then(|number| names.get(number)) {
+            Some(name) => Ok(Cell::Text(name.clone())),
+            None if label.starts_with('-') => Err(RowProblem::NoLabel { label, column }),
+            None => Err(RowProblem::NoClass { label, column, classes: names.len() }),
+        }
     }
 
     fn problem(&self, row: u64, problem: RowProblem) -> DataError {
@@ -204,50 +226,74 @@ fn footer(source: &Source) -> Result<ParquetMetaData, ParquetError> {
     ParquetMetaDataReader::decode_metadata(&bytes)
 }
 
-/// The leaf of a column: itself or, where `inner` is given, its field of that name.
-fn column(schema: &SchemaDescriptor, name: &str, inner: Option<&str>) -> Result<usize, RowProblem> {
-    let path = |leaf: &ColumnDescPtr| leaf.path().parts().to_vec();
-    let leaves: Vec<Vec<String>> = schema.columns().iter().map(path).collect();
-    let found = leaves.iter().position(|leaf| match (leaf.as_slice(), inner) {
-        ([only], _) => only == name,
-        ([first, second], Some(inner)) => first == name && second == inner,
-        _ => false,
-    });
-    match found {
-        Some(found) if schema.column(found).max_rep_level() == 0 => Ok(found),
-        None if leaves.iter().all(|leaf| leaf.first().is_none_or(|first| first != name)) => {
-            let mut present: Vec<String> =
-                leaves.into_iter().filter_map(|leaf| leaf.into_iter().next()).collect();
-            present.dedup();
-            Err(RowProblem::MissingColumn { column: name.to_owned(), present })
-        }
-        _ => Err(RowProblem::WrongKind {
-            column: name.to_owned(),
-            found: "a list or a struct",
-            expected: "one value in each row",
+/// A value that must be there.
+fn present(value: Option<ByteArray>, column: &Leaf) -> Result<ByteArray, RowProblem> {
+    let column = || column.name.clone();
+    let value = value.ok_or_else(|| RowProblem::WrongKind {
+        column: column(),
+        found: "null",
+        expected: "a value in every row",
+    })?;
+    if value.data().is_empty() { Err(RowProblem::EmptyValue { column: column() }) } else { Ok(value) }
+}
+
+/// The column of labels, of a kind that labels can have.
+fn label_leaf(schema: &SchemaDescriptor, name: &str) -> Result<Leaf, RowProblem> {
+    let place = find(schema, Column { name, key: LABEL }, None)?;
+    let leaf = Leaf { place, name: name.to_owned() };
+    match Kind::of(&schema.column(place)) {
+        Kind::Other(found) => Err(RowProblem::WrongKind {
+            column: leaf.name,
+            found,
+            expected: "a string, an integer or a boolean",
         }),
+        _ => Ok(leaf),
     }
 }
 
-/// The names of a `ClassLabel` column, which the `datasets` library writes into the footer.
-fn class_names(footer: &ParquetMetaData, column: &str) -> Option<Vec<String>> {
-    let pairs = footer.file_metadata().key_value_metadata()?;
-    let text = pairs.iter().find(|pair| pair.key == "huggingface")?.value.as_ref()?;
-    let json: serde_json::Value = serde_json::from_str(text).ok()?;
-    let feature = json.get("info")?.get("features")?.get(column)?;
-    let names = feature.get("names").filter(|_| feature["_type"] == "ClassLabel")?.as_array()?;
-    names.iter().map(|name| name.as_str().map(str::to_owned)).collect()
+/// A column of strings or bytes.
+fn leaf(
+    schema: &SchemaDescriptor,
+    column: Column<'_>,
+    inner: Option<&str>,
+    expected: &'static str,
+) -> Result<Leaf, RowProblem> {
+    let place = find(schema, column, inner)?;
+    let name = column.name.to_owned();
+    match Kind::of(&schema.column(place)) {
+        Kind::Text => Ok(Leaf { place, name }),
+        kind => Err(RowProblem::WrongKind { column: name, found: kind.name(), expected }),
+    }
 }
 
-/// Replaces the number of a class by its name.
-fn name(cell: &mut Cell, names: &[String]) -> Result<(), ParquetError> {
-    let Cell::Integer(number) = &*cell else { return Ok(()) };
-    let found = number.parse().ok().and_then(|number: usize| names.get(number));
-    *cell = Cell::Text(found.cloned().ok_or_else(|| {
-        let count = names.len();
-        ranged::refused(format!("label {number} has no name: the file names {count} classes, from 0 on"))
-    })?);
-    Ok(())
+/// The place of a column: of itself, of the field that its name leads to (`translation.en`) or, where `inner` is given, of its
+/// field of that name.
+fn find(
+    schema: &SchemaDescriptor,
+    Column { name, key }: Column<'_>,
+    inner: Option<&str>,
+) -> Result<usize, RowProblem> {
+    let leaves: Vec<&[String]> = schema.columns().iter().map(|leaf| leaf.path().parts()).collect();
+    let is = |leaf: &&[String]| {
+        leaf.join(".") == name
+            || inner.is_some_and(|inner| {
+                leaf.split_last().is_some_and(|(last, rest)| last == inner && rest.join(".") == name)
+            })
+    };
+    let found = leaves.iter().position(is);
+    if let Some(found) = found.filter(|&found| schema.column(found).max_rep_level() == 0) {
+        return Ok(found);
+    }
+    let top = |leaf: &&&[String]| leaf.first().is_some_and(|first| first == name);
+    if found.is_none() && !leaves.iter().any(|leaf| top(&leaf)) {
+        let mut present: Vec<String> = leaves.iter().filter_map(|leaf| leaf.first().cloned()).collect();
+        present.dedup();
+        return Err(RowProblem::MissingColumn { column: name.to_owned(), key, present });
+    }
+    let single = |leaf: &&(usize, &&[String])| top(&leaf.1) && schema.column(leaf.0).max_rep_level() == 0;
+    let fields: Vec<String> =
+        leaves.iter().enumerate().filter(|leaf| single(&leaf)).map(|(_, leaf)| leaf.join(".")).collect();
+    Err(RowProblem::Nested { column: name.to_owned(), fields })
 }
 
 /// An error of the `parquet` crate, or one of ours that came through it.

@@ -15,7 +15,7 @@ use crate::store::Stores;
 
 const JSONL: &[u8] = b"{\"text\":\"one\",\"label\":\"b\"}\n\n{\"text\":\"two\",\"label\":\"a\"}\n{\"text\":\"three\",\"label\":\"b\"}";
 
-fn gzip(content: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(content: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(content).unwrap();
     encoder.finish().unwrap()
@@ -26,13 +26,13 @@ fn zstd(content: &[u8]) -> Vec<u8> {
 }
 
 /// A file beside this module, as pyarrow or datasets wrote it.
-fn fixture(name: &str) -> Vec<u8> {
+pub(super) fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/data/testdata").join(name))
         .unwrap()
 }
 
 /// The rows of a file, read the way a worker does.
-async fn cached(stores: &Stores, index: RowIndex) -> Vec<(u32, String)> {
+pub(super) async fn cached(stores: &Stores, index: RowIndex) -> Vec<(u32, String)> {
     let directory = tempfile::tempdir().unwrap();
     let cache = Cache::new(directory.path().to_owned(), 1 << 30);
     all(&Rows::new(Arc::new(index), Some(cache), stores.clone())).await
@@ -118,11 +118,14 @@ async fn parquet_of_every_codec_is_read() {
         assert_eq!(RowIndex::decode(&index.encode(), 3).unwrap(), index);
         assert_eq!(cached(&stores, index).await, expected, "{codec}");
     }
-    let (index, labels) = scan("t.parquet", &fixture("texts_int.parquet")).await.unwrap();
-    assert_eq!(
-        (labels, index.labels()[..3].to_vec()),
-        (vec!["-7".into(), "1".into(), "3".into()], vec![2, 1, 0])
-    );
+    let (place, problem) = refused(&fixture("texts_int.parquet")).await;
+    assert_eq!(place, FilePosition::Entry(2));
+    assert_eq!(problem, RowProblem::NegativeLabel { label: "-7".into(), column: "label".into() });
+    let stores = stored(&[("t.parquet", fixture("texts_int.parquet").as_slice())]).await;
+    let given = ["-7", "1", "3"].map(str::to_owned);
+    let (index, _) =
+        index_in(&stores, &[dataset("memory://data/t.parquet")], TEXTS, Some(&given)).await.unwrap();
+    assert_eq!(index.labels()[..3], [2, 1, 0]);
 }
 
 #[tokio::test]
@@ -130,8 +133,8 @@ async fn images_of_hugging_face_are_read_with_the_names_of_their_classes() {
     let stores = stored(&[("i.parquet", fixture("images_hf.parquet").as_slice())]).await;
     let datasets = [dataset("memory://data/i.parquet")];
     let (index, labels) = index_in(&stores, &datasets, Task::ImageClassification, None).await.unwrap();
-    assert_eq!(labels, ["ant", "bee", "cat"], "the file numbers them cat, ant, bee");
-    assert_eq!(index.labels(), [0, 2, 0, 1]);
+    assert_eq!(labels, ["cat", "ant", "bee"], "in the order of the file");
+    assert_eq!(index.labels(), [1, 0, 1, 2]);
     let rows = cached(&stores, index).await;
     assert!(rows[0].1.contains("PNG") && rows[1].1.contains("JFIF"));
     let error = index_in(&stores, &datasets, TEXTS, None).await.unwrap_err();
@@ -231,7 +234,7 @@ async fn a_list_of_labels_replaces_class_folders() {
         (
             "{\"file_name\": \"c.png\", \"label\": 3}",
             "metadata.jsonl:2",
-            "is not a PNG or JPEG file of the directory",
+            "is not an image file of the directory",
         ),
         ("{\"file_name\": \"../a.png\", \"label\": 3}", "metadata.jsonl:2", "leads out of the directory"),
         ("{\"file_name\": \"/etc/passwd\", \"label\": 3}", "metadata.jsonl:2", "leads out of the directory"),
@@ -250,8 +253,7 @@ async fn images_that_no_decoder_takes_are_refused_before_training() {
     let (directory, stores) = (tempfile::tempdir().unwrap(), Stores::default());
     let datasets = [dataset(directory.path().to_str().unwrap())];
     write(directory.path(), "a/good.png", &picture(8, 8, ""));
-    for (content, says) in
-        [(picture(60_000, 60_000, ""), "60000 × 60000"), (b"GIF89a".to_vec(), "first bytes")]
+    for (content, says) in [(picture(60_000, 60_000, ""), "60000 × 60000"), (b"GIF".to_vec(), "first bytes")]
     {
         write(directory.path(), "b/bad.png", &content);
         let error = index_in(&stores, &datasets, Task::ImageClassification, None).await.unwrap_err();
@@ -280,7 +282,7 @@ async fn blocks_come_one_by_one_and_make_room_for_others() {
     assert!(held()[0] > 9 << 20 && held()[0] < 10 << 20);
     for row in [0, 13, 7, 2, 4] {
         let found = rows.read(&[row]).await.unwrap();
-        let super::Content::Text(found) = &found[0].content else { panic!("a text") };
+        let super::Content::Text { text: found, .. } = &found[0].content else { panic!("a text") };
         assert!(found.starts_with(&format!("{row}x")) && found.len() > 3 << 20);
         assert!(held().iter().sum::<u64>() <= 20 << 20, "{:?}", held());
     }

@@ -36,13 +36,21 @@ async fn bad_json_lines_are_named() {
             second("{\"txt\":\"a\",\"label\":\"b\"}"),
             RowProblem::MissingColumn {
                 column: column("text"),
+                key: "text_column",
                 present: vec![column("label"), column("txt")],
             },
         ),
         (second("{\"text\":null,\"label\":\"b\"}"), kind("text", "null", "a string")),
         (second("{\"text\":{\"a\":1},\"label\":\"b\"}"), kind("text", "an object", "a string")),
         (second("{\"text\":\"\",\"label\":\"b\"}"), RowProblem::EmptyValue { column: column("text") }),
-        (second("{\"text\":\"a\",\"label\":1.5}"), kind("label", "a number with a fraction", label)),
+        (
+            second("{\"text\":\"a\",\"label\":1.5}"),
+            RowProblem::Fraction { label: "1.5".into(), column: column("label") },
+        ),
+        (
+            second("{\"text\":\"a\",\"label\":-1}"),
+            RowProblem::NegativeLabel { label: "-1".into(), column: column("label") },
+        ),
         (second("{\"text\":\"a\",\"label\":null}"), kind("label", "null", label)),
     ];
     for (content, expected) in cases {
@@ -71,7 +79,7 @@ async fn bad_csv_rows_are_named() {
     }
     let (_, problem) = refused("t.csv", b"text,kind\na,b\n").await;
     let present = vec!["text".to_owned(), "kind".to_owned()];
-    assert_eq!(problem, RowProblem::MissingColumn { column: "label".into(), present });
+    assert_eq!(problem, RowProblem::MissingColumn { column: "label".into(), key: "label_column", present });
 }
 
 #[tokio::test]
@@ -91,7 +99,7 @@ async fn files_that_cannot_be_data_are_refused_with_the_cure() {
         ("t.jsonl.gz", b"x", "not those of gzip"),
         ("t.jsonl.xz", b"x", "unpack it"),
         ("t.arrow", b"x", "convert it to Parquet or JSONL"),
-        ("t.txt", b"x", ".jsonl, .json or .csv"),
+        ("t.txt", b"x", "Names that say it end in .jsonl, .json or .csv"),
         ("t.jsonl", b"\n\n", "no rows"),
         ("t.csv", b"text,label\n", "no rows"),
         ("t.csv", b"text,label\na,only\nb,only\n", "at least two labels"),
@@ -156,7 +164,7 @@ proptest! {
         let quoted: Vec<String> = fields.iter().map(|field| format!("\"{}\"", field.replace('"', "\"\""))).collect();
         let record = quoted.join(",");
         let input = format!("{record}\n{tail}");
-        let mut parser = Parser::new();
+        let mut parser = Parser::new(b',');
         for cut in 0..=record.len() {
             prop_assert_eq!(parser.parse(&input.as_bytes()[..cut], false), None, "cut at {}", cut);
         }

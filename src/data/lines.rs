@@ -1,0 +1,235 @@
+//! One file of text from end to end: every row is checked, and noted where it lies.
+
+use super::cell::Cell;
+use super::collected::Collected;
+use super::columns::{Column, LABEL};
+use super::csv::{self, DELIMITERS, Parser};
+use super::format::BOM;
+use super::objects::Objects;
+use super::window::{LONGEST_ROW, Window};
+use super::{DataError, DataFile, FilePosition, Format, RowProblem, jsonl};
+/// Begins a line of some CSV files that names their delimiter.
+const SEPARATOR: &[u8] = b"sep=";
+
+/// One file being scanned.
+pub(super) struct Scan {
+    pub(super) file: DataFile,
+    pub(super) label_column: String,
+    pub(super) window: Window,
+    pub(super) collected: Collected,
+    /// Rows after which it may stop.
+    pub(super) most: u64,
+}
+
+impl Scan {
+    /// Scans the file from end to end.
+    pub(super) fn run(mut self) -> Result<Collected, DataError> {
+        self.rows()?;
+        let Scan { mut file, window, mut collected, .. } = self;
+        let (sha256, flat) = window.finish();
+        collected.room = collected.room.saturating_sub(flat.map_or(0, |flat| flat.size));
+        (file.sha256, file.flat) = (Some(sha256), flat);
+        collected.index.push_file(file);
+        Ok(collected)
+    }
+
+    /// Scans the first rows of the file; also the number of its bytes that they took, about.
+    pub(super) fn begin(mut self) -> Result<(Collected, u64), DataError> {
+        self.rows()?;
+        let Scan { file, window, mut collected, .. } = self;
+        collected.index.push_file(file);
+        Ok((collected, window.passed()))
+    }
+
+    fn rows(&mut self) -> Result<(), DataError> {
+        let csv = self.file.format == Format::Csv;
+        while self.window.bytes().len() < BOM.len() && self.more(csv)? {}
+        if self.window.bytes().starts_with(BOM) {
+            self.window.consume(BOM.len());
+        }
+        match self.file.format {
+            Format::Csv => self.csv(),
+            Format::Json => self.json(),
+            Format::Jsonl | Format::Text | Format::Image => self.jsonl(),
+        }
+    }
+
+    fn jsonl(&mut self) -> Result<(), DataError> {
+        let mut searched = 0;
+        loop {
+            let bytes = self.window.bytes();
+            let found = memchr::memchr(b'\n', &bytes[searched..]).map(|place| searched + place);
+            searched = bytes.len();
+            let taken = match found {
+                Some(newline) => newline + 1,
+                None if self.more(false)? => continue,
+                None => searched,
+            };
+            let line = self.window.bytes()[..taken].trim_ascii_end();
+            if !line.is_empty() {
+                let row = jsonl::label(line, self.file.text_columns(), label_column(&self.label_column));
+                let length = line.len();
+                self.push_labelled(length, row)?;
+            }
+            self.window.consume(taken);
+            searched = 0;
+            if taken == 0 || self.most == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Objects of an array, or one after another.
+    fn json(&mut self) -> Result<(), DataError> {
+        let mut objects = Objects::default();
+        loop {
+            let (skipped, found) =
+                objects.next(self.window.bytes()).map_err(|problem| self.problem(problem))?;
+            self.window.consume(skipped);
+            match found {
+                Some(length) => {
+                    let object = &self.window.bytes()[..length];
+                    let row =
+                        jsonl::label(object, self.file.text_columns(), label_column(&self.label_column));
+                    self.push_labelled(length, row)?;
+                    self.window.consume(length);
+                }
+                None if self.more(false)? => {}
+                None => return objects.end().map_err(|problem| self.problem(problem)),
+            }
+            if self.most == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn csv(&mut self) -> Result<(), DataError> {
+        let Some((mut parser, taken)) = self.header()? else { return Ok(()) };
+        let columns = &self.file.columns;
+        let place =
+            |wanted: Column<'_>| csv::column(columns, wanted).map_err(|problem| self.problem(problem));
+        let texts = self.file.text_columns().all().map(place).collect::<Result<Vec<usize>, _>>()?;
+        let label = place(label_column(&self.label_column))?;
+        self.window.consume(taken);
+        while let Some(taken) = self.record(&mut parser)? {
+            let checked = self.check(&parser, &texts, label);
+            let length = self.window.bytes()[..taken].trim_suffix_newline().len();
+            self.push(length, checked)?;
+            self.window.consume(taken);
+            if self.most == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the header, split by the first delimiter that gives the columns that are wanted, and its length.
+    fn header(&mut self) -> Result<Option<(Parser, usize)>, DataError> {
+        // What spreadsheets put before the header, for themselves.
+        while self.window.bytes().len() < SEPARATOR.len() + 2 && self.more(true)? {}
+        if matches!(self.window.bytes().strip_prefix(SEPARATOR), Some([_, b'\r' | b'\n', ..])) {
+            self.window.consume(SEPARATOR.len() + 1);
+        }
+        let mut most: Option<(Vec<String>, u8)> = None;
+        for delimiter in DELIMITERS {
+            let mut parser = Parser::new(delimiter);
+            let Some(taken) = self.record(&mut parser)? else { return Ok(None) };
+            let names: Result<Vec<String>, RowProblem> =
+                (0..parser.len()).map(|place| parser.field(place).map(str::to_owned)).collect();
+            let names = names.map_err(|problem| self.problem(problem))?;
+            if self.has_columns(&names) {
+                (self.file.columns, self.file.delimiter) = (names, delimiter);
+                return Ok(Some((parser, taken)));
+            }
+            if most.as_ref().is_none_or(|(other, _)| other.len() < names.len()) {
+                most = Some((names, delimiter));
+            }
+        }
+        // The columns that are missing are named by whoever looks for them.
+        (self.file.columns, self.file.delimiter) = most.unwrap_or_default();
+        Ok(Some((Parser::new(self.file.delimiter), 0)))
+    }
+
+    fn has_columns(&self, names: &[String]) -> bool {
+        let mut wanted = self.file.text_columns().all().chain([label_column(&self.label_column)]);
+        wanted.all(|column| names.iter().any(|name| name == column.name))
+    }
+
+    /// Checks a CSV record and gives its label's class id.
+    fn check(&mut self, parser: &Parser, texts: &[usize], label: usize) -> Result<u32, RowProblem> {
+        if parser.len() != self.file.columns.len() {
+            return Err(RowProblem::Ragged { found: parser.len(), expected: self.file.columns.len() });
+        }
+        for place in 0..parser.len() {
+            parser.field(place)?;
+        }
+        for (&place, column) in texts.iter().zip(self.file.text_columns().all()) {
+            parser.value(place, column.name)?;
+        }
+        self.collected.labels.of_field(parser.value(label, &self.label_column)?, &self.label_column)
+    }
+
+    /// Brings the next CSV record to the front of the window; its length, or `None` at the end of the file.
+    fn record(&mut self, parser: &mut Parser) -> Result<Option<usize>, DataError> {
+        let mut last = false;
+        loop {
+            let blank = self.window.bytes().iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            self.window.consume(blank);
+            if !self.window.bytes().is_empty() {
+                if let Some(taken) = parser.parse(self.window.bytes(), last) {
+                    return Ok(Some(taken));
+                }
+                if last {
+                    return Err(self.problem(RowProblem::UnclosedQuote));
+                }
+            } else if last {
+                return Ok(None);
+            }
+            last = !self.more(true)?;
+        }
+    }
+
+    fn push_labelled(&mut self, length: usize, row: Result<Cell, RowProblem>) -> Result<(), DataError> {
+        let label = row.and_then(|label| self.collected.labels.of_cell(label, &self.label_column));
+        self.push(length, label)
+    }
+
+    fn push(&mut self, length: usize, label: Result<u32, RowProblem>) -> Result<(), DataError> {
+        let too_long = length as u64 > LONGEST_ROW;
+        let limit = LONGEST_ROW;
+        let label = match label {
+            Ok(_) if too_long => Err(RowProblem::TooLong { limit, csv: self.file.format == Format::Csv }),
+            other => other,
+        };
+        let label = label.map_err(|problem| self.problem(problem))?;
+        self.most -= 1;
+        self.collected.index.push_row(self.window.position, length as u32, label);
+        Ok(())
+    }
+
+    fn more(&mut self, csv: bool) -> Result<bool, DataError> {
+        let place = FilePosition::Line(self.window.line);
+        self.window.more(csv).map_err(|why| why.at(&self.file.url, place))
+    }
+
+    /// A problem with the row at the front of the window.
+    fn problem(&self, problem: RowProblem) -> DataError {
+        DataError::Row { url: self.file.url.clone(), place: FilePosition::Line(self.window.line), problem }
+    }
+}
+
+fn label_column(name: &str) -> Column<'_> {
+    Column { name, key: LABEL }
+}
+
+trait TrimNewline {
+    fn trim_suffix_newline(&self) -> &[u8];
+}
+
+impl TrimNewline for [u8] {
+    /// Without the line break at the end, if any; fields keep their other spaces.
+    fn trim_suffix_newline(&self) -> &[u8] {
+        let end = self.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |last| last + 1);
+        &self[..end]
+    }
+}
