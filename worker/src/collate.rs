@@ -26,7 +26,7 @@ enum Kind {
 pub enum Sample<'a> {
     /// A text.
     Text(&'a str),
-    /// A PNG or JPEG file.
+    /// An image file.
     Image(&'a [u8]),
 }
 
