@@ -238,6 +238,10 @@ async fn job(
     let fits = bytes <= spec.data_cache;
     spec.shuffle.get_or_insert(if fits { Shuffle::Global } else { Shuffle::Blocks });
     let network = Network::open(stores, &spec, &labels).await?;
+    if let Some(assumed) = network.assumed_image_processor().await? {
+        let url = network.directory();
+        tracing::warn!("{url} has no preprocessor_config.json: images are {assumed}");
+    }
     let rows =
         |index: &RowIndex, estimate: Option<Estimate>| estimate.map_or(index.len(), |found| found.rows);
     let plan = Plan::new(&spec, rows(&train, estimates.train), rows(&eval, estimates.eval))?.over(&train);

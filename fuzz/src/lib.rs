@@ -5,7 +5,7 @@ use std::sync::{LazyLock, Once};
 
 use bytes::Bytes;
 use headstart::checkpoint::{Checkpoint, CheckpointError};
-use headstart::model::{Block, Init, Parameter};
+use headstart::model::{Block, Init, Parameter, Part};
 use headstart::store::Location;
 use tokio::runtime::{Builder, Runtime};
 
@@ -62,10 +62,10 @@ pub async fn load(directory: &Location) -> Result<(), CheckpointError> {
             block: Block::Embed,
             init: Init::Zeros,
             decay: false,
-            head: false,
+            part: Part::Body,
         })
         .collect();
-    let resolution = checkpoint.resolve(&table, "bert")?;
+    let resolution = checkpoint.resolve(&table, "bert", false)?;
     let fresh = |_: &Parameter| unreachable!("each parameter is a tensor of the checkpoint");
     checkpoint
         .load(&resolution, &table, fresh, |index, values| {

@@ -59,6 +59,16 @@ const PARQUET: [&[u8]; 8] = [
     include_bytes!("../../src/data/testdata/texts_int.parquet"),
 ];
 
+/// Each format, with orientations and colours that stand for transparency.
+const IMAGES: [&[u8]; 6] = [
+    include_bytes!("../../tests/reference/images/alpha-exif7.webp"),
+    include_bytes!("../../tests/reference/images/corner.gif"),
+    include_bytes!("../../tests/reference/images/one-bit-profile3.png"),
+    include_bytes!("../../tests/reference/images/palette.bmp"),
+    include_bytes!("../../tests/reference/images/progressive-exif5.jpg"),
+    include_bytes!("../../tests/reference/images/transparent-palette.png"),
+];
+
 fn main() {
     let Some(directory) = std::env::args_os().nth(1) else { panic!("usage: seeds DIRECTORY") };
     let save = |target: &str, seeds: Vec<Vec<u8>>| {
@@ -140,7 +150,8 @@ fn images() -> Vec<Vec<u8>> {
         picture.write_to(&mut file, format).expect("memory takes everything");
         with(kind, file.get_ref())
     };
-    pictures.into_iter().map(encode).collect()
+    let files = (0..).step_by(45).zip(IMAGES).map(|(kind, file)| with(kind, file));
+    pictures.into_iter().map(encode).chain(files).collect()
 }
 
 fn messages() -> Vec<Vec<u8>> {

@@ -3,7 +3,7 @@
 use crate::exit::Exit;
 use crate::run_file::Task;
 
-/// What is wrong with `config.json` or `preprocessor_config.json`.
+/// What is wrong with `config.json` or with the settings of an image processor.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ModelError {
     /// The file holds something other than a JSON object.
@@ -61,15 +61,22 @@ pub enum ModelError {
         /// Height and width of an image.
         image: [u64; 2],
     },
-    /// The preprocessor makes images that the network does not take.
+    /// The image processor makes images that the network does not take.
     #[error(
-        "preprocessor_config.json resizes to {found:?} (height, width), but the network takes {expected:?}"
+        "images become {found}, but the network takes {} × {} (height × width, image_size in config.json)",
+        expected[0], expected[1]
     )]
     ImageSize {
-        /// Height and width that the preprocessor makes.
-        found: [u64; 2],
+        /// The size that the image processor makes, in words.
+        found: String,
         /// Height and width that the network takes.
-        expected: [u64; 2],
+        expected: [u32; 2],
+    },
+    /// A setting that would change the result.
+    #[error("{what} is not supported yet")]
+    NotSupported {
+        /// The key and its value.
+        what: String,
     },
     /// Classification needs two labels or more.
     #[error("{0} labels: classification needs at least 2")]

@@ -26,6 +26,11 @@ impl<'a> Keys<'a> {
         self.0.get(key)
     }
 
+    /// All keys with their values.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {
+        self.0.iter()
+    }
+
     /// A dimension or count from 1.
     pub(super) fn size(&self, key: &'static str) -> Result<u64, ModelError> {
         size(key, self.get(key).ok_or(ModelError::Missing { key })?)
@@ -86,16 +91,19 @@ impl<'a> Keys<'a> {
         value.as_str().ok_or_else(|| wrong(key, "a string", value))
     }
 
-    /// One number per channel: a list, or one number for all.
+    /// One number per channel: a list, or one number for all. A default whose numbers are all the same stands for any
+    /// number of channels.
     pub(super) fn channels_or(
         &self,
         key: &'static str,
-        default: f64,
+        default: &[f64],
         channels: usize,
     ) -> Result<Vec<f32>, ModelError> {
-        let Some(value) = self.get(key) else {
-            return Ok(vec![default as f32; channels]);
+        let default = match default {
+            [first, others @ ..] if others.iter().all(|other| other == first) => Value::from(*first),
+            list => Value::from(list),
         };
+        let value = self.get(key).unwrap_or(&default);
         let numbers: Option<Vec<f32>> = match value {
             Value::Array(list) => list.iter().map(|one| one.as_f64().map(|number| number as f32)).collect(),
             one => one.as_f64().map(|number| vec![number as f32; channels]),

@@ -19,7 +19,7 @@ pub use activation::Activation;
 pub use blueprint::Blueprint;
 pub use error::ModelError;
 pub use init::initial_values;
-pub use processor::{ImageProcessor, Resample};
+pub use processor::{ImageProcessor, Normalize, Resample, Resize, Target};
 pub use tokenizer::{Token, Tokens};
 pub use walk::hash;
 

@@ -175,38 +175,6 @@ fn draws_are_normal_and_their_bits_are_fixed() {
     assert_eq!(format!("{:016x}", hash.digest()), "4764ff8d32f47a73");
 }
 
-#[test]
-fn the_image_processor_reads_what_transformers_writes() {
-    let network = read(vit()).expect("a ViT configuration");
-    let network = network.image().expect("it reads images");
-    let written = json!({"do_convert_rgb": null, "do_normalize": true, "do_rescale": true, "do_resize": false,
-        "image_mean": [0.25], "image_std": [0.75], "image_processor_type": "ViTImageProcessor", "resample": 3,
-        "rescale_factor": 0.0625, "size": {"height": 8, "width": 8}});
-    let processor = ImageProcessor::from_json(&written, &network).expect("valid");
-    assert_eq!(
-        (processor.rescale, &processor.mean[..], &processor.std[..]),
-        (0.0625, &[0.25][..], &[0.75][..])
-    );
-    assert_eq!((processor.resize, processor.size), (None, [8, 8]));
-    let absent = ImageProcessor::from_json(&json!({}), &network).expect("defaults");
-    assert_eq!((absent.resize, absent.mean), (Some(Resample::Bilinear), vec![0.5]));
-    for (key, value, expected) in [
-        (
-            "size",
-            json!({"height": 8, "width": 9}),
-            "resizes to [8, 9] (height, width), but the network takes [8, 8]",
-        ),
-        ("size", json!({"shortest_edge": 8}), "\"height\" is missing"),
-        ("image_std", json!([0.0]), "image_std"),
-        ("image_mean", json!([0.5, 0.5, 0.5]), "image_mean: expected 1 numbers"),
-        ("resample", json!(9), "resample"),
-        ("do_center_crop", json!(true), "do_center_crop"),
-    ] {
-        let error = ImageProcessor::from_json(&json!({ key: value }), &network).expect_err("must be refused");
-        assert!(error.to_string().contains(expected), "{error}");
-    }
-}
-
 /// Adding a family must not mean searching for the places that know families.
 #[test]
 fn only_families_are_named_in_their_folder() {

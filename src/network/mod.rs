@@ -134,13 +134,33 @@ impl Network {
     /// How images become pixels.
     pub async fn image_processor(&self) -> Result<Option<ImageProcessor>, NetworkError> {
         let Some(image) = self.blueprint.image() else { return Ok(None) };
-        let location = self.directory().join("preprocessor_config.json")?;
-        let config = checkpoint::json(&location, LARGEST_JSON).await?;
-        let config = config.unwrap_or_else(|| Value::Object(Map::new()));
+        let assumed = ("config.json", Value::Object(Map::new()));
+        let (file, settings) = self.image_settings().await?.unwrap_or(assumed);
         let url = self.directory().url().to_owned();
-        let file = "preprocessor_config.json";
-        let processor = ImageProcessor::from_json(&config, image);
+        let processor = ImageProcessor::from_json(&settings, image);
         processor.map(Some).map_err(|error| NetworkError::Model { url, file, error })
+    }
+
+    /// How images become pixels, if that is assumed, because no file beside the weights says it.
+    pub async fn assumed_image_processor(&self) -> Result<Option<ImageProcessor>, NetworkError> {
+        match self.image_processor().await? {
+            Some(processor) if self.image_settings().await?.is_none() => Ok(Some(processor)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The settings of the image processor, and the file that has them: the first one that transformers looks into.
+    async fn image_settings(&self) -> Result<Option<(&'static str, Value)>, NetworkError> {
+        let file = "processor_config.json";
+        let parts = checkpoint::json(&self.directory().join(file)?, LARGEST_JSON).await?;
+        if let Some(Value::Object(mut parts)) = parts
+            && let Some(settings) = parts.remove("image_processor")
+        {
+            return Ok(Some((file, settings)));
+        }
+        let file = "preprocessor_config.json";
+        let settings = checkpoint::json(&self.directory().join(file)?, LARGEST_JSON).await?;
+        Ok(settings.map(|settings| (file, settings)))
     }
 
     fn check_length(&self, asked: Option<u32>) -> Result<(), NetworkError> {

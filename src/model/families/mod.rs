@@ -6,6 +6,7 @@ mod bert;
 mod distilbert;
 mod electra;
 mod encoder;
+pub(super) mod image_processors;
 mod roberta;
 mod vit;
 
