@@ -20,6 +20,9 @@ pub(super) async fn run(file: &RunFile) -> Result<(), CliError> {
     let spec = file.load()?;
     let (job, estimates) = job::survey(&spec).await?;
     console::out(&console::printable(&summary(&job, estimates)));
+    for warning in &job.network.warnings {
+        console::err(&console::printable(&format!("warning: {warning}")));
+    }
     let (shards, needed) = (job.spec.batch.shards_per_step, job.spec.cluster.min_workers);
     if shards < needed {
         console::err(&format!(

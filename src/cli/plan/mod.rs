@@ -208,7 +208,7 @@ fn texts(job: &Job, samples: u64) -> (Option<u64>, u64) {
     if job.spec.task != Task::SequenceClassification {
         return (None, 0);
     }
-    let limit = job.spec.sequence_len.map_or(u64::MAX, u64::from).max(3);
+    let limit = u64::from(job.network.sequence_len).max(3);
     let columns =
         job.spec.datasets.first().map_or(0, |data| data.text_column.len() + data.label_column.len());
     let around = columns as u64 + PUNCTUATION;
