@@ -1,10 +1,12 @@
 //! Texts and pairs of texts become token ids, as transformers would make them.
 
+use std::collections::BTreeMap;
+
 use headstart::model::tokenizer::{AddedToken, Side, TokenizerError, TokenizerSpec};
 use serde::Deserialize;
 use tokenizers::{
-    Encoding, Model, OffsetType, PostProcessor, PostProcessorWrapper, PreTokenizer, Tokenizer,
-    TruncationDirection, TruncationParams, truncate_encodings,
+    Encoding, Model, NormalizedString, Normalizer, OffsetType, PostProcessor, PostProcessorWrapper,
+    PreTokenizer, Tokenizer, TruncationDirection, TruncationParams, truncate_encodings,
 };
 
 /// A checkpoint's tokenizer.
@@ -50,6 +52,11 @@ impl TextTokenizer {
                     "token {text:?} has number {found:?} where {number} was expected"
                 )));
             }
+        }
+        if let Some([one, other]) = alike(&tokenizer).map_err(failed)? {
+            return Err(refuse(format!(
+                "added tokens {one:?} and {other:?} are the same when normalised, so that either may be found; remove one"
+            )));
         }
         tokenizer.set_encode_special_tokens(spec.split_special_tokens);
         let processor = PostProcessorWrapper::deserialize(&spec.post_processor);
@@ -127,6 +134,22 @@ impl TextTokenizer {
     pub fn padding(&self) -> Padding {
         self.padding
     }
+}
+
+/// Two added tokens that a normalised text cannot tell apart. The library would choose by chance, and workers would differ.
+fn alike(tokenizer: &Tokenizer) -> tokenizers::Result<Option<[String; 2]>> {
+    let Some(normalizer) = tokenizer.get_normalizer() else { return Ok(None) };
+    let mut seen = BTreeMap::new();
+    let mut tokens: Vec<_> = tokenizer.get_added_tokens_decoder().into_iter().collect();
+    tokens.sort_by_key(|(id, _)| *id);
+    for (_, token) in tokens.into_iter().filter(|(_, token)| token.normalized) {
+        let mut text = NormalizedString::from(token.content.as_str());
+        normalizer.normalize(&mut text)?;
+        if let Some(before) = seen.insert(text.get().to_owned(), token.content.clone()) {
+            return Ok(Some([before, token.content]));
+        }
+    }
+    Ok(None)
 }
 
 fn special_tokens(tokenizer: &Tokenizer, pair: bool) -> usize {

@@ -123,14 +123,14 @@ impl Ids {
         Ids { vocabulary, by_text: BTreeMap::new(), by_id: BTreeMap::new() }
     }
 
-    pub(super) fn add(&mut self, tokens: &[AddedToken]) {
+    pub(super) fn add<'a>(&mut self, tokens: impl IntoIterator<Item = &'a AddedToken>) {
         let size = self.vocabulary.len;
         // Without a vocabulary, numbers go on from the highest; else from its size, though it may have holes.
         let mut next = match self.by_id.last_key_value() {
             Some((&highest, _)) if highest >= size || size == 0 => highest + 1,
             _ => size,
         };
-        for token in tokens.iter().filter(|token| !token.content.is_empty()) {
+        for token in tokens.into_iter().filter(|token| !token.content.is_empty()) {
             let known = self.get(&token.content);
             let id = known.unwrap_or(next);
             if known.is_none() {

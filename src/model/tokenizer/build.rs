@@ -89,7 +89,7 @@ impl<'a> Recipe<'a> {
     /// Begin and end tokens as `add_bos_token` and `add_eos_token` ask for them.
     fn ends(&self, ids: &Ids) -> Value {
         let wanted = |switch: &str, key: &str| {
-            let text = self.settings.text(key).filter(|_| self.settings.truth(switch))?;
+            let text = self.settings.text(key).filter(|_| self.settings.truth_or(switch, false))?;
             Some((text, ids.get(text)?))
         };
         let bos = wanted("add_bos_token", "bos_token");
@@ -147,13 +147,13 @@ impl<'a> Recipe<'a> {
                 [json!({"type": "NFC"}), parts]
             }
             Build::Unigram => {
-                let scheme = if settings.flag("add_prefix_space", true)? { "always" } else { "never" };
+                let scheme = if settings.truth_or("add_prefix_space", true) { "always" } else { "never" };
                 let words = json!({"type": "WhitespaceSplit"});
                 let parts = json!({"type": "Sequence", "pretokenizers": [words, metaspace(scheme, true)]});
                 [self.stored.map_or(Value::Null, |stored| charsmap(&stored.parts.normalizer)), parts]
             }
             Build::Metaspace => {
-                let scheme = match (prefix_or(true)?, settings.truth("legacy")) {
+                let scheme = match (prefix_or(true)?, settings.truth_or("legacy", false)) {
                     (false, _) => "never",
                     (true, true) => "always",
                     (true, false) => "first",

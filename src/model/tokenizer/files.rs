@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::TokenizerError;
 use super::added::AddedToken;
-use super::{Token, TokenizerError};
 use crate::hash;
 
 pub(super) const TOKENIZER: &str = "tokenizer.json";
@@ -120,20 +120,19 @@ impl<'a> StoredModel<'a> {
 }
 
 impl Stored<'_> {
-    /// The tokens of `added_tokens`, in order.
-    pub(super) fn added(&self) -> Result<Vec<AddedToken>, TokenizerError> {
-        self.parts
-            .added_tokens
-            .iter()
-            .map(|row| AddedToken::from_json(TOKENIZER, "added_tokens", row))
-            .collect()
-    }
-
-    /// The tokens of `added_tokens` with the numbers that the file gives them, which decide nothing.
-    pub(super) fn numbered(&self) -> Vec<Token> {
+    /// The tokens of `added_tokens`, in order, with the numbers that the file gives them. Those decide nothing.
+    pub(super) fn added(&self) -> Result<Vec<(u32, AddedToken)>, TokenizerError> {
         let token = |row: &Value| {
-            Some(Token { text: row.get("content")?.as_str()?.to_owned(), number: row.get("id")?.as_u64()? })
+            let token = AddedToken::from_json(TOKENIZER, "added_tokens", row)?;
+            let number = row.get("id").and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok());
+            match number {
+                Some(number) => Ok((number, token)),
+                None => {
+                    let why = format!("added_tokens: token {:?} has no id", token.content);
+                    Err(TokenizerError::new(TOKENIZER, why))
+                }
+            }
         };
-        self.parts.added_tokens.iter().filter_map(token).collect()
+        self.parts.added_tokens.iter().map(token).collect()
     }
 }

@@ -23,7 +23,6 @@ pub use vocabulary::Token;
 
 use added::Ids;
 use build::Recipe;
-use files::Stored;
 use serde_json::Value;
 use settings::Settings;
 use vocabulary::Vocabulary;
@@ -88,10 +87,11 @@ impl TokenizerSpec {
         let settings = Settings::read(files, stored.as_ref(), row)?;
         let recipe = Recipe::new(row, files, stored.as_ref(), &settings)?;
         let mut ids = Ids::new(Vocabulary::read(recipe.vocabulary(), settings.texts())?);
-        let taken_as_is = stored.as_ref().filter(|_| row.build.is_stored());
-        if let Some(stored) = taken_as_is {
-            ids.add(&stored.added()?);
-        }
+        let numbered = match &stored {
+            Some(stored) if row.build.is_stored() => stored.added()?,
+            _ => Vec::new(),
+        };
+        ids.add(numbered.iter().map(|(_, token)| token));
         let mut added = vec![settings.tokens_to_add(&ids)];
         ids.add(&added[0]);
         if let Some(again) = row.build.added_again(&settings) {
@@ -99,7 +99,7 @@ impl TokenizerSpec {
             added.push(again);
         }
         let post_processor = recipe.post_processor(&ids)?;
-        let expected = expected(&ids, &settings, &post_processor, taken_as_is)?;
+        let expected = expected(&ids, &settings, &post_processor, &numbered)?;
         Ok(TokenizerSpec {
             json: recipe.json()?,
             post_processor,
@@ -129,13 +129,16 @@ fn expected(
     ids: &Ids,
     settings: &Settings,
     post_processor: &Value,
-    stored: Option<&Stored<'_>>,
+    numbered: &[(u32, AddedToken)],
 ) -> Result<Vec<Token>, TokenizerError> {
     let mut expected = build::tokens_of(post_processor)?;
     expected.extend(ids.highest());
     let used = |token: &Token| !settings.names(&token.text);
     expected.extend(ids.added().into_iter().filter(used));
     // A number that the tokenizer itself ignores still says that the file was made for a larger network.
-    expected.extend(stored.into_iter().flat_map(Stored::numbered).filter(used));
+    let numbered = numbered.iter();
+    let numbered =
+        numbered.map(|(number, token)| Token { text: token.content.clone(), number: u64::from(*number) });
+    expected.extend(numbered.filter(used));
     Ok(expected)
 }

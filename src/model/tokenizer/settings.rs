@@ -1,6 +1,6 @@
 //! `tokenizer_config.json` and the older files beside it: switches, special tokens, added tokens.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -46,40 +46,38 @@ impl Settings {
         refuse(&keys)?;
         if stored.is_some() {
             // The post-processor of tokenizer.json decides.
-            keys.remove("add_bos_token");
-            keys.remove("add_eos_token");
+            keys.shift_remove("add_bos_token");
+            keys.shift_remove("add_eos_token");
         }
         if !keys.get("extra_special_tokens").is_some_and(truthy)
-            && let Some(tokens) = keys.remove("additional_special_tokens")
+            && let Some(tokens) = keys.shift_remove("additional_special_tokens")
         {
             keys.insert("extra_special_tokens".into(), tokens);
         }
-        let mut of_model = model_tokens(&mut keys);
-        let stored_tokens = stored.map(Stored::added).transpose()?.unwrap_or_default();
-        let stored_texts = stored_tokens.iter().map(|token| token.content.clone()).collect();
-        let mut listed = match keys.get("added_tokens_decoder") {
+        let mut of_model = model_tokens(&mut keys, Value::is_string);
+        let of_file = stored.map(Stored::added).transpose()?.unwrap_or_default();
+        let stored_texts = of_file.iter().map(|(_, token)| token.content.clone()).collect();
+        let listed = match keys.get("added_tokens_decoder") {
             Some(listed) => decoder(listed)?,
             None => {
                 merge_special_map(files, &mut keys)?;
-                let mut listed = legacy(files, &keys)?;
-                for (token, numbered) in
-                    stored_tokens.into_iter().zip(stored.into_iter().flat_map(Stored::numbered))
-                {
-                    let number = i64::try_from(numbered.number).unwrap_or(i64::MAX);
-                    listed.retain(|(before, _)| *before != number);
-                    listed.push((number, token));
-                }
-                listed
+                let of_file = of_file.into_iter().map(|(number, token)| (i64::from(number), token));
+                legacy(files, &keys)?.into_iter().chain(of_file).collect()
             }
         };
-        let mut in_config = model_tokens(&mut keys);
+        if !keys.contains_key("extra_special_tokens")
+            && let Some(tokens) = keys.shift_remove("additional_special_tokens")
+        {
+            keys.insert("extra_special_tokens".into(), tokens);
+        }
+        let mut in_config =
+            model_tokens(&mut keys, |value| value.is_string() || value.get("__type").is_some());
         in_config.append(&mut of_model);
         let mut settings =
             Settings { keys, named: Vec::new(), extra: Vec::new(), listed: Vec::new(), stored: stored_texts };
         settings.name_tokens(row, stored, in_config, &listed)?;
-        // By number, as transformers adds them; among equal ones, the last counts.
-        listed.sort_by_key(|(number, _)| *number);
-        settings.listed = listed.into_iter().map(|(_, token)| token).collect();
+        // In the order of numbers; of those with the same number, the last counts.
+        settings.listed = listed.into_iter().collect::<BTreeMap<_, _>>().into_values().collect();
         Ok(settings)
     }
 
@@ -134,8 +132,8 @@ impl Settings {
     }
 
     /// A switch whose truth counts, whatever its type.
-    pub(super) fn truth(&self, key: &str) -> bool {
-        self.keys.get(key).is_some_and(truthy)
+    pub(super) fn truth_or(&self, key: &str, default: bool) -> bool {
+        self.keys.get(key).map_or(default, truthy)
     }
 
     /// The text of a named special token.
@@ -261,18 +259,15 @@ fn refuse(keys: &Map<String, Value>) -> Result<(), TokenizerError> {
 }
 
 /// Takes special tokens with names of the model's own, such as `image_token`.
-fn model_tokens(keys: &mut Map<String, Value>) -> Map<String, Value> {
-    let is_own = |key: &str, value: &Value| {
-        key.ends_with("_token")
-            && !NAMED.contains(&key)
-            && (value.is_string() || value.get("__type").is_some())
-    };
+fn model_tokens(keys: &mut Map<String, Value>, is_token: fn(&Value) -> bool) -> Map<String, Value> {
+    let is_own =
+        |key: &str, value: &Value| key.ends_with("_token") && !NAMED.contains(&key) && is_token(value);
     let names: Vec<String> =
         keys.iter().filter(|(key, value)| is_own(key, value)).map(|(key, _)| key.clone()).collect();
     let mut taken: Map<String, Value> =
-        names.into_iter().filter_map(|key| keys.remove(&key).map(|value| (key, value))).collect();
+        names.into_iter().filter_map(|key| keys.shift_remove(&key).map(|value| (key, value))).collect();
     if keys.get("extra_special_tokens").is_some_and(Value::is_object)
-        && let Some(Value::Object(named)) = keys.remove("extra_special_tokens")
+        && let Some(Value::Object(named)) = keys.shift_remove("extra_special_tokens")
     {
         taken.extend(named);
     }
@@ -302,7 +297,7 @@ fn merge_special_map(files: &TokenizerFiles, keys: &mut Map<String, Value>) -> R
         };
         let value = match (key.as_str(), value) {
             ("extra_special_tokens", Value::Array(more)) => {
-                let mut all = match keys.remove(&key) {
+                let mut all = match keys.shift_remove(&key) {
                     Some(Value::Array(before)) => before,
                     _ => Vec::new(),
                 };
@@ -320,11 +315,7 @@ fn merge_special_map(files: &TokenizerFiles, keys: &mut Map<String, Value>) -> R
                                save_pretrained of transformers 5";
                     return Err(TokenizerError::new(SPECIAL, why));
                 }
-                if keys.contains_key("extra_special_tokens") {
-                    continue;
-                }
-                keys.insert("extra_special_tokens".into(), tokens);
-                continue;
+                tokens
             }
             (_, value) => typed(value),
         };
