@@ -62,6 +62,9 @@ async fn run(config: Config) -> Result<(Exit, String), (Exit, String)> {
         InitFrom::Pretrained if !resolution.is_exact() => warn!("{resolution}"),
         InitFrom::Pretrained | InitFrom::Random => info!("{resolution}"),
     }
+    for warning in &job.network.warnings {
+        warn!("{warning}");
+    }
     let ready = |serving: Serving| {
         let address = serving.address;
         if let Some(admin) = admin {

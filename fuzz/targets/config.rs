@@ -1,17 +1,17 @@
-//! The JSON files that say what a network is: `config.json`, `preprocessor_config.json` and `tokenizer.json`.
+//! The JSON files that say what a network is: `config.json`, `preprocessor_config.json` and a tokenizer's.
 #![no_main]
 
 use headstart::model::blueprint::ImageInput;
-use headstart::model::{Blueprint, ImageProcessor, Tokens, hash};
+use headstart::model::tokenizer::{Registered, TokenizerFiles, TokenizerSpec};
+use headstart::model::{Blueprint, ImageProcessor, hash};
 use headstart::run_file::Task;
 use headstart::trainable::Trainable;
 use headstart_fuzz::{directory, run};
 use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Ok(tokens) = serde_json::from_slice::<Tokens>(bytes) {
-        let _ = tokens.highest();
-    }
+    tokenizer(bytes);
     let opened = run(async {
         let directory = directory(&[("config.json", bytes)]).await;
         headstart::checkpoint::Checkpoint::config_only(&directory).await
@@ -42,3 +42,21 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(resize.is_none_or(|[height, width]| height.max(width) <= 300 << 14));
     }
 });
+
+/// The bytes as each file of a tokenizer, beside sound ones.
+fn tokenizer(bytes: &[u8]) {
+    const SOUND: &[u8] = br#"{"added_tokens": [], "model": {"vocab": {"[UNK]": 0, "a": 1}, "merges": []}}"#;
+    for class in ["BertTokenizer", "GPT2Tokenizer", "XLMRobertaTokenizer", "TokenizersBackend"] {
+        for name in TokenizerFiles::ALWAYS.into_iter().chain(TokenizerFiles::WITHOUT_JSON) {
+            let mut files = TokenizerFiles::default();
+            if !TokenizerFiles::WITHOUT_JSON.contains(&name) {
+                files.insert("tokenizer.json", SOUND.into());
+            }
+            files.insert(name, bytes.to_vec().into());
+            let registered = Registered { class: Some(class), overrides: false };
+            if let Ok(spec) = TokenizerSpec::resolve(&files, &Value::Null, registered) {
+                let _ = spec.beyond(2);
+            }
+        }
+    }
+}

@@ -23,6 +23,9 @@ pub(super) async fn run(file: &RunFile) -> Result<(), CliError> {
     for note in job.notes.iter().filter(|note| note.is_warning()) {
         console::err(&console::printable(&format!("warning: {note}")));
     }
+    for warning in &job.network.warnings {
+        console::err(&console::printable(&format!("warning: {warning}")));
+    }
     let (shards, needed) = (job.spec.batch.shards_per_step, job.spec.cluster.min_workers);
     if shards < needed {
         console::err(&format!(

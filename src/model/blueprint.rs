@@ -5,6 +5,7 @@
 //! of it, and the worker looks its tensors up by the same parts.
 
 use super::Activation;
+use super::tokenizer::Registered;
 
 /// A transformer with a classification head.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +37,8 @@ pub struct Identity {
     pub class: &'static str,
     /// Prefix of the base network's names, which checkpoints of the base network alone leave out.
     pub prefix: &'static str,
+    /// The tokenizer class that transformers gives to the model_type.
+    pub tokenizer: Registered,
 }
 
 /// What a network reads.

@@ -12,7 +12,7 @@ mod keys;
 mod processor;
 #[cfg(test)]
 mod tests;
-mod tokenizer;
+pub mod tokenizer;
 mod walk;
 
 pub use activation::Activation;
@@ -20,7 +20,6 @@ pub use blueprint::Blueprint;
 pub use error::ModelError;
 pub use init::initial_values;
 pub use processor::{ImageProcessor, Normalize, Resample, Resize, Target};
-pub use tokenizer::{Token, Tokens};
 pub use walk::hash;
 
 /// Where a parameter sits in the forward pass. The trainable vector is laid out in this order.

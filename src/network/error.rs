@@ -3,7 +3,7 @@
 use crate::checkpoint::CheckpointError;
 use crate::exit::Exit;
 use crate::model::ModelError;
-use crate::run_file::Task;
+use crate::model::tokenizer::TokenizerError;
 use crate::store::StoreError;
 use crate::trainable::LayoutError;
 
@@ -26,19 +26,17 @@ pub enum NetworkError {
     /// Nothing could be trained.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// A file beside the weights is missing.
-    #[error("{url}: no {file}; {task:?} needs it to read its data")]
-    MissingFile {
+    /// The files beside the weights make no tokenizer.
+    #[error("{url}/{error}")]
+    Tokenizer {
         /// The checkpoint's directory.
         url: String,
-        /// The file.
-        file: &'static str,
-        /// The task.
-        task: Task,
+        /// What is wrong.
+        error: TokenizerError,
     },
     /// A token that the network has no embedding for.
     #[error(
-        "{url}/tokenizer.json: token {token:?} has number {number}, beyond the network's vocab_size {vocab}"
+        "{url}: the tokenizer's token {token:?} has number {number}, beyond the network's vocab_size {vocab}"
     )]
     Token {
         /// The checkpoint's directory.
@@ -62,7 +60,8 @@ pub enum NetworkError {
     },
     /// Shorter than a sequence can be.
     #[error(
-        "sequences of {0} tokens (sequence_len): at least {shortest} are needed, two of them special ones",
+        "sequences of {0} tokens (sequence_len, or the tokenizer's model_max_length): at least {shortest} are needed, \
+         two of them special ones",
         shortest = super::SHORTEST
     )]
     TooShort(u64),
@@ -80,7 +79,7 @@ impl NetworkError {
         match self {
             NetworkError::Checkpoint(error) => error.exit(),
             NetworkError::Layout(_) | NetworkError::TooLong { .. } | NetworkError::TooShort(_) => Exit::Usage,
-            NetworkError::Model { .. } | NetworkError::MissingFile { .. } | NetworkError::Token { .. } => {
+            NetworkError::Model { .. } | NetworkError::Tokenizer { .. } | NetworkError::Token { .. } => {
                 Exit::Checkpoint
             }
         }

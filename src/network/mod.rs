@@ -4,14 +4,15 @@
 
 mod error;
 mod labels;
+mod texts;
 
 use serde_json::{Map, Value};
 
 pub use error::NetworkError;
 
 use crate::checkpoint::{self, Checkpoint, CheckpointError, Resolution};
-use crate::model::{self, Blueprint, ImageProcessor, Parameter, Token, Tokens};
-use crate::run_file::{InitFrom, RunSpec, Task};
+use crate::model::{self, Blueprint, ImageProcessor, Parameter};
+use crate::run_file::{InitFrom, RunSpec};
 use crate::store::{Location, Stores};
 use crate::trainable::Trainable;
 
@@ -32,8 +33,11 @@ pub struct Network {
     pub seed: u64,
     /// `config.json` with the run's overrides and labels.
     pub config: Value,
+    /// Tokens of a sequence, at most; 0 for images, and where nobody looked.
+    pub sequence_len: u32,
+    /// What the user should know of the files beside the weights.
+    pub warnings: Vec<String>,
     checkpoint: Checkpoint,
-    task: Task,
 }
 
 /// Tokens of the shortest sequence: one between the two special ones.
@@ -44,9 +48,8 @@ const LARGEST_JSON: u64 = 64 << 20;
 impl Network {
     /// Opens the run's checkpoint and lays the network out for these labels. Reads headers, not weights.
     pub async fn open(stores: &Stores, spec: &RunSpec, labels: &[String]) -> Result<Network, NetworkError> {
-        let network = Network::open_without_files(stores, spec, labels).await?;
-        network.check_length(spec.sequence_len)?;
-        network.check_files().await?;
+        let mut network = Network::open_without_files(stores, spec, labels).await?;
+        network.check_files(spec.sequence_len).await?;
         Ok(network)
     }
 
@@ -82,8 +85,9 @@ impl Network {
             resolution,
             seed: spec.seed,
             config,
+            sequence_len: 0,
+            warnings: Vec::new(),
             checkpoint,
-            task: spec.task,
         })
     }
 
@@ -126,11 +130,6 @@ impl Network {
         Ok(vector)
     }
 
-    /// The bytes of `tokenizer.json`.
-    pub async fn tokenizer(&self) -> Result<Vec<u8>, NetworkError> {
-        Ok(self.directory().join("tokenizer.json")?.read(LARGEST_JSON).await?.into())
-    }
-
     /// How images become pixels.
     pub async fn image_processor(&self) -> Result<Option<ImageProcessor>, NetworkError> {
         let Some(image) = self.blueprint.image() else { return Ok(None) };
@@ -163,35 +162,10 @@ impl Network {
         Ok(settings.map(|settings| (file, settings)))
     }
 
-    fn check_length(&self, asked: Option<u32>) -> Result<(), NetworkError> {
-        let (Some(_), most) = (self.blueprint.text(), self.blueprint.longest()) else { return Ok(()) };
-        match (asked.map(u64::from).or(most), most) {
-            (Some(length), _) if length < SHORTEST => Err(NetworkError::TooShort(length)),
-            (Some(asked), Some(most)) if asked > most => {
-                let url = self.directory().url().to_owned();
-                Err(NetworkError::TooLong { url, asked, most })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    async fn check_files(&self) -> Result<(), NetworkError> {
-        match self.blueprint.text() {
-            Some(text) => self.check_tokenizer(text.tokens.rows).await,
+    async fn check_files(&mut self, asked: Option<u32>) -> Result<(), NetworkError> {
+        match self.blueprint.text().map(|text| text.tokens.rows) {
+            Some(vocab) => self.check_texts(vocab, asked).await,
             None => self.image_processor().await.map(drop),
-        }
-    }
-
-    /// The tokenizer is there, and every number it may give has an embedding.
-    async fn check_tokenizer(&self, vocab: u64) -> Result<(), NetworkError> {
-        let location = self.directory().join("tokenizer.json")?;
-        let url = self.directory().url().to_owned();
-        let Some(tokens) = checkpoint::json::<Tokens>(&location, LARGEST_JSON).await? else {
-            return Err(NetworkError::MissingFile { url, file: "tokenizer.json", task: self.task });
-        };
-        match tokens.highest().filter(|token| token.number >= vocab) {
-            Some(Token { text, number }) => Err(NetworkError::Token { url, token: text, number, vocab }),
-            None => Ok(()),
         }
     }
 }

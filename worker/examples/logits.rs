@@ -37,7 +37,7 @@ async fn print(directory: &str, count: u64) -> Result<(), Box<dyn Error>> {
     let index = headstart::data::index_in(&stores, &spec.eval_datasets, spec.task, Some(&labels)).await?.0;
     let numbers: Vec<u64> = (0..count.min(index.len())).collect();
     let rows = Rows::new(Arc::new(index), None, stores).read(&numbers).await?;
-    let collator = Collator::for_network(&network, spec.sequence_len).await?;
+    let collator = Collator::for_network(&network).await?;
     let mut values = vec![Vec::new(); network.table.len()];
     let store = |index: usize, loaded| {
         values[index] = loaded;

@@ -3,10 +3,11 @@
 use headstart::hash;
 use headstart::model::ImageProcessor;
 use headstart::model::blueprint::Input;
+use headstart::model::tokenizer::{Side, TokenizerError};
 use headstart::network::{Network, NetworkError};
-use tokenizers::{Encoding, Tokenizer, TruncationParams};
 
 use crate::image::{self, ImageError};
+use crate::tokenizer::{Encoded, Padding, TextTokenizer};
 use crate::trainer::Batch;
 
 /// Makes batches for one network.
@@ -17,7 +18,7 @@ pub struct Collator {
 }
 
 enum Kind {
-    Text { tokenizer: Box<Tokenizer>, vocab: u64, token_types: Option<u64>, sequence_len: u32 },
+    Text { tokenizer: Box<TextTokenizer>, vocab: u64, token_types: Option<u64>, sequence_len: u32 },
     Image(ImageProcessor),
 }
 
@@ -41,13 +42,13 @@ pub enum CollateError {
     /// A file beside the weights cannot be read.
     #[error(transparent)]
     Network(#[from] NetworkError),
-    /// `tokenizer.json` cannot be used.
-    #[error("{url}/tokenizer.json: {reason}")]
+    /// The tokenizer cannot be built.
+    #[error("{url}/{error}")]
     Tokenizer {
         /// The checkpoint's directory.
         url: String,
         /// What is wrong.
-        reason: String,
+        error: TokenizerError,
     },
     /// A text could not be tokenised.
     #[error("row {row}: {reason}")]
@@ -83,24 +84,22 @@ impl CollateError {
 }
 
 impl Collator {
-    /// Reads the tokenizer or the image settings of a network. Sequences are cut to `sequence_len`, or to the network's
-    /// own limit.
-    pub async fn for_network(network: &Network, sequence_len: Option<u32>) -> Result<Collator, CollateError> {
+    /// Reads the tokenizer or the image settings of a network.
+    pub async fn for_network(network: &Network) -> Result<Collator, CollateError> {
         let (kind, hash) = match &network.blueprint.input {
             Input::Text(text) => {
-                let limit = network.blueprint.longest().and_then(|limit| u32::try_from(limit).ok());
-                let limit = limit.unwrap_or(u32::MAX);
-                let sequence_len = sequence_len.unwrap_or(limit).min(limit);
-                let url = network.directory().url();
-                let json = network.tokenizer().await?;
-                let tokenizer = Box::new(tokenizer(url, &json, sequence_len)?);
+                let (spec, hash) = network.tokenizer().await?;
+                let sequence_len = network.sequence_len;
+                let tokenizer = TextTokenizer::new(&spec, sequence_len).map_err(|error| {
+                    CollateError::Tokenizer { url: network.directory().url().to_owned(), error }
+                })?;
                 let kind = Kind::Text {
-                    tokenizer,
+                    tokenizer: Box::new(tokenizer),
                     vocab: text.tokens.rows,
                     token_types: text.token_types.as_ref().map(|table| table.rows),
                     sequence_len,
                 };
-                (kind, hash::of_bytes(&json))
+                (kind, hash)
             }
             Input::Image(_) => {
                 let processor = network.image_processor().await?;
@@ -112,7 +111,7 @@ impl Collator {
         Ok(Collator { kind, hash })
     }
 
-    /// Hash (XXH3-128) of the tokenizer's file, or of what the image processor does.
+    /// Hash (XXH3-128) of the tokenizer's files, or of what the image processor does.
     pub fn hash(&self) -> u128 {
         self.hash
     }
@@ -134,7 +133,8 @@ impl Collator {
     ) -> Result<Batch, CollateError> {
         match &self.kind {
             Kind::Text { tokenizer, vocab, token_types, .. } => {
-                Ok(pad(&encode(tokenizer, (*vocab, *token_types), samples, labels, numbers)?))
+                let texts = encode(tokenizer, (*vocab, *token_types), samples, labels, numbers)?;
+                Ok(pad(&texts, tokenizer.padding()))
             }
             Kind::Image(processor) => images(processor, samples, labels, numbers),
         }
@@ -157,9 +157,9 @@ impl Collator {
             Kind::Text { tokenizer, vocab, token_types, .. } => {
                 let mut texts = encode(tokenizer, (*vocab, *token_types), samples, labels, numbers)?;
                 if texts.len() > size {
-                    texts.sort_by_key(|text| text.tokens.len());
+                    texts.sort_by_key(|text| text.tokens.ids.len());
                 }
-                Ok(texts.chunks(size).map(pad).collect())
+                Ok(texts.chunks(size).map(|texts| pad(texts, tokenizer.padding())).collect())
             }
             Kind::Image(processor) => {
                 let rows = samples.chunks(size).zip(labels.chunks(size)).zip(numbers.chunks(size));
@@ -169,25 +169,14 @@ impl Collator {
     }
 }
 
-fn tokenizer(url: &str, json: &[u8], sequence_len: u32) -> Result<Tokenizer, CollateError> {
-    let failed =
-        |error: tokenizers::Error| CollateError::Tokenizer { url: url.to_owned(), reason: error.to_string() };
-    let mut tokenizer = Tokenizer::from_bytes(json).map_err(failed)?;
-    // What the file itself says of padding and cutting is for somebody else's batches.
-    tokenizer.with_padding(None);
-    let cut = TruncationParams { max_length: sequence_len as usize, ..TruncationParams::default() };
-    tokenizer.with_truncation(Some(cut)).map_err(failed)?;
-    Ok(tokenizer)
-}
-
 /// A text as the network reads it.
 struct Text {
-    tokens: Encoding,
+    tokens: Encoded,
     label: i64,
 }
 
 fn encode(
-    tokenizer: &Tokenizer,
+    tokenizer: &TextTokenizer,
     (vocab, token_types): (u64, Option<u64>),
     samples: &[Sample<'_>],
     labels: &[i64],
@@ -197,20 +186,16 @@ fn encode(
     for ((sample, &label), &row) in samples.iter().zip(labels).zip(numbers) {
         let Sample::Text { text, pair } = *sample else { return Err(CollateError::OtherKind(row)) };
         let refuse = |reason: String| CollateError::Text { row, reason };
-        let tokens = match pair {
-            Some(pair) => tokenizer.encode_fast((text, pair), true),
-            None => tokenizer.encode_fast(text, true),
-        };
-        let tokens = tokens.map_err(|error| refuse(error.to_string()))?;
-        if let Some(id) = tokens.get_ids().iter().find(|&&id| u64::from(id) >= vocab) {
+        let tokens = tokenizer.encode(text, pair).map_err(refuse)?;
+        if let Some(id) = tokens.ids.iter().find(|&&id| u64::from(id) >= vocab) {
             return Err(refuse(format!("token {id} is beyond the network's vocab_size {vocab}")));
         }
         if let Some(most) = token_types
-            && let Some(kind) = tokens.get_type_ids().iter().find(|&&kind| u64::from(kind) >= most)
+            && let Some(kind) = tokens.type_ids.iter().find(|&&kind| u64::from(kind) >= most)
         {
             return Err(refuse(format!("token type {kind} is beyond the network's type_vocab_size {most}")));
         }
-        if tokens.is_empty() {
+        if tokens.ids.is_empty() {
             return Err(refuse("the text has no token".into()));
         }
         texts.push(Text { tokens, label });
@@ -218,21 +203,22 @@ fn encode(
     Ok(texts)
 }
 
-/// Pads to the longest, by token 0 and type 0, which the mask hides.
-fn pad(texts: &[Text]) -> Batch {
-    let tokens = texts.iter().map(|text| text.tokens.len()).max().unwrap_or_default();
-    let padded = |values: &dyn Fn(&Encoding) -> Vec<u32>| -> Vec<i64> {
-        let row = |text: &Text| {
-            let mut values: Vec<i64> = values(&text.tokens).into_iter().map(i64::from).collect();
-            values.resize(tokens, 0);
-            values
-        };
-        texts.iter().flat_map(row).collect()
+/// Pads to the longest, by the tokenizer's padding token and type 0 on its side; the mask hides that.
+fn pad(texts: &[Text], padding: Padding) -> Batch {
+    let tokens = texts.iter().map(|text| text.tokens.ids.len()).max().unwrap_or_default();
+    let padded = |values: &[u32], filler: i64| -> Vec<i64> {
+        let missing = std::iter::repeat_n(filler, tokens - values.len());
+        let values = values.iter().copied().map(i64::from);
+        match padding.side {
+            Side::Left => missing.chain(values).collect(),
+            Side::Right => values.chain(missing).collect(),
+        }
     };
+    let rows = texts.iter().map(|text| &text.tokens);
     Batch::Text {
-        input_ids: padded(&|encoding| encoding.get_ids().to_vec()),
-        attention_mask: padded(&|encoding| vec![1; encoding.len()]),
-        token_type_ids: padded(&|encoding| encoding.get_type_ids().to_vec()),
+        input_ids: rows.clone().flat_map(|row| padded(&row.ids, padding.id.into())).collect(),
+        attention_mask: rows.clone().flat_map(|row| padded(&vec![1; row.ids.len()], 0)).collect(),
+        token_type_ids: rows.flat_map(|row| padded(&row.type_ids, 0)).collect(),
         tokens,
         labels: texts.iter().map(|text| text.label).collect(),
     }
@@ -256,14 +242,22 @@ fn images(
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use headstart::model::tokenizer::{Registered, TokenizerFiles, TokenizerSpec};
+    use serde_json::Value;
+
     use super::*;
 
     /// Texts of the letters a to e, a token each.
-    fn letters() -> Collator {
+    fn letters(settings: &'static str) -> Collator {
         let json = br#"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
             "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
             "model": {"type": "WordLevel", "vocab": {"?": 0, "a": 1, "b": 2, "c": 3, "d": 4, "e": 5}, "unk_token": "?"}}"#;
-        let tokenizer = Box::new(tokenizer("letters", json, 8).expect("it is a tokenizer"));
+        let mut files = TokenizerFiles::default();
+        files.insert("tokenizer.json", Bytes::from_static(json));
+        files.insert("tokenizer_config.json", settings.into());
+        let spec = TokenizerSpec::resolve(&files, &Value::Null, Registered::NONE).expect("it is a tokenizer");
+        let tokenizer = Box::new(TextTokenizer::new(&spec, 8).expect("it is a tokenizer"));
         Collator { kind: Kind::Text { tokenizer, vocab: 6, token_types: Some(1), sequence_len: 8 }, hash: 0 }
     }
 
@@ -271,7 +265,7 @@ mod tests {
         let samples: Vec<Sample<'_>> = texts.iter().map(|text| Sample::Text { text, pair: None }).collect();
         let numbers: Vec<u64> = (0..texts.len() as u64).collect();
         let labels: Vec<i64> = (0..texts.len() as i64).collect();
-        letters().batches(&samples, &labels, &numbers, size).expect("the texts are good")
+        letters("{}").batches(&samples, &labels, &numbers, size).expect("the texts are good")
     }
 
     /// Length, tokens and labels of a batch.
@@ -304,30 +298,16 @@ mod tests {
     }
 
     #[test]
-    fn two_texts_are_one_sequence_with_types_of_their_own() {
-        let json = br#"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
-            "pre_tokenizer": {"type": "Whitespace"}, "decoder": null, "post_processor": {"type": "TemplateProcessing",
-                "single": [{"SpecialToken": {"id": "?", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
-                "pair": [{"SpecialToken": {"id": "?", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
-                    {"SpecialToken": {"id": "?", "type_id": 1}}, {"Sequence": {"id": "B", "type_id": 1}}],
-                "special_tokens": {"?": {"id": "?", "ids": [0], "tokens": ["?"]}}},
-            "model": {"type": "WordLevel", "vocab": {"?": 0, "a": 1, "b": 2, "c": 3}, "unk_token": "?"}}"#;
-        let tokenizer = Box::new(tokenizer("letters", json, 6).expect("it is a tokenizer"));
-        let kind = Kind::Text { tokenizer, vocab: 4, token_types: 2, sequence_len: 6 };
-        let collator = Collator { kind, hash: 0 };
-        let samples = [
-            Sample::Text { text: "a b", pair: Some("c") },
-            Sample::Text { text: "c", pair: None },
-            // Beyond the limit the longer text is cut first.
-            Sample::Text { text: "a a a a a a", pair: Some("b b") },
-        ];
-        let batch = collator.collate(&samples, &[0, 1, 0], &[0, 1, 2]).expect("the texts are good");
-        let Batch::Text { input_ids, token_type_ids, attention_mask, tokens, .. } = batch else {
-            panic!("texts")
-        };
-        assert_eq!(tokens, 6);
-        assert_eq!(input_ids, [0, 1, 2, 0, 3, 0, 0, 3, 0, 0, 0, 0, 0, 1, 1, 0, 2, 2]);
-        assert_eq!(token_type_ids, [0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1]);
-        assert_eq!(attention_mask, [1, 1, 1, 1, 1, 0, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1]);
+    fn padding_is_the_tokenizers_token_on_its_side_and_hidden() {
+        let settings = r#"{"padding_side": "left", "pad_token": "e"}"#;
+        let samples = [Sample::Text { text: "a b c", pair: None }, Sample::Text { text: "d", pair: None }];
+        match letters(settings).collate(&samples, &[0, 1], &[0, 1]).expect("the texts are good") {
+            Batch::Text { input_ids, attention_mask, token_type_ids, .. } => {
+                assert_eq!(input_ids, [1, 2, 3, 5, 5, 4]);
+                assert_eq!(attention_mask, [1, 1, 1, 0, 0, 1]);
+                assert_eq!(token_type_ids, [0; 6]);
+            }
+            Batch::Image { .. } => panic!("texts become texts"),
+        }
     }
 }

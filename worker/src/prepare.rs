@@ -48,7 +48,7 @@ impl Prepared {
         let network = Arc::new(Network::open(&stores, &spec, &welcome.labels).await?);
         let plan = Plan::new(&spec, welcome.train_rows, welcome.eval_rows)?;
         let indexes = pull_indexes(exchange, welcome.labels.len()).await?;
-        let collator = Collator::for_network(&network, spec.sequence_len).await?;
+        let collator = Collator::for_network(&network).await?;
         let transforms = collator.hash();
         let reading = Reading { stores, cache: settings.cache.clone(), place };
         let loader = Loader::new(plan, &spec, indexes, collator, reading);

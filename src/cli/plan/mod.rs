@@ -210,7 +210,7 @@ fn texts(job: &Job, samples: u64) -> (Option<u64>, u64) {
     if job.spec.task != Task::SequenceClassification {
         return (None, 0);
     }
-    let limit = job.spec.sequence_len.map_or(u64::MAX, u64::from).max(3);
+    let limit = u64::from(job.network.sequence_len).max(3);
     let around = job.spec.datasets.first().map_or(0, around);
     let pairs = job.spec.datasets.iter().any(|data| data.text_pair_column.is_some());
     let special = SPECIAL_TOKENS + u64::from(pairs);

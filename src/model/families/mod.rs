@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::ModelError;
 use super::blueprint::{Blueprint, Identity};
 use super::keys::Keys;
+use super::tokenizer::Registered;
 use crate::run_file::Task;
 
 /// A row of the registry.
@@ -23,6 +24,8 @@ struct Family {
     model_type: &'static str,
     /// Prefix of the base network's names in checkpoints.
     prefix: &'static str,
+    /// The tokenizer class that transformers gives to it.
+    tokenizer: Registered,
     /// The transformers class that does a task.
     classes: &'static [(Task, &'static str)],
     /// Reads its keys, for a head with a number of labels.
@@ -36,42 +39,49 @@ const FAMILIES: &[Family] = &[
     Family {
         model_type: "bert",
         prefix: "bert",
+        tokenizer: Registered::as_class("BertTokenizer"),
         classes: &[(TEXTS, "BertForSequenceClassification")],
         read: bert::read,
     },
     Family {
         model_type: "distilbert",
         prefix: "distilbert",
+        tokenizer: Registered::as_class("BertTokenizer"),
         classes: &[(TEXTS, "DistilBertForSequenceClassification")],
         read: distilbert::read,
     },
     Family {
         model_type: "electra",
         prefix: "electra",
+        tokenizer: Registered::as_class("BertTokenizer"),
         classes: &[(TEXTS, "ElectraForSequenceClassification")],
         read: electra::read,
     },
     Family {
         model_type: "roberta",
         prefix: "roberta",
+        tokenizer: Registered::as_class("RobertaTokenizer"),
         classes: &[(TEXTS, "RobertaForSequenceClassification")],
         read: roberta::read,
     },
     Family {
         model_type: "xlm-roberta",
         prefix: "roberta",
+        tokenizer: Registered::as_class("XLMRobertaTokenizer"),
         classes: &[(TEXTS, "XLMRobertaForSequenceClassification")],
         read: roberta::read,
     },
     Family {
         model_type: "vit",
         prefix: "vit",
+        tokenizer: Registered::NONE,
         classes: &[(IMAGES, "ViTForImageClassification")],
         read: vit::read,
     },
     Family {
         model_type: "deit",
         prefix: "deit",
+        tokenizer: Registered::NONE,
         classes: &[(IMAGES, "DeiTForImageClassification")],
         read: vit::read_deit,
     },
@@ -97,7 +107,8 @@ impl Blueprint {
         if !LABELS.contains(&labels) {
             return Err(ModelError::Labels(labels));
         }
-        let identity = Identity { model_type: family.model_type, class, prefix: family.prefix };
+        let Family { model_type, prefix, tokenizer, .. } = *family;
+        let identity = Identity { model_type, class, prefix, tokenizer };
         let blueprint = (family.read)(&keys, identity, labels)?;
         blueprint.check_size()?;
         Ok(blueprint)
