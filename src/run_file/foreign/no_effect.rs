@@ -67,7 +67,6 @@ pub(super) const NO_EFFECT: &[NoEffect] = &[
             "save_only_model",
             "save_on_each_node",
             "save_first_step",
-            "save_safetensors",
             "saves_per_epoch",
             "checkpointing_steps",
             "enable_jit_checkpoint",
@@ -85,7 +84,6 @@ pub(super) const NO_EFFECT: &[NoEffect] = &[
             "dataset_prepared_path",
             "overwrite_cache",
             "cache_dir",
-            "remove_unused_columns",
             "remove_columns",
             "length_column_name",
             "pad_to_max_length",
@@ -177,6 +175,12 @@ pub(super) const NO_EFFECT: &[NoEffect] = &[
         instead: "each evaluation measures loss, accuracy and F1",
     },
     NoEffect { keys: &["full_determinism"], anyway: &["true"], instead: "equal runs give equal bits" },
+    NoEffect {
+        keys: &["remove_unused_columns"],
+        anyway: &["true"],
+        instead: "columns that are not named are not read",
+    },
+    NoEffect { keys: &["save_safetensors"], anyway: &["true"], instead: "weights are safetensors" },
     NoEffect {
         keys: &[
             "model_type",

@@ -68,7 +68,7 @@ fn a_training_arguments_file_of_a_user_is_a_run_file() {
         format!("{notes:#}"),
         "run.yaml: keys without effect:\n  \
          do_train, do_eval: a run trains, and evaluates as eval_strategy says; it predicts nothing\n  \
-         dataloader_num_workers, dataloader_pin_memory, remove_unused_columns: workers read the columns and rows \
+         dataloader_num_workers, dataloader_pin_memory: workers read the columns and rows \
          that they need, in an order that seed decides\n  \
          logging_strategy, logging_steps: every step is logged, to final/metrics.jsonl\n  \
          overwrite_output_dir: nothing is overwritten: output_dir must be empty, or hold this run to be resumed"
@@ -113,8 +113,8 @@ fn keys_without_influence_on_the_result_are_listed_once_and_never_stop_a_run() {
     let (spec, notes) = noted(&text);
     assert_eq!(spec, accepted(""));
     let mut found: Vec<&str> = notes.keys().collect();
-    // `false` asks for what happens anyway.
-    let not_told = ["remove_unused_columns", "ddp_find_unused_parameters"];
+    // They ask for what happens anyway.
+    let not_told = ["remove_unused_columns", "ddp_find_unused_parameters", "save_safetensors"];
     let mut wanted: Vec<&str> = keys.iter().filter_map(|line| line.split(':').next()).collect();
     wanted.retain(|key| !not_told.contains(key));
     found.sort_unstable();
