@@ -130,7 +130,7 @@ keys! {
         save_steps: f64,
         /// Directories checkpoint-<step>/ that are kept; older ones are removed. Default, and below 1: all.
         save_total_limit: i64,
-        /// With auto, a run that output_dir holds is gone on with, and an empty one begins. Default no.
+        /// auto resumes the run in output_dir, or starts a new one. Default no.
         resume_from_checkpoint | auto_resume_from_checkpoints: Resumption,
         /// Whether final/ holds the best evaluated weights rather than the last. Default false.
         load_best_model_at_end: bool,
@@ -142,8 +142,9 @@ keys! {
         early_stopping_patience: u32,
         /// Smallest change that counts as an improvement for early stopping. Default 0.
         early_stopping_threshold: f64,
-        /// What becomes of a shard whose loss or gradient is not finite, computed twice, while the others of its step are
-        /// fine: fail ends the run and names its rows, skip goes on without it and says so in the ledger. Default fail.
+        /// What happens to a shard whose loss or gradient is not finite in two computations, while the other shards of its
+        /// step are fine: fail ends the run and names the rows, skip drops the shard and records it in the ledger.
+        /// Default fail.
         nonfinite_shards: OneOf<NonFinite>,
         /// Share of the training leases, from 0 to 1, that a second worker computes too, to compare the bits; a third one
         /// settles a difference. Default 0.
@@ -158,7 +159,7 @@ keys! {
         shards_per_step: u32,
         /// CPU threads a worker computes with. Default 1.
         threads_per_worker: u32,
-        /// How workers are counted and storage is waited for; nothing in it can change the result.
+        /// How many workers there are and how storage is retried; nothing in it can change the result.
         cluster: ClusterBlock,
     }
 }
@@ -181,16 +182,16 @@ keys! {
 }
 
 keys! {
-    /// How workers are counted and storage is waited for; nothing in it can change the result.
+    /// How many workers there are and how storage is retried; nothing in it can change the result.
     ClusterBlock {
-        /// Training waits until so many workers are ready. Default 1.
+        /// Minimum number of ready workers before training starts. Default 1.
         min_workers: u32,
-        /// Workers beyond this number are turned away. Default 32.
+        /// Maximum number of workers; more are refused. Default 32.
         max_workers: u32,
         /// Whether workers on the coordinator's machine exchange gradients and weights with it through memory that both
         /// see, rather than over the network. Default true.
         shared_memory: bool,
-        /// Seconds for which storage that fails is asked again. Default 30.
+        /// How long to retry failed storage requests, in seconds. Default 30.
         store_retry_seconds: u32,
     }
 }

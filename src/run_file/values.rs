@@ -20,7 +20,7 @@ pub(super) struct LabelName(pub(super) String);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bytes(pub(super) u64);
 
-/// Whether a run that is there is gone on with.
+/// Whether a run in `output_dir` is resumed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Resumption(pub(super) bool);
 

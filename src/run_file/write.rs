@@ -1,4 +1,4 @@
-//! From a run back to a run file: what is given to a coordinator that is to repeat it.
+//! From a run back to a run file, for a coordinator that repeats it.
 
 use serde_json::{Value, json};
 

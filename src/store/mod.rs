@@ -5,6 +5,7 @@ pub mod conformance;
 mod environment;
 mod error;
 mod find;
+mod home;
 mod open;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

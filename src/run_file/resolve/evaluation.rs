@@ -37,8 +37,7 @@ impl Check<'_> {
     fn eval_steps(&mut self, file: &RunFile, strategy: Strategy) -> f64 {
         let (steps, logging) = (&file.eval_steps, &file.logging_steps);
         if strategy != Strategy::Steps {
-            let instead =
-                "eval_strategy is not steps; write eval_strategy: steps to evaluate every so many steps";
+            let instead = "eval_strategy is not steps; write eval_strategy: steps to evaluate every N steps";
             self.without_effect("eval_steps", steps, place(&file.eval_strategy), instead);
             self.without_effect("logging_steps", logging, None, LOGGED);
             return DEFAULT_EVAL_STEPS;

@@ -25,7 +25,7 @@ const SMALLEST_CACHE: u64 = 1_000_000;
 /// Most workers of one run.
 const MOST_WORKERS: u32 = 10_000;
 
-/// Longest time for which storage that fails is asked again, in seconds.
+/// Longest time for which failed storage requests are retried, in seconds.
 const LONGEST_RETRY: u32 = 3600;
 
 /// Fills every default in. `None` exactly when problems were found, here or before.
