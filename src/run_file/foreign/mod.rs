@@ -61,15 +61,17 @@ pub(super) struct Block<'a> {
 }
 
 impl Row {
-    /// The row of a key, the most exact first.
+    /// The row of a key. What a key of a block is has to be listed for itself.
     fn of(key: &str) -> Option<Row> {
-        let listed = |wanted: &dyn Fn(&str) -> bool| {
-            let any = |keys: &[&str]| keys.iter().any(|name| wanted(name));
-            let unsupported = UNSUPPORTED.iter().find(|row| any(row.keys)).map(Row::Unsupported);
-            unsupported.or_else(|| NO_EFFECT.iter().find(|row| any(row.keys)).map(Row::NoEffect))
-        };
-        listed(&|name| name == key)
-            .or_else(|| listed(&|name| name.strip_suffix('*').is_some_and(|start| key.starts_with(start))))
+        let begins = |name: &&str| name.strip_suffix('*').is_some_and(|start| key.starts_with(start));
+        Row::listed(|name| name == key)
+            .or_else(|| (!key.contains('.')).then(|| Row::listed(|name| begins(&name))).flatten())
+    }
+
+    fn listed(wanted: impl Fn(&str) -> bool) -> Option<Row> {
+        let any = |keys: &[&str]| keys.iter().any(|name| wanted(name));
+        let unsupported = UNSUPPORTED.iter().find(|row| any(row.keys)).map(Row::Unsupported);
+        unsupported.or_else(|| NO_EFFECT.iter().find(|row| any(row.keys)).map(Row::NoEffect))
     }
 
     fn anyway(self) -> &'static [&'static str] {
@@ -105,7 +107,7 @@ fn judge_known(
     findings: &mut Findings,
 ) {
     if let Value::Map(entries) = value
-        && entries.iter().any(|(key, _)| Row::of(&format!("{name}.{}", key.name)).is_some())
+        && Row::listed(|listed| listed.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))).is_some()
     {
         for (key, node) in entries {
             let inner = format!("{name}.{}", key.name);

@@ -134,7 +134,10 @@ fn values_that_ask_for_what_happens_anyway_pass_in_silence() {
     let (spec, notes) = noted(off);
     assert_eq!(spec, accepted(""));
     assert!(notes.is_empty(), "{notes}");
-    // bf16 is 32-bit floats here: what `auto` chooses is this program's business.
+    let deepspeed = "deepspeed: {optimizer: {type: AdamW, params: {lr: auto, betas: auto}}, fp16: {enabled: auto}, \
+        gradient_clipping: 1.0, zero_optimization: {stage: 2}}\n";
+    assert_eq!(ignored(deepspeed), ["deepspeed.zero_optimization"]);
+    // What `auto` chooses is this program's to say: 32-bit floats.
     assert_eq!(ignored("bf16: auto\n"), [""; 0]);
 }
 

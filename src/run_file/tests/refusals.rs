@@ -122,6 +122,8 @@ fn what_would_change_the_result_and_is_not_supported_is_refused() {
         lr_scheduler_kwargs: {num_cycles: 2} | 1 | num_cycles | `lr_scheduler_kwargs.num_cycles: 2` is not supported yet | half a cycle
         accelerator_config: {even_batches: true, split_batches: true} | 1 | split_batches | `accelerator_config.split_batches: true` | global_batch_size
         deepspeed: {zero_optimization: {stage: 2}, fp16: {enabled: true}} | 1 | enabled | `deepspeed.fp16.enabled: true` is not supported yet | 32-bit
+        deepspeed: {optimizer: {type: Lion, params: {lr: auto}}} | 1 | optimizer | `deepspeed.optimizer` is not supported yet | adamw_torch or sgd
+        deepspeed: {gradient_clipping: 0.5} | 1 | gradient_clipping | `deepspeed.gradient_clipping: 0.5` is not supported yet | max_grad_norm
         hidden_dropout_prob: 0.2 | 1 | hidden_dropout_prob | not supported yet | model_overrides
         num-labels: 3 | 1 | num-labels | `num-labels: 3` is not supported yet | labels:
         tokenizer_name: models/other | 1 | tokenizer_name | not supported yet | base_model
