@@ -56,6 +56,81 @@ fn what_cannot_work_is_refused_before_a_worker_starts() {
     }
 }
 
+/// What a project of transformers has in its TrainingArguments beside the keys of the run.
+const FOREIGN: &str = "do_train: true\nlogging_strategy: steps\nreport_to: [wandb]\nrun_name: first\nfp16: false\n\
+     dataloader_num_workers: 4\nddp_find_unused_parameters: true\nnum_train_epochs: 3.0\ngroup_by_length: false\n\
+     label_smoothing_factor: 0.0\nwarmup_ratio: 0.0\nhub_token: hf_secret\n";
+
+#[test]
+fn keys_without_effect_are_told_of_once_and_change_nothing() {
+    let directory = texts();
+    let run_file = directory.path().join("run.yaml");
+    let plain = std::fs::read_to_string(&run_file).expect("it was written");
+    succeed(directory.path(), &["train", "run.yaml", "--workers", "1", "--set", "output_dir=plain"]);
+    std::fs::write(&run_file, format!("{plain}{FOREIGN}")).expect("writable");
+    let measured = ["--samples-per-second", "100", "--bandwidth", "1e9"];
+    for command in [
+        &["validate", "run.yaml"][..],
+        &[&["plan", "run.yaml"][..], &measured].concat(),
+        &["train", "run.yaml", "--workers", "1"],
+    ] {
+        let output = headstart(directory.path(), command);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{command:?}: {said}");
+        assert_eq!(said.matches("keys without effect").count(), 1, "{command:?}: {said}");
+        assert!(said.contains("warning: run.yaml: keys without effect:\n"), "{command:?}: {said}");
+        for key in
+            ["do_train", "report_to", "dataloader_num_workers", "ddp_find_unused_parameters", "hub_token"]
+        {
+            assert!(said.contains(key), "{command:?} tells of {key}: {said}");
+        }
+        for key in ["fp16", "group_by_length", "label_smoothing_factor", "hf_secret"] {
+            assert!(!said.contains(key), "{command:?} is silent about {key}: {said}");
+        }
+    }
+    let [plain, foreign] = ["plain", "out"].map(|output| outcome(&directory.path().join(output)));
+    assert_eq!(foreign, plain, "the same weights and the same ledger");
+}
+
+#[test]
+fn a_coordinator_on_its_own_logs_the_keys_without_effect_once() {
+    let directory = texts();
+    let mut coordinator = command("headstart-coordinator", directory.path());
+    // It ends before it listens, because the checkpoint is not there.
+    coordinator.args([
+        "run.yaml",
+        "--listen",
+        "127.0.0.1:0",
+        "--set",
+        "base_model=org/name",
+        "--set",
+        "run_name=a",
+    ]);
+    let output = coordinator.output().expect("it starts");
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(12), "{said}");
+    assert_eq!(said.matches("WARN run.yaml: keys without effect: run_name: ").count(), 1, "{said}");
+    assert!(said.contains("looks like a model's id on the Hugging Face Hub"), "{said}");
+}
+
+#[test]
+fn a_tilde_is_the_home_directory_in_every_path_of_a_run_file() {
+    let directory = texts();
+    let mut validate = command("headstart", directory.path());
+    validate.env("HOME", directory.path()).args(["validate", "run.yaml"]);
+    let run_file = std::fs::read_to_string(directory.path().join("run.yaml")).expect("it was written");
+    assert!(run_file.contains("train.jsonl"), "{run_file}");
+    for set in ["base_model=~/model", "datasets.0.path=~/train.js*", "output_dir=~/elsewhere/out"] {
+        validate.args(["--set", set]);
+    }
+    let output = validate.output().expect("it starts");
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let home = directory.path().canonicalize().expect("it is there");
+    assert!(said.contains(&format!("{}/elsewhere/out", home.display())), "{said}");
+    assert!(!directory.path().join("~").exists());
+}
+
 #[test]
 fn validate_says_what_would_be_trained_and_leaves_no_trace() {
     let directory = texts();

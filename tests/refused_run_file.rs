@@ -75,8 +75,11 @@ refused! {
         => ["`per_device_train_batch_size` must be from 1"],
     an_indivisible_batch: change("global_batch_size: 16", "global_batch_size: 15"), "15"
         => ["15 is not a multiple of per_device_train_batch_size 2", "change one of the two"],
-    two_lengths: add("num_train_epochs: 2"), "num_train_epochs"
-        => ["`max_steps` and `num_train_epochs` exclude each other", "keep one of them"],
+    class_weights: add("class_weights: [1.0, 2.5]"), "class_weights"
+        => ["`class_weights` is not supported yet", "class weights are not supported yet"],
+    another_order_of_the_data: add("group_by_length: true"), "group_by_length"
+        => ["`group_by_length: true` is not supported yet", "remove it"],
+    half_precision: add("fp16: True"), "fp16" => ["`fp16: true` is not supported yet", "32-bit floats"],
     a_key_twice: add("seed: 1\nlr: 2"), "lr:" => ["`lr` and `learning_rate` are the same key", "keep one of them"],
     a_number_beyond_its_type: add("seed: 99999999999999999999999999999999999999999999"), "9999"
         => ["`seed` must be a whole number"],

@@ -41,7 +41,14 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: Config) -> Result<(Exit, String), (Exit, String)> {
-    let spec = run_file::load(&config.run_file, &config.sets).map_err(|e| (Exit::Usage, e.to_string()))?;
+    let (spec, ignored) =
+        run_file::load_noting(&config.run_file, &config.sets).map_err(|e| (Exit::Usage, e.to_string()))?;
+    match (ignored.is_empty(), config.exit_with_parent) {
+        (true, _) => {}
+        // `headstart train`, which started this program, has told its user.
+        (false, true) => info!("{ignored}"),
+        (false, false) => warn!("{ignored}"),
+    }
     let socket =
         bind(config.listen).map_err(|e| (Exit::Usage, format!("--listen {}: {e}", config.listen)))?;
     let admin = config.admin.map(|address| answer_on(address, config.listen)).transpose()?;

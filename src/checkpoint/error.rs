@@ -17,6 +17,17 @@ pub enum CheckpointError {
         /// The file looked for.
         wanted: &'static str,
     },
+    /// A model's name on the Hugging Face Hub in the place of a directory.
+    #[error(
+        "base_model {id:?} looks like a model's id on the Hugging Face Hub ({found}). Nothing is downloaded here: run \
+         `hf download {id} --local-dir {id}`, and give that directory as base_model"
+    )]
+    HubId {
+        /// The name.
+        id: String,
+        /// Why it is no checkpoint here.
+        found: String,
+    },
     /// A JSON file that is not what it should be.
     #[error("{url}: {reason}")]
     Json {
@@ -210,6 +221,7 @@ impl CheckpointError {
             CheckpointError::Store(error) => error.exit(),
             CheckpointError::Length { .. } => Exit::Internal,
             CheckpointError::Missing { .. }
+            | CheckpointError::HubId { .. }
             | CheckpointError::Json { .. }
             | CheckpointError::Pickle { .. }
             | CheckpointError::StandIn { .. }

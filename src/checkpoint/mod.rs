@@ -5,6 +5,7 @@
 
 mod error;
 mod header;
+mod hub;
 mod load;
 mod open;
 mod resolve;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::header::{self, Dtype, Stored};
-use super::{CheckpointError, HeaderProblem};
+use super::{CheckpointError, HeaderProblem, hub};
 use crate::run_file::{InitFrom, RunSpec};
 use crate::store::{Location, Meta, STAND_IN, StoreError, Stores, stand_in};
 
@@ -64,11 +64,26 @@ struct Index {
 impl Checkpoint {
     /// The checkpoint that a run begins from; without weights if they are drawn.
     pub async fn of_run(stores: &Stores, spec: &RunSpec) -> Result<Checkpoint, CheckpointError> {
-        let directory = stores.locate(&spec.base_model)?;
-        match spec.init {
+        let directory = Checkpoint::directory_of_run(stores, spec)?;
+        let opened = match spec.init {
             InitFrom::Pretrained => Checkpoint::open(&directory).await,
             InitFrom::Random => Checkpoint::config_only(&directory).await,
+        };
+        opened.map_err(|error| hub::explained(error, &spec.base_model))
+    }
+
+    /// The same without weights, also if they will be read later.
+    pub async fn config_of_run(stores: &Stores, spec: &RunSpec) -> Result<Checkpoint, CheckpointError> {
+        let directory = Checkpoint::directory_of_run(stores, spec)?;
+        let opened = Checkpoint::config_only(&directory).await;
+        opened.map_err(|error| hub::explained(error, &spec.base_model))
+    }
+
+    fn directory_of_run(stores: &Stores, spec: &RunSpec) -> Result<Location, CheckpointError> {
+        if let Some(id) = hub::in_url(&spec.base_model) {
+            return Err(CheckpointError::HubId { id, found: spec.base_model.clone() });
         }
+        Ok(stores.locate(&spec.base_model)?)
     }
 
     /// Reads `config.json` and the headers of all weights.

@@ -77,8 +77,13 @@ struct RunFile {
 }
 
 impl RunFile {
+    /// The run; keys without effect are told of in one warning.
     fn load(&self) -> Result<RunSpec, CliError> {
-        Ok(run_file::load(&self.run_file, &self.sets)?)
+        let (spec, ignored) = run_file::load_noting(&self.run_file, &self.sets)?;
+        if !ignored.is_empty() {
+            console::err(&console::printable(&format!("warning: {ignored:#}")));
+        }
+        Ok(spec)
     }
 
     /// The run file for a command that somebody sits before: storage that does not answer is not waited for as long as a run

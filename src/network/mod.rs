@@ -180,7 +180,7 @@ pub async fn checkpoint_order(
     if spec.labels.is_some() || spec.init == InitFrom::Random {
         return Ok(None);
     }
-    let checkpoint = Checkpoint::config_only(&stores.locate(&spec.base_model)?).await?;
+    let checkpoint = Checkpoint::config_of_run(stores, spec).await?;
     let Some(rows) = labels::head_rows(&labels::of_checkpoint(&checkpoint.config), labels) else {
         return Ok(None);
     };

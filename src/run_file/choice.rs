@@ -1,28 +1,47 @@
 //! Keys whose value is one of a few names.
 
 use super::error::{At, Problem};
-use super::unsupported::suggestion;
+use super::suggest::suggestion;
 use super::{InitFrom, Metric, NonFinite, Optimizer, Scheduler, Shuffle, Strategy, Task, Wire};
 
 /// A set of names.
 pub(super) trait Choice: Copy + 'static {
-    /// Every accepted name.
+    /// The names.
     const NAMES: &'static [(&'static str, Self)];
+    /// Other spellings, which messages do not list.
+    const ALIASES: &'static [(&'static str, Self)] = &[];
     /// Names that other trainers know and this version refuses.
-    const NOT_YET: &'static [&'static str];
+    const NOT_YET: &'static [&'static str] = &[];
+}
+
+/// What `text` names. Case, `-` for `_`, and the class that Python shows before an enum's value do not matter.
+pub(super) fn find<T: Choice>(text: &str) -> Option<T> {
+    let text = plain(text);
+    T::NAMES.iter().chain(T::ALIASES).find(|(name, _)| plain(name) == text).map(|&(_, value)| value)
+}
+
+/// A name without what does not matter: `IntervalStrategy.STEPS` is `steps`.
+pub(super) fn plain(text: &str) -> String {
+    let text = text.trim();
+    let class = |name: &str| {
+        name.starts_with(|first: char| first.is_ascii_uppercase())
+            && name.chars().all(|character| character.is_ascii_alphanumeric())
+    };
+    let value = text.split_once('.').filter(|(name, _)| class(name)).map_or(text, |(_, value)| value);
+    value.to_lowercase().replace('-', "_")
 }
 
 /// Why `text` is not one of the names.
 pub(super) fn refusal<T: Choice>(at: &At, key: &str, text: &str) -> Problem {
     let names: Vec<&str> = T::NAMES.iter().map(|(name, _)| *name).collect();
-    if T::NOT_YET.contains(&text) {
-        let message = format!("`{key}: {text}` is known, but not honoured yet");
-        return Problem::at(at, message).help(format!("this version honours {}", names.join(", ")));
+    let it_can_be = format!("it can be {}", names.join(", "));
+    if T::NOT_YET.iter().any(|name| plain(name) == plain(text)) {
+        return Problem::at(at, format!("`{key}: {text}` is not supported yet")).help(it_can_be);
     }
     let problem = Problem::at(at, format!("`{key}` cannot be {text:?}"));
     match suggestion(text, names.iter().copied()) {
         Some(name) => problem.help(format!("did you mean {name}? It can be {}", names.join(", "))),
-        None => problem.help(format!("it can be {}", names.join(", "))),
+        None => problem.help(it_can_be),
     }
 }
 
@@ -31,14 +50,26 @@ impl Choice for Task {
         ("sequence-classification", Task::SequenceClassification),
         ("image-classification", Task::ImageClassification),
     ];
-    const NOT_YET: &'static [&'static str] =
-        &["causal-lm", "masked-lm", "token-classification", "regression", "question-answering", "seq2seq-lm"];
+    const ALIASES: &'static [(&'static str, Task)] =
+        &[("text-classification", Task::SequenceClassification), ("SEQ_CLS", Task::SequenceClassification)];
+    const NOT_YET: &'static [&'static str] = &[
+        "causal-lm",
+        "text-generation",
+        "masked-lm",
+        "fill-mask",
+        "token-classification",
+        "regression",
+        "question-answering",
+        "multiple-choice",
+        "seq2seq-lm",
+        "object-detection",
+        "image-segmentation",
+    ];
 }
 
 impl Choice for InitFrom {
     const NAMES: &'static [(&'static str, InitFrom)] =
         &[("pretrained", InitFrom::Pretrained), ("random", InitFrom::Random)];
-    const NOT_YET: &'static [&'static str] = &[];
 }
 
 impl Choice for Scheduler {
@@ -53,6 +84,7 @@ impl Choice for Scheduler {
         "polynomial",
         "inverse_sqrt",
         "reduce_lr_on_plateau",
+        "greedy",
         "cosine_with_min_lr",
         "cosine_warmup_with_min_lr",
         "warmup_stable_decay",
@@ -62,13 +94,20 @@ impl Choice for Scheduler {
 }
 
 impl Choice for Optimizer {
-    const NAMES: &'static [(&'static str, Optimizer)] = &[
-        ("adamw_torch", Optimizer::AdamwTorch),
+    const NAMES: &'static [(&'static str, Optimizer)] =
+        &[("adamw_torch", Optimizer::AdamwTorch), ("sgd", Optimizer::Sgd)];
+    // Programs for one definition.
+    const ALIASES: &'static [(&'static str, Optimizer)] = &[
+        ("adamw", Optimizer::AdamwTorch),
+        ("adamw_hf", Optimizer::AdamwTorch),
         ("adamw_torch_fused", Optimizer::AdamwTorch),
-        ("sgd", Optimizer::Sgd),
+        ("adamw_torch_xla", Optimizer::AdamwTorch),
+        ("adamw_torch_npu_fused", Optimizer::AdamwTorch),
+        ("adamw_apex_fused", Optimizer::AdamwTorch),
     ];
     const NOT_YET: &'static [&'static str] = &[
-        "adamw_hf",
+        "adam",
+        "adamw_anyprecision",
         "adamw_8bit",
         "adamw_bnb_8bit",
         "paged_adamw_8bit",
@@ -91,18 +130,15 @@ impl Choice for Optimizer {
 impl Choice for Strategy {
     const NAMES: &'static [(&'static str, Strategy)] =
         &[("no", Strategy::No), ("steps", Strategy::Steps), ("epoch", Strategy::Epoch)];
-    const NOT_YET: &'static [&'static str] = &[];
+    const ALIASES: &'static [(&'static str, Strategy)] = &[("none", Strategy::No)];
+    const NOT_YET: &'static [&'static str] = &["best"];
 }
 
 impl Choice for Metric {
-    const NAMES: &'static [(&'static str, Metric)] = &[
-        ("loss", Metric::Loss),
-        ("accuracy", Metric::Accuracy),
-        ("f1", Metric::F1),
-        ("eval_loss", Metric::Loss),
-        ("eval_accuracy", Metric::Accuracy),
-        ("eval_f1", Metric::F1),
-    ];
+    const NAMES: &'static [(&'static str, Metric)] =
+        &[("loss", Metric::Loss), ("accuracy", Metric::Accuracy), ("f1", Metric::F1)];
+    const ALIASES: &'static [(&'static str, Metric)] =
+        &[("eval_loss", Metric::Loss), ("eval_accuracy", Metric::Accuracy), ("eval_f1", Metric::F1)];
     const NOT_YET: &'static [&'static str] =
         &["precision", "recall", "matthews_correlation", "roc_auc", "eval_precision", "eval_recall"];
 }
@@ -110,13 +146,11 @@ impl Choice for Metric {
 impl Choice for NonFinite {
     const NAMES: &'static [(&'static str, NonFinite)] =
         &[("fail", NonFinite::Fail), ("skip", NonFinite::Skip)];
-    const NOT_YET: &'static [&'static str] = &[];
 }
 
 impl Choice for Shuffle {
     const NAMES: &'static [(&'static str, Shuffle)] =
         &[("global", Shuffle::Global), ("blocks", Shuffle::Blocks)];
-    const NOT_YET: &'static [&'static str] = &[];
 }
 
 impl Choice for Wire {

@@ -2,15 +2,19 @@
 
 mod choice;
 mod error;
+mod findings;
+mod foreign;
 mod keys;
 mod node;
 mod read;
 mod resolve;
+mod schema;
 mod set;
 mod spec;
+mod suggest;
 #[cfg(test)]
 mod tests;
-mod unsupported;
+mod values;
 mod write;
 
 use std::io::Read;
@@ -18,7 +22,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use error::{Problem, SpecError};
-pub use keys::schema;
+use findings::Findings;
+pub use findings::IgnoredKeys;
+pub use schema::schema;
 use spec::Wire;
 pub use spec::{
     Batch, Cluster, Dataset, Evaluation, InitFrom, Metric, NonFinite, Optimizer, RunSpec, Saving, Scheduler,
@@ -29,6 +35,8 @@ pub use spec::{
 pub const LARGEST_FILE: usize = 1 << 20;
 /// Steps between two commits, unless the run file says otherwise.
 const DEFAULT_SAVE_STEPS: f64 = 500.0;
+/// Steps between two evaluations, unless the run file says otherwise.
+const DEFAULT_EVAL_STEPS: f64 = 500.0;
 /// Bytes of data that a worker keeps on its disk, unless the run file says otherwise.
 pub const DATA_CACHE: u64 = 20_000_000_000;
 
@@ -36,25 +44,36 @@ pub const DATA_CACHE: u64 = 20_000_000_000;
 ///
 /// Every problem that can be found is reported at once.
 pub fn parse(source_name: &str, text: &str, sets: &[String]) -> Result<RunSpec, SpecError> {
-    let mut problems = Vec::new();
+    parse_noting(source_name, text, sets).map(|(spec, _)| spec)
+}
+
+/// As [`parse`], and returns which keys have no effect: worth a warning where a person started the run.
+pub fn parse_noting(
+    source_name: &str,
+    text: &str,
+    sets: &[String],
+) -> Result<(RunSpec, IgnoredKeys), SpecError> {
+    let mut findings = Findings::default();
     let source =
         Arc::new(error::Source { name: source_name.to_owned(), argument: false, text: text.to_owned() });
     let spec = if text.len() > LARGEST_FILE {
         let problem = Problem::whole(&source, format!("a run file holds at most {LARGEST_FILE} bytes"));
-        problems.push(problem.help("is this a data file? List data under `datasets`"));
+        findings.push(problem.help("is this a data file? List data under `datasets`"));
         None
     } else {
-        parse_source(&source, sets, &mut problems)
+        parse_source(&source, sets, &mut findings)
     };
-    match (spec, SpecError::new(problems)) {
-        (_, Some(error)) => Err(error),
-        (Some(spec), None) => Ok(spec),
-        (None, None) => unreachable!("a run file without problems resolves"),
-    }
+    let ignored = findings.end(source_name)?;
+    Ok((spec.expect("a run file without problems resolves"), ignored))
 }
 
 /// Reads and parses the run file at `path`; see [`parse`].
 pub fn load(path: &Path, sets: &[String]) -> Result<RunSpec, SpecError> {
+    load_noting(path, sets).map(|(spec, _)| spec)
+}
+
+/// Reads and parses the run file at `path`; see [`parse_noting`].
+pub fn load_noting(path: &Path, sets: &[String]) -> Result<(RunSpec, IgnoredKeys), SpecError> {
     let name = path.display().to_string();
     let refuse = |message: String| {
         let source = Arc::new(error::Source { name: name.clone(), argument: false, text: String::new() });
@@ -78,18 +97,16 @@ pub fn load(path: &Path, sets: &[String]) -> Result<RunSpec, SpecError> {
             return Err(refuse(format!("line {line} is not text in UTF-8")));
         }
     };
-    parse(&name, &text, sets)
+    parse_noting(&name, &text, sets)
 }
 
-fn parse_source(
-    source: &Arc<error::Source>,
-    sets: &[String],
-    problems: &mut Vec<Problem>,
-) -> Option<RunSpec> {
-    let mut root = node::parse(source, 0).map_err(|problem| problems.push(problem)).ok()?;
+fn parse_source(source: &Arc<error::Source>, sets: &[String], findings: &mut Findings) -> Option<RunSpec> {
+    let mut root = node::parse(source, 0).map_err(|problem| findings.push(problem)).ok()?;
     for argument in sets {
-        problems.extend(set::graft(&mut root, argument).err());
+        if let Err(problem) = set::graft(&mut root, argument) {
+            findings.push(problem);
+        }
     }
-    let file = read::read_block(&root, "", problems)?;
-    resolve::resolve(file, source, problems)
+    let file = read::read_block(&root, "", findings)?;
+    resolve::resolve(file, source, findings)
 }

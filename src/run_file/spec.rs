@@ -50,7 +50,7 @@ pub struct RunSpec {
     /// Commits of the run's state.
     #[serde(flatten)]
     pub saving: Saving,
-    /// What becomes of a shard that is not finite while the others of its step are.
+    /// What happens to a shard that is not finite while the others of its step are.
     pub nonfinite_shards: NonFinite,
     /// Share of the training leases that a second worker computes too, to compare the bits.
     pub audit: f64,
@@ -134,7 +134,7 @@ pub struct Saving {
     pub save_steps: f64,
     /// Directories `checkpoint-<step>/` that are kept; `None`: all.
     pub save_total_limit: Option<u32>,
-    /// Whether a run found in `output_dir` is gone on with.
+    /// Whether a run found in `output_dir` is resumed.
     pub resume_from_checkpoint: bool,
 }
 
@@ -204,7 +204,7 @@ pub enum Optimizer {
 pub enum Strategy {
     /// Never.
     No,
-    /// Every so many steps.
+    /// Every N steps.
     Steps,
     /// At the end of each epoch.
     Epoch,
@@ -222,13 +222,13 @@ pub enum Metric {
     F1,
 }
 
-/// What becomes of a shard whose loss or gradient is not finite while the others of its step are.
+/// What happens to a shard whose loss or gradient is not finite while the others of its step are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NonFinite {
     /// The run ends and names its rows.
     Fail,
-    /// The step goes on without it, and the ledger says so.
+    /// The step drops it, and the ledger records that.
     Skip,
 }
 
@@ -253,13 +253,13 @@ pub(super) enum Wire {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
-    /// Training waits until so many workers are ready.
+    /// Minimum number of ready workers before training starts.
     pub min_workers: u32,
-    /// Workers beyond this number are turned away.
+    /// Maximum number of workers; more are refused.
     pub max_workers: u32,
     /// Whether workers on the coordinator's machine exchange bulk data through memory.
     pub shared_memory: bool,
-    /// Seconds for which storage that fails is asked again.
+    /// How long to retry failed storage requests, in seconds.
     pub store_retry_seconds: u32,
 }
 

@@ -1,8 +1,8 @@
-//! From a run back to a run file: what is given to a coordinator that is to repeat it.
+//! From a run back to a run file, for a coordinator that repeats it.
 
 use serde_json::{Value, json};
 
-use super::{DEFAULT_SAVE_STEPS, Optimizer, RunSpec, Strategy};
+use super::{DEFAULT_EVAL_STEPS, DEFAULT_SAVE_STEPS, Optimizer, RunSpec, Strategy};
 
 impl RunSpec {
     /// A run file, in JSON (which is YAML), that parses to this run.
@@ -22,6 +22,9 @@ impl RunSpec {
             }
             Optimizer::AdamwTorch => {}
         }
+        if self.evaluation.eval_strategy != Strategy::Steps {
+            keys.shift_remove("eval_steps");
+        }
         if self.saving.save_strategy != Strategy::Steps {
             keys.shift_remove("save_steps");
         }
@@ -36,6 +39,7 @@ impl RunSpec {
         let mut spec = self.clone();
         spec.eval_datasets.clear();
         spec.evaluation.eval_strategy = Strategy::No;
+        spec.evaluation.eval_steps = DEFAULT_EVAL_STEPS;
         spec.evaluation.eval_on_start = false;
         spec.evaluation.load_best_model_at_end = false;
         spec.evaluation.early_stopping_patience = None;

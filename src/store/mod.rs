@@ -5,6 +5,7 @@ pub mod conformance;
 mod environment;
 mod error;
 mod find;
+mod home;
 mod odd_keys;
 mod open;
 mod refusal;

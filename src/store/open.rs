@@ -13,7 +13,7 @@ use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use super::cloud::Bucket;
 use super::transport::Connector;
-use super::{Environment, Kind, Location, StoreError, escapes, web};
+use super::{Environment, Kind, Location, StoreError, escapes, home, web};
 
 /// Where the local store is kept among the open ones: no URL begins like this.
 const LOCAL: &str = "local";
@@ -86,13 +86,13 @@ impl Stores {
         Stores { open, environment: Arc::new(environment), patience: Patience(patience) }
     }
 
-    /// Resolves a plain path, a URL of a bucket or web server, or one below a mounted prefix.
+    /// Resolves a plain path (`~` is the home directory), a URL of a bucket or web server, or one below a mounted prefix.
     pub fn locate(&self, url: &str) -> Result<Location, StoreError> {
         if url.is_empty() || url.contains('\0') {
             return Err(bad(url, "not a path or URL"));
         }
         let Some((scheme, rest)) = url.split_once("://") else {
-            return self.local(url, FilePath::new(url));
+            return self.local(url, &home::expanded(url, &self.environment));
         };
         let (name, key) = rest.split_once('/').unwrap_or((rest, ""));
         match scheme {

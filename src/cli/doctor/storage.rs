@@ -6,7 +6,7 @@ use bytes::Bytes;
 use headstart::checkpoint::Checkpoint;
 use headstart::exit::Exit;
 use headstart::job::{self, JobError};
-use headstart::run_file::{InitFrom, RunSpec};
+use headstart::run_file::RunSpec;
 use headstart::store::{Location, StoreError};
 
 use super::Check;
@@ -96,14 +96,7 @@ fn clock(here: Duration, there: Duration) -> Check {
 
 /// Whether the checkpoint's files are there and whole enough to begin with.
 pub(super) async fn base_model(spec: &RunSpec) -> Check {
-    let opened = async {
-        let directory = Location::parse(&spec.base_model)?;
-        match spec.init {
-            InitFrom::Pretrained => Checkpoint::open(&directory).await,
-            InitFrom::Random => Checkpoint::config_only(&directory).await,
-        }
-    };
-    match opened.await {
+    match Checkpoint::of_run(&spec.cluster.stores(), spec).await {
         Ok(checkpoint) if checkpoint.files.is_empty() => {
             Check::ok("base_model", format!("{}/config.json", checkpoint.directory))
         }

@@ -53,7 +53,7 @@ impl Check<'_> {
         if shards > MOST_SHARDS {
             let message = format!("a step of {shards} shards is too finely cut: at most {MOST_SHARDS}");
             let problem = Problem::whole(self.source, message);
-            self.problems.push(problem.help("set shards_per_step, or a larger per_device_train_batch_size"));
+            self.findings.push(problem.help("set shards_per_step, or a larger per_device_train_batch_size"));
         }
         Batch {
             per_device_train_batch_size: per_device,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::super::error::{At, Problem, Source};
+use super::super::findings::Findings;
 use super::super::read::Located;
 
 /// Most steps of one run.
@@ -45,23 +46,23 @@ pub(super) fn place<T>(found: &Option<Located<T>>) -> Option<&At> {
     found.as_ref().map(|found| &found.key)
 }
 
-/// The list that problems go to.
+/// Where what is found goes.
 pub(super) struct Check<'a> {
     pub(super) source: &'a Arc<Source>,
-    pub(super) problems: &'a mut Vec<Problem>,
+    pub(super) findings: &'a mut Findings,
 }
 
 impl Check<'_> {
     pub(super) fn refuse(&mut self, at: &At, message: String, help: &str) {
-        self.problems.push(Problem::at(at, message).help(help));
+        self.findings.push(Problem::at(at, message).help(help));
     }
 
     pub(super) fn required(&mut self, key: &str, present: bool, help: &str) {
         // A key that is there but wrong has its own problem already.
         let named = |problem: &Problem| problem.message.contains(&format!("`{key}"));
-        if !present && !self.problems.iter().any(named) {
+        if !present && !self.findings.problems().iter().any(named) {
             let problem = Problem::whole(self.source, format!("`{key}` is missing"));
-            self.problems.push(problem.help(format!("add `{key}:` {help}")));
+            self.findings.push(problem.help(format!("add `{key}:` {help}")));
         }
     }
 
@@ -75,7 +76,7 @@ impl Check<'_> {
         let Some(found) = found else { return default };
         if !(rule.holds)(found.value) {
             let message = format!("`{key}` must be {}, found {}", rule.must, found.value);
-            self.problems.push(Problem::at(&found.at, message));
+            self.findings.push(Problem::at(&found.at, message));
             return default;
         }
         found.value
@@ -85,30 +86,36 @@ impl Check<'_> {
         let Some(found) = found else { return default };
         if !(1..=most).contains(&found.value) {
             let message = format!("`{key}` must be from 1 to {most}, found {}", found.value);
-            self.problems.push(Problem::at(&found.at, message));
+            self.findings.push(Problem::at(&found.at, message));
             return default;
         }
         found.value
     }
 
-    /// Of two keys that exclude each other, whether the first and the second count. An override silences the file.
-    pub(super) fn exclusive(
+    /// Notes that a key has no effect, where it is given. An override that makes it so silences the file's key.
+    pub(super) fn without_effect<T>(
         &mut self,
-        first: (&str, Option<&At>),
-        second: (&str, Option<&At>),
-    ) -> (bool, bool) {
-        let (Some(first_key), Some(second_key)) = (first.1, second.1) else {
-            return (first.1.is_some(), second.1.is_some());
-        };
-        match (first_key.source.argument, second_key.source.argument) {
-            (true, false) => (true, false),
-            (false, true) => (false, true),
-            _ => {
-                let later = if first_key.span.start > second_key.span.start { first_key } else { second_key };
-                let message = format!("`{}` and `{}` exclude each other", first.0, second.0);
-                self.refuse(later, message, "keep one of them");
-                (true, true)
-            }
+        key: &str,
+        found: &Option<Located<T>>,
+        because: Option<&At>,
+        instead: &'static str,
+    ) {
+        let overridden = because.is_some_and(|at| at.source.argument);
+        if found.as_ref().is_some_and(|found| found.key.source.argument || !overridden) {
+            self.findings.ignore(key, instead);
         }
     }
+}
+
+/// Of two keys for one thing, whether the first counts: an override counts before the file, and else the first key.
+pub(super) fn first_counts(first: Option<&At>, second: Option<&At>) -> bool {
+    match (first, second) {
+        (Some(first), Some(second)) => first.source.argument || !second.source.argument,
+        (first, _) => first.is_some(),
+    }
+}
+
+/// Whether two keys are both given in the file, or both as overrides.
+pub(super) fn given_together(first: Option<&At>, second: Option<&At>) -> bool {
+    first.zip(second).is_some_and(|(first, second)| first.source.argument == second.source.argument)
 }

@@ -1,28 +1,25 @@
 //! When the network is evaluated, and what follows from it.
 
+use super::super::foreign::LOGGED;
 use super::super::keys::RunFile;
 use super::super::read::Located;
-use super::super::{Evaluation, Metric, Strategy};
+use super::super::{DEFAULT_EVAL_STEPS, Evaluation, Metric, Strategy};
 use super::check::{AT_LEAST_0, Check, POSITIVE_COUNT_OR_RATIO, place, value_or};
 
 impl Check<'_> {
     pub(super) fn evaluation(&mut self, file: &RunFile) -> Evaluation {
         let strategy = file.eval_strategy.as_ref().map_or(Strategy::No, |found| found.value.0);
         let metric = file.metric_for_best_model.as_ref().map_or(Metric::Loss, |found| found.value.0);
-        let steps = self.number("eval_steps", &file.eval_steps, 500.0, POSITIVE_COUNT_OR_RATIO);
+        let steps = self.eval_steps(file, strategy);
         self.evaluation_needs(file, strategy);
-        if let (Some(found), None) = (&file.eval_steps, &file.eval_strategy) {
-            let message = "`eval_steps` has no effect: eval_strategy is no".to_owned();
-            self.refuse(&found.key, message, "add `eval_strategy: steps`");
-        }
-        if let (Some(found), None) = (&file.early_stopping_threshold, &file.early_stopping_patience) {
-            let message =
-                "`early_stopping_threshold` has no effect without early_stopping_patience".to_owned();
-            self.refuse(&found.key, message, "add `early_stopping_patience:`, a number of evaluations");
-        }
-        let threshold =
-            self.number("early_stopping_threshold", &file.early_stopping_threshold, 0.0, AT_LEAST_0);
-        let patience = &file.early_stopping_patience;
+        let (patience, threshold) = (&file.early_stopping_patience, &file.early_stopping_threshold);
+        let threshold = if patience.is_some() {
+            self.number("early_stopping_threshold", threshold, 0.0, AT_LEAST_0)
+        } else {
+            let instead = "training ends early only with early_stopping_patience, a number of evaluations";
+            self.without_effect("early_stopping_threshold", threshold, None, instead);
+            0.0
+        };
         let patience =
             patience.is_some().then(|| self.count("early_stopping_patience", patience, 1, u32::MAX));
         Evaluation {
@@ -37,9 +34,27 @@ impl Check<'_> {
         }
     }
 
+    fn eval_steps(&mut self, file: &RunFile, strategy: Strategy) -> f64 {
+        let (steps, logging) = (&file.eval_steps, &file.logging_steps);
+        if strategy != Strategy::Steps {
+            let instead = "eval_strategy is not steps; write eval_strategy: steps to evaluate every N steps";
+            self.without_effect("eval_steps", steps, place(&file.eval_strategy), instead);
+            self.without_effect("logging_steps", logging, None, LOGGED);
+            return DEFAULT_EVAL_STEPS;
+        }
+        // Transformers' own fallback.
+        let fallback = logging.as_ref().filter(|_| steps.is_none());
+        if fallback.is_none() {
+            self.without_effect("logging_steps", logging, None, LOGGED);
+        }
+        let default =
+            self.number("logging_steps", &fallback.cloned(), DEFAULT_EVAL_STEPS, POSITIVE_COUNT_OR_RATIO);
+        self.number("eval_steps", steps, default, POSITIVE_COUNT_OR_RATIO)
+    }
+
     /// What evaluation, best-model choice and early stopping demand of other keys.
     fn evaluation_needs(&mut self, file: &RunFile, strategy: Strategy) {
-        let has_data = file.eval_datasets.as_ref().is_some_and(|found| !found.value.is_empty());
+        let has_data = file.eval_datasets.as_ref().is_some_and(|found| !found.value.0.is_empty());
         let on =
             |found: &Option<Located<bool>>| found.clone().filter(|found| found.value).map(|found| found.key);
         let strategy_key = place(&file.eval_strategy).filter(|_| strategy != Strategy::No);
@@ -65,7 +80,9 @@ impl Check<'_> {
                 self.refuse(&place, format!("`{key}` needs an `eval_strategy` other than no"), help);
             }
         }
-        if let (Some(place), None) = (patience, &file.metric_for_best_model) {
+        // Where the best weights are kept, loss decides unless a metric is named; a run is not ended on a guess.
+        let chosen = file.metric_for_best_model.is_some() || value_or(&file.load_best_model_at_end, false);
+        if let (Some(place), false) = (patience, chosen) {
             let message = "`early_stopping_patience` needs `metric_for_best_model`".to_owned();
             self.refuse(&place, message, "add `metric_for_best_model: accuracy`, f1 or loss");
         }

@@ -10,11 +10,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::error::{Problem, Source};
+use super::findings::Findings;
 use super::keys::{DatasetBlock, RunFile};
-use super::read::{self, Located, OneOf};
+use super::read::{self, Located, Sources};
+use super::values::OneOf;
 use super::{Cluster, DATA_CACHE, Dataset, InitFrom, NonFinite, RunSpec, Wire};
 use crate::store::DEFAULT_RETRY_SECONDS;
-use check::{Check, Constraint, FROM_0_TO_1, MOST_STEPS, place, value_or};
+use check::{Check, Constraint, FROM_0_TO_1, MOST_STEPS, first_counts, given_together, place, value_or};
 
 /// Most tokens of one sample.
 const LONGEST_SEQUENCE: u32 = 1 << 20;
@@ -23,20 +25,20 @@ const SMALLEST_CACHE: u64 = 1_000_000;
 /// Most workers of one run.
 const MOST_WORKERS: u32 = 10_000;
 
-/// Longest time for which storage that fails is asked again, in seconds.
+/// Longest time for which failed storage requests are retried, in seconds.
 const LONGEST_RETRY: u32 = 3600;
 
 /// Fills every default in. `None` exactly when problems were found, here or before.
-pub(super) fn resolve(file: RunFile, source: &Arc<Source>, problems: &mut Vec<Problem>) -> Option<RunSpec> {
-    let mut check = Check { source, problems };
+pub(super) fn resolve(file: RunFile, source: &Arc<Source>, findings: &mut Findings) -> Option<RunSpec> {
+    let mut check = Check { source, findings };
     let batch = check.batch(&file);
     let (num_train_epochs, max_steps) = check.length(&file);
     let evaluation = check.evaluation(&file);
     let update = check.update(&file);
     let saving = check.saving(&file);
     let audit = check.number("audit", &file.audit, 0.0, FROM_0_TO_1);
-    let datasets = check.sources(file.datasets.as_ref());
-    let eval_datasets = check.sources(file.eval_datasets.as_ref());
+    let datasets = check.sources(&file, file.datasets.as_ref());
+    let eval_datasets = check.sources(&file, file.eval_datasets.as_ref());
     let labels = check.labels(&file);
     let data_cache = check.data_cache(&file);
     let sequence_len = check.count("sequence_len", &file.sequence_len, 1, LONGEST_SEQUENCE);
@@ -44,7 +46,7 @@ pub(super) fn resolve(file: RunFile, source: &Arc<Source>, problems: &mut Vec<Pr
     let cluster = check.cluster(&file);
     check.output(&file);
     check.everything_required(&file);
-    if !check.problems.is_empty() {
+    if !check.findings.problems().is_empty() {
         return None;
     }
     // One value: reading it was the check.
@@ -83,6 +85,9 @@ impl Check<'_> {
         self.required("task", file.task.is_some(), "sequence-classification or image-classification");
         self.required("datasets", file.datasets.is_some(), "the training data, as a list of `- path: FILE`");
         self.required("output_dir", file.output_dir.is_some(), "where results are written");
+        if let Some(none) = file.datasets.as_ref().filter(|found| found.value.0.is_empty()) {
+            self.refuse(&none.at, "this list of data is empty".to_owned(), "add an item `- path: FILE`");
+        }
     }
 
     fn output(&mut self, file: &RunFile) {
@@ -97,39 +102,42 @@ impl Check<'_> {
         // -1 is how transformers writes "not given".
         let steps = file.max_steps.as_ref().filter(|found| found.value != -1);
         let places = (steps.map(|found| &found.key), place(&file.num_train_epochs));
-        let (by_steps, _) = self.exclusive(("max_steps", places.0), ("num_train_epochs", places.1));
+        let by_steps = first_counts(places.0, places.1);
+        if by_steps && given_together(places.0, places.1) {
+            self.findings.ignore("num_train_epochs", "max_steps says how long the run is");
+        }
         let rule =
             Constraint { holds: |number| number > 0.0 && number <= 1e9, must: "above 0, and at most 1e9" };
-        let epochs = self.number("num_train_epochs", &file.num_train_epochs, 3.0, rule);
+        let epochs = if by_steps { &None } else { &file.num_train_epochs };
+        let epochs = self.number("num_train_epochs", epochs, 3.0, rule);
         let steps = steps.filter(|_| by_steps);
         if let Some(found) = steps.filter(|found| !(1..=MOST_STEPS).contains(&found.value)) {
             let message = format!("`max_steps` must be from 1 to {MOST_STEPS}, found {}", found.value);
-            self.problems.push(Problem::at(&found.at, message));
+            self.findings.push(Problem::at(&found.at, message));
         }
         (epochs, steps.and_then(|found| u64::try_from(found.value).ok()))
     }
 
-    fn sources(&mut self, sources: Option<&Located<Vec<read::Source>>>) -> Vec<Dataset> {
+    fn sources(&mut self, file: &RunFile, sources: Option<&Located<Sources>>) -> Vec<Dataset> {
         let Some(sources) = sources else { return Vec::new() };
-        if sources.value.is_empty() {
-            self.refuse(&sources.at, "this list of data is empty".to_owned(), "add an item `- path: FILE`");
-        }
         let mut datasets = Vec::new();
-        for read::Source(block, at) in &sources.value {
+        for read::Source(block, at) in &sources.value.0 {
             let DatasetBlock { path, text_column, text_pair_column, image_column, label_column } = block;
             let Some(path) = path else {
                 self.refuse(at, "this item has no `path`".to_owned(), "add `path: FILE`");
                 continue;
             };
-            let column = |found: &Option<Located<String>>, default: &str| {
-                found.as_ref().map_or(default.to_owned(), |found| found.value.clone())
+            let column = |own: &Option<Located<String>>, shared: &Option<Located<String>>| {
+                own.as_ref().or(shared.as_ref()).map(|found| found.value.clone())
             };
+            let named =
+                |own, shared, default: &str| column(own, shared).unwrap_or_else(|| default.to_owned());
             datasets.extend(path.value.0.iter().map(|path| Dataset {
                 path: path.clone(),
-                text_column: column(text_column, "text"),
-                text_pair_column: text_pair_column.as_ref().map(|found| found.value.clone()),
-                image_column: column(image_column, "image"),
-                label_column: column(label_column, "label"),
+                text_column: named(text_column, &file.text_column, "text"),
+                text_pair_column: column(text_pair_column, &file.text_pair_column),
+                image_column: named(image_column, &file.image_column, "image"),
+                label_column: named(label_column, &file.label_column, "label"),
             }));
         }
         datasets

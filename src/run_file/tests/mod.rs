@@ -1,5 +1,6 @@
 //! What people write into run files, and what comes of it.
 
+mod foreign;
 mod properties;
 mod refusals;
 
@@ -114,13 +115,6 @@ fn a_resolved_run_is_one_flat_map_of_the_run_files_keys() {
     }
     assert_eq!(json["learning_rate"], serde_json::json!(5e-5));
     assert_eq!(json["save_total_limit"], serde_json::Value::Null);
-}
-
-#[test]
-fn other_trainers_keys_that_are_off_ask_for_nothing() {
-    let off = "bf16: false\nsave_only_model: false\nreport_to: none\nresume_from_checkpoint:\nload_in_8bit: false\n\
-        wire: f32\ndeepspeed: null\n";
-    assert_eq!(accepted(off), accepted(""));
 }
 
 #[test]

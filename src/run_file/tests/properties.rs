@@ -15,10 +15,10 @@ fn text() -> impl proptest::strategy::Strategy<Value = String> {
 
 fn dataset() -> impl proptest::strategy::Strategy<Value = Dataset> {
     let columns = (text(), text(), text());
-    columns.prop_map(|(path, text_column, label_column)| Dataset {
+    (columns, prop::option::of(text())).prop_map(|((path, text_column, label_column), pair)| Dataset {
         path,
         text_column,
-        text_pair_column: None,
+        text_pair_column: pair,
         image_column: label_column.clone(),
         label_column,
     })
@@ -84,15 +84,16 @@ fn update(spec: RunSpec) -> impl proptest::strategy::Strategy<Value = RunSpec> {
     let warmup = prop_oneof![0.0..1.0, (1u32..1_000_000).prop_map(f64::from)];
     let positive = || prop_oneof![Just(0.0), 1e-12..1e3];
     let rates = (positive(), positive(), positive(), positive());
-    (schedules, warmup, rates, (0.0..1.0, 0.0..1.0), any::<bool>()).prop_map(
-        move |(schedule, warmup, (rate, decay, epsilon, norm), (first, second), adam)| {
+    let parts = (0.0..1.0, 0.0..1.0, prop_oneof![Just(0.0), 0.0..=1.0]);
+    (schedules, warmup, rates, parts, any::<bool>()).prop_map(
+        move |(schedule, warmup, (rate, decay, epsilon, norm), (first, second, smoothing), adam)| {
             let update = Update {
                 lr_scheduler_type: schedule,
                 warmup_steps: if schedule == Constant { 0.0 } else { warmup },
                 learning_rate: rate,
                 weight_decay: decay,
                 max_grad_norm: norm,
-                label_smoothing_factor: 0.0,
+                label_smoothing_factor: smoothing,
                 optim: if adam { Optimizer::AdamwTorch } else { Optimizer::Sgd },
                 adam_beta1: if adam { first } else { 0.9 },
                 adam_beta2: if adam { second } else { 0.999 },
@@ -112,6 +113,7 @@ fn evaluation(spec: RunSpec) -> impl proptest::strategy::Strategy<Value = RunSpe
     (vec(dataset(), 0..3), strategies, metrics, steps, stopping, any::<[bool; 3]>()).prop_map(
         move |(data, strategy, metric, eval_steps, stopping, [start, best, greater])| {
             let strategy = if data.is_empty() { Strategy::No } else { strategy };
+            let eval_steps = if strategy == Strategy::Steps { eval_steps } else { DEFAULT_EVAL_STEPS };
             let stopping = stopping.filter(|_| strategy != Strategy::No);
             let evaluation = Evaluation {
                 eval_on_start: start && !data.is_empty(),
@@ -162,7 +164,6 @@ fn print(spec: &RunSpec) -> String {
         ("adam_beta2", sgd),
         ("adam_epsilon", sgd),
         ("early_stopping_threshold", spec.evaluation.early_stopping_patience.is_none()),
-        ("eval_datasets", spec.eval_datasets.is_empty()),
     ];
     for (key, _) in absent.into_iter().filter(|(_, absent)| *absent) {
         object.remove(key);

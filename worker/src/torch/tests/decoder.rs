@@ -69,7 +69,7 @@ fn layer(number: u64, rope: &serde_json::Value) -> Layer {
 
 fn blueprint(rope: &serde_json::Value) -> Blueprint {
     Blueprint {
-        identity: Identity { model_type: "decoder", class: "none", prefix: "none" },
+        identity: Identity { model_type: "decoder", class: "none", prefix: "none", tokenizer: None },
         hidden: HIDDEN,
         initializer_range: 0.02,
         input: Input::Text(TextInput {
