@@ -5,6 +5,7 @@ use headstart::model::blueprint::{
     Attention, Blueprint, Embedding, Head, Identity, Input, Layer, Linear, Mlp, Norm, NormKind, Residual,
     Rope, Table, TextInput,
 };
+use headstart::model::tokenizer::Registered;
 use headstart::model::{Activation, Block};
 use headstart::trainable::Trainable;
 use tch::Device;
@@ -69,7 +70,12 @@ fn layer(number: u64, rope: &serde_json::Value) -> Layer {
 
 fn blueprint(rope: &serde_json::Value) -> Blueprint {
     Blueprint {
-        identity: Identity { model_type: "decoder", class: "none", prefix: "none", tokenizer: None },
+        identity: Identity {
+            model_type: "decoder",
+            class: "none",
+            prefix: "none",
+            tokenizer: Registered::NONE,
+        },
         hidden: HIDDEN,
         initializer_range: 0.02,
         input: Input::Text(TextInput {
