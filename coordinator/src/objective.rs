@@ -127,7 +127,8 @@ mod tests {
     fn sums_that_cannot_be_right_are_named() {
         let objective = Objective::Classification { labels: 2 };
         let good = Totals { samples: 3, divisor: 3, loss: 1.0, ..Totals::default() };
-        let refused = |pass, totals: Totals| objective.check(pass, 3, &totals).unwrap_err();
+        let refused =
+            |pass, totals: Totals| objective.check(pass, 3, &totals).expect_err("it cannot be right");
         assert_eq!(objective.check(Pass::Train, 3, &good), Ok(()));
         assert_eq!(refused(Pass::Train, Totals { samples: 4, ..good.clone() }), "has 3 samples, not 4");
         assert_eq!(refused(Pass::Train, Totals { divisor: 30, ..good.clone() }), "has the divisor 3, not 30");
