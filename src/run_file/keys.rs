@@ -109,7 +109,8 @@ keys! {
         adam_epsilon: f64,
         /// Gradient norm above which gradients are scaled down; 0 turns clipping off. Default 1.
         max_grad_norm | gradient_clipping: f64,
-        /// Share of each target that is spread over all labels (Szegedy et al., 2016), from 0 to 1. Default 0.
+        /// Share of each target that is spread over all labels (Szegedy et al., 2016), from 0 to 1; the loss of evaluations is
+        /// smoothed too. Default 0.
         label_smoothing_factor | label_smoothing: f64,
         /// The optimizer. Default adamw_torch.
         optim | optimizer: OneOf<Optimizer>,
