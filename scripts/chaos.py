@@ -135,7 +135,7 @@ class Chaos:
         if code == 0:
             return False
         if code is not None:
-            if code not in (KILLED, TERMINATED):
+            if code not in (KILLED, TERMINATED, -signal.SIGTERM):
                 sys.exit(f"headstart: the coordinator ended with {code}; see {RUNS}/log")
             self.compute_before += self.compute
             self.compute = 0.0
@@ -144,7 +144,8 @@ class Chaos:
             code = worker.poll()
             if code is None:
                 continue
-            if code not in (0, KILLED, TERMINATED):
+            # A worker that has not got as far as to handle the signal is ended by it.
+            if code not in (0, KILLED, TERMINATED, -signal.SIGTERM):
                 sys.exit(f"headstart: a worker ended with {code}; see {RUNS}/log")
             if code == 0 and not (self.output / "final/SHA256SUMS").exists():
                 sys.exit(f"headstart: a worker was dismissed before the run was over; see {RUNS}/log")
