@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use headstart_tests::{digits, outcome, succeed, texts};
+use headstart_tests::{digits, headstart, outcome, succeed, text, texts};
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::metadata::KeyValue;
@@ -265,4 +265,52 @@ fn labels_of_the_run_file_have_its_order() {
         String::from_utf8(read(&directory.path().join("named-out/final/config.json"))).expect("UTF-8");
     let config: Value = serde_json::from_str(&config).expect("JSON");
     assert_eq!(config["id2label"], serde_json::json!({"0": "other", "1": "code", "2": "never"}));
+}
+
+/// What `validate` prints of a run, and what it warns of.
+fn validate(directory: &Path, sets: &[&str]) -> [String; 2] {
+    let mut arguments = vec!["validate", "run.yaml"];
+    arguments.extend(sets.iter().flat_map(|set| ["--set", set]));
+    let output = headstart(directory, &arguments);
+    assert!(output.status.success(), "{}", text(&output));
+    [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).expect("UTF-8"))
+}
+
+#[test]
+fn validate_says_where_labels_come_from_and_what_was_skipped() {
+    let directory = digits();
+    let at = |name: &str| directory.path().join("nested").join(name);
+    // As many pixels as the checkpoint of the harness takes does not matter here: only the first bytes are looked at.
+    let png = [b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x08\0\0\0\x08".as_slice(), &[8, 0, 0, 0, 0]].concat();
+    for name in ["animals/cat/0.png", "animals/dog/0", "things/cup/0.jpg"] {
+        write(&at(name), &png);
+    }
+    write(&at("things/.DS_Store"), b"x");
+    write(&at("things/clip.mp4"), b"film");
+    let sets = ["datasets.0.path=nested", "eval_datasets=null", "eval_strategy=no", "global_batch_size=2"];
+    let sets = [&sets[..], &["shards_per_step=1", "per_device_train_batch_size=2"]].concat();
+    let [said, warned] = validate(directory.path(), &sets);
+    assert!(said.contains("3 rows in 3 files (images)") && said.contains("2: animals, things"), "{said}");
+    assert!(said.contains("labels from the first folder level"), "{said}");
+    assert!(said.contains("nested: skipped 1 hidden or system file: things/.DS_Store"), "{said}");
+    assert!(
+        warned.contains("warning: ")
+            && warned.contains("nested: skipped 1 file that is no image: things/clip.mp4"),
+        "{warned}"
+    );
+}
+
+#[test]
+fn a_second_text_that_only_some_datasets_have_is_warned_of() {
+    let directory = texts();
+    for name in ["train", "eval"] {
+        let jsonl = String::from_utf8(read(&directory.path().join(format!("{name}.jsonl")))).expect("UTF-8");
+        let rows: String = jsonl.lines().map(|line| format!("{{\"second\":\"b\",{}\n", &line[1..])).collect();
+        write(&directory.path().join(format!("{name}.jsonl")), rows.as_bytes());
+    }
+    let train = "datasets.0.text_pair_column=second";
+    let [_, warned] = validate(directory.path(), &[train]);
+    assert!(warned.contains("some datasets have a text_pair_column and some have none"), "{warned}");
+    let [_, warned] = validate(directory.path(), &[train, "eval_datasets.0.text_pair_column=second"]);
+    assert!(!warned.contains("text_pair_column"), "{warned}");
 }

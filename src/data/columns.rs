@@ -58,10 +58,16 @@ pub(super) struct TextColumns<'a> {
 }
 
 impl<'a> TextColumns<'a> {
+    /// The column of texts, and that of second texts if there is one.
+    pub(super) fn both(self) -> (Column<'a>, Option<Column<'a>>) {
+        let pair = self.pair.map(|name| Column { name, key: PAIR });
+        (Column { name: self.text, key: TEXT }, pair)
+    }
+
     /// The one column, or both.
     pub(super) fn all(self) -> impl Iterator<Item = Column<'a>> {
-        let text = Column { name: self.text, key: TEXT };
-        std::iter::once(text).chain(self.pair.map(|name| Column { name, key: PAIR }))
+        let (text, pair) = self.both();
+        std::iter::once(text).chain(pair)
     }
 }
 
@@ -80,6 +86,16 @@ pub(super) fn advice(key: &str, present: &[String]) -> String {
         Some(name) => format!("; set {key}: {name:?}"),
         None => format!("; set {key} to the one that is meant"),
     }
+}
+
+/// The first names of a list, for a message.
+pub(super) fn shown(names: &[String]) -> String {
+    const FIRST: usize = 20;
+    let mut text = names.iter().take(FIRST).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    if names.len() > FIRST {
+        text.push_str(&format!(" and {} more", names.len() - FIRST));
+    }
+    text
 }
 
 #[cfg(test)]

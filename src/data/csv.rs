@@ -5,9 +5,6 @@ use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 use super::columns::{Column, TextColumns};
 use super::{DataFile, RowProblem};
 
-/// What can separate fields; the first one at which the header has the columns that are wanted is taken.
-pub(super) const DELIMITERS: [u8; 4] = *b",\t;|";
-
 /// Splits one record at a time. Planning and workers split with the same code.
 pub(super) struct Parser {
     reader: Reader,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use prost::Message;
 
 use super::columns::TextColumns;
-use super::csv::DELIMITERS;
+use super::format::DELIMITERS;
 use super::labels::Labels;
 use super::{DataError, Format, Packing};
 use crate::wire::pb;

@@ -12,18 +12,31 @@ use super::columns::{Column, TextColumns};
 
 /// The text of a row, and its second text where rows are pairs.
 pub(super) fn texts(object: &[u8], columns: TextColumns<'_>) -> Result<(String, Option<String>), RowProblem> {
-    let columns: Vec<Column<'_>> = columns.all().collect();
-    both(cells(object, &columns)?, &columns)
+    let (text, pair) = columns.both();
+    match pair {
+        None => {
+            let [cell] = cells(object, [text])?;
+            Ok((cell.into_text(text.name)?, None))
+        }
+        Some(pair) => {
+            let [cell, second] = cells(object, [text, pair])?;
+            Ok((cell.into_text(text.name)?, Some(second.into_text(pair.name)?)))
+        }
+    }
 }
 
 /// Checks the texts of a row and gives its label.
 pub(super) fn label(object: &[u8], texts: TextColumns<'_>, label: Column<'_>) -> Result<Cell, RowProblem> {
-    let mut columns: Vec<Column<'_>> = texts.all().collect();
-    columns.push(label);
-    let mut cells = cells(object, &columns)?;
-    let label = cells.pop().expect("a cell for each column");
-    both(cells, &columns)?;
-    Ok(label)
+    let (text, pair) = texts.both();
+    match pair {
+        None => text_and_cell(object, text, label).map(|(_, label)| label),
+        Some(pair) => {
+            let [cell, second, label] = cells(object, [text, pair, label])?;
+            cell.into_text(text.name)?;
+            second.into_text(pair.name)?;
+            Ok(label)
+        }
+    }
 }
 
 /// A value that must be a text, and another of any kind.
@@ -32,18 +45,11 @@ pub(super) fn text_and_cell(
     text: Column<'_>,
     other: Column<'_>,
 ) -> Result<(String, Cell), RowProblem> {
-    let mut cells = cells(object, &[text, other])?;
-    let cell = cells.pop().expect("a cell for each column");
-    Ok((cells.remove(0).into_text(text.name)?, cell))
+    let [cell, other] = cells(object, [text, other])?;
+    Ok((cell.into_text(text.name)?, other))
 }
 
-fn both(cells: Vec<Cell>, columns: &[Column<'_>]) -> Result<(String, Option<String>), RowProblem> {
-    let mut texts = cells.into_iter().zip(columns).map(|(cell, column)| cell.into_text(column.name));
-    let text = texts.next().expect("a cell for each column")?;
-    Ok((text, texts.next().transpose()?))
-}
-
-fn cells(object: &[u8], columns: &[Column<'_>]) -> Result<Vec<Cell>, RowProblem> {
+fn cells<const N: usize>(object: &[u8], columns: [Column<'_>; N]) -> Result<[Cell; N], RowProblem> {
     let object = std::str::from_utf8(object).map_err(|_| RowProblem::NotUtf8)?;
     if !object.trim_ascii_start().starts_with('{') {
         return match serde_json::from_str::<IgnoredAny>(object) {
@@ -53,13 +59,14 @@ fn cells(object: &[u8], columns: &[Column<'_>]) -> Result<Vec<Cell>, RowProblem>
         };
     }
     let mut parser = serde_json::Deserializer::from_str(object);
-    let found = Columns(columns).deserialize(&mut parser).map_err(|error| json(&error))?;
+    let mut found = Columns(columns).deserialize(&mut parser).map_err(|error| json(&error))?;
     parser.end().map_err(|error| json(&error))?;
-    let found = found.into_iter().zip(columns).map(|(cell, column)| match cell {
-        Some(cell) => Ok(cell),
-        None => nested(object, column),
-    });
-    found.collect()
+    for (cell, column) in found.iter_mut().zip(&columns) {
+        if cell.is_none() {
+            *cell = Some(nested(object, column)?);
+        }
+    }
+    Ok(found.map(|cell| cell.expect("missing columns were refused above")))
 }
 
 /// A column whose name is a path into objects, `translation.en`.
@@ -92,28 +99,28 @@ fn json(error: &serde_json::Error) -> RowProblem {
     RowProblem::Json(format!("{}, column {}", &text[..cut], error.column()))
 }
 
-struct Columns<'a>(&'a [Column<'a>]);
+struct Columns<'a, const N: usize>([Column<'a>; N]);
 
-impl<'de> DeserializeSeed<'de> for Columns<'_> {
-    type Value = Vec<Option<Cell>>;
+impl<'de, const N: usize> DeserializeSeed<'de> for Columns<'_, N> {
+    type Value = [Option<Cell>; N];
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for Columns<'_> {
-    type Value = Vec<Option<Cell>>;
+impl<'de, const N: usize> Visitor<'de> for Columns<'_, N> {
+    type Value = [Option<Cell>; N];
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = vec![None; self.0.len()];
+        let mut found = [const { None }; N];
         while let Some(key) = map.next_key::<String>()? {
             // One column may serve twice, say both as text and as label.
-            let mut places = (0..found.len()).filter(|&place| self.0[place].name == key);
+            let mut places = (0..N).filter(|&place| self.0[place].name == key);
             let Some(first) = places.next() else {
                 map.next_value::<IgnoredAny>()?;
                 continue;

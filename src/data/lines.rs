@@ -3,8 +3,9 @@
 use super::cell::Cell;
 use super::collected::Collected;
 use super::columns::{Column, LABEL};
-use super::csv::{self, DELIMITERS, Parser};
-use super::format::BOM;
+use super::csv::{self, Parser};
+use super::detect::BOM;
+use super::format::DELIMITERS;
 use super::objects::Objects;
 use super::window::{LONGEST_ROW, Window};
 use super::{DataError, DataFile, FilePosition, Format, RowProblem, jsonl};

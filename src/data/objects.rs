@@ -105,6 +105,7 @@ fn broken(reason: &str) -> RowProblem {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -1,7 +1,7 @@
 //! A look at some rows of large data, for those who only want to know whether a run could begin.
 
 use super::collected::{Collected, Indexed, planned};
-use super::format::{HEAD, detect};
+use super::detect::{HEAD, detect};
 use super::lines::Scan;
 use super::request::{DataRequest, scanned_files, text_columns};
 use super::unpack::{Broken, Budget, Pieces, Unpacked, read_through};

@@ -3,7 +3,7 @@
 use futures::{StreamExt, TryStreamExt};
 
 use super::collected::{Collected, Indexed, planned};
-use super::format::{HEAD, detect};
+use super::detect::{HEAD, detect};
 use super::index_cache::CachedIndex;
 use super::lines::Scan;
 use super::request::{DataRequest, text_columns};

@@ -107,6 +107,7 @@ fn ends(name: &str, extensions: &[&str]) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

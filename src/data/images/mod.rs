@@ -6,7 +6,7 @@ mod look;
 mod splits;
 
 use super::collected::{Collected, planned};
-use super::format::{HEAD, packing};
+use super::detect::{HEAD, packing};
 use super::{DataError, FilePosition, Format, Packing, RowProblem, columns, image_header, table};
 use crate::run_file::Dataset;
 use crate::store::{Location, Meta, StoreError, Stores, is_pattern, stand_in};

@@ -90,7 +90,8 @@ async fn what_is_no_image_is_counted_or_refused_but_never_lost() {
     assert_eq!(found.notes.iter().map(Note::is_warning).collect::<Vec<_>>(), [false, true]);
 
     for (name, content, says) in [
-        ("cat/1.jpg", b"<html>404</html>".as_slice(), "cat/1.jpg: not a PNG, JPEG, WebP, GIF or BMP image"),
+        ("cat/1.jpg", b"<html>404</html>".as_slice(), "cat/1.jpg: an HTML page, not the file"),
+        ("cat/1.jpg", b"some text", "cat/1.jpg: not a PNG, JPEG, WebP, GIF or BMP image"),
         ("cat/1.tiff", b"II*\0\x08\0\0\0", "cat/1.tiff: TIFF images are not supported yet"),
         ("cat/1", b"\0\0\0\x1cftypheic", "cat/1: HEIC images are not supported yet"),
         ("cat/1.webp", b"", "cat/1.webp: the file is empty"),
