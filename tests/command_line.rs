@@ -255,6 +255,41 @@ fn sigterm_ends_a_run_in_order_too() {
 }
 
 #[test]
+fn a_tokenizer_is_followed_and_copied_to_the_byte() {
+    let directory = texts();
+    let model = directory.path().join("model");
+    let files = [
+        (
+            "tokenizer_config.json",
+            r#"{"tokenizer_class": "TokenizersBackend", "model_max_length": 7, "padding_side":"left"}"#,
+        ),
+        ("special_tokens_map.json", "{\"pad_token\" : \"[PAD]\"}\r\n"),
+        ("added_tokens.json", "{}"),
+        ("vocab.txt", "a\nb"),
+        ("chat_template.jinja", "{{ messages }}"),
+    ];
+    for (name, content) in files {
+        std::fs::write(model.join(name), content).expect("the directory is writable");
+    }
+    let run_file = std::fs::read_to_string(directory.path().join("run.yaml")).expect("it is there");
+    let run_file = run_file.replace("sequence_len: 12\n", "");
+    std::fs::write(directory.path().join("run.yaml"), run_file).expect("the directory is writable");
+    let said = headstart(directory.path(), &["validate", "run.yaml"]);
+    assert!(
+        text(&said).contains("sequences are cut to 7 tokens, the tokenizer's model_max_length"),
+        "{}",
+        text(&said)
+    );
+    let longer = headstart(directory.path(), &["validate", "run.yaml", "--set", "sequence_len=12"]);
+    assert!(!text(&longer).contains("model_max_length"), "{}", text(&longer));
+    succeed(directory.path(), &["train", "run.yaml", "--workers", "2"]);
+    for (name, _) in files.iter().chain(&[("tokenizer.json", "")]) {
+        let read = |path: &Path| std::fs::read(path.join(name)).expect("it is there");
+        assert_eq!(read(&directory.path().join("out/final")), read(&model), "{name}");
+    }
+}
+
+#[test]
 fn a_run_leaves_a_whole_directory_behind() {
     let directory = texts();
     let said = succeed(directory.path(), &["train", "run.yaml", "--workers", "2"]);
@@ -268,10 +303,6 @@ fn a_run_leaves_a_whole_directory_behind() {
     let config: Value = serde_json::from_str(&read("config.json")).expect("JSON");
     assert_eq!(config["architectures"][0], "BertForSequenceClassification");
     assert_eq!(config["id2label"], serde_json::json!({"0": "code", "1": "other"}));
-    assert_eq!(
-        read("tokenizer.json"),
-        std::fs::read_to_string(directory.path().join("model/tokenizer.json")).expect("it is there")
-    );
     let run: Value = serde_json::from_str(&read("run.json")).expect("JSON");
     assert_eq!(run["spec"]["seed"], 42, "defaults are filled in");
     assert_eq!(run["weights_sha256"], sha256(&out.join("model.safetensors")).as_str());

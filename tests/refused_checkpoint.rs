@@ -59,6 +59,10 @@ fn file(header: &str, data: usize) -> Vec<u8> {
     [&length[..], header.as_bytes(), &vec![0; data]].concat()
 }
 
+fn settings(settings: Value) -> impl Fn(&Path) {
+    move |model| write(model.join("tokenizer_config.json"), settings.to_string()).expect("writable")
+}
+
 fn tensor(name: &str, dtype: &str, shape: &str, start: u64, end: u64) -> String {
     format!("\"{name}\":{{\"dtype\":\"{dtype}\",\"shape\":{shape},\"data_offsets\":[{start},{end}]}}")
 }
@@ -254,16 +258,28 @@ refused! { BOTH:
     heads_that_do_not_divide: config("num_attention_heads", json!(5))
         => ["config.json", "hidden_size 32 is not divisible by num_attention_heads 5"],
     a_token_beyond_the_vocabulary: edit_json("tokenizer.json", |file| file["model"]["vocab"]["zebra"] = json!(64))
-        => ["tokenizer.json", "\"zebra\" has number 64", "vocab_size 64"],
-    an_added_token_beyond_the_vocabulary: edit_json("tokenizer.json", |file| {
+        => ["the tokenizer's token \"zebra\" has number 64", "vocab_size 64"],
+    an_added_token_beyond_the_vocabulary: |model: &Path| {
+        settings(json!({"tokenizer_class": "TokenizersBackend"}))(model);
+        edit_json("tokenizer.json", |file| {
         let flags = json!({"single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true});
         file["added_tokens"] = json!([{"id": 4_000_000_000u64, "content": "[NEW]"}]);
         file["added_tokens"][0].as_object_mut().expect("an object").extend(flags.as_object().expect("one").clone());
-    }) => ["tokenizer.json", "\"[NEW]\" has number 4000000000", "vocab_size 64"],
+    })(model);
+    } => ["the tokenizer's token \"[NEW]\" has number 4000000000", "vocab_size 64"],
     a_tokenizer_that_is_none: |model: &Path| write(model.join("tokenizer.json"), "{\"model\": 1").expect("writable")
         => ["tokenizer.json"],
     no_tokenizer: |model: &Path| std::fs::remove_file(model.join("tokenizer.json")).expect("it is there")
-        => ["no tokenizer.json"],
+        => ["tokenizer.json: there is no such file, nor vocab.txt", "save_pretrained"],
+    an_added_token_without_an_embedding: settings(json!({
+        "tokenizer_class": "PreTrainedTokenizerFast", "extra_special_tokens": ["<x>", "<y>", "<z>"],
+    })) => ["\"<z>\" has number 64", "vocab_size 64"],
+    a_tokenizer_setting_of_another_type: settings(json!({"do_lower_case": "no"}))
+        => ["tokenizer_config.json: do_lower_case must be true or false"],
+    a_tokenizer_of_several_versions: settings(json!({"fast_tokenizer_files": ["tokenizer.4.0.json"]}))
+        => ["tokenizer_config.json: fast_tokenizer_files is not supported yet"],
+    a_length_that_is_a_text: settings(json!({"model_max_length": "512"}))
+        => ["tokenizer_config.json: model_max_length must be a whole number"],
     a_configuration_that_is_none: |model: &Path| write(model.join("config.json"), b"\xff\xfe{}").expect("writable")
         => ["config.json"],
     a_configuration_that_is_a_list: |model: &Path| write(model.join("config.json"), "[]").expect("writable")
@@ -278,7 +294,7 @@ refused! { BOTH:
 
 refused! { FROM_SCRATCH:
     a_vocabulary_below_the_tokenizers: config("vocab_size", json!(61))
-        => ["tokenizer.json", "has number 61", "vocab_size 61"],
+        => ["the tokenizer's token", "has number 61", "vocab_size 61"],
     a_size_beyond_any_machine: config("vocab_size", json!(9_000_000_000_000_000_000u64))
         => ["config.json", "vocab_size: expected a whole number from 1 to"],
     a_product_beyond_any_machine: edit_json("config.json", |config| {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{LARGEST_JSON, Network, NetworkError, SHORTEST};
 use crate::checkpoint::CheckpointError;
 use crate::model::tokenizer::{Token, TokenizerFiles, TokenizerSpec};
-use crate::store::StoreError;
+use crate::store::{StoreError, stand_in};
 
 impl Network {
     /// How to build the tokenizer, and the hash of the files that say so. The network must be one of texts.
@@ -35,7 +35,16 @@ impl Network {
         for name in names {
             let location = self.directory().join(name)?;
             match location.read(LARGEST_JSON).await {
-                Ok(bytes) => files.insert(name, bytes),
+                Ok(bytes) => {
+                    let url = location.to_string();
+                    if let Some(found) = stand_in(&bytes) {
+                        return Err(CheckpointError::StandIn { url, found }.into());
+                    }
+                    if bytes.is_empty() && name.ends_with(".json") {
+                        return Err(CheckpointError::Json { url, reason: "the file is empty".into() }.into());
+                    }
+                    files.insert(name, bytes);
+                }
                 Err(StoreError::NotFound { .. }) => {}
                 Err(StoreError::TooLarge { size, limit, .. }) => {
                     let reason = format!("{size} bytes, more than the {limit} allowed");

@@ -310,4 +310,26 @@ mod tests {
             Batch::Image { .. } => panic!("texts become texts"),
         }
     }
+
+    #[test]
+    fn two_texts_are_one_sequence_with_types_of_their_own() {
+        let settings = r#"{"model_input_names": ["input_ids", "token_type_ids"]}"#;
+        let Collator { kind: Kind::Text { tokenizer, .. }, .. } = letters(settings) else { panic!("texts") };
+        let kind = Kind::Text { tokenizer, vocab: 6, token_types: Some(2), sequence_len: 8 };
+        let collator = Collator { kind, hash: 0 };
+        let samples = [
+            Sample::Text { text: "a b", pair: Some("c") },
+            Sample::Text { text: "c", pair: None },
+            // Beyond the limit of 8 the longer text is cut first.
+            Sample::Text { text: "a a a a a a a a", pair: Some("b b") },
+        ];
+        let batch = collator.collate(&samples, &[0, 1, 0], &[0, 1, 2]).expect("the texts are good");
+        let Batch::Text { input_ids, token_type_ids, attention_mask, tokens, .. } = batch else {
+            panic!("texts become texts")
+        };
+        assert_eq!(tokens, 8);
+        assert_eq!(input_ids, [1, 2, 3, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 2, 2]);
+        assert_eq!(token_type_ids, [0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+        assert_eq!(attention_mask, [1, 1, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1]);
+    }
 }

@@ -5,7 +5,8 @@ Run with transformers 5.23, tokenizers and sentencepiece installed, from anywher
     HF_HUB_OFFLINE=1 python make_tokenizers.py
 
 Per variant it writes a directory with the files that AutoTokenizer reads (vocabularies of some hundred tokens, trained
-on the sentences below) and expected.json: what AutoTokenizer makes of texts.json. The key `registered` there is the
+on the sentences below) and expected.json: what AutoTokenizer makes of texts.json. The directories in cases/tokenizer
+get an expected.json, too. The key `registered` there is the
 tokenizer class that transformers gives to the model_type, and whether it overrides the one that the files name.
 """
 
@@ -208,6 +209,12 @@ def variant(name, model_type, files, config=None):
     for file, content in (files | {"config.json": config}).items():
         text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n"
         (directory / file).write_text(text, newline="")
+    expect(directory)
+
+
+def expect(directory):
+    """Writes what transformers makes of the texts with the tokenizer in a directory."""
+    model_type = json.loads((directory / "config.json").read_text())["model_type"]
     tokenizer = AutoTokenizer.from_pretrained(directory)
     rows = []
     for text, pair, length in [(text, None, MAX_LENGTH) for text in TEXTS] + [(*pair, PAIR_LENGTH) for pair in PAIRS]:
@@ -231,7 +238,7 @@ def variant(name, model_type, files, config=None):
     lines = ",\n".join(" " + json.dumps(row, separators=(",", ":")) for row in rows)
     head = json.dumps(expected, ensure_ascii=False, separators=(",", ":"))[:-1]
     (directory / "expected.json").write_text(f'{head},"rows":[\n{lines}\n]}}\n')
-    print(f"{name:28} {type(tokenizer).__name__:22} {len(tokenizer)}")
+    print(f"{directory.name:28} {type(tokenizer).__name__:22} {len(tokenizer)}")
 
 
 def bert_like():
@@ -464,3 +471,5 @@ if __name__ == "__main__":
     roberta_like()
     language_models()
     word_level()
+    for directory in sorted((HERE.parent.parent / "cases" / "tokenizer").iterdir()):
+        expect(directory)

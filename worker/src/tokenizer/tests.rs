@@ -42,15 +42,14 @@ impl Variant {
     }
 }
 
-fn names() -> Vec<String> {
-    let entries =
-        std::fs::read_dir(directory()).expect("it is there").map(|entry| entry.expect("it can be read"));
-    let mut names: Vec<String> = entries
-        .filter(|entry| entry.path().is_dir())
-        .map(|entry| entry.file_name().into_string().expect("it is text"))
-        .collect();
-    names.sort();
-    names
+/// The variants, and the users' checkpoints among the cases.
+fn variants() -> Vec<PathBuf> {
+    let roots = [directory(), directory().join("../../cases/tokenizer")];
+    let entries = roots.iter().flat_map(|root| std::fs::read_dir(root).expect("it is there"));
+    let mut variants: Vec<PathBuf> = entries.map(|entry| entry.expect("it can be read").path()).collect();
+    variants.retain(|path| path.is_dir());
+    variants.sort();
+    variants
 }
 
 /// Ids and types of a row; types that transformers leaves out are 0.
@@ -72,11 +71,11 @@ fn every_variant_gives_the_ids_of_transformers() {
         .chain(pairs)
         .map(|(texts, length)| (texts, length.as_u64().expect("it is a number") as u32))
         .collect();
-    let names = names();
-    assert!(names.len() >= 30, "{names:?}");
+    let variants = variants();
+    assert!(variants.len() >= 30, "{variants:?}");
     let mut wrong = Vec::new();
-    for name in names {
-        let variant = Variant::read(&directory().join(&name));
+    for path in variants {
+        let (variant, name) = (Variant::read(&path), path.display());
         let spec = variant.spec().unwrap_or_else(|error| panic!("{name}: {error}"));
         let rows = variant.expected["rows"].as_array().expect("it is a list");
         assert_eq!(rows.len(), inputs.len(), "{name}");
@@ -95,9 +94,10 @@ fn every_variant_gives_the_ids_of_transformers() {
 
 #[test]
 fn limits_sides_and_added_tokens_are_those_of_transformers() {
-    for name in names() {
-        let Variant { expected, .. } = &Variant::read(&directory().join(&name));
-        let spec = Variant::read(&directory().join(&name)).spec().expect("it is a tokenizer");
+    for path in variants() {
+        let (variant, name) = (Variant::read(&path), path.display());
+        let expected = &variant.expected;
+        let spec = variant.spec().unwrap_or_else(|error| panic!("{name}: {error}"));
         let side = |side: Side| if side == Side::Left { "left" } else { "right" };
         let ids: serde_json::Map<String, Value> =
             spec.ids.iter().map(|token| (token.text.clone(), token.number.into())).collect();
@@ -109,4 +109,58 @@ fn limits_sides_and_added_tokens_are_those_of_transformers() {
             assert_eq!(found, &expected[key], "{name}: {key}");
         }
     }
+}
+
+/// A tokenizer.json of words, with more keys.
+fn words(more: Value) -> TokenizerFiles {
+    let mut json = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
+        "model": {"type": "WordLevel", "vocab": {"?": 0, "a": 1, "b": 2}, "unk_token": "?"},
+    });
+    json.as_object_mut().expect("it is one").extend(more.as_object().expect("it is one").clone());
+    let mut files = TokenizerFiles::default();
+    files.insert("tokenizer.json", json.to_string().into());
+    files
+}
+
+fn build(files: &TokenizerFiles, limit: u32) -> Result<TextTokenizer, TokenizerError> {
+    TextTokenizer::new(&TokenizerSpec::resolve(files, &Value::Null, Registered::NONE)?, limit)
+}
+
+/// The library finds one or the other, by chance: two workers would read the same text differently.
+#[test]
+fn added_tokens_that_look_alike_once_normalised_are_refused() {
+    let token = |id: u32, content: &str, normalized: bool| {
+        json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": normalized,
+            "special": false})
+    };
+    let with = |normalized| {
+        words(
+            json!({"normalizer": {"type": "Lowercase"}, "added_tokens": [token(3, "New", true), token(4, "NEW", normalized)]}),
+        )
+    };
+    let refused = build(&with(true), 8).err().expect("they are alike").to_string();
+    assert!(refused.contains("\"New\" and \"NEW\" are the same when normalised"), "{refused}");
+    let found = build(&with(false), 8).expect("they differ").encode("a NEW new", None).expect("it is a text");
+    assert_eq!(found.ids, [1, 4, 3]);
+}
+
+/// The library would subtract them from the length, below zero.
+#[test]
+fn special_tokens_that_fill_a_whole_sequence_are_refused() {
+    let special = json!({"SpecialToken": {"id": "?", "type_id": 0}});
+    let sequence = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});
+    let files = words(json!({"post_processor": {
+        "type": "TemplateProcessing",
+        "single": [special, sequence("A"), special],
+        "pair": [special, sequence("A"), special, special, sequence("B"), special],
+        "special_tokens": {"?": {"id": "?", "ids": [0], "tokens": ["?"]}},
+    }}));
+    let refused = build(&files, 1).err().expect("two do not fit into one").to_string();
+    assert!(refused.contains("2 special tokens enclose a text"), "{refused}");
+    let tokenizer = build(&files, 3).expect("a token fits");
+    assert_eq!(tokenizer.encode("a b", None).expect("it is a text").ids, [0, 1, 0]);
+    let refused = tokenizer.encode("a", Some("b")).expect_err("four do not fit into three");
+    assert!(refused.contains("4 special tokens enclose a pair"), "{refused}");
 }
