@@ -134,7 +134,7 @@ impl Collator {
         match &self.kind {
             Kind::Text { tokenizer, vocab, token_types, .. } => {
                 let texts = encode(tokenizer, (*vocab, *token_types), samples, labels, numbers)?;
-                Ok(pad(&texts, tokenizer.padding()))
+                Ok(pad(&texts, *vocab, tokenizer.padding()))
             }
             Kind::Image(processor) => images(processor, samples, labels, numbers),
         }
@@ -159,7 +159,7 @@ impl Collator {
                 if texts.len() > size {
                     texts.sort_by_key(|text| text.tokens.ids.len());
                 }
-                Ok(texts.chunks(size).map(|texts| pad(texts, tokenizer.padding())).collect())
+                Ok(texts.chunks(size).map(|texts| pad(texts, *vocab, tokenizer.padding())).collect())
             }
             Kind::Image(processor) => {
                 let rows = samples.chunks(size).zip(labels.chunks(size)).zip(numbers.chunks(size));
@@ -203,8 +203,10 @@ fn encode(
     Ok(texts)
 }
 
-/// Pads to the longest, by the tokenizer's padding token and type 0 on its side; the mask hides that.
-fn pad(texts: &[Text], padding: Padding) -> Batch {
+/// Pads to the longest, by the tokenizer's padding token and type 0 on its side; the mask hides that. Token 0 stands in for a
+/// padding token that the network has no embedding for.
+fn pad(texts: &[Text], vocab: u64, padding: Padding) -> Batch {
+    let filler = if u64::from(padding.id) < vocab { padding.id.into() } else { 0 };
     let tokens = texts.iter().map(|text| text.tokens.ids.len()).max().unwrap_or_default();
     let padded = |values: &[u32], filler: i64| -> Vec<i64> {
         let missing = std::iter::repeat_n(filler, tokens - values.len());
@@ -216,7 +218,7 @@ fn pad(texts: &[Text], padding: Padding) -> Batch {
     };
     let rows = texts.iter().map(|text| &text.tokens);
     Batch::Text {
-        input_ids: rows.clone().flat_map(|row| padded(&row.ids, padding.id.into())).collect(),
+        input_ids: rows.clone().flat_map(|row| padded(&row.ids, filler)).collect(),
         attention_mask: rows.clone().flat_map(|row| padded(&vec![1; row.ids.len()], 0)).collect(),
         token_type_ids: rows.flat_map(|row| padded(&row.type_ids, 0)).collect(),
         tokens,
