@@ -28,6 +28,8 @@ env: ready ## print what plain cargo needs: eval "$(make -s env)"
 
 .PHONY: build
 build: ready ## the three programs, in target/release
+	@[ -e $(TARGET_DIR)/release/headstart-worker ] || \
+		echo "headstart: the first build takes some minutes on two cores; cargo shows how far it is" >&2
 	$(TORCH) $(CARGO) build --workspace --bins --release
 
 .PHONY: demo
@@ -60,7 +62,11 @@ parity: build ## the same training in PyTorch and transformers gives the same lo
 .PHONY: test
 test: build ## all tests
 	servers="$$(scripts/test-env.sh)" && eval "$$servers" && $(TORCH) $(CARGO) test --workspace --release
-	$(MAKE) --no-print-directory test-processor test-deploy
+	$(MAKE) --no-print-directory test-deploy
+
+# Both compile most dependencies once more.
+.PHONY: test-slow
+test-slow: test-processor fuzz-short ## what `make test` leaves out because it is slow and rarely fails
 
 SEEDS ?= 1000
 .PHONY: simulate
@@ -113,6 +119,7 @@ check: ready ## formatting, lints, licences, documentation
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(TORCH) $(CARGO) clippy --workspace --all-targets --release -- -D warnings
+	$(CARGO) check --release --locked --bins --manifest-path fuzz/Cargo.toml
 	$(TORCH) RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --release
 	scripts/deny.sh
 	scripts/lint-scripts.sh

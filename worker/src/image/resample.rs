@@ -1,7 +1,7 @@
 //! Resizing, equal in every bit to Pillow's `Image.resize`: its filters and their support, its weights of 22 bits, its order
 //! of passes (that of version 13) and its rounding.
 //!
-//! No crate is equal to it: docs/decisions/0017-resizing-of-our-own.md.
+//! No crate is equal to it: docs/decisions/0015-resizing-of-our-own.md.
 
 use std::f64::consts::PI;
 
