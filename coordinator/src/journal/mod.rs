@@ -1,22 +1,20 @@
 //! The commit log: manifests under `output_dir`, each created only if its number is free, so that no two coordinators
 //! ever commit to one run. What a manifest names was written before it.
 
+mod create_if_absent;
 mod open;
 pub mod owner;
 pub mod parts;
 pub mod save;
 
-use bytes::Bytes;
 use headstart::checkpoint::CheckpointError;
 use headstart::exit::Exit;
-use headstart::manifest::{self, Manifest, Pins, State};
+use headstart::manifest::{Manifest, Pins, State};
 use headstart::store::{Location, StoreError};
 use tracing::warn;
 
+use create_if_absent::{create, taken};
 pub use open::{Claim, ExistingLog, Restored, find, is_sealed};
-
-/// Tries to write a manifest whose fate is unknown.
-const ATTEMPTS: u32 = 5;
 
 /// The log of a run that this process owns.
 #[derive(Debug)]
@@ -176,35 +174,6 @@ async fn remove_dropped(output: &Location, manifest: &Manifest) {
             warn!(directory, %error, "could not be removed");
         }
     }
-}
-
-/// Writes a manifest if its number is free. Whatever the store says, the outcome is certain: the manifest is there and
-/// ours, or an error says otherwise.
-async fn create(output: &Location, manifest: &Manifest) -> Result<String, JournalError> {
-    let file = output.join(&format!("manifests/{}", Manifest::file_name(manifest.number)))?;
-    let (content, hash) = manifest.seal();
-    let content = Bytes::from(content);
-    let mut attempt = 1;
-    loop {
-        let failed = match file.create(content.clone()).await {
-            Ok(()) => return Ok(hash),
-            Err(error) => error,
-        };
-        // A store can fail after it has written, and can call a request that it repeated a conflict.
-        match file.read(manifest::LARGEST).await {
-            Ok(found) if found == content => return Ok(hash),
-            Ok(found) => return Err(taken(output, manifest, &found)),
-            Err(StoreError::NotFound { .. }) if attempt < ATTEMPTS => attempt += 1,
-            Err(_) => return Err(failed.into()),
-        }
-    }
-}
-
-/// Somebody else has written the manifest with this number.
-fn taken(output: &Location, ours: &Manifest, found: &[u8]) -> JournalError {
-    let theirs = Manifest::open(ours.number, found).map(|(manifest, _)| manifest);
-    let (owner, epoch) = theirs.map_or(("another address".to_owned(), ours.epoch), |m| (m.owner, m.epoch));
-    JournalError::Owned { run_id: ours.run_id.clone(), output: output.url().to_owned(), owner, epoch }
 }
 
 /// How two runs differ, in words; empty when they are functions of the same things.
