@@ -9,7 +9,7 @@ pub mod save;
 
 use headstart::checkpoint::CheckpointError;
 use headstart::exit::Exit;
-use headstart::manifest::{Manifest, Pins, State};
+use headstart::manifest::{self, Manifest, Pins, State};
 use headstart::store::{Location, StoreError};
 use tracing::warn;
 
