@@ -69,7 +69,7 @@ pub enum JobError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// There is something where the run would write.
-    #[error("output_dir {url} is not empty ({first}): choose another, or remove it{}", if *.run { "; to go on with the run in it, set resume_from_checkpoint: auto" } else { "" })]
+    #[error("output_dir {url} is not empty ({first}): choose another, or remove it{}", if *.run { "; to resume the run in it, set resume_from_checkpoint: auto" } else { "" })]
     OutputNotEmpty {
         /// The directory.
         url: String,

@@ -150,7 +150,10 @@ fn overrides_are_refused_like_the_file() {
 fn lengths_that_the_network_does_not_have() {
     let directory = texts();
     for (set, says) in [
-        ("sequence_len=2", "sequences of 2 tokens (sequence_len, or the tokenizer's model_max_length): at least 3 are needed"),
+        (
+            "sequence_len=2",
+            "sequences of 2 tokens (sequence_len, or the tokenizer's model_max_length): at least 3 are needed",
+        ),
         ("sequence_len=17", "sequence_len is 17, but"),
     ] {
         Refused::of(directory.path(), &["train", "run.yaml", "--set", set])

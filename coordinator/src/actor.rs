@@ -196,7 +196,7 @@ impl Actor {
         }
         let Some(outbox) = self.outboxes.get(&worker) else { return };
         if let Err(mpsc::error::TrySendError::Full(_)) = outbox.try_send(command) {
-            warn!(%worker, "does not read its commands; its session is closed");
+            warn!(%worker, "the worker does not read its commands; closing its session");
             self.outboxes.remove(&worker);
         }
     }

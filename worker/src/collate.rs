@@ -67,7 +67,7 @@ pub enum CollateError {
         error: ImageError,
     },
     /// A row of another kind than the network computes.
-    #[error("row {0} is not of the kind that the network computes")]
+    #[error("row {0} is not of the kind (text or image) that the network takes")]
     OtherKind(u64),
 }
 

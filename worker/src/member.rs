@@ -100,7 +100,7 @@ impl<'a> Worker<'a> {
             }
             ToWorker::Revoke { .. } => Ok(None),
             ToWorker::Welcome(_) | ToWorker::Stop { .. } => {
-                Err(WorkerError::Broken("a command out of place".into()))
+                Err(WorkerError::Broken("an unexpected command".into()))
             }
         }
     }

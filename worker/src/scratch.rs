@@ -42,7 +42,8 @@ impl Scratch {
                 Err(error) => return Err(error),
             }
         }
-        let said = format!("{}: every directory made there is removed at once", parent.display());
+        let said =
+            format!("{}: another program removes every directory as soon as it is made", parent.display());
         Err(io::Error::new(io::ErrorKind::ResourceBusy, said))
     }
 

@@ -62,7 +62,7 @@ pub async fn find(output: &Location) -> Result<Option<ExistingLog>, JournalError
         match read(output, number).await? {
             Ok((newest, _)) => return Ok(Some(ExistingLog { output: output.clone(), numbers, newest })),
             Err(unreadable) => {
-                warn!(number, %unreadable, "a manifest is passed over");
+                warn!(number, %unreadable, "skipping an unreadable manifest");
                 broken.get_or_insert_with(|| unreadable.to_string());
             }
         }
@@ -204,7 +204,7 @@ impl ExistingLog {
                 }
                 Err(damage @ Damage::Content { .. }) => {
                     let step = manifest.state.standing.version;
-                    warn!(step, %damage, "a checkpoint is damaged; the one before it is taken");
+                    warn!(step, %damage, "a checkpoint is damaged; using the one before it");
                     reason = damage.to_string();
                     failed = Some(manifest.state);
                 }

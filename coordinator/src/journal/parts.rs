@@ -48,7 +48,7 @@ impl From<StoreError> for Damage {
         match error {
             StoreError::NotFound { url } => Damage::Content { url, reason: "is missing".into() },
             StoreError::Changed { url } | StoreError::TooLarge { url, .. } => {
-                Damage::Content { url, reason: "has another size than was written".into() }
+                Damage::Content { url, reason: "its size is not what was written".into() }
             }
             other => Damage::Store(other),
         }

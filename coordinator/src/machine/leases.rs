@@ -70,8 +70,9 @@ impl Machine {
                 self.not_finite(shard, effects);
             }
             Failure::NotFinite { shard } if exhausted => {
-                let detail =
-                    format!("{place} failed {NODE_FAILURES} times: shard {shard} is said not to be finite");
+                let detail = format!(
+                    "{place} failed {NODE_FAILURES} times: workers report that shard {shard} is not finite"
+                );
                 self.end(Exit::Internal, detail, effects);
             }
             Failure::Error(text) if exhausted => {

@@ -161,7 +161,7 @@ impl Machine {
         self.begin(Pass::Train, effects);
         if again {
             let reason =
-                format!("{name} summed finite gradients of {} to what is not finite, twice", work.step);
+                format!("{name} twice computed a non-finite sum from finite gradients of {}", work.step);
             self.ban(*worker, name, reason, effects);
         }
     }
