@@ -32,7 +32,7 @@ pub enum State {
     Finished,
     /// Over, without one.
     Failed,
-    /// Over because somebody asked for it.
+    /// Over because a client or a signal asked for it.
     Stopped,
     /// Something that only a newer coordinator does.
     Unknown,

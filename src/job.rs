@@ -75,7 +75,7 @@ pub enum JobError {
         url: String,
         /// An object in it.
         first: String,
-        /// Whether it holds a run that could be gone on with.
+        /// Whether it holds a run that can be resumed.
         run: bool,
     },
 }
@@ -201,7 +201,7 @@ fn notes(spec: &RunSpec, [train, eval]: [Vec<Note>; 2]) -> Vec<Note> {
     notes
 }
 
-/// Where the run writes: a directory with nothing in it, or with a run that is to be gone on with.
+/// The output directory; it must be empty, or hold a run to be resumed.
 pub async fn free_output(stores: &Stores, spec: &RunSpec) -> Result<Location, JobError> {
     let output = stores.locate(&spec.output_dir)?;
     let mut files = output.list().await?;

@@ -108,7 +108,7 @@ pub struct Ready {
     pub parameters: String,
 }
 
-/// Where a worker's time has gone since it was ready.
+/// How a worker has spent its time since it was ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimeBreakdown {
     /// Computing.

@@ -291,7 +291,7 @@ impl Actor {
         });
     }
 
-    /// The state of the run as it is now: what is committed, and what is shown of it.
+    /// The current state of the run, in two forms: for the commit log, and for the checkpoint written beside it.
     fn state(&mut self, standing: RunState) -> (Commit, Kept) {
         let kept = self.kept();
         let (ledger, metrics) = (kept.ledger.clone(), kept.metrics.clone());

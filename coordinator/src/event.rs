@@ -19,7 +19,7 @@ pub enum Event {
     Joined(WorkerId, Join),
     /// A worker can compute.
     Ready(WorkerId, Ready),
-    /// A worker is alive, and where its time has gone.
+    /// Heartbeat of a worker, with its time breakdown.
     Heard(WorkerId, TimeBreakdown),
     /// A worker could not compute a lease.
     LeaseFailed(WorkerId, LeaseId, Failure),
@@ -38,7 +38,7 @@ pub enum Event {
     Committed,
     /// Final weights are written.
     Finished,
-    /// Somebody wants the run to end.
+    /// A client or a signal asks for the end of the run.
     StopRequested {
         /// Why.
         reason: String,
@@ -84,9 +84,9 @@ pub enum Effect {
     },
     /// A fact for the ledger and the metrics.
     Record(Record),
-    /// Remember the weights as they are now as the best.
+    /// Keep a copy of the current weights as the best ones.
     KeepBest(Version),
-    /// Commit the state of the run as it is now, while it goes on.
+    /// Commit the current state of the run, in the background.
     Commit(RunState),
     /// Commit the last state, then write the final weights.
     Finish {
@@ -114,7 +114,7 @@ pub enum Record {
         learning_rate: f64,
         /// What it did.
         applied: Applied,
-        /// Shards left out because they are not finite, and their rows.
+        /// Shards skipped because they are non-finite, and their rows.
         skipped: BTreeMap<u32, Vec<u64>>,
         /// Workers that were ready.
         workers: usize,

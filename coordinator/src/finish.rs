@@ -105,8 +105,8 @@ pub async fn is_exported(output: &Location, exports: &[u64], step: u64) -> Resul
 impl Writer {
     /// Writes `final/`, but for its file of hashes, which [`Writer::seal`] writes: a directory that has it is whole.
     ///
-    /// Who was there, and for how long, is told apart from the rest, without a hash: two coordinators that both believe they
-    /// own a finished run, of which one has slept, write the same bytes under the same hashes.
+    /// workers.json, which records the workers, is not hashed, so that a coordinator and its successor write identical
+    /// results.
     pub async fn finish(&self, kept: Kept) -> Result<Seal, WriteError> {
         let directory = self.output.join("final")?;
         let sums = directory.join("SHA256SUMS")?;

@@ -41,7 +41,7 @@ struct State {
 /// A segment's vectors: its weights, then its moments.
 pub type Vectors = Vec<Vec<f32>>;
 
-/// Whether a segment is to stay readable as it is when the next update overwrites it.
+/// Whether the next update must copy a segment before it overwrites it.
 #[derive(Debug)]
 enum Hold {
     No,
@@ -212,7 +212,7 @@ impl Master {
         self.version.send_replace(version);
     }
 
-    /// Keeps all vectors readable as they are now. One at a time.
+    /// Freezes the current content of all vectors. Only one hold may exist.
     pub fn hold(self: &Arc<Self>) -> Held {
         for state in &self.segments {
             let mut state = write(state);

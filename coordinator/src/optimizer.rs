@@ -194,7 +194,8 @@ struct Sgd {
 }
 
 impl Kernel {
-    /// Updates the elements of `piece`. Wider registers do the same operations on more elements at a time: the bits are equal.
+    /// Updates the elements of `piece`. Wider registers apply the same operations to more elements at once, so the bits
+    /// are equal.
     fn apply(&self, piece: Range<usize>, weights: &mut [f32], sum: &[f32], moments: &mut [Vec<f32>]) {
         let (weights, sum) = (&mut weights[piece.clone()], &sum[piece.clone()]);
         match self {

@@ -26,7 +26,7 @@ impl Pool {
         outcome.await.expect("the compute pool runs every job it is given")
     }
 
-    /// Computations that run at a time.
+    /// Number of computations that run concurrently.
     pub fn width(self) -> usize {
         match self {
             Pool::Threads => rayon::current_num_threads(),

@@ -37,7 +37,7 @@ pub(super) struct Checked {
     cached: bool,
 }
 
-/// What changes when somebody writes to a file.
+/// Metadata that changes when a file is written.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Stamp {
     size: u64,

@@ -32,10 +32,10 @@ pub struct Survey {
     pub estimate: Option<Estimate>,
 }
 
-/// The size of data of which only some rows were read.
+/// The estimated size of data when only a sample of its rows was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Estimate {
-    /// About so many rows.
+    /// Estimated number of rows.
     pub rows: u64,
     /// Bytes of the files, as they are.
     pub bytes: u64,

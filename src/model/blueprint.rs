@@ -1,8 +1,8 @@
 //! What a transformer is made of, as data: its parts, their sizes, and the names that checkpoints give them.
 //!
-//! A family (`families/`) reads a `config.json` into a [`Blueprint`]; everyone else reads the blueprint. Each part carries
-//! the name of its parameters, so that a name is written in one place only: the walk (`walk.rs`) makes the parameter table
-//! of it, and the worker looks its tensors up by the same parts.
+//! A family (`families/`) reads a `config.json` into a [`Blueprint`]; all other code reads the blueprint. Each part
+//! carries the name of its parameters, so that a name is written in one place only: the walk (`walk.rs`) makes the
+//! parameter table of it, and the worker looks its tensors up by the same parts.
 
 use super::Activation;
 use super::tokenizer::Registered;

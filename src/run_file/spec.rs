@@ -50,7 +50,7 @@ pub struct RunSpec {
     /// Commits of the run's state.
     #[serde(flatten)]
     pub saving: Saving,
-    /// What happens to a shard that is not finite while the others of its step are.
+    /// What to do with a non-finite shard while the others of its step are finite.
     pub nonfinite_shards: NonFinite,
     /// Share of the training leases that a second worker computes too, to compare the bits.
     pub audit: f64,
@@ -222,7 +222,7 @@ pub enum Metric {
     F1,
 }
 
-/// What happens to a shard whose loss or gradient is not finite while the others of its step are.
+/// What to do with a shard whose loss or gradient is non-finite while the others of its step are finite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NonFinite {
@@ -238,7 +238,7 @@ pub enum NonFinite {
 pub enum Shuffle {
     /// A permutation of all rows in every epoch.
     Global,
-    /// A permutation of blocks of consecutive rows in every epoch, and of the rows of a few blocks at a time.
+    /// In every epoch, a permutation of blocks of consecutive rows, then of the rows within each group of blocks.
     Blocks,
 }
 

@@ -191,7 +191,7 @@ impl StoreError {
         }
     }
 
-    /// Listings and credential look-ups report refusals as generic errors; only their text tells them apart.
+    /// Listings and credential look-ups report refusals as generic errors; only the text identifies them.
     fn from_answer(url: String, detail: String) -> StoreError {
         // The addresses where cloud machines ask for credentials: asked only when the environment has none.
         if detail.contains("http://169.254.") || detail.contains("http://metadata.google.internal") {

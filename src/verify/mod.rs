@@ -26,7 +26,7 @@ pub use log::Log;
 
 /// The hashes of all files.
 const SUMS: &str = "SHA256SUMS";
-/// Who was there, and for how long. It is no part of the result, and has no hash.
+/// Records the workers and how long each took part. It is not part of the result and not hashed.
 pub const WORKERS: &str = "workers.json";
 /// What pins the run.
 const RUN: &str = "run.json";
@@ -102,7 +102,7 @@ pub enum Difference {
         /// The file.
         file: String,
     },
-    /// A file nobody listed.
+    /// A file that SHA256SUMS does not list.
     #[error("{file}: the run did not write it: SHA256SUMS does not list it")]
     Unlisted {
         /// The file.

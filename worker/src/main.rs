@@ -107,7 +107,7 @@ async fn parent_gone() {
     let _ = told.await;
 }
 
-/// The given directory, kept; or one of the worker's own that goes with it.
+/// The cache directory: a given one, which is kept, or a temporary one, which is removed with the worker.
 enum Cache {
     Given(std::path::PathBuf),
     Own(Scratch),

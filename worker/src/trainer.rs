@@ -140,7 +140,7 @@ pub enum TrainError {
 /// Fills a slice with the trainable vector's elements from a number on.
 pub type ReadWeights<'a> = dyn Fn(usize, &mut [f32]) -> std::io::Result<()> + Sync + 'a;
 
-/// Elements that are copied at a time.
+/// Elements per copy.
 pub const PIECE: usize = 1 << 16;
 
 /// Computes gradients from weights and samples. Stateless but for the weights it was given.
@@ -159,7 +159,8 @@ pub trait Trainer: Send {
     /// Overwrites the trainable vector from element `offset` on.
     fn set_trainable(&mut self, offset: usize, values: &[f32]) -> Result<(), TrainError>;
 
-    /// Overwrites the whole trainable vector with what `read` gives from an element on. Threads may call it at a time.
+    /// Overwrites the whole trainable vector with what `read` gives from an element on. `read` may be called
+    /// concurrently.
     fn load_trainable(&mut self, read: &ReadWeights<'_>) -> Result<(), TrainError> {
         load_in_pieces(self, read)
     }

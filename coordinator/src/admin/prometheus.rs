@@ -1,5 +1,5 @@
-//! The state of a run as Prometheus reads it. Each scrape is made anew from the status, so that what a worker leaves
-//! behind when it is gone is nothing. `docs/metrics.md` lists every metric.
+//! The state of a run in Prometheus's text format. Each scrape is rendered from the status alone, so that no samples of
+//! a worker remain after it has left. `docs/metrics.md` lists every metric.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -123,7 +123,7 @@ impl ExistingLog {
         Ok(self.newest.state.is_closed())
     }
 
-    /// Removes what nobody needs: whoever closed the run may have died before that.
+    /// Removes obsolete directories: the coordinator that closed the run may have died before it could.
     pub async fn tidy(&self) {
         remove_dropped(&self.output, &self.newest).await;
     }
@@ -146,7 +146,7 @@ impl ExistingLog {
                 owner: owner.clone(),
                 epoch: *epoch,
             }),
-            // Nobody there, or somebody who has another run by now.
+            // No answer, or the address now serves another run.
             _ => Ok(()),
         }
     }

@@ -24,7 +24,7 @@ pub const METRICS: &str = "metrics.jsonl";
 /// Why a part is not what the manifest says.
 #[derive(Debug, thiserror::Error)]
 pub enum Damage {
-    /// Its content is another one, or it is gone.
+    /// Its content differs from what was written, or it is missing.
     #[error("{url}: {reason}")]
     Content {
         /// The object.
@@ -95,7 +95,7 @@ impl Layout {
     }
 }
 
-/// Writes weights and moments as they were when `held` was made, while the next step goes on; returns the weights too.
+/// Writes the weights and moments that `held` has frozen, concurrently with the next step; returns the weights too.
 pub async fn write_state(
     output: &Location,
     directory: String,
@@ -157,7 +157,7 @@ pub async fn read(output: &Location, parts: &Parts, layout: &Layout) -> Result<V
     Ok(segments.collect())
 }
 
-/// Elements converted at a time.
+/// Elements per conversion.
 const CHUNK: usize = 1 << 18;
 
 /// A file's bytes in order, and the hash of those that have passed.

@@ -52,7 +52,7 @@ pub struct Counts {
     pub compute: Duration,
     /// Partials refused.
     pub refused: u64,
-    /// Leases that failed because a shard's gradient or loss is not finite.
+    /// Leases that failed because a shard's gradient or loss is non-finite.
     pub not_finite: u64,
     /// Commits made while the run went on.
     pub commits: u64,
@@ -100,7 +100,7 @@ pub struct WorkerLine {
     pub activity: String,
     /// Seconds of compute for one shard.
     pub shard_seconds: f64,
-    /// Where its time has gone, by its last heartbeat.
+    /// Its time breakdown, as of its last heartbeat.
     pub spent: TimeBreakdown,
     /// When the oldest lease it holds was granted.
     pub leased_since: Option<Duration>,

@@ -52,7 +52,7 @@ async fn exercise(directory: &Location) -> Result<Vec<Check>, StoreError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let file = directory.join(&format!("doctor-{}-{}", std::process::id(), now.as_nanos()))?;
     let checks = write(&file, now).await;
-    // Whatever came of it, nothing is left.
+    // Removes the file, whether or not the check succeeded.
     let deleted = file.delete().await;
     let checks = checks?;
     deleted?;

@@ -13,7 +13,7 @@ use super::super::error::CliError;
 use super::super::probe::{self, ProbeError};
 use super::super::train::first::{First, first_steps};
 
-/// Why a step cannot be computed again, or is another one now.
+/// Why a step cannot be recomputed, or differs from the ledger.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cli) enum ReplayError {
     /// Not a step of this run.

@@ -43,7 +43,7 @@ impl Folder {
             folders: BTreeSet::new(),
         };
         let Listing { files, unreadable } = root.listing().await?;
-        // A dead link may be an image; what is hidden, or promises something else, is nobody's loss.
+        // A dangling link may be an image, unless it is hidden or its name has another ending.
         if let Some((_, error)) =
             unreadable.into_iter().find(|(name, _)| !is_hidden(name) && may_be_image(name))
         {
@@ -144,7 +144,7 @@ impl Folder {
             let first = first(&hidden);
             collected.note(Note::PassedOver { url: self.url.clone(), files: hidden.len(), first });
         }
-        // Notes and licences beside the class folders are nobody's loss.
+        // Notes and licences beside the class folders are not data.
         let others: Vec<&String> = self.others.iter().filter(|name| name.contains('/')).collect();
         if !others.is_empty() {
             let first = first(&others);
