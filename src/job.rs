@@ -17,7 +17,6 @@ use crate::store::{Location, StoreError, Stores};
 /// A run that is ready to begin.
 #[derive(Debug)]
 pub struct Job {
-    /// The run file.
     pub spec: RunSpec,
     /// The names of the classes, by class id.
     pub labels: Vec<String>,
@@ -27,9 +26,7 @@ pub struct Job {
     pub train: RowIndex,
     /// Evaluation rows.
     pub eval: RowIndex,
-    /// The network.
     pub network: Network,
-    /// Steps and shards.
     pub plan: Plan,
     /// Where everything is written.
     pub output: Location,
@@ -65,13 +62,11 @@ pub enum JobError {
     /// The steps cannot be planned.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// Storage.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// There is something where the run would write.
     #[error("output_dir {url} is not empty ({first}): choose another, or remove it{}", if *.run { "; to resume the run in it, set resume_from_checkpoint: auto" } else { "" })]
     OutputNotEmpty {
-        /// The directory.
         url: String,
         /// An object in it.
         first: String,

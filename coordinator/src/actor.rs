@@ -58,19 +58,15 @@ pub struct Actor {
 pub struct Parts {
     /// The run's decisions.
     pub machine: Machine,
-    /// The weights.
     pub master: Arc<Master>,
-    /// The sums.
     pub reducer: Arc<Reducer>,
     /// Writes what remains of a run.
     pub committer: Arc<Committer>,
-    /// Steps and shards.
     pub plan: Plan,
     /// Ledger and metrics.
     pub records: Records,
     /// The best evaluated weights so far, where they may be written at the end.
     pub best: Option<Best>,
-    /// The clock.
     pub clock: Clock,
 }
 

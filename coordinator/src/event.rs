@@ -40,7 +40,6 @@ pub enum Event {
     Finished,
     /// A client or a signal asks for the end of the run.
     StopRequested {
-        /// Why.
         reason: String,
         /// The exit code it ends with.
         exit: Exit,
@@ -58,7 +57,7 @@ pub enum Event {
 pub enum Unfit {
     /// There is no room for it before partials of other nodes are in.
     Crowded,
-    /// One of its values is not finite.
+    /// One of its values is non-finite.
     NotFinite,
 }
 
@@ -75,11 +74,9 @@ pub enum Effect {
     OpenStep(Step, Tree),
     /// Sums are complete: update the weights.
     Update {
-        /// The step.
         step: Step,
         /// What the gradient sum is divided by.
         divisor: u64,
-        /// Learning rate.
         learning_rate: f64,
     },
     /// A fact for the ledger and the metrics.
@@ -104,7 +101,6 @@ pub enum Effect {
 /// A fact about the run that depends on the run file, checkpoint and data alone, plus throughput counts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
-    /// An update.
     Step {
         /// Its number, from 0.
         step: Step,
@@ -119,7 +115,6 @@ pub enum Record {
         /// Workers that were ready.
         workers: usize,
     },
-    /// An evaluation.
     Eval {
         /// The weights judged.
         version: Version,
@@ -159,7 +154,6 @@ pub enum Refused {
     /// The lease has ended, expired, or belongs to another worker.
     #[error("{lease} is not held by {worker}")]
     NotLeased {
-        /// The lease.
         lease: LeaseId,
         /// Who sent it.
         worker: WorkerId,
@@ -167,7 +161,6 @@ pub enum Refused {
     /// The lease is about something else.
     #[error("{lease} is about {leased}, not {sent}")]
     OtherWork {
-        /// The lease.
         lease: LeaseId,
         /// What was leased.
         leased: String,

@@ -24,13 +24,9 @@ use crate::machine::Delivered;
 pub struct Writer {
     /// Name of the run.
     pub run_id: String,
-    /// The run file.
     pub spec: RunSpec,
-    /// The network.
     pub network: Arc<Network>,
-    /// Steps and shards.
     pub plan: Plan,
-    /// Label names.
     pub labels: Vec<String>,
     /// What the data consists of, for the record.
     pub data: Value,
@@ -47,9 +43,7 @@ pub struct Kept {
     pub steps: u64,
     /// The trainable vector, segment by segment.
     pub weights: Vec<Vec<f32>>,
-    /// The ledger.
     pub ledger: String,
-    /// The metrics.
     pub metrics: String,
     /// The last evaluation's line.
     pub eval: Map<String, Value>,

@@ -64,7 +64,6 @@ impl LeaseTable {
         self.done
     }
 
-    /// Number of shards.
     pub fn shards(&self) -> u32 {
         self.tree.shards()
     }

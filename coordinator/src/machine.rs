@@ -52,11 +52,8 @@ pub struct Run {
     pub id: String,
     /// This coordinator's term.
     pub epoch: CoordinatorEpoch,
-    /// The run file.
     pub spec: RunSpec,
-    /// Steps and shards.
     pub plan: Plan,
-    /// Label names.
     pub labels: Vec<String>,
     /// Hash of the parameter table.
     pub parameters: String,
@@ -120,8 +117,8 @@ struct WorkKind {
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
 impl Machine {
-    /// A run that goes on from `standing`, and what to do first. Unless it was `exported`, its owner died between a commit and
-    /// what people see of it, and it is committed once more.
+    /// A run that resumes from `standing`, and its first effects. If it was not `exported`, its owner died between the
+    /// commit and writing the checkpoint, so the state is committed once more.
     pub fn new(run: Run, standing: &RunState, exported: bool) -> (Machine, Vec<Effect>) {
         let schedule = Schedule::new(&run.spec, run.plan.steps(), run.plan.steps_per_epoch());
         let mut machine = Machine {

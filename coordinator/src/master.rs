@@ -45,9 +45,9 @@ pub type Vectors = Vec<Vec<f32>>;
 #[derive(Debug)]
 enum Hold {
     No,
-    /// It is, and no update has come yet.
+    /// A copy was requested, but no update has come yet.
     Asked,
-    /// An update has come: this is what there was before.
+    /// The content before the update that has come since.
     Copy(Vectors),
 }
 
@@ -72,7 +72,6 @@ pub struct Applied {
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error("the gradient's norm is {norm}")]
 pub struct NotFinite {
-    /// The norm.
     pub norm: f64,
 }
 
@@ -119,7 +118,6 @@ impl Master {
         self.region.as_ref().map(Region::address)
     }
 
-    /// Number of segments.
     pub fn segments(&self) -> usize {
         self.segments.len()
     }

@@ -10,7 +10,6 @@ use headstart::message::{Join, NumericClass, Ready, TimeBreakdown};
 
 use crate::machine::HEARTBEAT;
 
-/// One worker.
 #[derive(Clone, Debug)]
 pub struct Member {
     /// What it said of itself.
@@ -167,7 +166,7 @@ impl Membership {
         self.members.get_mut(&worker)
     }
 
-    /// Everybody here.
+    /// All current workers.
     pub fn iter(&self) -> impl Iterator<Item = (WorkerId, &Member)> {
         self.members.iter().map(|(&worker, member)| (worker, member))
     }

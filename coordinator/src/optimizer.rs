@@ -105,11 +105,9 @@ pub fn clip_factor(norm: f64, max_norm: f64) -> f32 {
 
 /// One update of one segment.
 pub struct Update<'a> {
-    /// The optimizer.
     pub rule: OptimizerConfig,
     /// Number of this update, from 1.
     pub number: u64,
-    /// Learning rate.
     pub learning_rate: f64,
     /// What the gradient sum is divided by.
     pub divisor: u64,

@@ -2,7 +2,6 @@
 
 use tokio::sync::oneshot;
 
-/// The compute pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pool {
     /// Threads, one per core.

@@ -58,7 +58,6 @@ pub enum ServeError {
     /// The run can be neither started nor resumed.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// Storage.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The address cannot be listened on.
@@ -96,9 +95,7 @@ pub struct Serving {
     pub address: SocketAddr,
     /// Name of the run.
     pub run_id: String,
-    /// Its actor.
     pub handle: Handle,
-    /// Its clock.
     pub clock: Clock,
 }
 

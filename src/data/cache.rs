@@ -48,7 +48,7 @@ struct Stamp {
 pub(super) enum Opened {
     /// The file as it was.
     Same(File),
-    /// Somebody wrote to it.
+    /// The file was modified.
     Changed,
     /// It made room for others.
     Evicted,

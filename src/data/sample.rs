@@ -19,7 +19,7 @@ const SLICE: u64 = 256 << 10;
 /// Rows looked at where a file can only be read from its start.
 const FIRST_ROWS: u64 = 10_000;
 
-/// What is known of data after a look at it.
+/// The result of sampling the data.
 #[derive(Debug)]
 pub struct Survey {
     /// The rows that were checked: all, or some of large data.

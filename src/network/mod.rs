@@ -91,7 +91,6 @@ impl Network {
         })
     }
 
-    /// The checkpoint's directory.
     pub fn directory(&self) -> &Location {
         &self.checkpoint.directory
     }

@@ -18,9 +18,8 @@ pub struct RunSpec {
     pub init: InitFrom,
     /// Whether weights of the body that the checkpoint lacks begin fresh, instead of being an error.
     pub init_missing: bool,
-    /// Training data.
     pub datasets: Vec<Dataset>,
-    /// Evaluation data; empty when none is wanted.
+    /// Evaluation data; may be empty.
     pub eval_datasets: Vec<Dataset>,
     /// The labels in their order; `None`: those of the training data, sorted.
     pub labels: Option<Vec<String>>,
@@ -80,7 +79,6 @@ pub struct Batch {
 /// How a gradient becomes an update.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Update {
-    /// Peak learning rate.
     pub learning_rate: f64,
     /// Shape of the learning rate over the steps.
     pub lr_scheduler_type: Scheduler,
@@ -92,15 +90,12 @@ pub struct Update {
     pub adam_beta1: f64,
     /// AdamW's second decay rate.
     pub adam_beta2: f64,
-    /// AdamW's epsilon.
     pub adam_epsilon: f64,
     /// Gradient norm above which gradients are scaled down; 0 turns clipping off.
     pub max_grad_norm: f64,
     /// Share of each target that is spread over all labels.
     pub label_smoothing_factor: f64,
-    /// The optimizer.
     pub optim: Optimizer,
-    /// SGD's momentum.
     pub momentum: f64,
 }
 

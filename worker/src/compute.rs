@@ -31,11 +31,9 @@ const AHEAD: usize = 2;
 /// What is to be computed.
 #[derive(Clone, Debug)]
 pub struct Task {
-    /// The node.
     pub work: Work,
     /// Shards of it that count as zero.
     pub skipped: Vec<u32>,
-    /// The run's seed.
     pub seed: u64,
 }
 

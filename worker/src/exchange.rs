@@ -51,10 +51,8 @@ pub enum ExchangeError {
     /// What arrived is not what was sent.
     #[error("weights damaged on the way: {0}")]
     Damaged(String),
-    /// libtorch.
     #[error(transparent)]
     Train(#[from] TrainError),
-    /// The compute thread.
     #[error(transparent)]
     Ended(#[from] Ended),
 }

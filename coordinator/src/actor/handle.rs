@@ -37,7 +37,6 @@ pub struct Traffic {
 /// The run as people see it.
 #[derive(Clone, Debug)]
 pub struct Status {
-    /// The machine's part.
     pub snapshot: Snapshot,
     /// Training speed of the last step.
     pub samples_per_second: f64,

@@ -38,15 +38,12 @@ pub struct Claim {
 /// A state read back.
 #[derive(Debug, Default)]
 pub struct Restored {
-    /// The machine's part.
     pub standing: RunState,
     /// Weights and moments; none at version 0.
     pub vectors: Option<Vec<Vectors>>,
     /// The best evaluated weights.
     pub best: Option<Vec<Vec<f32>>>,
-    /// The ledger.
     pub ledger: String,
-    /// The metrics.
     pub metrics: String,
 }
 

@@ -27,7 +27,6 @@ pub enum Damage {
     /// Its content differs from what was written, or it is missing.
     #[error("{url}: {reason}")]
     Content {
-        /// The object.
         url: String,
         /// What is wrong with it.
         reason: String,
@@ -60,7 +59,6 @@ impl From<StoreError> for Damage {
 pub struct Layout {
     /// Elements of each segment.
     pub segments: Vec<usize>,
-    /// Vectors.
     pub vectors: usize,
 }
 

@@ -57,9 +57,7 @@ const ROW: f64 = 16.0;
 /// What memory depends on.
 #[derive(Clone, Debug)]
 pub(super) struct Sizes<'a> {
-    /// The run.
     pub(super) spec: &'a RunSpec,
-    /// The network.
     pub(super) blueprint: &'a Blueprint,
     /// Elements of all parameters.
     pub(super) parameters: u64,
@@ -71,7 +69,6 @@ pub(super) struct Sizes<'a> {
     pub(super) rows: u64,
     /// Tokens of the longest text, estimated; unused for images.
     pub(super) longest: u64,
-    /// Workers.
     pub(super) workers: u32,
     /// Whether states are committed while steps go on.
     pub(super) commits: bool,

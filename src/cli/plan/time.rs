@@ -24,10 +24,9 @@ pub(super) struct Pace {
     pub(super) coordinator_link: f64,
 }
 
-/// A step with `workers` workers.
+/// The prediction for one number of workers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Step {
-    /// Workers.
     pub(super) workers: u32,
     /// Partials that are pushed.
     pub(super) partials: u32,

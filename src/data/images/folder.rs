@@ -12,7 +12,7 @@ use crate::store::{Listing, Location, Meta, StoreError};
 pub(super) const METADATA: &str = "metadata.jsonl";
 /// Its other forms, which are not read.
 const OTHER_METADATA: [&str; 2] = ["metadata.csv", "metadata.parquet"];
-/// Names shown of files that are passed over.
+/// Maximum names of skipped files to show.
 const FIRST: usize = 5;
 
 /// The files of a directory, by their names in it.
@@ -136,7 +136,7 @@ impl Folder {
         Err(DataError::NoImages { url: self.url.clone(), files: files.len(), first, folders })
     }
 
-    /// Says which files were passed over.
+    /// Adds notes about the files that were skipped.
     pub(super) fn note_others(&self, collected: &mut Collected) {
         let first = |names: &[&String]| names.iter().take(FIRST).map(|name| (*name).clone()).collect();
         let hidden: Vec<&String> = self.hidden.iter().collect();
