@@ -33,7 +33,7 @@ fn put(content: impl AsRef<[u8]>) -> impl Fn(&Path) {
     move |path| std::fs::write(path, content.as_ref()).expect("the directory is writable")
 }
 
-/// Two good rows, then a hole of this number of bytes, which takes no disk space.
+/// Two good rows, then a large hole, which takes no disk space.
 fn sparse(path: &Path) {
     let mut file = File::create(path).expect("the directory is writable");
     file.write_all(format!("{GOOD}{{\"text\":\"").as_bytes()).expect("the disk takes it");

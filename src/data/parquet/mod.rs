@@ -57,7 +57,7 @@ pub(super) trait Visit: FnMut(ParquetRow<'_>) -> Result<(), RowProblem> {}
 
 impl<F: FnMut(ParquetRow<'_>) -> Result<(), RowProblem>> Visit for F {}
 
-/// The error for a file that the `parquet` crate cannot read although its header is valid.
+/// The error for a file on which the `parquet` crate panics.
 pub(super) fn contradicts(url: String) -> DataError {
     let problem = RowProblem::Parquet("its pages contradict each other".to_owned());
     DataError::Row { url, place: FilePosition::File, problem }
