@@ -32,7 +32,7 @@ pub enum State {
     Finished,
     /// Over, without one.
     Failed,
-    /// Over because somebody asked for it.
+    /// Over because a client or a signal asked for it.
     Stopped,
     /// Something that only a newer coordinator does.
     Unknown,
@@ -41,7 +41,6 @@ pub enum State {
 /// A run at a glance.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunStatus {
-    /// Its name.
     pub run_id: String,
     /// What it is doing.
     pub state: State,
@@ -156,7 +155,7 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Nobody is there.
+    /// No coordinator answers.
     #[error("no coordinator answers at {url}: {reason}")]
     Unreachable {
         /// Where.
@@ -164,7 +163,7 @@ pub enum ClientError {
         /// What was tried.
         reason: String,
     },
-    /// Somebody is there, but refuses.
+    /// The coordinator answers with a refusal.
     #[error("the coordinator at {url}: {reason}")]
     Refused {
         /// Where.

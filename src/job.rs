@@ -17,7 +17,6 @@ use crate::store::{Location, StoreError, Stores};
 /// A run that is ready to begin.
 #[derive(Debug)]
 pub struct Job {
-    /// The run file.
     pub spec: RunSpec,
     /// The names of the classes, by class id.
     pub labels: Vec<String>,
@@ -27,9 +26,7 @@ pub struct Job {
     pub train: RowIndex,
     /// Evaluation rows.
     pub eval: RowIndex,
-    /// The network.
     pub network: Network,
-    /// Steps and shards.
     pub plan: Plan,
     /// Where everything is written.
     pub output: Location,
@@ -65,17 +62,15 @@ pub enum JobError {
     /// The steps cannot be planned.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// Storage.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// There is something where the run would write.
-    #[error("output_dir {url} is not empty ({first}): choose another, or remove it{}", if *.run { "; to go on with the run in it, set resume_from_checkpoint: auto" } else { "" })]
+    #[error("output_dir {url} is not empty ({first}): choose another, or remove it{}", if *.run { "; to resume the run in it, set resume_from_checkpoint: auto" } else { "" })]
     OutputNotEmpty {
-        /// The directory.
         url: String,
         /// An object in it.
         first: String,
-        /// Whether it holds a run that could be gone on with.
+        /// Whether it holds a run that can be resumed.
         run: bool,
     },
 }
@@ -201,7 +196,7 @@ fn notes(spec: &RunSpec, [train, eval]: [Vec<Note>; 2]) -> Vec<Note> {
     notes
 }
 
-/// Where the run writes: a directory with nothing in it, or with a run that is to be gone on with.
+/// The output directory; it must be empty, or hold a run to be resumed.
 pub async fn free_output(stores: &Stores, spec: &RunSpec) -> Result<Location, JobError> {
     let output = stores.locate(&spec.output_dir)?;
     let mut files = output.list().await?;

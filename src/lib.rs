@@ -1,4 +1,4 @@
-//! Headstart: fine-tune pretrained networks across machines, with the same bits for any number of them.
+//! Headstart: fine-tune pretrained networks on any number of machines, with bit-identical results.
 //!
 //! This crate is the contract that coordinator, worker and command line share. Read it top-down:
 //!

@@ -79,7 +79,6 @@ pub struct NumericClass {
     pub device: String,
     /// Instruction set in force.
     pub instructions: String,
-    /// CPU threads.
     pub threads: u32,
     /// Arithmetic of the forward and backward pass.
     pub precision: String,
@@ -108,7 +107,7 @@ pub struct Ready {
     pub parameters: String,
 }
 
-/// Where a worker's time has gone since it was ready.
+/// How a worker has spent its time since it was ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimeBreakdown {
     /// Computing.
@@ -132,14 +131,10 @@ pub enum FromWorker {
     LeaseFailed {
         /// Which.
         lease: LeaseId,
-        /// Why.
         failure: Failure,
     },
     /// A polite goodbye.
-    Leaving {
-        /// Why.
-        reason: String,
-    },
+    Leaving { reason: String },
 }
 
 /// Why a lease could not be computed.
@@ -165,7 +160,6 @@ pub enum ToWorker {
     Welcome(Welcome),
     /// Compute this.
     Lease {
-        /// The lease.
         lease: LeaseId,
         /// What to compute.
         work: Work,
@@ -178,7 +172,6 @@ pub enum ToWorker {
     Revoke {
         /// Which.
         lease: LeaseId,
-        /// Why.
         reason: String,
     },
     /// New weights can be pulled.
@@ -195,7 +188,6 @@ pub enum ToWorker {
 /// Everything a worker needs to build the network and read the data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Welcome {
-    /// The run.
     pub run_id: String,
     /// The coordinator's term.
     pub epoch: CoordinatorEpoch,
@@ -203,7 +195,6 @@ pub struct Welcome {
     pub worker: WorkerId,
     /// The resolved run file as JSON.
     pub spec_json: String,
-    /// Label names.
     pub labels: Vec<String>,
     /// Hash of the parameter table.
     pub parameters: String,
@@ -233,7 +224,6 @@ pub enum StopReason {
 /// Names a partial on the bulk plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartialId {
-    /// The run.
     pub run_id: String,
     /// The coordinator's term.
     pub epoch: CoordinatorEpoch,

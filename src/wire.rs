@@ -38,7 +38,6 @@ pub enum WireError {
     /// A required part is missing.
     #[error("{message} has no {field}")]
     Missing {
-        /// The message.
         message: &'static str,
         /// The part.
         field: &'static str,
@@ -46,9 +45,7 @@ pub enum WireError {
     /// A value outside its domain.
     #[error("{field} of {message} is {found}")]
     Invalid {
-        /// The message.
         message: &'static str,
-        /// The field.
         field: &'static str,
         /// What it was.
         found: String,

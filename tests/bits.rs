@@ -6,7 +6,7 @@ use headstart_tests::{children, command, delivered, digits, outcome, succeed, te
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// Trains `run.yaml` into `name` with so many workers, all of which must take part.
+/// Trains `run.yaml` into `name` with `workers` workers, and asserts that all took part.
 fn train(directory: &Path, name: &str, workers: usize, sets: &[&str]) -> [String; 2] {
     let (output, count) = (format!("output_dir={name}"), workers.to_string());
     let least = format!("cluster.min_workers={workers}");

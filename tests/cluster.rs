@@ -100,7 +100,7 @@ impl Cluster {
         self.workers.push(Member::start(settings));
     }
 
-    /// Waits until so many updates have been made; returns how many there are.
+    /// Waits until this number of updates has been made; returns the actual number.
     async fn until(&self, step: u64) -> u64 {
         let client = loop {
             match headstart::client::Client::connect(&self.url).await {

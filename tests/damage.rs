@@ -106,7 +106,8 @@ fn the_state_before_a_damaged_one_is_taken() {
         resumed.wait().expect("it ends");
         let context = format!("flip {flip}, byte {at} of {}: {said}", name.display());
         assert!(listens && !said.contains("panicked"), "{context}");
-        let noticed = said.contains("a checkpoint is damaged") || said.contains("a manifest is passed over");
+        let noticed =
+            said.contains("a checkpoint is damaged") || said.contains("skipping an unreadable manifest");
         assert!(noticed, "{context}");
         let whole = |needed: &BTreeSet<PathBuf>| {
             !needed.contains(name) && needed.iter().all(|file| checkpoint.contains_key(file))

@@ -33,7 +33,7 @@ fn put(content: impl AsRef<[u8]>) -> impl Fn(&Path) {
     move |path| std::fs::write(path, content.as_ref()).expect("the directory is writable")
 }
 
-/// Two good rows, then so many bytes that take no room on the disk.
+/// Two good rows, then a large hole, which takes no disk space.
 fn sparse(path: &Path) {
     let mut file = File::create(path).expect("the directory is writable");
     file.write_all(format!("{GOOD}{{\"text\":\"").as_bytes()).expect("the disk takes it");
@@ -52,7 +52,7 @@ fn zstd(content: &[u8], times: usize) -> Vec<u8> {
     encoder.finish().expect("memory takes it")
 }
 
-/// A Parquet file of so many equal texts.
+/// A Parquet file with this number of equal texts.
 fn parquet(text: Vec<u8>, rows: usize) -> impl Fn(&Path) {
     move |path| {
         let schema = "message rows { required binary text (UTF8); required binary label (UTF8); }";

@@ -84,7 +84,7 @@ impl Run {
         Process(worker.spawn().expect("it starts"))
     }
 
-    /// Waits until manifests beyond a number are there, which says that so many commits were made.
+    /// Waits for manifests beyond a number, which proves that commits were made.
     fn until_manifest(&self, number: usize) {
         let file = self.path().join(format!("out/manifests/{number:020}.json"));
         until("a manifest", || file.exists());

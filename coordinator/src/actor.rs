@@ -58,19 +58,15 @@ pub struct Actor {
 pub struct Parts {
     /// The run's decisions.
     pub machine: Machine,
-    /// The weights.
     pub master: Arc<Master>,
-    /// The sums.
     pub reducer: Arc<Reducer>,
     /// Writes what remains of a run.
     pub committer: Arc<Committer>,
-    /// Steps and shards.
     pub plan: Plan,
     /// Ledger and metrics.
     pub records: Records,
     /// The best evaluated weights so far, where they may be written at the end.
     pub best: Option<Best>,
-    /// The clock.
     pub clock: Clock,
 }
 
@@ -196,7 +192,7 @@ impl Actor {
         }
         let Some(outbox) = self.outboxes.get(&worker) else { return };
         if let Err(mpsc::error::TrySendError::Full(_)) = outbox.try_send(command) {
-            warn!(%worker, "does not read its commands; its session is closed");
+            warn!(%worker, "the worker does not read its commands; closing its session");
             self.outboxes.remove(&worker);
         }
     }
@@ -291,7 +287,7 @@ impl Actor {
         });
     }
 
-    /// The state of the run as it is now: what is committed, and what is shown of it.
+    /// The current state of the run, in two forms: for the commit log, and for the checkpoint written beside it.
     fn state(&mut self, standing: RunState) -> (Commit, Kept) {
         let kept = self.kept();
         let (ledger, metrics) = (kept.ledger.clone(), kept.metrics.clone());

@@ -1,5 +1,5 @@
-//! The admin port: health, readiness and metrics of one coordinator over HTTP. It only reads, and everything about it is
-//! bounded, so that nobody who asks can disturb the run.
+//! The admin port: health, readiness and metrics of one coordinator over HTTP. It is read-only, and all its resources
+//! are bounded, so that no client can disturb the run.
 
 mod prometheus;
 
@@ -23,7 +23,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::machine::Activity;
 use crate::serve::Serving;
 
-/// Connections at a time. One more cuts off the oldest, so that a flood of idle ones does not shut out a health check.
+/// Maximum connections; a new one evicts the oldest, so that a flood of idle ones does not block health checks.
 const CONNECTIONS: usize = 64;
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 128;

@@ -29,7 +29,7 @@ pub fn model_card(writer: &Writer, kept: &Kept) -> String {
     format!(
         "---\nlibrary_name: transformers\npipeline_tag: {pipeline}\nbase_model: {base:?}\ntags:\n- headstart\n---\n\n\
          # {name}\n\n\
-         A network that tells {count} labels apart: {labels}. {origin}\n\n\
+         A classifier for {count} labels: {labels}. {origin}\n\n\
          | | |\n|---|---|\n\
          | updates | {steps} |\n| samples an update | {batch} |\n| peak learning rate | {rate} |\n| seed | {seed} |\n\
          {metrics}\n\

@@ -20,7 +20,6 @@ pub struct Committer {
 /// Why a state could not be committed or written.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// The commit log.
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// What people see.

@@ -12,23 +12,23 @@ use headstart::telemetry::LogFormat;
 pub struct Config {
     /// The run file.
     pub run_file: PathBuf,
-    /// Where workers and clients connect.
+    /// Address to listen on for workers and clients.
     #[arg(long, default_value = "0.0.0.0:7070")]
     pub listen: SocketAddr,
-    /// The URL at which other machines reach this coordinator: what a newcomer on the same output_dir asks before it takes
-    /// the run over. Default: the address of --listen, or this machine's name where that is every address.
+    /// URL at which other machines reach this coordinator. A second coordinator on the same output_dir asks it whether
+    /// the run still has an owner. Default: the address of --listen, or this machine's name if --listen is a wildcard.
     #[arg(long, value_name = "URL")]
     pub advertise: Option<String>,
-    /// Where health checks and Prometheus ask over HTTP: /healthz, /readyz, /metrics. Nowhere by default.
+    /// Address of the HTTP port for /healthz, /readyz and /metrics. Without it there is no such port.
     #[arg(long)]
     pub admin: Option<SocketAddr>,
-    /// A run file key set differently, such as `learning_rate=1e-4`. May be repeated.
+    /// Override a key of the run file, such as `learning_rate=1e-4`. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
-    /// How log lines look.
+    /// Format of log lines.
     #[arg(long, value_enum, default_value = "text")]
     pub log_format: LogFormat,
-    /// End when standard input does: the process that started this one is gone.
+    /// Exit when standard input closes, which means that the parent process has ended.
     #[arg(long)]
     pub exit_with_parent: bool,
 }

@@ -19,7 +19,7 @@ pub enum Event {
     Joined(WorkerId, Join),
     /// A worker can compute.
     Ready(WorkerId, Ready),
-    /// A worker is alive, and where its time has gone.
+    /// Heartbeat of a worker, with its time breakdown.
     Heard(WorkerId, TimeBreakdown),
     /// A worker could not compute a lease.
     LeaseFailed(WorkerId, LeaseId, Failure),
@@ -38,9 +38,8 @@ pub enum Event {
     Committed,
     /// Final weights are written.
     Finished,
-    /// Somebody wants the run to end.
+    /// A client or a signal asks for the end of the run.
     StopRequested {
-        /// Why.
         reason: String,
         /// The exit code it ends with.
         exit: Exit,
@@ -58,7 +57,7 @@ pub enum Event {
 pub enum Unfit {
     /// There is no room for it before partials of other nodes are in.
     Crowded,
-    /// One of its values is not finite.
+    /// One of its values is non-finite.
     NotFinite,
 }
 
@@ -75,18 +74,16 @@ pub enum Effect {
     OpenStep(Step, Tree),
     /// Sums are complete: update the weights.
     Update {
-        /// The step.
         step: Step,
         /// What the gradient sum is divided by.
         divisor: u64,
-        /// Learning rate.
         learning_rate: f64,
     },
     /// A fact for the ledger and the metrics.
     Record(Record),
-    /// Remember the weights as they are now as the best.
+    /// Keep a copy of the current weights as the best ones.
     KeepBest(Version),
-    /// Commit the state of the run as it is now, while it goes on.
+    /// Commit the current state of the run, in the background.
     Commit(RunState),
     /// Commit the last state, then write the final weights.
     Finish {
@@ -104,7 +101,6 @@ pub enum Effect {
 /// A fact about the run that depends on the run file, checkpoint and data alone, plus throughput counts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
-    /// An update.
     Step {
         /// Its number, from 0.
         step: Step,
@@ -114,12 +110,11 @@ pub enum Record {
         learning_rate: f64,
         /// What it did.
         applied: Applied,
-        /// Shards left out because they are not finite, and their rows.
+        /// Shards skipped because they are non-finite, and their rows.
         skipped: BTreeMap<u32, Vec<u64>>,
         /// Workers that were ready.
         workers: usize,
     },
-    /// An evaluation.
     Eval {
         /// The weights judged.
         version: Version,
@@ -159,7 +154,6 @@ pub enum Refused {
     /// The lease has ended, expired, or belongs to another worker.
     #[error("{lease} is not held by {worker}")]
     NotLeased {
-        /// The lease.
         lease: LeaseId,
         /// Who sent it.
         worker: WorkerId,
@@ -167,7 +161,6 @@ pub enum Refused {
     /// The lease is about something else.
     #[error("{lease} is about {leased}, not {sent}")]
     OtherWork {
-        /// The lease.
         lease: LeaseId,
         /// What was leased.
         leased: String,

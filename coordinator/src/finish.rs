@@ -24,13 +24,9 @@ use crate::machine::Delivered;
 pub struct Writer {
     /// Name of the run.
     pub run_id: String,
-    /// The run file.
     pub spec: RunSpec,
-    /// The network.
     pub network: Arc<Network>,
-    /// Steps and shards.
     pub plan: Plan,
-    /// Label names.
     pub labels: Vec<String>,
     /// What the data consists of, for the record.
     pub data: Value,
@@ -47,9 +43,7 @@ pub struct Kept {
     pub steps: u64,
     /// The trainable vector, segment by segment.
     pub weights: Vec<Vec<f32>>,
-    /// The ledger.
     pub ledger: String,
-    /// The metrics.
     pub metrics: String,
     /// The last evaluation's line.
     pub eval: Map<String, Value>,
@@ -105,8 +99,8 @@ pub async fn is_exported(output: &Location, exports: &[u64], step: u64) -> Resul
 impl Writer {
     /// Writes `final/`, but for its file of hashes, which [`Writer::seal`] writes: a directory that has it is whole.
     ///
-    /// Who was there, and for how long, is told apart from the rest, without a hash: two coordinators that both believe they
-    /// own a finished run, of which one has slept, write the same bytes under the same hashes.
+    /// workers.json, which records the workers, is not hashed, so that a coordinator and its successor write identical
+    /// results.
     pub async fn finish(&self, kept: Kept) -> Result<Seal, WriteError> {
         let directory = self.output.join("final")?;
         let sums = directory.join("SHA256SUMS")?;

@@ -1,4 +1,4 @@
-//! Who computes which node. A node is leased whole, and when it comes back it is leased again whole.
+//! Leases: which worker computes which node. A node is leased whole, and leased again whole after a lease has failed.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -17,7 +17,7 @@ pub struct LeaseTable {
     frontier: u32,
     /// Nodes that were leased and came back, lowest first.
     returned: BTreeSet<Node>,
-    /// Who has tried a node in vain.
+    /// Workers that have failed on a node.
     failed: BTreeSet<(Node, WorkerId)>,
     out: BTreeMap<LeaseId, Lease>,
     done: u32,
@@ -53,7 +53,7 @@ impl LeaseTable {
         }
     }
 
-    /// Shards that nobody computes at the moment and that are not done.
+    /// Number of shards that are neither done nor leased.
     pub fn unleased(&self) -> u32 {
         let returned: u32 = self.returned.iter().map(|node| node.shards).sum();
         self.tree.shards() - self.frontier + returned
@@ -64,7 +64,6 @@ impl LeaseTable {
         self.done
     }
 
-    /// Number of shards.
     pub fn shards(&self) -> u32 {
         self.tree.shards()
     }
@@ -114,7 +113,8 @@ impl LeaseTable {
         Some((lease, rival))
     }
 
-    /// Takes a lease back; its node is leased again before any new one, unless somebody else computes it already.
+    /// Ends a lease without a partial. Its node is leased again before any new one, unless another worker is already
+    /// computing it.
     pub fn give_back(&mut self, id: LeaseId) -> Option<Lease> {
         let lease = self.out.remove(&id)?;
         if !lease.audit && self.rival(lease.work.node).is_none() {
@@ -156,12 +156,12 @@ impl LeaseTable {
         }
     }
 
-    /// Whether a worker has tried a node in vain.
+    /// Whether a worker has failed on a node.
     pub fn has_failed(&self, node: Node, worker: WorkerId) -> bool {
         self.failed.contains(&(node, worker))
     }
 
-    /// Whether somebody computes this node to be compared.
+    /// Whether a worker is computing this node for an audit.
     pub fn audits(&self, node: Node) -> bool {
         self.out.values().any(|lease| lease.audit && lease.work.node == node)
     }

@@ -52,11 +52,8 @@ pub struct Run {
     pub id: String,
     /// This coordinator's term.
     pub epoch: CoordinatorEpoch,
-    /// The run file.
     pub spec: RunSpec,
-    /// Steps and shards.
     pub plan: Plan,
-    /// Label names.
     pub labels: Vec<String>,
     /// Hash of the parameter table.
     pub parameters: String,
@@ -84,12 +81,12 @@ pub struct Machine {
     audits: Audits,
     stop: Option<(String, Exit)>,
     counts: Counts,
-    /// How often a shard of this step was found not finite.
+    /// Number of times that each shard of this step was non-finite.
     not_finite: BTreeMap<u32, u32>,
-    /// Shards that this step goes on without, and their rows.
+    /// Shards that this step skips, and their rows.
     skipped: BTreeMap<u32, Vec<u64>>,
     failures: BTreeMap<Node, u32>,
-    /// Names of workers of which a sum was not finite, though its shards were, and the step they computed.
+    /// Names of workers whose node sum overflowed although every shard was finite, and the step in which it happened.
     overflows: (Step, BTreeSet<String>),
     last_loss: f64,
     last_norm: f64,
@@ -104,7 +101,7 @@ enum Phase {
     Updating { step: Step, totals: Totals, learning_rate: f64 },
     /// Weights are being written.
     Saving,
-    /// Nothing more happens. What workers are told, unless another coordinator goes on with the run.
+    /// The run is over. Holds the reason to send to workers, or `None` if another coordinator continues the run.
     Ended(Option<StopReason>),
 }
 
@@ -120,8 +117,8 @@ struct WorkKind {
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
 impl Machine {
-    /// A run that goes on from `standing`, and what to do first. Unless it was `exported`, its owner died between a commit and
-    /// what people see of it, and it is committed once more.
+    /// A run that resumes from `standing`, and its first effects. If it was not `exported`, its owner died between the
+    /// commit and writing the checkpoint, so the state is committed once more.
     pub fn new(run: Run, standing: &RunState, exported: bool) -> (Machine, Vec<Effect>) {
         let schedule = Schedule::new(&run.spec, run.plan.steps(), run.plan.steps_per_epoch());
         let mut machine = Machine {
@@ -246,7 +243,7 @@ impl Machine {
         }
     }
 
-    /// A worker is gone: its leases go to others at once.
+    /// A worker has left: its nodes are leased again at once.
     fn left(&mut self, worker: WorkerId, effects: &mut Vec<Effect>) {
         let had_class = self.members.class().is_some();
         self.members.leave(worker, self.committed);
@@ -273,7 +270,7 @@ impl Machine {
                 if let Some(detail) = self.quarantine() {
                     return self.end(Exit::Data, detail, effects);
                 }
-                // The update counts from here on, whoever leaves while it runs.
+                // From here on the update counts, even if workers leave while it runs.
                 self.committed = true;
                 let learning_rate = self.schedule.learning_rate(step.0);
                 effects.push(Effect::Update { step, divisor: totals.divisor, learning_rate });
@@ -392,7 +389,7 @@ fn turn_away(worker: WorkerId, rejected: Rejected, effects: &mut Vec<Effect>) {
     effects.push(Effect::Close(worker));
 }
 
-/// After the end, pushes are refused and newcomers are told.
+/// After the end, refuses pushes and tells joining workers why.
 fn refuse_after_end(reason: Option<StopReason>, event: &Event) -> Vec<Effect> {
     match event {
         Event::PushBegun(partial, _) | Event::PushEnded(partial, ..) => {

@@ -93,7 +93,7 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
     Ok(socket)
 }
 
-/// Who this process is to others that come to the same `output_dir`.
+/// The URL under which other coordinators on the same `output_dir` find this one.
 fn identity(advertise: &Option<String>, socket: &TcpSocket) -> std::io::Result<Identity> {
     let address = socket.local_addr()?;
     let owner = match advertise {
@@ -130,7 +130,7 @@ async fn stop_signal() -> (String, Exit) {
     }
 }
 
-/// Says where to connect, on standard output, for whoever started this process.
+/// Prints an address on standard output, for the parent process.
 fn announce(line: &str) {
     let mut out = std::io::stdout().lock();
     // A closed standard output is the reader's choice.

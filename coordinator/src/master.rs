@@ -41,13 +41,13 @@ struct State {
 /// A segment's vectors: its weights, then its moments.
 pub type Vectors = Vec<Vec<f32>>;
 
-/// Whether a segment is to stay readable as it is when the next update overwrites it.
+/// Whether the next update must copy a segment before it overwrites it.
 #[derive(Debug)]
 enum Hold {
     No,
-    /// It is, and no update has come yet.
+    /// A copy was requested, but no update has come yet.
     Asked,
-    /// An update has come: this is what there was before.
+    /// The content before the update that has come since.
     Copy(Vectors),
 }
 
@@ -72,7 +72,6 @@ pub struct Applied {
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error("the gradient's norm is {norm}")]
 pub struct NotFinite {
-    /// The norm.
     pub norm: f64,
 }
 
@@ -119,7 +118,6 @@ impl Master {
         self.region.as_ref().map(Region::address)
     }
 
-    /// Number of segments.
     pub fn segments(&self) -> usize {
         self.segments.len()
     }
@@ -212,7 +210,7 @@ impl Master {
         self.version.send_replace(version);
     }
 
-    /// Keeps all vectors readable as they are now. One at a time.
+    /// Freezes the current content of all vectors. Only one hold may exist.
     pub fn hold(self: &Arc<Self>) -> Held {
         for state in &self.segments {
             let mut state = write(state);

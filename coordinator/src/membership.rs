@@ -10,7 +10,6 @@ use headstart::message::{Join, NumericClass, Ready, TimeBreakdown};
 
 use crate::machine::HEARTBEAT;
 
-/// One worker.
 #[derive(Clone, Debug)]
 pub struct Member {
     /// What it said of itself.
@@ -27,7 +26,7 @@ pub struct Member {
     pub evaluated: bool,
     /// When it was last heard.
     pub heard: Duration,
-    /// Where its time has gone, by its last heartbeat.
+    /// Its time breakdown, as of its last heartbeat.
     pub spent: TimeBreakdown,
 }
 
@@ -97,8 +96,8 @@ impl Membership {
         Ok(())
     }
 
-    /// The member that a newcomer used to be, where it keeps the newcomer out: only the worker has noticed that their session
-    /// broke.
+    /// The stale session of a worker that reconnects while the run is full: the worker has noticed that the session
+    /// broke, the coordinator has not.
     pub fn replaced(&self, now: Duration, join: &Join, most: u32) -> Option<WorkerId> {
         let before =
             |member: &Member| member.join.name == join.name && now.saturating_sub(member.heard) > HEARTBEAT;
@@ -106,7 +105,8 @@ impl Membership {
         self.iter().find(|(_, member)| full && before(member)).map(|(worker, _)| worker)
     }
 
-    /// Admits a worker that can compute, if its bits would be everybody's.
+    /// Marks a worker as ready if its parameters, numeric class and canary equal those of the run; otherwise refuses
+    /// it.
     pub fn admit(&mut self, worker: WorkerId, ready: Ready, parameters: &str) -> Result<(), Rejected> {
         let Ready { class, canary, parameters: found } = ready;
         if !self.members.contains_key(&worker) {
@@ -166,12 +166,12 @@ impl Membership {
         self.members.get_mut(&worker)
     }
 
-    /// Everybody here.
+    /// All current workers.
     pub fn iter(&self) -> impl Iterator<Item = (WorkerId, &Member)> {
         self.members.iter().map(|(&worker, member)| (worker, member))
     }
 
-    /// Everybody who ever computed.
+    /// All workers that ever computed, including those that have left.
     pub fn ever(&self) -> impl Iterator<Item = (WorkerId, &Member)> {
         self.departed
             .iter()

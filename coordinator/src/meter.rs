@@ -1,4 +1,4 @@
-//! What is measured while the run goes on, beside the machine's own state: durations, and what is in flight.
+//! Measurements that are not part of the machine's state: durations, and transfers in flight.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub struct Meter {
     pub pushes: Gauge,
     /// Weights being sent.
     pub pulls: Gauge,
-    /// Chunks of partials refused for a value that is not finite.
+    /// Chunks of partials refused because of a non-finite value.
     pub not_finite: AtomicU64,
 }
 

@@ -15,10 +15,7 @@ use headstart::run_file::{Metric, Task};
 pub enum Objective {
     /// One label a sample. The divisor is the number of samples; `counts` holds the true positives of each label, then how
     /// often each was predicted, then how often it was right to.
-    Classification {
-        /// Number of labels.
-        labels: usize,
-    },
+    Classification { labels: usize },
 }
 
 impl Objective {

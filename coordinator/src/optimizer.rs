@@ -105,11 +105,9 @@ pub fn clip_factor(norm: f64, max_norm: f64) -> f32 {
 
 /// One update of one segment.
 pub struct Update<'a> {
-    /// The optimizer.
     pub rule: OptimizerConfig,
     /// Number of this update, from 1.
     pub number: u64,
-    /// Learning rate.
     pub learning_rate: f64,
     /// What the gradient sum is divided by.
     pub divisor: u64,
@@ -194,7 +192,8 @@ struct Sgd {
 }
 
 impl Kernel {
-    /// Updates the elements of `piece`. Wider registers do the same operations on more elements at a time: the bits are equal.
+    /// Updates the elements of `piece`. Wider registers apply the same operations to more elements at once, so the bits
+    /// are equal.
     fn apply(&self, piece: Range<usize>, weights: &mut [f32], sum: &[f32], moments: &mut [Vec<f32>]) {
         let (weights, sum) = (&mut weights[piece.clone()], &sum[piece.clone()]);
         match self {

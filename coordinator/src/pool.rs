@@ -2,7 +2,6 @@
 
 use tokio::sync::oneshot;
 
-/// The compute pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pool {
     /// Threads, one per core.
@@ -26,7 +25,7 @@ impl Pool {
         outcome.await.expect("the compute pool runs every job it is given")
     }
 
-    /// Computations that run at a time.
+    /// Number of computations that run concurrently.
     pub fn width(self) -> usize {
         match self {
             Pool::Threads => rayon::current_num_threads(),

@@ -20,7 +20,7 @@ use crate::services::Services;
 
 /// Longest pause between two messages of a push.
 const PAUSE: Duration = Duration::from_secs(60);
-/// Segments of one push that may be incomplete at a time; each holds a buffer.
+/// Maximum incomplete segments of one push; each holds a buffer.
 const OPEN_SEGMENTS: usize = 4;
 
 /// One partial on its way in.
@@ -28,7 +28,7 @@ pub(crate) struct Push<'a> {
     services: &'a Services,
     open: Arc<OpenStep>,
     partial: &'a PartialId,
-    /// Segments of which some chunks have arrived.
+    /// Segments with some, but not all, chunks received.
     parts: Vec<(Segment, Vec<f32>, usize)>,
     /// Per segment, whether it has arrived whole.
     whole: Vec<bool>,
@@ -43,7 +43,7 @@ pub(crate) struct Push<'a> {
 pub(crate) type Taken = (bool, Option<u128>);
 
 impl<'a> Push<'a> {
-    /// A partial of which nothing has arrived.
+    /// A partial without any segment received yet.
     pub(crate) fn new(
         services: &'a Services,
         open: Arc<OpenStep>,
@@ -55,7 +55,7 @@ impl<'a> Push<'a> {
         Push { services, open, partial, parts: Vec::new(), whole, wanted, hashes, added: false }
     }
 
-    /// Copies every segment from the worker's memory, several at a time.
+    /// Copies every segment from the worker's memory, several concurrently.
     pub(crate) async fn copy(mut self, address: Address) -> Result<Taken, Status> {
         let unreadable = |error: std::io::Error| {
             Status::not_found(format!("the memory of {} cannot be read: {error}", self.partial.worker))
@@ -202,7 +202,7 @@ pub(crate) fn unfit(status: &Status) -> Option<Unfit> {
     }
 }
 
-/// Elements copied and judged at a time, while they are in a core's cache.
+/// Elements copied and checked together, while they are in a core's cache.
 const PIECE: usize = 1 << 16;
 
 /// Why a segment in a worker's memory is of no use.

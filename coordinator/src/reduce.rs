@@ -90,7 +90,7 @@ pub enum Refused {
     /// The trainable vector has no such segment.
     #[error("{0} does not exist")]
     NoSegment(Segment),
-    /// Values that nothing can be merged with yet hold all the memory there is.
+    /// Unmerged values fill the memory budget, and this one cannot be merged yet.
     #[error("too many partials of {0} wait for their siblings")]
     Crowded(Segment),
 }
@@ -108,7 +108,7 @@ pub enum Attempt {
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 impl Reducer {
-    /// A reducer for vectors of so many segments, which adds on `pool`.
+    /// A reducer for vectors of `segments` segments, which adds on `pool`.
     pub fn new(segments: usize, pool: Pool) -> Reducer {
         Reducer { segments, open: Mutex::new(None), spare: Arc::new(Spare::new(2 * segments)), pool }
     }

@@ -55,13 +55,12 @@ pub enum ServeError {
     /// The weights do not fit this machine.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
-    /// The run cannot be begun, or gone on with.
+    /// The run can be neither started nor resumed.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// Storage.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Nobody can connect.
+    /// The address cannot be listened on.
     #[error("cannot listen: {0}")]
     Listen(#[from] std::io::Error),
 }
@@ -96,9 +95,7 @@ pub struct Serving {
     pub address: SocketAddr,
     /// Name of the run.
     pub run_id: String,
-    /// Its actor.
     pub handle: Handle,
-    /// Its clock.
     pub clock: Clock,
 }
 
@@ -113,8 +110,8 @@ pub struct Platform<L> {
 
 /// Serves a run until it ends, or until `stop` resolves with the reason and exit code of a stop.
 ///
-/// Nobody listens at first: workers that come while the weights are loaded are refused and try again, rather than waiting
-/// for an answer. `ready` is called when they are welcome.
+/// The port is not open at first: workers that connect while the weights are loading are refused and retry, instead of
+/// waiting for an answer. `ready` is called when workers can join.
 pub async fn serve<L: Listen>(
     Platform { listen, pool }: Platform<L>,
     job: Job,
@@ -203,7 +200,7 @@ pub async fn serve<L: Listen>(
     tokio::spawn(pass_on(handle, stop));
     let ended = actor.run(first).instrument(span).await;
     over.cancel();
-    // Workers and watchers are told; whoever does not hang up by then is cut off with the process.
+    // Workers and watchers learn of the end; connections that are still open after this wait close with the process.
     let _ = tokio::time::timeout(FAREWELL, server).await;
     Ok(ended)
 }
@@ -274,7 +271,7 @@ async fn pass_on(handle: Handle, stop: impl Future<Output = (String, Exit)>) {
     let _ = handle.tell(Event::StopRequested { reason, exit }).await;
 }
 
-/// Answers whoever connects, until the run is over.
+/// Serves connections until the run is over.
 async fn answer<Io>(connections: Connections<Io>, services: Services, over: CancellationToken)
 where
     Io: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,

@@ -16,7 +16,7 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.block_on(future)
 }
 
-/// Some crates give up on some files with a panic, of which the program makes an error. libFuzzer would end at the panic
+/// Some crates panic on some files, and the program turns the panic into an error. libFuzzer would end at the panic
 /// itself, so those from crates whose names begin so are let pass.
 pub fn let_give_up(crates: &'static [&'static str]) {
     static ONCE: Once = Once::new();

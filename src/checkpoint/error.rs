@@ -6,13 +6,11 @@ use crate::store::StoreError;
 /// Why a checkpoint cannot be read or written. Names the file or the tensor.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum CheckpointError {
-    /// Storage failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A directory without what makes it a checkpoint.
     #[error("{directory}: no {wanted}; a checkpoint is a directory with config.json and model.safetensors")]
     Missing {
-        /// The directory.
         directory: String,
         /// The file looked for.
         wanted: &'static str,
@@ -23,67 +21,42 @@ pub enum CheckpointError {
          `hf download {id} --local-dir {id}`, and give that directory as base_model"
     )]
     HubId {
-        /// The name.
         id: String,
         /// Why it is no checkpoint here.
         found: String,
     },
     /// A JSON file that is not what it should be.
     #[error("{url}: {reason}")]
-    Json {
-        /// The file.
-        url: String,
-        /// What is wrong.
-        reason: String,
-    },
+    Json { url: String, reason: String },
     /// Weights in Python's pickle format, which can run any code when loaded.
     #[error(
         "{url}: a pickle, which is never loaded; save the model with save_pretrained(…, safe_serialization=True)"
     )]
-    Pickle {
-        /// The file.
-        url: String,
-    },
+    Pickle { url: String },
     /// Something else in the file's place.
     #[error("{url}: {found}")]
     StandIn {
-        /// The file.
         url: String,
         /// What it is, and what to do.
         found: &'static str,
     },
     /// A safetensors file that breaks its format.
     #[error("{url}: not a usable safetensors file: {problem}")]
-    Header {
-        /// The file.
-        url: String,
-        /// What is wrong.
-        problem: HeaderProblem,
-    },
+    Header { url: String, problem: HeaderProblem },
     /// The index names a file that is not there.
     #[error("{index}: shard {shard:?} is missing")]
     MissingShard {
-        /// The index.
         index: String,
         /// The file it names.
         shard: String,
     },
     /// The index places a tensor in a file that lacks it.
     #[error("{index}: tensor {tensor:?} is not in {shard:?}, where the index places it")]
-    Misplaced {
-        /// The index.
-        index: String,
-        /// The tensor.
-        tensor: String,
-        /// The file.
-        shard: String,
-    },
+    Misplaced { index: String, tensor: String, shard: String },
     /// Another shape than the model's.
     #[error("tensor {tensor:?} has shape {found:?}, the model expects {expected:?}")]
     Shape {
-        /// The checkpoint's tensor.
         tensor: String,
-        /// Its shape.
         found: Vec<u64>,
         /// The model's shape.
         expected: Vec<u64>,
@@ -91,7 +64,6 @@ pub enum CheckpointError {
     /// Numbers of a kind weights do not have.
     #[error("tensor {tensor:?} is {dtype}; weights are read as F32, F16 or BF16")]
     Dtype {
-        /// The checkpoint's tensor.
         tensor: String,
         /// Its type.
         dtype: &'static str,
@@ -99,7 +71,6 @@ pub enum CheckpointError {
     /// NaN or infinity among the weights.
     #[error("tensor {tensor:?} holds {value} at element {element}")]
     NotFinite {
-        /// The checkpoint's tensor.
         tensor: String,
         /// Index of the first such element.
         element: u64,
@@ -113,7 +84,6 @@ pub enum CheckpointError {
         match *.more { 0 => String::new(), more => format!(", and {more} more") },
     )]
     MissingTensors {
-        /// The directory.
         url: String,
         /// The first of them.
         first: String,
@@ -125,7 +95,6 @@ pub enum CheckpointError {
     /// No tensor fits the model.
     #[error("{url}: none of its {tensors} tensors belongs to this model; is it another architecture?")]
     NothingFits {
-        /// The directory.
         url: String,
         /// Tensors it has.
         tensors: usize,
@@ -133,7 +102,6 @@ pub enum CheckpointError {
     /// A value to be written whose length is not its shape's.
     #[error("tensor {tensor:?} has {found} elements, its shape has {expected}")]
     Length {
-        /// The tensor.
         tensor: String,
         /// Elements given.
         found: u64,
@@ -171,7 +139,6 @@ pub enum HeaderProblem {
     /// An element type that does not exist.
     #[error("tensor {tensor:?} has the unknown type {dtype:?}")]
     UnknownDtype {
-        /// The tensor.
         tensor: String,
         /// Its type.
         dtype: String,
@@ -182,7 +149,6 @@ pub enum HeaderProblem {
     /// A shape that needs another number of bytes than it has.
     #[error("tensor {tensor:?} has {found} bytes, its shape needs {expected}")]
     Size {
-        /// The tensor.
         tensor: String,
         /// Bytes it has.
         found: u64,

@@ -22,7 +22,6 @@ const PICKLES: [&[u8]; 5] = [b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04
 /// An HF checkpoint directory whose files were found and checked. Its tensors are read later.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
-    /// The directory.
     pub directory: Location,
     /// `config.json`.
     pub config: Value,
@@ -48,7 +47,6 @@ pub struct TensorFile {
 pub struct TensorEntry {
     /// Index into [`Checkpoint::files`].
     pub file: usize,
-    /// Element type.
     pub dtype: Dtype,
     /// Dimensions, outermost first.
     pub shape: Vec<u64>,

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Takes pushes in as the coordinator does: checksum, then a copy to its place.
+/// Receives pushes as the coordinator does: verifies the checksum, then copies the data to its place.
 struct Sink;
 
 #[tonic::async_trait]

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::ProgressBar;
 
-/// Error texts remembered; a run that has more is beyond repeating itself.
+/// Maximum error texts remembered for suppressing repetitions.
 const MOST_REMEMBERED: usize = 1000;
 
-/// Writes a line to standard output. Whoever closed it does not want the line.
+/// Writes a line to standard output; a closed output is not an error.
 pub(super) fn out(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
@@ -54,7 +54,7 @@ impl Console {
         self.bar.suspend(|| err(line));
     }
 
-    /// Notes that an error is known to the user, so that nobody repeats it; whether that was news.
+    /// Records that an error was shown, so that it is not repeated. Returns whether it is new.
     pub(super) fn is_news(&self, text: &str) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.len() < MOST_REMEMBERED && told.insert(text.trim().to_owned())

@@ -51,7 +51,6 @@ pub(super) enum CliError {
     /// Something is where a command would write.
     #[error("{url} is not empty ({first}): choose another directory, or remove it")]
     NotEmpty {
-        /// The directory.
         url: String,
         /// An object in it.
         first: String,

@@ -20,7 +20,7 @@ use super::{RunFile, console};
 pub(super) struct InitArguments {
     #[command(flatten)]
     file: RunFile,
-    /// Where to write: a path or URL of a directory that is empty or absent.
+    /// Output directory, a path or URL; it must be empty or absent.
     directory: String,
 }
 

@@ -1,4 +1,4 @@
-//! The command line: what can be asked for, and how each answer reaches the user.
+//! The command line: subcommands, their output and their exit codes.
 //!
 //! Results go to standard output, everything else to standard error; exit codes are those of [`headstart::exit`].
 
@@ -27,7 +27,7 @@ use headstart::telemetry::{self, LogFormat};
 
 use error::CliError;
 
-/// Fine-tune pretrained networks across machines, with the same bits for any number of them.
+/// Fine-tune pretrained networks on any number of machines, with bit-identical results.
 #[derive(Debug, Parser)]
 #[command(name = "headstart", version)]
 struct Cli {
@@ -37,33 +37,33 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Train: a coordinator and workers on this machine, until the run is over.
+    /// Train on this machine: start a coordinator and workers, and wait for the end of the run.
     Train(train::Arguments),
-    /// Check a run file and everything it names, without starting anything.
+    /// Check a run file, its data, checkpoint and output directory, without training.
     Validate(RunFile),
-    /// Say what a run will take: steps, bytes, memory and time, and how many workers are worth having.
+    /// Predict steps, network traffic, memory and time of a run, and recommend a number of workers.
     Plan(plan::Arguments),
-    /// Check this machine, the storage and the network for a run, with the cure for what is amiss.
+    /// Check whether this machine, storage and network can carry a run, and suggest fixes.
     Doctor(doctor::Arguments),
-    /// Show how a run is going, once.
+    /// Show the current status of a run.
     Status(status::Arguments),
-    /// Follow a run that was started elsewhere, until it ends.
+    /// Follow a running run until it ends.
     Watch(watch::Arguments),
-    /// End a run after the step in flight; its weights are kept.
+    /// Stop a run after the current step, and keep its weights.
     Stop(watch::StopArguments),
-    /// Hash again what a run left behind, and compute a step again.
+    /// Check the hashes of everything a run wrote; optionally recompute its first steps.
     Verify(verify::Arguments),
-    /// Put finished runs side by side: what was the head start worth?
+    /// Compare the evaluations of finished runs: what was the head start worth?
     Compare(compare::Arguments),
     /// Print the JSON schema of the run file.
     Schema,
-    /// Write the weights a run begins with as a directory that transformers opens.
+    /// Write the initial weights of a run as a directory that transformers can load.
     Init(export::InitArguments),
-    /// Print which rows each step trains on, one JSON object a step.
+    /// Print the rows that each step trains on, as one JSON object per step.
     Rows(export::RowsArguments),
 }
 
-/// How long commands retry failed storage requests whose answer somebody waits for, in seconds.
+/// How long interactive commands retry failed storage requests, in seconds.
 const INTERACTIVE_RETRY_SECONDS: u32 = 10;
 
 /// A run file and what is changed in it.
@@ -71,13 +71,13 @@ const INTERACTIVE_RETRY_SECONDS: u32 = 10;
 struct RunFile {
     /// The run file.
     run_file: PathBuf,
-    /// A run file key set differently, such as `learning_rate=1e-4`. May be repeated.
+    /// Override a key of the run file, such as `learning_rate=1e-4`. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
 }
 
 impl RunFile {
-    /// The run; keys without effect are told of in one warning.
+    /// Loads the run file. One warning lists the keys that have no effect.
     fn load(&self) -> Result<RunSpec, CliError> {
         let (spec, ignored) = run_file::load_noting(&self.run_file, &self.sets)?;
         if !ignored.is_empty() {
@@ -86,8 +86,8 @@ impl RunFile {
         Ok(spec)
     }
 
-    /// The run file for a command that somebody sits before: storage that does not answer is not waited for as long as a run
-    /// would.
+    /// Loads the run file for an interactive command, which retries failed storage requests for a shorter time than a
+    /// run does.
     fn load_interactive(&self) -> Result<RunSpec, CliError> {
         let mut spec = self.load()?;
         spec.cluster.store_retry_seconds = spec.cluster.store_retry_seconds.min(INTERACTIVE_RETRY_SECONDS);
@@ -98,7 +98,7 @@ impl RunFile {
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
     let command = Cli::parse().command;
-    // What the library has to console, when something is odd.
+    // Shows the warnings of the library.
     let telemetry = telemetry::start("headstart", LogFormat::Text, "warn");
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,

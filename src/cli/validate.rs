@@ -62,7 +62,7 @@ fn summary(job: &Job, estimates: Estimates) -> String {
         ("task", task.to_owned()),
         ("model", format!("{}, {} layers", network.blueprint.identity.class, network.blueprint.depth())),
         ("", format!("from {} ({init})", network.directory())),
-        ("", format!("{} parameters, of which {} train", count(parameters as u64), count(trains as u64))),
+        ("", format!("{} parameters, {} trainable", count(parameters as u64), count(trains as u64))),
         ("", origin),
         ("data", format!("{} to train on", rows(train, estimates.train))),
         (
@@ -121,7 +121,7 @@ fn rows(index: &RowIndex, estimate: Option<Estimate>) -> String {
     let kinds: BTreeSet<String> = index.files().iter().map(DataFile::kind).collect();
     let found = match estimate {
         None => format!("{} {rows}", count(index.len())),
-        Some(all) => format!("about {} rows, of which {} were checked,", count(all.rows), count(index.len())),
+        Some(all) => format!("about {} rows ({} checked)", count(all.rows), count(index.len())),
     };
     format!(
         "{found} in {} file{} ({})",

@@ -23,10 +23,10 @@ pub(super) struct Arguments {
     /// The coordinator's address.
     #[arg(long, env = "HEADSTART_COORDINATOR", default_value = "http://127.0.0.1:7070")]
     coordinator: String,
-    /// How progress is printed.
+    /// Format of progress reports.
     #[arg(long, value_enum, default_value = "text")]
     log_format: LogFormat,
-    /// Seconds to go on trying when the coordinator no longer answers.
+    /// How long to retry when the coordinator no longer answers, in seconds.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86400))]
     patience: u64,
 }
@@ -37,7 +37,7 @@ pub(super) struct StopArguments {
     /// The coordinator's address.
     #[arg(long, env = "HEADSTART_COORDINATOR", default_value = "http://127.0.0.1:7070")]
     coordinator: String,
-    /// What workers and logs are told.
+    /// Reason to give to the workers and write to the logs.
     #[arg(long, default_value = "stopped by headstart stop")]
     reason: String,
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::RowIndex;
 
-/// A block takes rows until it holds so many bytes …
+/// A block takes rows until it holds this number of bytes …
 const FULL: u64 = 8 << 20;
-/// … and none that would bring it above so many, unless it is the first.
+/// … and no row that would bring it above this number, except its first.
 const MOST: u64 = 16 << 20;
 
 /// The rows of an index in blocks of 8 to 16 MiB, derived from it alone; a block of large images may be larger, the last

@@ -37,7 +37,7 @@ pub(super) struct Checked {
     cached: bool,
 }
 
-/// What changes when somebody writes to a file.
+/// Metadata that changes when a file is written.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Stamp {
     size: u64,
@@ -48,7 +48,7 @@ struct Stamp {
 pub(super) enum Opened {
     /// The file as it was.
     Same(File),
-    /// Somebody wrote to it.
+    /// The file was modified.
     Changed,
     /// It made room for others.
     Evicted,

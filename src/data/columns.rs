@@ -1,4 +1,4 @@
-//! Which columns of a file matter, and what is said when one is missing.
+//! The columns of a file that are read, and the error when one is missing.
 
 /// The run file's key of the column of texts.
 pub(super) const TEXT: &str = "text_column";

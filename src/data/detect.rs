@@ -78,8 +78,8 @@ fn unpacked(first: &[u8], packing: Packing) -> Vec<u8> {
 }
 
 const COMPRESSED: &str =
-    "of compressed files only gzip and zstd are read; unpack it, or compress it again with one of these";
-const COLUMNAR: &str = "of columnar files only Parquet is read; convert it to Parquet or JSONL";
+    "this compression is not supported yet; unpack the file, or compress it with gzip or zstd";
+const COLUMNAR: &str = "this columnar format is not supported yet; convert it to Parquet or JSONL";
 const UTF16: &str = "its text is UTF-16, but UTF-8 is needed; convert it: iconv -f UTF-16 -t UTF-8 OLD > NEW";
 
 /// Why a file that begins so cannot be read as rows of text.

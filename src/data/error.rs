@@ -24,11 +24,9 @@ pub enum DataError {
     /// A row that cannot be used.
     #[error("{url}{place}: {problem}")]
     Row {
-        /// The file.
         url: String,
         /// Where in it.
         place: FilePosition,
-        /// What is wrong.
         problem: RowProblem,
     },
     /// A dataset without a row.
@@ -58,7 +56,6 @@ pub enum DataError {
     /// Class folders without an image.
     #[error("{url}: {}", without_images(.folders, *.files, .first))]
     NoImages {
-        /// The directory.
         url: String,
         /// The class folders.
         folders: Vec<String>,
@@ -76,7 +73,6 @@ pub enum DataError {
     ClassNames {
         /// The later file.
         url: String,
-        /// The column.
         column: String,
         /// Its classes.
         names: Vec<String>,
@@ -92,9 +88,7 @@ pub enum DataError {
         shown(.names)
     )]
     NoSuchClass {
-        /// The file.
         url: String,
-        /// The column.
         column: String,
         /// Its classes.
         names: Vec<String>,
@@ -103,10 +97,7 @@ pub enum DataError {
     },
     /// A file is not the one that was planned with.
     #[error("{url}: the data changed since the run was planned; start a new run for the new data")]
-    Changed {
-        /// The file.
-        url: String,
-    },
+    Changed { url: String },
     /// An index that contradicts itself.
     #[error("row index: {0}")]
     Index(&'static str),

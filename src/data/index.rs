@@ -99,7 +99,6 @@ impl RowIndex {
         }
     }
 
-    /// Number of rows.
     pub fn len(&self) -> u64 {
         self.offset.len() as u64
     }

@@ -146,7 +146,7 @@ impl Scan {
                 most = Some((names, delimiter));
             }
         }
-        // The columns that are missing are named by whoever looks for them.
+        // The caller that looks for the columns names the missing ones.
         (self.file.columns, self.file.delimiter) = most.unwrap_or_default();
         Ok(Some((Parser::new(self.file.delimiter), 0)))
     }

@@ -9,18 +9,16 @@ use serde::{Deserialize, Serialize};
 pub enum Note {
     /// Where the labels come from.
     LabelsFrom(String),
-    /// Files that were passed over, because they are no data by their names.
+    /// Files that were skipped, because their names show that they are not data.
     PassedOver {
-        /// The directory.
         url: String,
         /// Their number.
         files: usize,
         /// The names of the first.
         first: Vec<String>,
     },
-    /// Files of class folders that were passed over, because they are no images.
+    /// Files of class folders that were skipped, because they are not images.
     NotImages {
-        /// The directory.
         url: String,
         /// Their number.
         files: usize,

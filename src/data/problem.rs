@@ -41,7 +41,6 @@ pub enum RowProblem {
     /// A value of the wrong kind.
     #[error("column {column:?} is {found}, expected {expected}")]
     WrongKind {
-        /// The column.
         column: String,
         /// What is there.
         found: &'static str,
@@ -50,10 +49,7 @@ pub enum RowProblem {
     },
     /// Nothing in the column.
     #[error("column {column:?} is empty")]
-    EmptyValue {
-        /// The column.
-        column: String,
-    },
+    EmptyValue { column: String },
     /// A column that holds several values a row.
     #[error(
         "column {column:?} is a list or a struct, expected one value in each row (several labels a row are not supported \
@@ -61,7 +57,6 @@ pub enum RowProblem {
         if .fields.is_empty() { String::new() } else { format!("; its fields are {}", shown(.fields)) }
     )]
     Nested {
-        /// The column.
         column: String,
         /// Its fields that can be named instead.
         fields: Vec<String>,
@@ -71,55 +66,32 @@ pub enum RowProblem {
         "the label {label} in column {column:?} is negative, which means \"no label\" in other tools; remove such rows or, if \
          it is a class, list all classes under `labels`"
     )]
-    NegativeLabel {
-        /// The label.
-        label: String,
-        /// The column.
-        column: String,
-    },
+    NegativeLabel { label: String, column: String },
     /// A label that is a number between two others.
     #[error(
         "the label {label} in column {column:?} has a fraction, but labels are classes: regression is not supported yet; if \
          it is a class, list all classes under `labels`"
     )]
-    Fraction {
-        /// The label.
-        label: String,
-        /// The column.
-        column: String,
-    },
+    Fraction { label: String, column: String },
     /// What stands for a missing value.
     #[error("the label {label} in column {column:?} means that there is none; remove such rows")]
-    NoLabel {
-        /// The label.
-        label: String,
-        /// The column.
-        column: String,
-    },
+    NoLabel { label: String, column: String },
     /// The number of a class that has no name.
     #[error(
         "the label {label} has no name: the ClassLabel column {column:?} has {classes} classes, numbered from 0"
     )]
     NoClass {
-        /// The label.
         label: String,
-        /// The column.
         column: String,
         /// Classes of the column.
         classes: usize,
     },
     /// A class that is declared twice.
     #[error("the ClassLabel column {column:?} has the class {label:?} twice")]
-    TwoClasses {
-        /// The class.
-        label: String,
-        /// The column.
-        column: String,
-    },
+    TwoClasses { label: String, column: String },
     /// A label that training does not have.
     #[error("label {label:?} is not one of the run's labels, which are {}", shown(.known))]
     UnknownLabel {
-        /// The label.
         label: String,
         /// The labels of the run file or, without them, of the training data.
         known: Vec<String>,
@@ -181,7 +153,6 @@ pub enum RowProblem {
     /// A name in `metadata.jsonl` that no image has.
     #[error("file_name {name:?} {reason}")]
     FileName {
-        /// The name.
         name: String,
         /// What is wrong with it.
         reason: &'static str,

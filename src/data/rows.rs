@@ -76,7 +76,6 @@ impl Rows {
         self
     }
 
-    /// The index.
     pub fn index(&self) -> &RowIndex {
         &self.index
     }

@@ -19,7 +19,7 @@ const SLICE: u64 = 256 << 10;
 /// Rows looked at where a file can only be read from its start.
 const FIRST_ROWS: u64 = 10_000;
 
-/// What is known of data after a look at it.
+/// The result of sampling the data.
 #[derive(Debug)]
 pub struct Survey {
     /// The rows that were checked: all, or some of large data.
@@ -32,10 +32,10 @@ pub struct Survey {
     pub estimate: Option<Estimate>,
 }
 
-/// The size of data of which only some rows were read.
+/// The estimated size of data when only a sample of its rows was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Estimate {
-    /// About so many rows.
+    /// Estimated number of rows.
     pub rows: u64,
     /// Bytes of the files, as they are.
     pub bytes: u64,

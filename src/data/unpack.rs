@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 use super::{DataError, FilePosition, Packing, RowProblem};
 use crate::store::{Location, Meta, StoreError};
 
-/// Pieces of a file waiting for whoever reads it.
+/// Capacity of the channel to the reader, in pieces of a file.
 const PIECES_AHEAD: usize = 2;
-/// A file that grows more than so many times is taken for a decompression bomb …
+/// A file that grows by more than this factor is treated as a decompression bomb …
 const HIGHEST_RATIO: u64 = 200;
-/// … once it has grown to so many bytes.
+/// … once it has grown to this number of bytes.
 const UNSUSPICIOUS: u64 = 64 << 20;
 /// Largest window of a zstd stream, as a power of two: zstd's own default limit.
 pub(super) const ZSTD_WINDOW: u32 = 27;

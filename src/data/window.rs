@@ -12,7 +12,7 @@ pub(super) const LONGEST_ROW: u64 = 16 << 20;
 /// Bytes of one read.
 const STEP: usize = 1 << 20;
 
-/// The unread part of a file, of which only the current record and a little more are in memory.
+/// The unread part of a file. Only the current record and a little more are in memory.
 pub(super) struct Window {
     source: Unpacked<Pieces>,
     buffer: Vec<u8>,

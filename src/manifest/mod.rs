@@ -58,7 +58,6 @@ pub struct Pins {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
-    /// The machine's part.
     pub standing: RunState,
     /// Weights and moments; none at version 0, which is made from the checkpoint.
     pub vectors: Option<Parts>,

@@ -1,4 +1,4 @@
-//! What the machine must remember so that a run goes on as if nothing had happened.
+//! The machine's state in a manifest: everything that a resumed run needs to continue as if it had never stopped.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 

@@ -1,6 +1,5 @@
 //! Activation functions, by transformers' names.
 
-/// An activation function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// With the error function.

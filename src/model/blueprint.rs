@@ -1,8 +1,8 @@
 //! What a transformer is made of, as data: its parts, their sizes, and the names that checkpoints give them.
 //!
-//! A family (`families/`) reads a `config.json` into a [`Blueprint`]; everyone else reads the blueprint. Each part carries
-//! the name of its parameters, so that a name is written in one place only: the walk (`walk.rs`) makes the parameter table
-//! of it, and the worker looks its tensors up by the same parts.
+//! A family (`families/`) reads a `config.json` into a [`Blueprint`]; all other code reads the blueprint. Each part
+//! carries the name of its parameters, so that a name is written in one place only: the walk (`walk.rs`) makes the
+//! parameter table of it, and the worker looks its tensors up by the same parts.
 
 use super::Activation;
 use super::tokenizer::Registered;
@@ -64,7 +64,6 @@ pub struct TextInput {
 /// Learned positions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Positions {
-    /// The table.
     pub table: Table,
     /// Row of the first token. Above 0, rows are counted over the tokens that are not padding, and row `first − 1` stands
     /// for padding.
@@ -95,7 +94,6 @@ pub struct Embedding {
     pub scale: f64,
     /// Norm of the sums.
     pub norm: Option<Norm>,
-    /// Dropout.
     pub dropout: f64,
     /// From the tables' width to the hidden one, where they differ.
     pub projection: Option<Linear>,
@@ -104,7 +102,6 @@ pub struct Embedding {
 /// One transformer layer: attention, then a feed-forward network, each added to its input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
-    /// Self-attention.
     pub attention: Attention,
     /// What surrounds it.
     pub around_attention: Residual,
@@ -178,7 +175,6 @@ pub struct Mlp {
     pub inner: Linear,
     /// `intermediate → hidden`
     pub outer: Linear,
-    /// The activation.
     pub activation: Activation,
 }
 
@@ -238,7 +234,6 @@ pub enum NormKind {
 pub struct Table {
     /// What checkpoints call it.
     pub name: String,
-    /// Number of rows.
     pub rows: u64,
     /// Elements of a row.
     pub width: u64,
@@ -247,12 +242,10 @@ pub struct Table {
 }
 
 impl Blueprint {
-    /// Number of labels.
     pub fn labels(&self) -> usize {
         self.head.output.to as usize
     }
 
-    /// Number of layers.
     pub fn depth(&self) -> u32 {
         self.layers.len() as u32
     }

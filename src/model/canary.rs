@@ -1,6 +1,6 @@
-//! The canary: what every worker computes before it joins, so that machines with other arithmetic are told apart.
+//! The canary: a computation that every worker does before it joins, which detects machines whose arithmetic differs.
 //!
-//! Workers compute it, planning accounts for the memory that it takes: both learn here how large it is.
+//! This module defines its size, because planning accounts for the memory that workers need for it.
 
 use super::blueprint::{Blueprint, Input};
 

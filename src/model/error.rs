@@ -11,14 +11,10 @@ pub enum ModelError {
     NotAnObject,
     /// A key without which the network is undefined.
     #[error("key {key:?} is missing")]
-    Missing {
-        /// The key.
-        key: &'static str,
-    },
+    Missing { key: &'static str },
     /// A value of the wrong type or out of range.
     #[error("{key}: expected {expected}, found {found}")]
     Wrong {
-        /// The key.
         key: &'static str,
         /// What would do.
         expected: String,
@@ -50,7 +46,6 @@ pub enum ModelError {
         keys: [&'static str; 2],
         /// Elements of a hidden vector.
         hidden: u64,
-        /// Attention heads.
         heads: u64,
     },
     /// An image must hold at least one patch.

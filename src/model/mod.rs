@@ -36,18 +36,14 @@ pub enum Block {
 /// How a parameter begins when the checkpoint has no value for it (or `init: random`).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
-    /// All zero.
     Zeros,
-    /// All one.
     Ones,
     /// Independent draws from a normal distribution with mean 0.
     Normal {
-        /// Standard deviation.
         std: f64,
     },
     /// As `Normal`, with one row (of dimension 0) left zero: torch's `padding_idx`.
     NormalWithZeroRow {
-        /// Standard deviation.
         std: f64,
         /// The row left zero.
         row: u64,

@@ -9,7 +9,7 @@ use super::blueprint::{Blueprint, ImageInput, Input, Layer, Linear, Norm, NormKi
 use super::{Block, Init, ModelError, Parameter, Part};
 use crate::hash;
 
-/// Most elements of a network; beyond it a configuration is taken for damaged.
+/// Maximum number of elements of a network; a configuration that exceeds it is considered damaged.
 const MOST_ELEMENTS: u128 = 1 << 40;
 
 /// SHA-256, in hex, of a table's names and shapes: equal for programs that mean the same tensors.

@@ -16,11 +16,9 @@ pub enum NetworkError {
     /// Its configuration describes no network this program knows.
     #[error("{url}/{file}: {error}")]
     Model {
-        /// The checkpoint's directory.
         url: String,
         /// The file that says so.
         file: &'static str,
-        /// What is wrong.
         error: ModelError,
     },
     /// Nothing could be trained.
@@ -28,20 +26,13 @@ pub enum NetworkError {
     Layout(#[from] LayoutError),
     /// The files beside the weights make no tokenizer.
     #[error("{url}/{error}")]
-    Tokenizer {
-        /// The checkpoint's directory.
-        url: String,
-        /// What is wrong.
-        error: TokenizerError,
-    },
+    Tokenizer { url: String, error: TokenizerError },
     /// A token that the network has no embedding for.
     #[error(
         "{url}: the tokenizer's token {token:?} has number {number}, beyond the network's vocab_size {vocab}"
     )]
     Token {
-        /// The checkpoint's directory.
         url: String,
-        /// The token.
         token: String,
         /// Its number.
         number: u64,
@@ -51,7 +42,6 @@ pub enum NetworkError {
     /// Longer sequences than the network has positions for.
     #[error("sequence_len is {asked}, but {url} has only {most} positions (max_position_embeddings)")]
     TooLong {
-        /// The checkpoint's directory.
         url: String,
         /// Of the run file.
         asked: u64,

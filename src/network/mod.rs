@@ -33,7 +33,7 @@ pub struct Network {
     pub seed: u64,
     /// `config.json` with the run's overrides and labels.
     pub config: Value,
-    /// Tokens of a sequence, at most; 0 for images, and where nobody looked.
+    /// Maximum tokens of a sequence; 0 for images, and if it was not determined.
     pub sequence_len: u32,
     /// What the user should know of the files beside the weights.
     pub warnings: Vec<String>,
@@ -91,7 +91,6 @@ impl Network {
         })
     }
 
-    /// The checkpoint's directory.
     pub fn directory(&self) -> &Location {
         &self.checkpoint.directory
     }

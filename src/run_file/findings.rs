@@ -54,7 +54,7 @@ impl IgnoredKeys {
         self.groups.is_empty()
     }
 
-    /// The keys as they were written.
+    /// The keys, in the user's spelling.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.groups.iter().flat_map(|(_, keys)| keys.iter().map(String::as_str))
     }

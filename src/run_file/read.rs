@@ -72,7 +72,7 @@ pub(super) fn read_block<K: Keys>(node: &Node, path: &str, findings: &mut Findin
         && !key.at.source.argument
     {
         // To transformers, none means no clipping.
-        findings.ignore(&key.name, "it is empty, so that the default holds, 1; 0 turns clipping off");
+        findings.ignore(&key.name, "it is empty, so the default of 1 applies; 0 turns clipping off");
     }
     let sibling = |name: &str| entries.get(name).map(|(_, node)| &node.value);
     let block = foreign::Block { path, keys: K::KEYS, sibling: &sibling };

@@ -18,9 +18,8 @@ pub struct RunSpec {
     pub init: InitFrom,
     /// Whether weights of the body that the checkpoint lacks begin fresh, instead of being an error.
     pub init_missing: bool,
-    /// Training data.
     pub datasets: Vec<Dataset>,
-    /// Evaluation data; empty when none is wanted.
+    /// Evaluation data; may be empty.
     pub eval_datasets: Vec<Dataset>,
     /// The labels in their order; `None`: those of the training data, sorted.
     pub labels: Option<Vec<String>>,
@@ -50,7 +49,7 @@ pub struct RunSpec {
     /// Commits of the run's state.
     #[serde(flatten)]
     pub saving: Saving,
-    /// What happens to a shard that is not finite while the others of its step are.
+    /// What to do with a non-finite shard while the others of its step are finite.
     pub nonfinite_shards: NonFinite,
     /// Share of the training leases that a second worker computes too, to compare the bits.
     pub audit: f64,
@@ -80,7 +79,6 @@ pub struct Batch {
 /// How a gradient becomes an update.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Update {
-    /// Peak learning rate.
     pub learning_rate: f64,
     /// Shape of the learning rate over the steps.
     pub lr_scheduler_type: Scheduler,
@@ -92,15 +90,12 @@ pub struct Update {
     pub adam_beta1: f64,
     /// AdamW's second decay rate.
     pub adam_beta2: f64,
-    /// AdamW's epsilon.
     pub adam_epsilon: f64,
     /// Gradient norm above which gradients are scaled down; 0 turns clipping off.
     pub max_grad_norm: f64,
     /// Share of each target that is spread over all labels.
     pub label_smoothing_factor: f64,
-    /// The optimizer.
     pub optim: Optimizer,
-    /// SGD's momentum.
     pub momentum: f64,
 }
 
@@ -222,7 +217,7 @@ pub enum Metric {
     F1,
 }
 
-/// What happens to a shard whose loss or gradient is not finite while the others of its step are.
+/// What to do with a shard whose loss or gradient is non-finite while the others of its step are finite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NonFinite {
@@ -238,7 +233,7 @@ pub enum NonFinite {
 pub enum Shuffle {
     /// A permutation of all rows in every epoch.
     Global,
-    /// A permutation of blocks of consecutive rows in every epoch, and of the rows of a few blocks at a time.
+    /// In every epoch, a permutation of blocks of consecutive rows, then of the rows within each group of blocks.
     Blocks,
 }
 

@@ -44,7 +44,6 @@ const LARGEST_CREDENTIALS: u64 = 1 << 20;
 
 /// What a client of one bucket is made from.
 pub(super) struct Bucket<'a> {
-    /// Its name.
     pub(super) name: &'a str,
     /// As the user wrote it, for messages.
     pub(super) url: &'a str,

@@ -15,7 +15,7 @@ const AZURE_FABRIC: &str = "blob.fabric.microsoft.com";
 const AZURE_EMULATOR: &str = "http://127.0.0.1:10000";
 const AMAZON_REGION: &str = "us-east-1";
 
-/// Environment variables, as they were when they were read. Empty ones count as absent.
+/// A snapshot of the environment variables. Empty ones count as absent.
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
@@ -35,7 +35,7 @@ impl Environment {
         self.0.get(name).map(|value| trimmed(name, value)).filter(|value| !value.is_empty())
     }
 
-    /// The value of a variable as it is: what a library that reads it itself sees.
+    /// The unchanged value of a variable, as a library that reads the environment itself sees it.
     pub(super) fn untrimmed(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }

@@ -19,7 +19,6 @@ pub enum StoreError {
     /// A name that would leave its directory, or that no object can have.
     #[error("{url}: {name:?} is not a usable file name: it must be relative and stay inside the directory")]
     BadName {
-        /// The directory.
         url: String,
         /// The refused name.
         name: String,
@@ -35,7 +34,6 @@ pub enum StoreError {
     /// A link to nothing.
     #[error("{url}: a link to {target}, which is not there")]
     DeadLink {
-        /// The link.
         url: String,
         /// What it names.
         target: String,
@@ -45,7 +43,6 @@ pub enum StoreError {
     Variable {
         /// What was to be read with it.
         url: String,
-        /// The variable.
         name: String,
         /// What is wrong with its value, and the cure.
         reason: String,
@@ -58,20 +55,13 @@ pub enum StoreError {
     },
     /// Something to be written where files can only be read.
     #[error("{url}: files on a web server can only be read; write to a path or a bucket")]
-    ReadOnly {
-        /// The object.
-        url: String,
-    },
+    ReadOnly { url: String },
     /// Nothing there.
     #[error("{url}: not found")]
-    NotFound {
-        /// The object.
-        url: String,
-    },
+    NotFound { url: String },
     /// Credentials are missing or do not suffice.
     #[error("{url}: permission denied; check the credentials and their rights ({detail})")]
     Permission {
-        /// The object.
         url: String,
         /// What the store said.
         detail: String,
@@ -86,30 +76,16 @@ pub enum StoreError {
     },
     /// The object is not the one seen first.
     #[error("{url}: the object changed while it was in use; files of a run must stay as they are")]
-    Changed {
-        /// The object.
-        url: String,
-    },
+    Changed { url: String },
     /// A conditional create lost.
     #[error("{url}: already exists")]
-    AlreadyExists {
-        /// The object.
-        url: String,
-    },
+    AlreadyExists { url: String },
     /// Larger than anything that belongs there.
     #[error("{url}: {size} bytes, more than the {limit} allowed here")]
-    TooLarge {
-        /// The object.
-        url: String,
-        /// Its size.
-        size: u64,
-        /// The limit.
-        limit: u64,
-    },
+    TooLarge { url: String, size: u64, limit: u64 },
     /// The answer ended early.
     #[error("{url}: the answer ended after {found} of {expected} bytes")]
     Short {
-        /// The object.
         url: String,
         /// Bytes asked for.
         expected: u64,
@@ -118,14 +94,10 @@ pub enum StoreError {
     },
     /// The disk is full.
     #[error("{url}: no space left on the device")]
-    NoSpace {
-        /// The object.
-        url: String,
-    },
+    NoSpace { url: String },
     /// Storage does not answer, or answers with a failure that retries did not cure.
     #[error("{url}: storage failed: {detail}")]
     Unavailable {
-        /// The object.
         url: String,
         /// What the store said.
         detail: String,
@@ -191,7 +163,7 @@ impl StoreError {
         }
     }
 
-    /// Listings and credential look-ups report refusals as generic errors; only their text tells them apart.
+    /// Listings and credential look-ups report refusals as generic errors; only the text identifies them.
     fn from_answer(url: String, detail: String) -> StoreError {
         // The addresses where cloud machines ask for credentials: asked only when the environment has none.
         if detail.contains("http://169.254.") || detail.contains("http://metadata.google.internal") {

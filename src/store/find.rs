@@ -33,7 +33,7 @@ pub struct Listing {
 impl Location {
     /// Every file below this directory, sorted by URL. An absent directory is an empty one.
     ///
-    /// Links on this machine's disk are followed, also those to directories; cycles are passed over.
+    /// Links on this machine's disk are followed, also those to directories; cycles are skipped.
     pub async fn list(&self) -> Result<Vec<(Location, Meta)>, StoreError> {
         Ok(self.listing().await?.files)
     }

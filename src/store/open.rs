@@ -36,8 +36,8 @@ impl Patience {
         RetryConfig { max_retries: usize::MAX, retry_timeout: self.0, backoff }
     }
 
-    /// How long credentials are asked for. Where the environment names none, only a cloud's machine has some, not always at
-    /// once; any other waits for them in vain.
+    /// How long to retry requests for credentials. If the environment names none, only a machine in a cloud can obtain
+    /// some, and not always at once; on any other machine the wait is wasted.
     pub(super) fn retry_for_credentials(self, named: bool) -> RetryConfig {
         let unnamed = || Patience((self.0 / 3).min(LONGEST_FOR_CREDENTIALS));
         if named { self.retry() } else { unnamed().retry() }

@@ -103,7 +103,7 @@ impl Refusal {
         Some(by_code)
     }
 
-    /// What the user is told of it.
+    /// The error to show to the user.
     pub(super) fn error(&self, url: String) -> StoreError {
         let service = Service::of(&url);
         let cure = match self.meaning() {

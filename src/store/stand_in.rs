@@ -1,4 +1,4 @@
-//! What lies in a file's place when the file itself never came: pointers of Git LFS and git-annex, pages of web servers.
+//! Detects stand-ins for files that were never downloaded: pointers of Git LFS and git-annex, pages of web servers.
 
 /// Bytes of a file that [`stand_in`] needs to see.
 pub const STAND_IN: u64 = 256;

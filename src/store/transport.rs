@@ -1,4 +1,4 @@
-//! What every request of a store's client goes through: outages are reported, refusals are given a reason.
+//! The transport of all storage clients: it reports outages, and adds reasons to refusals.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

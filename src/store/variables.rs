@@ -54,14 +54,15 @@ fn form(name: &str) -> Form {
     }
 }
 
-/// Whether a value must not be shown, nor blanks around it be taken for a part of it.
+/// Whether a value is a secret: it must not be printed, and blanks around it are removed.
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     let holds = ["KEY", "TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word));
     (holds || name == "IDENTITY_HEADER") && form(&name) != Form::Free && form(&name) != Form::Endpoint
 }
 
-/// A value as it is used: a line break at its end comes from a file that it was read from, and so do blanks around secrets.
+/// The value to use: removes a line break at the end, and blanks around secrets, because they come from the file that
+/// the value was read from.
 pub(super) fn trimmed<'a>(name: &str, value: &'a str) -> &'a str {
     if is_secret(name) { value.trim() } else { value.trim_end_matches(['\n', '\r']) }
 }

@@ -37,7 +37,7 @@ struct Pending {
 
 /// Walks `root`. An absent directory is an empty one.
 ///
-/// A link to one of the directories that it lies in is a cycle, and passed over: what is there is listed already.
+/// A link to one of its own parent directories is a cycle and is skipped, because its files are already listed.
 pub(super) fn walk(root: &Path, limits: Limits) -> Result<Walk, StoreError> {
     let mut walk = Walk::default();
     let identity = match std::fs::metadata(root) {

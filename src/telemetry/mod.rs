@@ -31,7 +31,7 @@ pub struct Telemetry {
     spans: Option<SdkTracerProvider>,
 }
 
-/// What programs that run for long write: their own lines, and of the store's client only what is amiss.
+/// Log filter of long-running programs: their own messages, and only warnings of the storage client.
 pub const USUAL: &str = "info,object_store=warn";
 /// How long the end of a program waits for its last spans to be sent.
 const FLUSH: Duration = Duration::from_secs(2);

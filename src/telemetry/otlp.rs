@@ -33,8 +33,8 @@ pub(super) enum Unsent {
 
 /// What sends spans, or `None` if the environment names no collector.
 ///
-/// Spans wait in a queue of a bounded length (`OTEL_BSP_MAX_QUEUE_SIZE`) for a thread that sends them; when it is full they
-/// are dropped. So a collector that is slow or gone costs spans, never time.
+/// Spans wait in a queue of a bounded length (`OTEL_BSP_MAX_QUEUE_SIZE`) for a thread that sends them; when it is full
+/// they are dropped. So a slow or missing collector loses spans, but never delays the run.
 pub(super) fn provider(program: &'static str) -> Result<Option<SdkTracerProvider>, Unsent> {
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
     if !wanted(environment) {
@@ -90,7 +90,7 @@ fn resource(program: &'static str) -> Resource {
     }
 }
 
-/// Says once that spans could not be sent; the run goes on without them.
+/// Warns once that spans could not be sent; the run continues without them.
 #[derive(Debug)]
 struct Reporting {
     inner: SpanExporter,

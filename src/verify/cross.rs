@@ -20,7 +20,7 @@ pub(super) async fn read(
     })
 }
 
-/// Compares what is said twice.
+/// Compares facts that two files record.
 pub(super) async fn check(
     directory: &Location,
     files: &[WrittenFile],

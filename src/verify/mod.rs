@@ -26,7 +26,7 @@ pub use log::Log;
 
 /// The hashes of all files.
 const SUMS: &str = "SHA256SUMS";
-/// Who was there, and for how long. It is no part of the result, and has no hash.
+/// Records the workers and how long each took part. It is not part of the result and not hashed.
 pub const WORKERS: &str = "workers.json";
 /// What pins the run.
 const RUN: &str = "run.json";
@@ -46,7 +46,6 @@ pub struct RunFacts {
     pub run_id: String,
     /// The run file, every default filled in.
     pub spec: RunSpec,
-    /// Label names.
     pub labels: Vec<String>,
     /// Hash of the parameter table.
     pub parameters: String,
@@ -98,20 +97,13 @@ pub struct FileFact {
 pub enum Difference {
     /// A listed file is gone.
     #[error("{file}: it is gone, but SHA256SUMS lists it")]
-    Gone {
-        /// The file.
-        file: String,
-    },
-    /// A file nobody listed.
+    Gone { file: String },
+    /// A file that SHA256SUMS does not list.
     #[error("{file}: the run did not write it: SHA256SUMS does not list it")]
-    Unlisted {
-        /// The file.
-        file: String,
-    },
+    Unlisted { file: String },
     /// Other bytes.
     #[error("{file}: its SHA-256 is {found}, but {by} says {expected}")]
     Hash {
-        /// The file.
         file: String,
         /// Who says otherwise.
         by: &'static str,
@@ -123,21 +115,14 @@ pub enum Difference {
     /// A line is not what it was.
     #[error("{file}:{line}: {reason}")]
     Line {
-        /// The file.
         file: &'static str,
         /// Its line, from 1.
         line: usize,
-        /// What is wrong.
         reason: String,
     },
     /// A file cannot be what the run wrote.
     #[error("{file}: {reason}")]
-    File {
-        /// The file.
-        file: String,
-        /// What is wrong.
-        reason: String,
-    },
+    File { file: String, reason: String },
 }
 
 /// Why nothing can be verified.
@@ -145,11 +130,7 @@ pub enum Difference {
 pub enum VerifyError {
     /// There is no run.
     #[error("{url}: neither {SUMS} nor manifests/; give the output_dir of a run, or the final/ in it")]
-    NoRun {
-        /// The directory.
-        url: String,
-    },
-    /// Storage.
+    NoRun { url: String },
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The weights are whole, but cannot be read.
@@ -168,7 +149,6 @@ impl VerifyError {
     }
 }
 
-/// What was found.
 #[derive(Debug)]
 pub struct Report {
     /// The directory that was read.

@@ -15,8 +15,8 @@ const WINDOW: u32 = 32 << 20;
 const FRAME: u32 = 1 << 20;
 /// Largest message that either side encodes or decodes, in bytes: a chunk and its envelope, or a welcome with many labels.
 const MESSAGE: usize = 8 << 20;
-/// How often a silent connection is probed, and how long the answer may take: a peer whose machine is gone is noticed within
-/// seconds.
+/// How often a silent connection is probed, and how long the answer may take. A peer whose machine has failed is
+/// detected within seconds.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 const PROBE_ANSWER: Duration = Duration::from_secs(5);
 

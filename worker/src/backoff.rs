@@ -6,7 +6,7 @@ use headstart::draw;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// How long a worker goes without a session before it gives up.
+/// How long a worker retries without a session before it gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 /// About the first pause; each is twice the one before.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Backoff {
     seed: u64,
-    /// Tries in vain since the last session.
+    /// Failed attempts since the last session.
     tries: u32,
     /// When there was a session last.
     since: Instant,

@@ -27,7 +27,6 @@ enum Kind {
 pub enum Sample<'a> {
     /// A text, or a pair of texts.
     Text {
-        /// The text.
         text: &'a str,
         /// The second text of a pair.
         pair: Option<&'a str>,
@@ -44,18 +43,12 @@ pub enum CollateError {
     Network(#[from] NetworkError),
     /// The tokenizer cannot be built.
     #[error("{url}/{error}")]
-    Tokenizer {
-        /// The checkpoint's directory.
-        url: String,
-        /// What is wrong.
-        error: TokenizerError,
-    },
+    Tokenizer { url: String, error: TokenizerError },
     /// A text could not be tokenised.
     #[error("row {row}: {reason}")]
     Text {
         /// Its number.
         row: u64,
-        /// What is wrong.
         reason: String,
     },
     /// An image could not be decoded.
@@ -63,11 +56,10 @@ pub enum CollateError {
     Image {
         /// Its number.
         row: u64,
-        /// What is wrong.
         error: ImageError,
     },
     /// A row of another kind than the network computes.
-    #[error("row {0} is not of the kind that the network computes")]
+    #[error("row {0} is not of the kind (text or image) that the network takes")]
     OtherKind(u64),
 }
 

@@ -1,14 +1,15 @@
 //! One lease, from rows to a partial.
 //!
-//! What goes in is a node of the step's tree (shards `first..end`) and the weights that the trainer holds; what comes out is one
-//! [`Partial`]: the node's gradient sum (none in an evaluation) and the sums beside it. Rows of the next shards are read and
-//! tokenised while one shard is computed. Each shard's gradient is a leaf of the node's own subtree, and leaves are added along it
-//! as soon as siblings meet, so that a node computed whole has the bits of its halves added by the coordinator. That is why a
-//! lease may have any size, and why a lost node can be computed by somebody else in other pieces.
+//! What goes in is a node of the step's tree (shards `first..end`) and the weights that the trainer holds; what comes
+//! out is one [`Partial`]: the node's gradient sum (none in an evaluation) and the sums beside it. Rows of the next
+//! shards are read and tokenised while one shard is computed. Each shard's gradient is a leaf of the node's own
+//! subtree, and leaves are added along it as soon as siblings meet, so that a node computed whole has the bits of its
+//! halves added by the coordinator. That is why a lease may have any size, and why a lost node can be recomputed by
+//! another worker in other pieces.
 //!
-//! The additions run on the trainer's thread, in the order of shards: at most `1 + log2(shards)` gradients exist at a time, and
-//! their buffers are reused. A shard is judged here, where its rows are known: one whose loss or gradient is not finite ends
-//! the lease, and the coordinator decides what follows. A revoked lease ends before its next shard.
+//! The additions run on the trainer's thread, in the order of shards: at most `1 + log2(shards)` gradients exist at a
+//! time, and their buffers are reused. A shard is checked here, where its rows are known: one whose loss or gradient is
+//! non-finite ends the lease, and the coordinator decides what follows. A revoked lease ends before its next shard.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,11 +31,9 @@ const AHEAD: usize = 2;
 /// What is to be computed.
 #[derive(Clone, Debug)]
 pub struct Task {
-    /// The node.
     pub work: Work,
     /// Shards of it that count as zero.
     pub skipped: Vec<u32>,
-    /// The run's seed.
     pub seed: u64,
 }
 
@@ -175,8 +174,8 @@ impl Subtree {
         Subtree { first: node.first, fold: Fold::new(Tree::new(node.shards)), buffers }
     }
 
-    /// Adds a shard's gradient sum; `false` when it, or the loss, is not finite. A shard is judged here, where its rows
-    /// are known.
+    /// Adds a shard's gradient sum; `false` if it or the loss is non-finite. The check is made here, where the rows are
+    /// known.
     fn add_gradient(
         &mut self,
         trainer: &mut dyn Trainer,

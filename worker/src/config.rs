@@ -12,22 +12,22 @@ pub struct Config {
     /// The coordinator's address.
     #[arg(long, env = "HEADSTART_COORDINATOR", default_value = "http://127.0.0.1:7070")]
     pub coordinator: String,
-    /// What to compute on: auto, cpu, cuda or cuda:N.
+    /// Device to compute on: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     pub device: String,
-    /// CPU threads; must be the run file's threads_per_worker, which is the default.
+    /// Number of CPU threads. It must equal threads_per_worker of the run file, which is the default.
     #[arg(long)]
     pub threads: Option<u32>,
-    /// Where remote data files are kept while the worker lives. Workers of one machine can share it.
+    /// Directory in which to cache remote data. Workers on one machine can share it. Default: a temporary directory.
     #[arg(long, env = "HEADSTART_CACHE")]
     pub cache: Option<PathBuf>,
-    /// Print versions, device and instruction set as JSON, and end.
+    /// Print versions, device and instruction set as JSON, and exit.
     #[arg(long)]
     pub check: bool,
-    /// How log lines look.
+    /// Format of log lines.
     #[arg(long, value_enum, default_value = "text")]
     pub log_format: LogFormat,
-    /// End when standard input does: the process that started this one is gone.
+    /// Exit when standard input closes, which means that the parent process has ended.
     #[arg(long)]
     pub exit_with_parent: bool,
 }

@@ -18,7 +18,7 @@ use crate::trainer::TrainError;
 /// Why a worker ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// Nobody answers.
+    /// No coordinator answers.
     #[error("no coordinator at {url}: {reason}")]
     Unreachable {
         /// Where.

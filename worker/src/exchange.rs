@@ -39,7 +39,7 @@ struct PeerMemory {
 /// Why an exchange failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
-    /// The coordinator does not want it: the lease has ended, the version was replaced, or a sum is not finite.
+    /// The coordinator refuses it: the lease has ended, the version was replaced, or a sum is non-finite.
     #[error("{}", .0.message())]
     Refused(Status),
     /// Too many partials wait for their siblings: to be sent again.
@@ -51,10 +51,8 @@ pub enum ExchangeError {
     /// What arrived is not what was sent.
     #[error("weights damaged on the way: {0}")]
     Damaged(String),
-    /// libtorch.
     #[error(transparent)]
     Train(#[from] TrainError),
-    /// The compute thread.
     #[error(transparent)]
     Ended(#[from] Ended),
 }

@@ -94,7 +94,7 @@ async fn told_to_end(with_parent: bool) -> (Exit, &'static str) {
     }
 }
 
-/// Waits for the end of standard input, on a thread of its own: reading it cannot be called off.
+/// Waits for the end of standard input. It reads on a separate thread, because a read cannot be cancelled.
 async fn parent_gone() {
     let (gone, told) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
@@ -107,7 +107,7 @@ async fn parent_gone() {
     let _ = told.await;
 }
 
-/// The given directory, kept; or one of the worker's own that goes with it.
+/// The cache directory: a given one, which is kept, or a temporary one, which is removed with the worker.
 enum Cache {
     Given(std::path::PathBuf),
     Own(Scratch),

@@ -15,7 +15,7 @@ use crate::error::WorkerError;
 use crate::exchange::{Exchange, ExchangeError};
 use crate::prepare::Prepared;
 
-/// Where a worker's time has gone since it was ready, in microseconds.
+/// How a worker has spent its time since it was ready, in microseconds.
 #[derive(Debug, Default)]
 pub struct Times {
     compute: AtomicU64,
@@ -52,7 +52,7 @@ pub struct Worker<'a> {
     prepared: &'a Prepared,
     exchange: Exchange,
     buffers: Buffers,
-    /// Version of the trainer's weights; `None` while they are partly overwritten, or nobody knows.
+    /// Version of the trainer's weights; `None` while they are partly overwritten, or the version is unknown.
     version: Option<Version>,
 }
 
@@ -100,7 +100,7 @@ impl<'a> Worker<'a> {
             }
             ToWorker::Revoke { .. } => Ok(None),
             ToWorker::Welcome(_) | ToWorker::Stop { .. } => {
-                Err(WorkerError::Broken("a command out of place".into()))
+                Err(WorkerError::Broken("an unexpected command".into()))
             }
         }
     }

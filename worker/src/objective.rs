@@ -5,7 +5,7 @@ use headstart::run_file::{RunSpec, Task};
 
 use crate::trainer::{Batch, Sums};
 
-/// The loss of a run, and what it is averaged over.
+/// The loss of a run, and the divisor of its mean.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Objective {
     /// One label a sample: cross-entropy, divided by the number of samples.

@@ -1,7 +1,8 @@
-//! A directory of a worker's own, which goes with it; and those of workers that were killed, which could not tidy up.
+//! A worker's temporary directory, which it removes at its end; and the directories that killed workers have left
+//! behind.
 //!
-//! A lock on the directory itself says that its owner lives: the kernel takes it back however a process ends. A lock file
-//! inside would not do, because the cache removes files to make room.
+//! A lock on the directory itself shows that its owner is alive: the kernel releases it however the process ends. A
+//! lock file inside would not do, because the cache removes files to make room.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -26,7 +27,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Makes a directory below `parent`, after removing those there whose workers are gone.
+    /// Creates a directory below `parent`, after removing abandoned ones.
     pub fn new_in(parent: &Path) -> io::Result<Scratch> {
         remove_abandoned(parent);
         for _ in 0..ATTEMPTS {
@@ -42,7 +43,8 @@ impl Scratch {
                 Err(error) => return Err(error),
             }
         }
-        let said = format!("{}: every directory made there is removed at once", parent.display());
+        let said =
+            format!("{}: another program removes every directory as soon as it is made", parent.display());
         Err(io::Error::new(io::ErrorKind::ResourceBusy, said))
     }
 
@@ -52,7 +54,7 @@ impl Scratch {
     }
 }
 
-/// The directory with its lock held; `None` if somebody else holds it, or removed the directory meanwhile.
+/// The locked directory; `None` if another process holds the lock, or has removed the directory meanwhile.
 fn lock(directory: &Path) -> io::Result<Option<File>> {
     let file = File::open(directory)?;
     match file.try_lock() {
@@ -69,7 +71,7 @@ fn lock(directory: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Removes the directories of workers that are gone. What cannot be removed stays: it may be another user's.
+/// Removes the directories of dead workers. A directory that cannot be removed stays: it may belong to another user.
 fn remove_abandoned(parent: &Path) {
     for directory in directories(parent) {
         if let Ok(Some(_held)) = lock(&directory)

@@ -1,10 +1,10 @@
-//! What a worker is told before it begins.
+//! Settings of a worker, fixed when it starts.
 
 use std::path::PathBuf;
 
 use crate::platform::Platform;
 
-/// What a worker is told about itself.
+/// Settings that differ between the workers of a run.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The coordinator's URL.

@@ -63,7 +63,7 @@ impl TextTokenizer {
         tokenizer.with_post_processor(Some(
             processor.map_err(|error| refuse(format!("post_processor: {error}")))?,
         ));
-        // What the file itself says of padding and cutting is for somebody else's batches.
+        // The file's own padding and truncation are not used: the collator decides them.
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(failed)?;
         let limit = limit as usize;

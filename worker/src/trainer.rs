@@ -10,11 +10,9 @@ use crate::objective::Objective;
 /// What a trainer is made from.
 #[derive(Debug)]
 pub struct TrainerJob {
-    /// The network.
     pub network: Arc<Network>,
     /// What it trains towards.
     pub objective: Objective,
-    /// CPU threads.
     pub threads: u32,
     /// Samples of a micro-batch.
     pub micro_batch: u32,
@@ -57,7 +55,6 @@ pub enum Batch {
 }
 
 impl Batch {
-    /// The rows' labels.
     pub fn labels(&self) -> &[i64] {
         match self {
             Batch::Text { labels, .. } | Batch::Image { labels, .. } => labels,
@@ -78,7 +75,6 @@ impl Batch {
 /// What seeds the random draws of one micro-batch (dropout); the trainer adds the block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draw {
-    /// The run's seed.
     pub seed: u64,
     /// The step being computed.
     pub step: u64,
@@ -121,7 +117,6 @@ pub enum TrainError {
     /// There is no memory for a gradient.
     #[error("no memory for a gradient of {len} elements: {error}")]
     Memory {
-        /// Elements.
         len: usize,
         /// What the system says.
         error: std::io::Error,
@@ -140,7 +135,7 @@ pub enum TrainError {
 /// Fills a slice with the trainable vector's elements from a number on.
 pub type ReadWeights<'a> = dyn Fn(usize, &mut [f32]) -> std::io::Result<()> + Sync + 'a;
 
-/// Elements that are copied at a time.
+/// Elements per copy.
 pub const PIECE: usize = 1 << 16;
 
 /// Computes gradients from weights and samples. Stateless but for the weights it was given.
@@ -159,7 +154,8 @@ pub trait Trainer: Send {
     /// Overwrites the trainable vector from element `offset` on.
     fn set_trainable(&mut self, offset: usize, values: &[f32]) -> Result<(), TrainError>;
 
-    /// Overwrites the whole trainable vector with what `read` gives from an element on. Threads may call it at a time.
+    /// Overwrites the whole trainable vector with what `read` gives from an element on. `read` may be called
+    /// concurrently.
     fn load_trainable(&mut self, read: &ReadWeights<'_>) -> Result<(), TrainError> {
         load_in_pieces(self, read)
     }

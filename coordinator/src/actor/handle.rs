@@ -1,4 +1,4 @@
-//! What everybody else holds of the actor: its inbox, and the run as people see it.
+//! The handle to the actor: its inbox, and the published status of the run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,10 +12,10 @@ use crate::event::{Event, Refused, SegmentUse};
 use crate::machine::Snapshot;
 use crate::meter::Meter;
 
-/// Commands that may wait for a worker; one that lets more pile up is cut off.
+/// Capacity of a worker's command queue. The session of a worker whose queue is full is closed.
 const OUTBOX: usize = 256;
 
-/// What everybody else holds of the actor.
+/// Sends events to the actor, and reads the status that it publishes.
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(super) inbox: mpsc::Sender<Mail>,
@@ -37,7 +37,6 @@ pub struct Traffic {
 /// The run as people see it.
 #[derive(Clone, Debug)]
 pub struct Status {
-    /// The machine's part.
     pub snapshot: Snapshot,
     /// Training speed of the last step.
     pub samples_per_second: f64,

@@ -1,5 +1,5 @@
-//! The state of a run as Prometheus reads it. Each scrape is made anew from the status, so that what a worker leaves
-//! behind when it is gone is nothing. `docs/metrics.md` lists every metric.
+//! The state of a run in Prometheus's text format. Each scrape is rendered from the status alone, so that no samples of
+//! a worker remain after it has left. `docs/metrics.md` lists every metric.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -69,7 +69,7 @@ impl Families {
         self.add(
             MetricType::GAUGE,
             "headstart_state",
-            "1 for what the run is doing, 0 for what it is not.",
+            "1 for the state the run is in, 0 for the others.",
             samples,
         );
     }
@@ -131,7 +131,7 @@ impl Families {
             commits,
         } = *counts;
         self.counter("headstart_leases_granted_total", "Leases granted.", leases_granted);
-        let help = "Leases that ended without a partial and went to others.";
+        let help = "Leases that ended without a partial; their nodes were leased again.";
         self.counter("headstart_leases_released_total", help, leases_released);
         let both = |[train, eval]: [u64; 2]| {
             let samples = [("train", train), ("eval", eval)];
@@ -149,7 +149,7 @@ impl Families {
         let help = "Partials that no lease asked for, or whose sums cannot be right.";
         self.counter("headstart_partials_refused_total", help, refused);
         let arrived = serving.handle.meter().not_finite.load(Ordering::Relaxed);
-        let help = "Partials with a value that is not finite, by who found it.";
+        let help = "Partials with a non-finite value, by the program that found it.";
         let samples = [("worker", not_finite), ("coordinator", arrived)];
         let samples = samples.map(|(by, value)| counter((&[("found_by", by)], value as f64))).to_vec();
         self.add(MetricType::COUNTER, "headstart_partials_not_finite_total", help, samples);
@@ -164,7 +164,7 @@ impl Families {
         let samples = each().map(|(id, line)| {
             gauge((&[("worker", id), ("name", &line.name), ("device", &line.device)], 1.0))
         });
-        let help = "Who a worker is. Workers that are gone have no samples here or below.";
+        let help = "Name and device of each worker. Workers that have left have no samples here or below.";
         self.add(MetricType::GAUGE, "headstart_worker_info", help, samples.collect());
         let samples = each().map(|(id, line)| gauge((&[("worker", id)], f64::from(u8::from(line.ready)))));
         self.add(

@@ -121,8 +121,8 @@ impl Journal {
         format!("{version:012}-{}-{}", self.head.number + 1, self.head.nonce)
     }
 
-    /// Makes `state`, whose parts are all written, the one to go on from. `unwanted` are directories besides those of
-    /// earlier states that nobody needs any more.
+    /// Makes `state` the one to resume from; all its parts must be written already. `unwanted` lists directories that
+    /// are obsolete, besides those of earlier states.
     pub async fn commit(&mut self, state: State, unwanted: Vec<String>) -> Result<(), JournalError> {
         let now: Vec<String> = self.head.state.directories().map(str::to_owned).collect();
         let needed = |directory: &String| state.directories().any(|needed| needed == directory);
@@ -163,7 +163,8 @@ impl Journal {
     }
 }
 
-/// Removes what a manifest says nobody needs. What cannot be removed takes up room, no more.
+/// Removes the directories that a manifest lists as obsolete. A failure costs disk space only, so it is logged and
+/// ignored.
 async fn remove_dropped(output: &Location, manifest: &Manifest) {
     for directory in &manifest.drops {
         let removed = match output.join(directory) {

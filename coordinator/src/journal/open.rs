@@ -38,15 +38,12 @@ pub struct Claim {
 /// A state read back.
 #[derive(Debug, Default)]
 pub struct Restored {
-    /// The machine's part.
     pub standing: RunState,
     /// Weights and moments; none at version 0.
     pub vectors: Option<Vec<Vectors>>,
     /// The best evaluated weights.
     pub best: Option<Vec<Vec<f32>>>,
-    /// The ledger.
     pub ledger: String,
-    /// The metrics.
     pub metrics: String,
 }
 
@@ -62,7 +59,7 @@ pub async fn find(output: &Location) -> Result<Option<ExistingLog>, JournalError
         match read(output, number).await? {
             Ok((newest, _)) => return Ok(Some(ExistingLog { output: output.clone(), numbers, newest })),
             Err(unreadable) => {
-                warn!(number, %unreadable, "a manifest is passed over");
+                warn!(number, %unreadable, "skipping an unreadable manifest");
                 broken.get_or_insert_with(|| unreadable.to_string());
             }
         }
@@ -123,7 +120,7 @@ impl ExistingLog {
         Ok(self.newest.state.is_closed())
     }
 
-    /// Removes what nobody needs: whoever closed the run may have died before that.
+    /// Removes obsolete directories: the coordinator that closed the run may have died before it could.
     pub async fn tidy(&self) {
         remove_dropped(&self.output, &self.newest).await;
     }
@@ -146,7 +143,7 @@ impl ExistingLog {
                 owner: owner.clone(),
                 epoch: *epoch,
             }),
-            // Nobody there, or somebody who has another run by now.
+            // No answer, or the address now serves another run.
             _ => Ok(()),
         }
     }
@@ -204,7 +201,7 @@ impl ExistingLog {
                 }
                 Err(damage @ Damage::Content { .. }) => {
                     let step = manifest.state.standing.version;
-                    warn!(step, %damage, "a checkpoint is damaged; the one before it is taken");
+                    warn!(step, %damage, "a checkpoint is damaged; using the one before it");
                     reason = damage.to_string();
                     failed = Some(manifest.state);
                 }

@@ -17,7 +17,7 @@ pub struct Answer {
     pub epoch: u64,
 }
 
-/// Asks whoever is at an address; `None` when nobody answers in time.
+/// Asks the coordinator at an address for its identity; `None` without an answer in time.
 pub type Dial = Box<dyn Fn(String) -> BoxFuture<'static, Option<Answer>> + Send + Sync>;
 
 /// Asks over the network.

@@ -24,10 +24,9 @@ pub const METRICS: &str = "metrics.jsonl";
 /// Why a part is not what the manifest says.
 #[derive(Debug, thiserror::Error)]
 pub enum Damage {
-    /// Its content is another one, or it is gone.
+    /// Its content differs from what was written, or it is missing.
     #[error("{url}: {reason}")]
     Content {
-        /// The object.
         url: String,
         /// What is wrong with it.
         reason: String,
@@ -48,7 +47,7 @@ impl From<StoreError> for Damage {
         match error {
             StoreError::NotFound { url } => Damage::Content { url, reason: "is missing".into() },
             StoreError::Changed { url } | StoreError::TooLarge { url, .. } => {
-                Damage::Content { url, reason: "has another size than was written".into() }
+                Damage::Content { url, reason: "its size is not what was written".into() }
             }
             other => Damage::Store(other),
         }
@@ -60,7 +59,6 @@ impl From<StoreError> for Damage {
 pub struct Layout {
     /// Elements of each segment.
     pub segments: Vec<usize>,
-    /// Vectors.
     pub vectors: usize,
 }
 
@@ -95,7 +93,7 @@ impl Layout {
     }
 }
 
-/// Writes weights and moments as they were when `held` was made, while the next step goes on; returns the weights too.
+/// Writes the weights and moments that `held` has frozen, concurrently with the next step; returns the weights too.
 pub async fn write_state(
     output: &Location,
     directory: String,
@@ -157,7 +155,7 @@ pub async fn read(output: &Location, parts: &Parts, layout: &Layout) -> Result<V
     Ok(segments.collect())
 }
 
-/// Elements converted at a time.
+/// Elements per conversion.
 const CHUNK: usize = 1 << 18;
 
 /// A file's bytes in order, and the hash of those that have passed.

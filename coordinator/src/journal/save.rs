@@ -12,9 +12,7 @@ use crate::master::Held;
 /// A state to be committed.
 #[derive(Debug)]
 pub struct Commit {
-    /// The machine's part.
     pub standing: RunState,
-    /// The vectors.
     pub held: Held,
     /// The best evaluated weights so far, where they may be written at the end.
     pub best: Option<Arc<Best>>,

@@ -1,5 +1,5 @@
-//! Audits: a share of the training leases is computed by a second worker too, and the bits are compared before the update.
-//! A third worker settles a difference; whoever is wrong is banned, and the step begins anew.
+//! Audits: a second worker recomputes a fraction of the training leases, and the bits are compared before the update.
+//! If they differ, a third worker decides; the worker that is wrong is banned, and the step restarts.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -19,7 +19,7 @@ use crate::membership::Member;
 
 /// Workers that settle a difference.
 pub(super) const AUDITORS: usize = 3;
-/// Stands for the hash of a gradient that its worker says is not finite.
+/// Stands for the hash of a gradient that its worker reports as non-finite.
 const NOT_FINITE: u128 = 0;
 
 /// The audits of a step that are not over.
@@ -50,7 +50,7 @@ impl Audits {
         self.0.values().any(|answers| answers.len() == AUDITORS - 1)
     }
 
-    /// The lowest node that this worker could compute again, if nobody does.
+    /// The lowest node that this worker may recompute and no other worker is recomputing.
     pub(super) fn next(&self, name: &str, taken: impl Fn(Node) -> bool) -> Option<Node> {
         let new_to = |answers: &[Answer]| answers.iter().all(|answer| answer.name != name);
         self.0.iter().find(|(node, answers)| new_to(answers) && !taken(**node)).map(|(&node, _)| node)
@@ -109,8 +109,8 @@ impl Machine {
         }
     }
 
-    /// A worker could not compute a node again. That says nothing of the node: somebody else computes it again, and where
-    /// the gradient was not finite, that is an answer like any other.
+    /// A worker failed to recompute a node. This says nothing about the node, so another worker recomputes it. But a
+    /// non-finite gradient is a result, and is compared like any other.
     pub(super) fn audit_failed(
         &mut self,
         worker: WorkerId,
@@ -135,7 +135,8 @@ impl Machine {
     /// Ends the reduction once every node is in and every audit is over.
     pub(super) fn complete(&mut self, effects: &mut Vec<Effect>) {
         let Phase::Reducing { totals, table, .. } = &mut self.phase else { return };
-        // Where nobody is left to compare with, the audit is dropped. A difference that has been seen waits for a third worker.
+        // If no worker is left to compare with, the audit is dropped. A difference that has been seen waits for a third
+        // worker.
         self.audits.0.retain(|&node, answers| {
             let can = |(worker, member): (WorkerId, &Member)| {
                 !table.has_failed(node, worker)

@@ -15,7 +15,7 @@ use super::{Machine, Phase};
 use crate::event::{Effect, describe};
 use crate::lease::Lease;
 
-/// Silence after which a worker counts as gone.
+/// Silence after which a worker is considered lost.
 const SILENCE: Duration = Duration::from_secs(30);
 /// Shortest lease.
 const SHORTEST_LEASE: Duration = Duration::from_secs(60);
@@ -23,15 +23,15 @@ const SHORTEST_LEASE: Duration = Duration::from_secs(60);
 pub(super) const FIRST_LEASE: Duration = Duration::from_secs(600);
 /// Bytes a second at which data must arrive at least.
 const SLOWEST: u64 = 2 << 20;
-/// A lease lasts so many times its expected duration.
+/// Timeout of a lease, as a multiple of its expected duration.
 const LEASE_SLACK: u32 = 10;
 /// Shards of an evaluation that one lease covers at most, so that a lost lease costs little.
 const LONGEST_EVAL: u32 = 32;
-/// A lease that lasts so many times longer than it should is given to a second worker that has nothing else to do.
+/// A lease that takes this multiple of its expected duration is also given to a second, idle worker.
 const OVERDUE: u32 = 2;
 /// A lease is never overdue before this: short ones are late by chance.
 const SHORTEST_OVERDUE: Duration = Duration::from_secs(1);
-/// More than one in so many shards not finite means that training has diverged.
+/// Training has diverged when more than 1/DIVERGED of the shards are non-finite.
 const DIVERGED: u32 = 4;
 /// Failures of one node after which the run fails.
 const NODE_FAILURES: u32 = 3;
@@ -70,8 +70,9 @@ impl Machine {
                 self.not_finite(shard, effects);
             }
             Failure::NotFinite { shard } if exhausted => {
-                let detail =
-                    format!("{place} failed {NODE_FAILURES} times: shard {shard} is said not to be finite");
+                let detail = format!(
+                    "{place} failed {NODE_FAILURES} times: workers report that shard {shard} is not finite"
+                );
                 self.end(Exit::Internal, detail, effects);
             }
             Failure::Error(text) if exhausted => {
@@ -84,8 +85,9 @@ impl Machine {
         }
     }
 
-    /// A shard whose loss or gradient is not finite is computed again elsewhere. When that fails too, the step begins
-    /// anew without it, and its end decides what becomes of the run; when too many are like it, training has diverged.
+    /// Handles a shard with a non-finite loss or gradient. It is computed again, by another worker if possible. If it
+    /// is non-finite again, the step restarts without it, and the end of the step decides whether the run continues. If
+    /// too many shards are non-finite, training has diverged.
     fn not_finite(&mut self, shard: u32, effects: &mut Vec<Effect>) {
         let Phase::Reducing { table, work, .. } = &self.phase else { return };
         let times = self.not_finite.entry(shard).or_default();
@@ -108,7 +110,8 @@ impl Machine {
         self.begin(Pass::Train, effects);
     }
 
-    /// What the run file wants done about shards that are not finite, once all others of the step are in.
+    /// Applies `nonfinite_shards` once all other shards of the step are summed: the reason to end the run, if it must
+    /// end.
     pub(super) fn quarantine(&self) -> Option<String> {
         let (shard, rows) = self.skipped.first_key_value()?;
         let others = match self.skipped.len() {

@@ -140,9 +140,9 @@ impl Machine {
         effects.push(Effect::Send(*worker, ToWorker::Revoke { lease: *lease, reason }));
     }
 
-    /// The shards of a node are finite, or their worker would have said so, but their sum is not. What came of it before may
-    /// be part of the step's sum, so the step begins anew. Where two workers say so, training has diverged; who says so
-    /// twice, alone, is turned away.
+    /// A node sum overflowed although every shard is finite: otherwise the worker would have reported the shard.
+    /// Earlier segments of this partial may already be part of the step's sum, so the step restarts. If two workers
+    /// report an overflow, training has diverged; one that reports it twice alone is banned.
     fn sum_not_finite(&mut self, partial: &PartialId, effects: &mut Vec<Effect>) {
         let PartialId { worker, work, .. } = partial;
         if self.overflows.0 != work.step {
@@ -161,7 +161,7 @@ impl Machine {
         self.begin(Pass::Train, effects);
         if again {
             let reason =
-                format!("{name} summed finite gradients of {} to what is not finite, twice", work.step);
+                format!("{name} twice computed a non-finite sum from finite gradients of {}", work.step);
             self.ban(*worker, name, reason, effects);
         }
     }

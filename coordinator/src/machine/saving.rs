@@ -33,8 +33,9 @@ impl Saving {
 }
 
 impl Machine {
-    /// Commits the state right after an update, and goes on while it is written. If an earlier commit is still being written,
-    /// the run waits for it: the next update would overwrite weights and ledger lines that this commit is to hold.
+    /// Commits the state right after an update; training continues while it is written. If an earlier commit is still
+    /// being written, the run waits for it: the next update would overwrite weights and ledger lines that this commit
+    /// is to hold.
     pub(super) fn save(&mut self, effects: &mut Vec<Effect>) {
         if self.saving.in_flight {
             self.phase = Phase::Saving;

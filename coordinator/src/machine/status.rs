@@ -31,7 +31,7 @@ pub struct Snapshot {
     pub learning_rate: f64,
     /// The last evaluation: which weights, and their metrics, none before the first.
     pub eval: (Version, BTreeMap<&'static str, f64>),
-    /// Everybody here.
+    /// All current workers.
     pub workers: Vec<WorkerLine>,
     /// What has happened so far.
     pub counts: Counts,
@@ -40,19 +40,17 @@ pub struct Snapshot {
 /// What has happened since the run began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Leases granted.
     pub leases_granted: u64,
     /// Leases that ended without a partial.
     pub leases_released: u64,
     /// Partials accepted, of training and of evaluations.
     pub partials: [u64; 2],
-    /// Their shards.
+    /// Shards of the accepted partials.
     pub shards: [u64; 2],
-    /// Time that workers computed for them.
+    /// Time that workers spent computing the accepted partials.
     pub compute: Duration,
-    /// Partials refused.
     pub refused: u64,
-    /// Leases that failed because a shard's gradient or loss is not finite.
+    /// Leases that failed because a shard's gradient or loss is non-finite.
     pub not_finite: u64,
     /// Commits made while the run went on.
     pub commits: u64,
@@ -62,12 +60,7 @@ pub struct Counts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
     /// Too few workers are ready.
-    Waiting {
-        /// Ready.
-        ready: usize,
-        /// Needed.
-        needed: u32,
-    },
+    Waiting { ready: usize, needed: u32 },
     /// Computing or applying a step.
     Training,
     /// Judging a weights version.
@@ -90,7 +83,6 @@ pub struct WorkerLine {
     pub worker: WorkerId,
     /// What it said of itself.
     pub name: String,
-    /// Its device.
     pub device: String,
     /// Whether it can compute.
     pub ready: bool,
@@ -100,7 +92,7 @@ pub struct WorkerLine {
     pub activity: String,
     /// Seconds of compute for one shard.
     pub shard_seconds: f64,
-    /// Where its time has gone, by its last heartbeat.
+    /// Its time breakdown, as of its last heartbeat.
     pub spent: TimeBreakdown,
     /// When the oldest lease it holds was granted.
     pub leased_since: Option<Duration>,

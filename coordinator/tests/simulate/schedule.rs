@@ -20,7 +20,7 @@ use crate::draws::Draws;
 use crate::run;
 use crate::worker::{self, Moved, Worker};
 
-/// A run that does not end in so many moves never will.
+/// A run that has not ended after this number of moves never will.
 const MOST_MOVES: u64 = 200_000;
 
 /// What went wrong, and how often.
@@ -130,7 +130,7 @@ impl Schedule {
         self.coordinator.machine.snapshot().step
     }
 
-    /// Plays it until so many updates have been made and no commit is in flight; returns what the store holds.
+    /// Plays it until the update of `step` has been made and no commit is in flight; returns the content of the store.
     pub fn play_until(mut self, step: u64) -> Arc<InMemory> {
         while self.coordinator.machine.snapshot().step < step || self.coordinator.commit.is_some() {
             self.now += Duration::from_millis(1);

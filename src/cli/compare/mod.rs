@@ -27,7 +27,7 @@ pub(super) struct Arguments {
     /// Each run's output_dir (or the final/ in it), a path or URL. The first is compared with each of the others.
     #[arg(required = true, num_args = 2.., value_name = "RUN")]
     runs: Vec<String>,
-    /// Names to show, separated by commas; the directories' names when absent.
+    /// Names to show, separated by commas. Default: the names of the directories.
     #[arg(long, value_delimiter = ',')]
     names: Vec<String>,
     /// The metric to compare, as in metrics.jsonl without `eval_`: accuracy, f1 or loss.

@@ -1,4 +1,4 @@
-//! Curves as an SVG picture: white background, grid, axes, legend; told apart by colour, dashes and markers.
+//! Curves as an SVG picture: white background, grid, axes, legend. Colour, dashes and markers distinguish the curves.
 
 use std::fmt::Write;
 

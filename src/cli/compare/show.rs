@@ -24,7 +24,7 @@ pub(super) fn table(metric: &str, kind: MetricKind, runs: &[Run]) -> String {
     for column in table.column_iter_mut() {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    format!("{metric} after so many steps\n{table}")
+    format!("{metric} by training step\n{table}")
 }
 
 /// What the first run's start was worth against one other's.

@@ -18,15 +18,15 @@ use super::{bandwidth, console, probe};
 /// What to look at.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The run file whose storage, checkpoint and threads are to be checked.
+    /// Run file: check its storage, checkpoint and threads.
     run_file: Option<PathBuf>,
-    /// A run file key set differently, such as `output_dir=s3://bucket/run`. May be repeated.
+    /// Override a key of the run file, such as `output_dir=s3://bucket/run`. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "run_file")]
     sets: Vec<String>,
-    /// A coordinator that this machine is to reach; without one, the port is checked that a coordinator would take here.
+    /// Coordinator to reach from this machine. Without it, doctor checks whether a coordinator's port is free here.
     #[arg(long, env = "HEADSTART_COORDINATOR")]
     coordinator: Option<String>,
-    /// What a worker here would compute on: auto, cpu, cuda or cuda:N.
+    /// Device of a worker here: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     device: String,
 }

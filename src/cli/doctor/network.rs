@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::{Check, bandwidth};
 
-/// Where a coordinator listens unless told otherwise.
+/// Default port of a coordinator.
 const PORT: u16 = 7070;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Below this, in bytes a second, moving weights is most of a step for any network worth training.

@@ -52,7 +52,7 @@ async fn exercise(directory: &Location) -> Result<Vec<Check>, StoreError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let file = directory.join(&format!("doctor-{}-{}", std::process::id(), now.as_nanos()))?;
     let checks = write(&file, now).await;
-    // Whatever came of it, nothing is left.
+    // Removes the file, whether or not the check succeeded.
     let deleted = file.delete().await;
     let checks = checks?;
     deleted?;
@@ -69,13 +69,13 @@ async fn write(file: &Location, now: Duration) -> Result<Vec<Check>, StoreError>
     let refused = file.create(Bytes::from_static(TEXT)).await;
     if !matches!(refused, Err(StoreError::AlreadyExists { .. })) {
         let text = format!(
-            "{url} was created twice: this storage does not honour If-None-Match, so two coordinators could own one run"
+            "{url} was created twice: this storage ignores If-None-Match, so two coordinators could own one run"
         );
         return Ok(vec![Check::fail("output_dir", Exit::Storage, text)]);
     }
     file.write(Bytes::from_static(TEXT)).await?;
     if file.read(TEXT.len() as u64).await? != TEXT {
-        let text = format!("{url} reads otherwise than it was written");
+        let text = format!("{url}: read-back differs from what was written");
         return Ok(vec![Check::fail("output_dir", Exit::Storage, text)]);
     }
     checks.insert(0, Check::ok("output_dir", "read, write, conditional create, delete"));

@@ -23,8 +23,8 @@ const WORKER_TOKENIZER: f64 = 41.0 * MIB;
 /// What reading a checkpoint leaves in the heap, in sizes of the weights: first values, and reads under way.
 const WORKER_LOADED: f64 = 0.9;
 
-/// Floats that a layer keeps for its backward pass, per token: so many hidden vectors and inner vectors. Fifteen hidden
-/// vectors are kept by name; the others are what the allocator cannot reuse.
+/// Floats that a layer keeps for its backward pass, per token, as numbers of hidden vectors and inner vectors. Fifteen
+/// hidden vectors are kept by name; the others are what the allocator cannot reuse.
 const KEPT_HIDDEN: u64 = 22;
 const KEPT_INNER: u64 = 2;
 /// Per token, head and token attended to: probabilities, dropout's draws, and their product.
@@ -57,9 +57,7 @@ const ROW: f64 = 16.0;
 /// What memory depends on.
 #[derive(Clone, Debug)]
 pub(super) struct Sizes<'a> {
-    /// The run.
     pub(super) spec: &'a RunSpec,
-    /// The network.
     pub(super) blueprint: &'a Blueprint,
     /// Elements of all parameters.
     pub(super) parameters: u64,
@@ -71,7 +69,6 @@ pub(super) struct Sizes<'a> {
     pub(super) rows: u64,
     /// Tokens of the longest text, estimated; unused for images.
     pub(super) longest: u64,
-    /// Workers.
     pub(super) workers: u32,
     /// Whether states are committed while steps go on.
     pub(super) commits: bool,
@@ -131,7 +128,7 @@ impl Sizes<'_> {
             + frozen * WRITTEN * largest
     }
 
-    /// Vectors of sums held at a time.
+    /// Number of sum vectors held at once.
     fn sums(&self) -> f64 {
         let shards = self.spec.batch.shards_per_step;
         let parts = shards.min(self.workers).min(shards.ilog2() + 2);

@@ -1,4 +1,4 @@
-//! `headstart plan`: what a run will take: steps, bytes, memory and time, and how many workers are worth having.
+//! `headstart plan`: predicts steps, traffic, memory and time of a run, and recommends a number of workers.
 
 mod memory;
 mod show;
@@ -39,22 +39,22 @@ const LOOKED_UP_ROWS: u64 = 1_000_000;
 pub(super) struct Arguments {
     #[command(flatten)]
     file: RunFile,
-    /// Workers to plan for; by default the number that is worth having.
+    /// Number of workers to plan for. Default: the recommended number.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     workers: Option<u32>,
-    /// Bits a second of a worker's link, such as 25G; measured over loopback when absent.
+    /// Bandwidth of a worker's link in bits per second, such as 25G. Default: measured over loopback.
     #[arg(long, value_name = "BITS_PER_S", value_parser = bits)]
     bandwidth: Option<f64>,
-    /// Bits a second of the coordinator's link; that of a worker when absent.
+    /// Bandwidth of the coordinator's link in bits per second. Default: that of a worker.
     #[arg(long, value_name = "BITS_PER_S", value_parser = bits)]
     coordinator_bandwidth: Option<f64>,
-    /// Samples a second that one worker computes; measured with a few steps on this machine when absent.
+    /// Speed of one worker in samples per second. Default: measured with a few steps on this machine.
     #[arg(long, value_name = "N", value_parser = positive)]
     samples_per_second: Option<f64>,
-    /// What the measurement computes on: auto, cpu, cuda or cuda:N.
+    /// Device of the measurement: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     device: String,
-    /// How the plan is printed.
+    /// Output format.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
@@ -75,7 +75,7 @@ struct Known {
     source: &'static str,
 }
 
-/// Everything that is known of a run before it begins.
+/// Everything known about a run before it starts.
 struct Planned {
     job: Job,
     workers: u32,
@@ -143,9 +143,8 @@ fn plan(job: Job, asked: Option<u32>, pace: Pace, [speed, link, coordinator_link
     let workers = asked.unwrap_or(recommended);
     let mut warnings: Vec<String> = idle_workers(workers, shards).into_iter().collect();
     if workers > most {
-        warnings.push(format!(
-            "{workers} workers, but cluster.max_workers is {most}: the others are turned away"
-        ));
+        warnings
+            .push(format!("{workers} workers, but cluster.max_workers is {most}: the others are refused"));
     }
     warnings.extend(pace.cannot_win(most));
     let samples = samples(&job);

@@ -1,10 +1,10 @@
-//! How long a step takes with so many workers, and which number is worth having.
+//! Predicts the duration of a step for each number of workers, and recommends one.
 
 use headstart::tree::Tree;
 
 /// Seconds of an update per trainable parameter, estimated: seven floats read or written at 14 GB/s.
 const UPDATE: f64 = 2e-9;
-/// A worker that computes less of its time than this is not worth having.
+/// Minimum fraction of a worker's time spent computing, below which adding it is not recommended.
 const WORTH_HAVING: f64 = 0.5;
 
 /// What a step's time depends on.
@@ -24,10 +24,9 @@ pub(super) struct Pace {
     pub(super) coordinator_link: f64,
 }
 
-/// A step with so many workers.
+/// The prediction for one number of workers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Step {
-    /// Workers.
     pub(super) workers: u32,
     /// Partials that are pushed.
     pub(super) partials: u32,
@@ -69,7 +68,8 @@ impl Pace {
         }
     }
 
-    /// The most workers of which each computes at least half of its time and makes steps shorter.
+    /// The largest number of workers at which each one still makes steps shorter and computes for at least half of its
+    /// time.
     pub(super) fn recommended(&self, most: u32) -> u32 {
         let mut best = self.step(1);
         for workers in 2..=most.min(self.shards) {

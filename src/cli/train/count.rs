@@ -13,7 +13,7 @@ pub(super) struct Chosen {
     pub(super) warning: Option<String>,
 }
 
-/// Checks the number asked for, or chooses one for a machine with so many cores.
+/// Checks the requested number of workers, or chooses one for a machine with `cores` cores.
 pub(super) fn choose(spec: &RunSpec, asked: Option<u32>, cores: usize) -> Result<Chosen, StartError> {
     let (shards, cluster) = (spec.batch.shards_per_step, &spec.cluster);
     let workers = asked.unwrap_or_else(|| by_default(spec, cores));
@@ -30,7 +30,7 @@ pub(super) fn choose(spec: &RunSpec, asked: Option<u32>, cores: usize) -> Result
     Ok(Chosen { workers, warning: idle(workers, shards) })
 }
 
-/// What is said where a step has too few shards for so many workers.
+/// A warning if a step has fewer shards than there are workers.
 pub(in crate::cli) fn idle(workers: u32, shards: u32) -> Option<String> {
     (workers > shards).then(|| {
         format!(

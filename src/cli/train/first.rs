@@ -12,7 +12,7 @@ use super::supervise::{Ran, Supervisor};
 use super::{LogFormat, StartError};
 use crate::cli::error::beside;
 
-/// What came of it.
+/// The measured run.
 #[derive(Debug)]
 pub(in crate::cli) struct First {
     /// The ledger, unless the run failed.

@@ -13,7 +13,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// The coordinator has news every second; after so long without any the connection is opened anew.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// Sends each status to `events` until the run is over or nobody listens; the supervisor bounds the silence.
+/// Sends each status to `events` until the run is over or the receiver is dropped; the supervisor limits the silence.
 pub(in crate::cli) async fn follow(url: String, events: mpsc::Sender<Event>) {
     while !events.is_closed() {
         // Whatever went wrong, the supervisor sees the coordinator's process and judges by that.

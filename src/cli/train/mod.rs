@@ -34,16 +34,16 @@ pub(super) use progress::Progress;
 pub(super) struct Arguments {
     #[command(flatten)]
     file: RunFile,
-    /// Worker processes; by default the machine's cores by threads_per_worker, at most shards_per_step.
+    /// Number of worker processes. Default: cores of this machine ÷ threads_per_worker, at most shards_per_step.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     workers: Option<u32>,
-    /// What the workers compute on: auto, cpu, cuda or cuda:N.
+    /// Device of the workers: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Where the coordinator answers health checks and Prometheus: /healthz, /readyz, /metrics. Nowhere by default.
+    /// Address of the coordinator's HTTP port for /healthz, /readyz and /metrics. Without it there is no such port.
     #[arg(long)]
     admin: Option<SocketAddr>,
-    /// How progress is printed.
+    /// Format of progress reports.
     #[arg(long, value_enum, default_value = "text")]
     log_format: LogFormat,
 }
@@ -53,7 +53,7 @@ pub(super) struct Arguments {
 pub(super) enum LogFormat {
     /// A bar in a terminal, lines elsewhere.
     Text,
-    /// One JSON object a line, on standard output.
+    /// One JSON object per line, on standard output.
     Json,
     /// A bar in a terminal, nothing elsewhere: for a run that is only part of a command.
     #[value(skip)]
@@ -73,7 +73,7 @@ pub(super) enum StartError {
         /// Workers needed.
         needed: u32,
     },
-    /// Some would be turned away.
+    /// More workers than the run accepts.
     #[error("cluster.max_workers is {most}, but --workers is {workers}: raise the one or lower the other")]
     TooMany {
         /// Workers asked for.

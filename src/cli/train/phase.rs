@@ -1,4 +1,4 @@
-//! What the supervisor is told, what it hears of, and the phases it goes through, each with its limit.
+//! Input, events and phases of the supervisor; each phase has a time limit.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

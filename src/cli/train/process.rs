@@ -20,9 +20,10 @@ use super::lines::{LONGEST, Sorter};
 use super::phase::Event;
 use crate::cli::console::{Console, printable};
 
-/// How long a child's output is read after its end: somebody else may hold it open.
+/// How long a child's output is read after its end: another process may hold the pipe open.
 const DRAIN: Duration = Duration::from_secs(1);
-/// What a worker that failed waits for: the coordinator's own word on the same failure, which then comes first.
+/// How long the report of a failed worker is delayed, so that the coordinator's message about the same failure comes
+/// first.
 const COORDINATOR_FIRST: Duration = Duration::from_secs(1);
 
 /// Which child.
@@ -64,7 +65,7 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    /// Sends a signal; it is the child's own as long as nobody has reaped it, and only its attendant does.
+    /// Sends a signal. The process id belongs to the child until it is reaped, which only its attendant does.
     pub(super) fn order(&self, order: Order) {
         self.orders.send_if_modified(|current| order > std::mem::replace(current, order.max(*current)));
     }

@@ -38,7 +38,7 @@ pub(in crate::cli) struct Progress {
 }
 
 impl Progress {
-    /// A display for a run that needs so many workers (0: not known), and the console whose lines do not disturb it.
+    /// A display for a run that needs `needed` workers (0: unknown), and a console that prints lines above it.
     pub(in crate::cli) fn new(needed: u32, format: LogFormat) -> (Progress, Console) {
         let bar = match format != LogFormat::Json && std::io::stderr().is_terminal() {
             true => ProgressBar::new(0),

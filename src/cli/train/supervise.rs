@@ -44,7 +44,6 @@ pub(super) struct Supervisor {
 
 /// A run that is over.
 pub(super) struct Ran {
-    /// The exit code.
     pub(super) code: u8,
     /// The display.
     pub(super) progress: Progress,

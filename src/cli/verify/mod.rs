@@ -19,12 +19,12 @@ pub(super) use replay::ReplayError;
 pub(super) struct Arguments {
     /// The run's output_dir (or the final/ in it), a path or URL.
     run: String,
-    /// Also compute this step again, on this machine from the first step on, and compare what the ledger records.
+    /// Also recompute the run on this machine up to this step, and compare every line of the ledger.
     #[arg(long, value_name = "STEP")]
     replay: Option<u64>,
 }
 
-/// Verifies and says what was found; a run that is not what was written ends with the code of a damaged checkpoint.
+/// Verifies and prints a report. A run that differs from what was written ends with the exit code of a damaged checkpoint.
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     let place = Location::parse(arguments.run.trim_end_matches('/'))?;
     let report = verify(&place).await?;

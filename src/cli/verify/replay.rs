@@ -13,7 +13,7 @@ use super::super::error::CliError;
 use super::super::probe::{self, ProbeError};
 use super::super::train::first::{First, first_steps};
 
-/// Why a step cannot be computed again, or is another one now.
+/// Why a step cannot be recomputed, or differs from the ledger.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cli) enum ReplayError {
     /// Not a step of this run.
@@ -69,7 +69,6 @@ pub(in crate::cli) enum ReplayError {
     /// Something else came out.
     #[error("step {step} is the first that differs: its {field} is {here} here, and {run} in the ledger")]
     Differs {
-        /// The step.
         step: u64,
         /// The first field.
         field: String,
@@ -81,7 +80,6 @@ pub(in crate::cli) enum ReplayError {
     /// The repetition ended too early.
     #[error("the repeated run ended before step {step}")]
     Short {
-        /// The step.
         step: u64,
         /// The exit code it ended with.
         exit: Exit,

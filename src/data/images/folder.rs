@@ -12,7 +12,7 @@ use crate::store::{Listing, Location, Meta, StoreError};
 pub(super) const METADATA: &str = "metadata.jsonl";
 /// Its other forms, which are not read.
 const OTHER_METADATA: [&str; 2] = ["metadata.csv", "metadata.parquet"];
-/// Names shown of files that are passed over.
+/// Maximum names of skipped files to show.
 const FIRST: usize = 5;
 
 /// The files of a directory, by their names in it.
@@ -43,7 +43,7 @@ impl Folder {
             folders: BTreeSet::new(),
         };
         let Listing { files, unreadable } = root.listing().await?;
-        // A dead link may be an image; what is hidden, or promises something else, is nobody's loss.
+        // A dangling link may be an image, unless it is hidden or its name has another ending.
         if let Some((_, error)) =
             unreadable.into_iter().find(|(name, _)| !is_hidden(name) && may_be_image(name))
         {
@@ -136,7 +136,7 @@ impl Folder {
         Err(DataError::NoImages { url: self.url.clone(), files: files.len(), first, folders })
     }
 
-    /// Says which files were passed over.
+    /// Adds notes about the files that were skipped.
     pub(super) fn note_others(&self, collected: &mut Collected) {
         let first = |names: &[&String]| names.iter().take(FIRST).map(|name| (*name).clone()).collect();
         let hidden: Vec<&String> = self.hidden.iter().collect();
@@ -144,7 +144,7 @@ impl Folder {
             let first = first(&hidden);
             collected.note(Note::PassedOver { url: self.url.clone(), files: hidden.len(), first });
         }
-        // Notes and licences beside the class folders are nobody's loss.
+        // Notes and licences beside the class folders are not data.
         let others: Vec<&String> = self.others.iter().filter(|name| name.contains('/')).collect();
         if !others.is_empty() {
             let first = first(&others);

@@ -57,7 +57,7 @@ pub(super) trait Visit: FnMut(ParquetRow<'_>) -> Result<(), RowProblem> {}
 
 impl<F: FnMut(ParquetRow<'_>) -> Result<(), RowProblem>> Visit for F {}
 
-/// What is said of a file on which the `parquet` crate gives up.
+/// The error for a file on which the `parquet` crate panics.
 pub(super) fn contradicts(url: String) -> DataError {
     let problem = RowProblem::Parquet("its pages contradict each other".to_owned());
     DataError::Row { url, place: FilePosition::File, problem }
@@ -296,7 +296,7 @@ fn find(
     Err(RowProblem::Nested { column: name.to_owned(), fields })
 }
 
-/// An error of the `parquet` crate, or one of ours that came through it.
+/// Converts an error of the `parquet` crate, which may wrap one of our own.
 fn located(source: &Source, place: FilePosition, error: ParquetError) -> DataError {
     let broken = match error {
         ParquetError::External(cause) => match cause.downcast::<StoreError>() {

@@ -169,7 +169,7 @@ async fn files_of_other_programs_are_named_with_the_cure() {
         ("t.jsonl", &swapped, "iconv -f UTF-16"),
         ("t.csv", b"PK\x03\x04\x14\0", "save the sheet as CSV"),
         ("t", b"ARROW1\0\0", "convert it to Parquet or JSONL"),
-        ("t.jsonl", b"BZh91AY&SY", "only gzip and zstd are read"),
+        ("t.jsonl", b"BZh91AY&SY", "compress it with gzip or zstd"),
         ("t.jsonl", b"\xff\xd8\xff\xe0\0\x10JFIF\0", "task: image-classification"),
         ("t.pkl", b"\x80\x04\x95", "Python pickle"),
         ("t.txt", b"Some lines\nof prose\n", "does not name the columns \"text\", \"label\""),

@@ -111,7 +111,7 @@ fn is_typed(object: &Map<String, Value>) -> bool {
     object.get("__type").is_some_and(|kind| kind == "AddedToken")
 }
 
-/// Who has which id. A token that the vocabulary knows keeps its id; another gets the next one behind all.
+/// Ids of tokens. A token in the vocabulary keeps its id; any other gets the next free id after all of them.
 pub(super) struct Ids {
     vocabulary: Vocabulary,
     by_text: BTreeMap<String, u64>,

@@ -167,7 +167,7 @@ impl Settings {
         special.chain(listed).chain(self.stored.iter().cloned())
     }
 
-    /// The tokens that transformers adds: the listed ones, then special ones that nobody has added.
+    /// The tokens that transformers adds: the listed ones, then the special ones that are not among them.
     pub(super) fn tokens_to_add(&self, ids: &Ids) -> Vec<AddedToken> {
         let known = |text: &str| ids.has(text) || self.listed.iter().any(|token| token.content == text);
         let mut wanted: Vec<Special> = self.listed.iter().cloned().map(Special::Token).collect();

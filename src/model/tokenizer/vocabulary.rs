@@ -22,7 +22,6 @@ pub struct Token {
 /// What is asked about a vocabulary.
 #[derive(Debug, Default)]
 pub(super) struct Vocabulary {
-    /// Number of tokens.
     pub len: u64,
     /// The token with the highest number.
     pub highest: Option<Token>,

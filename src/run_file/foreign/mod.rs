@@ -164,7 +164,7 @@ fn same(left: &str, right: &str) -> bool {
     left == right || left.parse::<f64>().is_ok_and(|left| right.parse() == Ok(left))
 }
 
-/// A single value as it is written; `None` for none, lists and blocks.
+/// The text of a scalar value; `None` for null, lists and blocks.
 fn spelled(value: &Value) -> Option<String> {
     match value {
         Value::Null | Value::List(_) | Value::Map(_) => None,

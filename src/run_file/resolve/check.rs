@@ -9,7 +9,7 @@ use super::super::read::Located;
 /// Most steps of one run.
 pub(super) const MOST_STEPS: i64 = 1 << 40;
 
-/// What a number has to satisfy, and how that is said.
+/// A condition on a number, and its wording in messages.
 #[derive(Clone, Copy)]
 pub(super) struct Constraint {
     pub(super) holds: fn(f64) -> bool,
@@ -46,7 +46,7 @@ pub(super) fn place<T>(found: &Option<Located<T>>) -> Option<&At> {
     found.as_ref().map(|found| &found.key)
 }
 
-/// Where what is found goes.
+/// The list of problems to add to.
 pub(super) struct Check<'a> {
     pub(super) source: &'a Arc<Source>,
     pub(super) findings: &'a mut Findings,

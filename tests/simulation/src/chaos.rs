@@ -14,7 +14,7 @@ const AWAY: Duration = Duration::from_secs(20);
 /// A line is out of order for up to so long: longer than it takes to notice.
 const BROKEN: Duration = Duration::from_secs(40);
 
-/// Of a thousand faults, so many kill the coordinator.
+/// Of a thousand faults, this number kills the coordinator.
 const COORDINATOR_FAULTS: u64 = 200;
 
 /// The faults of a scenario, one after the other.

@@ -58,7 +58,7 @@ fn decoded(file: &[u8]) -> Result<DynamicImage, ImageError> {
     Ok(DynamicImage::from_decoder(decoder)?)
 }
 
-/// Levels without alpha, of which Pillow's `convert` takes no notice.
+/// Levels without alpha, which Pillow's `convert` ignores.
 enum Colours {
     Grey(Vec<u8>),
     RedGreenBlue(Vec<u8>),

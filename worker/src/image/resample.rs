@@ -25,7 +25,8 @@ pub(super) fn resize(image: Levels, [height, width]: [usize; 2], resample: Resam
         Resample::Bicubic => Filter { reach: 2.0, weight: cubic },
         Resample::Lanczos => Filter { reach: 3.0, weight: lanczos },
     };
-    // Columns first where that saves twice as many rows as columns. Rounding between the passes tells the orders apart.
+    // Columns first where that saves twice as many rows as columns. The order matters, because values are rounded
+    // between the passes.
     let lost = |from: usize, to: usize| from as i64 - to as i64;
     let rows_lost = lost(image.height, height);
     if rows_lost > 0 && rows_lost > 2 * lost(image.width, width) {

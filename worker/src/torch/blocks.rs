@@ -18,7 +18,6 @@ pub(super) trait Blocks: Send {
     /// Embeddings, `[rows, tokens, hidden]`.
     fn embed(&self, input: &Tensor, rng: Option<&DropoutRng>) -> Result<Tensor, TrainError>;
 
-    /// Number of layers.
     fn layers(&self) -> usize;
 
     /// One layer: `[rows, tokens, hidden]` in and out. `mask`: see [`mask`].

@@ -1,4 +1,4 @@
-//! The canary: gradients on synthetic weights and inputs, whose hash tells machines with other arithmetic apart.
+//! The canary: gradients from synthetic weights and inputs. Their hash detects machines whose arithmetic differs.
 
 use headstart::model::blueprint::{Blueprint, Input, TextInput};
 use headstart::model::{Init, Parameter, canary, initial_values};
@@ -74,7 +74,7 @@ fn batches(blueprint: &Blueprint, micro_batch: usize, sequence_len: usize) -> Ve
     }
 }
 
-/// Texts of which every second one is cut to half its length by padding.
+/// A batch of texts; padding cuts every second one to half its length.
 fn texts(text: &TextInput, classes: usize, rows: usize, tokens: usize) -> Batch {
     let real = |row: usize, token: usize| row.is_multiple_of(2) || token < tokens.div_ceil(2);
     let places = || (0..rows).flat_map(|row| (0..tokens).map(move |token| (row, token)));

@@ -35,7 +35,7 @@ struct Passed {
 /// Computes the gradient of the summed loss into `gradient`, the trainable vector's: a shard's first micro-batch
 /// overwrites it, later ones add. Returns the sums beside it.
 ///
-/// Each block's random draws are seeded by what it computes, so whoever computes it draws the same. Blocks before the
+/// Each block's random draws are seeded by what it computes, so every worker draws the same numbers. Blocks before the
 /// first trainable parameter keep nothing for a backward pass.
 pub(super) fn gradient(
     blocks: &dyn Blocks,

@@ -54,7 +54,7 @@ fn a_difference_waits_for_a_third_worker_even_when_one_of_the_two_is_gone() {
     assert_eq!(cluster.machine.snapshot().step, 0);
     let third = cluster.join();
     cluster.deliver(third);
-    assert_eq!(cluster.refused.len(), 1, "the wrong one is turned away, were it here");
+    assert_eq!(cluster.refused.len(), 1, "the wrong one is banned, even if it comes back");
     while cluster.ended.is_none() {
         let worker = cluster.busy();
         cluster.deliver(worker);
