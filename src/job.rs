@@ -183,7 +183,7 @@ struct DataFound {
 /// What people should know of the data, each thing once.
 fn notes(spec: &RunSpec, [train, eval]: [Vec<Note>; 2]) -> Vec<Note> {
     // Evaluation takes its labels from training.
-    let eval = eval.into_iter().filter(|note| !matches!(note, Note::LabelsFrom(_)));
+    let eval = eval.into_iter().filter(|note| !note.is_about_labels());
     let mut notes: Vec<Note> = train.into_iter().chain(eval).collect();
     let mut pairs =
         spec.datasets.iter().chain(&spec.eval_datasets).map(|data| data.text_pair_column.is_some());
@@ -225,14 +225,20 @@ async fn job(
     estimates: Estimates,
 ) -> Result<Job, JobError> {
     let mut spec = spec.clone();
-    if let Some(ids) = network::checkpoint_order(stores, &spec, &mut labels).await? {
+    let ordered =
+        spec.labels.is_some() || notes.iter().any(|note| matches!(note, Note::DeclaredLabels { .. }));
+    let mut expected = None;
+    if !ordered && estimates.train.is_some() {
+        // A sample may lack labels, and each index has an order of its own.
+        expected = Some(network::likely_labels(stores, &spec, &labels).await?);
+    } else if !ordered && let Some(ids) = network::checkpoint_order(stores, &spec, &mut labels).await? {
         train.relabel(&ids);
         eval.relabel(&ids);
     }
     let bytes = estimates.train.map_or(train.content_size(), |estimate| estimate.bytes);
     let fits = bytes <= spec.data_cache;
     spec.shuffle.get_or_insert(if fits { Shuffle::Global } else { Shuffle::Blocks });
-    let network = Network::open(stores, &spec, &labels).await?;
+    let network = Network::open(stores, &spec, expected.as_deref().unwrap_or(&labels)).await?;
     if let Some(assumed) = network.assumed_image_processor().await? {
         let url = network.directory();
         tracing::warn!("{url} has no preprocessor_config.json: images are {assumed}");

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use headstart_tests::{headstart, succeed, text, texts};
+use headstart_tests::{headstart, repository, succeed, text, texts};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -107,4 +107,47 @@ fn a_body_with_a_gap_is_refused_and_init_missing_is_the_way_out() {
         &[&["validate", "run.yaml", "--set", "init_missing=true"][..], &sets].concat(),
     );
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+}
+
+#[test]
+fn an_override_that_nobody_reads_is_refused() {
+    let directory = texts();
+    for (set, says) in [
+        ("model_overrides.hidden_droput_prob=0.3", "did you mean hidden_dropout_prob?"),
+        ("model_overrides.num_labels=5", "`labels` names the classes"),
+    ] {
+        let output = headstart(directory.path(), &["validate", "run.yaml", "--set", set]);
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(2), "{set}: {said}");
+        assert!(said.contains(says), "{set}: {said}");
+    }
+    let output =
+        headstart(directory.path(), &["validate", "run.yaml", "--set", "model_overrides.use_cache=false"]);
+    assert_eq!(output.status.code(), Some(0), "other trainers' run files have it: {}", text(&output));
+}
+
+#[test]
+fn a_class_label_column_orders_the_labels_and_the_head_follows() {
+    let directory = run(Some(json!({"0": "cow", "1": "zebra", "2": "ant"})), ["cow", "zebra", "ant"]);
+    let classes = repository().join("src/data/testdata/classes.parquet");
+    let path = format!("datasets.0.path={}", classes.display());
+    let settings = ["learning_rate=0", "max_steps=1", "eval_strategy=no", "eval_datasets=null", &path];
+    let mut arguments = vec!["train", "run.yaml", "--workers", "1"];
+    for set in settings {
+        arguments.extend(["--set", set]);
+    }
+    succeed(directory.path(), &arguments);
+    assert_eq!(labels(directory.path()), json!({"0": "zebra", "1": "ant", "2": "cow"}));
+    let bias = |path: &str| {
+        let bytes = std::fs::read(directory.path().join(path)).expect("it is there");
+        let file = safetensors::SafeTensors::deserialize(&bytes).expect("a safetensors file");
+        file.tensor("classifier.bias")
+            .expect("it has one")
+            .data()
+            .chunks(4)
+            .map(<[u8]>::to_vec)
+            .collect::<Vec<_>>()
+    };
+    let (before, after) = (bias("model/model.safetensors"), bias("out/final/model.safetensors"));
+    assert_eq!(after, [1, 2, 0].map(|row| before[row].clone()), "zebra, ant, cow");
 }

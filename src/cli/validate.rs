@@ -54,7 +54,7 @@ fn summary(job: &Job, estimates: Estimates) -> String {
     };
     // Where labels come from stands below them, other things below the data.
     let (sources, notes): (Vec<&Note>, Vec<&Note>) =
-        notes.iter().filter(|note| !note.is_warning()).partition(|note| matches!(note, Note::LabelsFrom(_)));
+        notes.iter().filter(|note| !note.is_warning()).partition(|note| note.is_about_labels());
     let listed = |notes: Vec<&Note>| -> Vec<(&str, String)> {
         notes.into_iter().map(|note| ("", note.to_string())).collect()
     };

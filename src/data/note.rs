@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 /// Something found in the data that is no error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Note {
-    /// Where the labels come from.
-    LabelsFrom(String),
+    /// The labels are the names of top folders, below which there are more.
+    FolderLabels,
+    /// The labels are the classes of a `ClassLabel` column, in its order.
+    DeclaredLabels { column: String },
     /// Files that were skipped, because their names show that they are not data.
     PassedOver {
         url: String,
@@ -30,6 +32,11 @@ pub enum Note {
 }
 
 impl Note {
+    /// Whether it says where the labels come from.
+    pub fn is_about_labels(&self) -> bool {
+        matches!(self, Note::FolderLabels | Note::DeclaredLabels { .. })
+    }
+
     /// Whether it is likely to be a mistake.
     pub fn is_warning(&self) -> bool {
         matches!(self, Note::NotImages { .. } | Note::SomePairs)
@@ -39,7 +46,8 @@ impl Note {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Note::LabelsFrom(source) => write!(f, "labels from {source}"),
+            Note::FolderLabels => f.write_str("labels from the first folder level"),
+            Note::DeclaredLabels { column } => write!(f, "labels from the ClassLabel column {column:?}"),
             Note::PassedOver { url, files, first } => {
                 write!(
                     f,

@@ -38,7 +38,7 @@ fn read(
     if let Some(names) = table.classes() {
         collected.declare(&planned.url, label_column, names)?;
         if !collected.fixed {
-            collected.note(Note::LabelsFrom(format!("the ClassLabel column {label_column:?}")));
+            collected.note(Note::DeclaredLabels { column: label_column.to_owned() });
         }
     }
     let (mut size, mut hash) = (0, Sha256::new());

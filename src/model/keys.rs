@@ -1,5 +1,8 @@
 //! Reading keys of an HF JSON file, with errors that name the key.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::ModelError;
@@ -8,27 +11,38 @@ use super::ModelError;
 const LARGEST: u64 = 1 << 24;
 
 /// One JSON object of a checkpoint, such as `config.json`.
-pub(super) struct Keys<'a>(&'a Map<String, Value>);
+pub(super) struct Keys<'a> {
+    map: &'a Map<String, Value>,
+    /// Keys that were asked for.
+    asked: RefCell<BTreeSet<&'static str>>,
+}
 
 impl<'a> Keys<'a> {
     /// The object; anything else is refused.
     pub(super) fn new(value: &'a Value) -> Result<Keys<'a>, ModelError> {
-        value.as_object().map(Keys).ok_or(ModelError::NotAnObject)
+        let map = value.as_object().ok_or(ModelError::NotAnObject)?;
+        Ok(Keys { map, asked: RefCell::default() })
     }
 
     /// A key's value; `null` counts as absent, as in transformers.
     pub(super) fn get(&self, key: &'static str) -> Option<&'a Value> {
-        self.0.get(key).filter(|value| !value.is_null())
+        self.given(key).filter(|value| !value.is_null())
     }
 
     /// A key's value, `null` included.
     pub(super) fn given(&self, key: &'static str) -> Option<&'a Value> {
-        self.0.get(key)
+        self.asked.borrow_mut().insert(key);
+        self.map.get(key)
+    }
+
+    /// Every key that was asked for, whether or not it is there.
+    pub(super) fn asked(self) -> BTreeSet<&'static str> {
+        self.asked.into_inner()
     }
 
     /// All keys with their values.
     pub(super) fn all(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {
-        self.0.iter()
+        self.map.iter()
     }
 
     /// A dimension or count from 1.

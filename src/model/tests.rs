@@ -30,14 +30,15 @@ fn with(mut config: Value, key: &str, value: Value) -> Value {
 #[test]
 fn the_tables_are_those_of_saved_transformers_checkpoints() {
     let references = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/reference");
-    let mut seen = 0;
+    let mut seen = Vec::new();
     for entry in std::fs::read_dir(references).expect("the references are committed").flatten() {
         let json = |name: &str| -> Option<Value> {
             Some(serde_json::from_slice(&std::fs::read(entry.path().join(name)).ok()?).expect("it is JSON"))
         };
         let Some(saved) = json("parameters.json") else { continue };
-        seen += 1;
+        assert!(entry.path().join("gradients.safetensors").is_file(), "{:?} has gradients too", entry.path());
         let config = json("config.json").expect("it lies beside");
+        seen.push(config["model_type"].as_str().expect("a name").to_owned());
         let table = read(config).expect("a valid configuration").parameters();
         assert_eq!(table.len(), saved.as_object().expect("an object").len());
         for parameter in &table {
@@ -51,7 +52,10 @@ fn the_tables_are_those_of_saved_transformers_checkpoints() {
         assert_eq!(classifiers.len(), 2, "a weight and a bias");
         assert!(classifiers.iter().all(|parameter| parameter.shape[0] == 3), "a row for each label");
     }
-    assert!(seen >= 2);
+    let mut families: Vec<&str> = families::model_types().collect();
+    families.sort_unstable();
+    seen.sort_unstable();
+    assert_eq!(seen, families, "a reference for each family");
 }
 
 #[test]

@@ -21,6 +21,14 @@ pub enum NetworkError {
         file: &'static str,
         error: ModelError,
     },
+    /// The tokenizer marks the second text of a pair, which the network has no embedding for.
+    #[error(
+        "{url}: its type_vocab_size is {types}, but text_pair_column needs 2: one type for each text of a pair"
+    )]
+    TokenTypes { url: String, types: u64 },
+    /// A key of `model_overrides` that would change nothing.
+    #[error("model_overrides: this network does not read {key:?} from config.json; {cure}")]
+    Override { key: String, cure: String },
     /// Nothing could be trained.
     #[error(transparent)]
     Layout(#[from] LayoutError),
@@ -68,10 +76,14 @@ impl NetworkError {
     pub fn exit(&self) -> Exit {
         match self {
             NetworkError::Checkpoint(error) => error.exit(),
-            NetworkError::Layout(_) | NetworkError::TooLong { .. } | NetworkError::TooShort(_) => Exit::Usage,
-            NetworkError::Model { .. } | NetworkError::Tokenizer { .. } | NetworkError::Token { .. } => {
-                Exit::Checkpoint
-            }
+            NetworkError::Layout(_)
+            | NetworkError::Override { .. }
+            | NetworkError::TooLong { .. }
+            | NetworkError::TooShort(_) => Exit::Usage,
+            NetworkError::Model { .. }
+            | NetworkError::Tokenizer { .. }
+            | NetworkError::TokenTypes { .. }
+            | NetworkError::Token { .. } => Exit::Checkpoint,
         }
     }
 }

@@ -4,11 +4,13 @@
 
 mod error;
 mod labels;
+mod overrides;
 mod texts;
 
 use serde_json::{Map, Value};
 
 pub use error::NetworkError;
+use labels::HeadLabels;
 
 use crate::checkpoint::{self, Checkpoint, CheckpointError, Resolution};
 use crate::model::{self, Blueprint, ImageProcessor, Parameter};
@@ -49,7 +51,9 @@ impl Network {
     /// Opens the run's checkpoint and lays the network out for these labels. Reads headers, not weights.
     pub async fn open(stores: &Stores, spec: &RunSpec, labels: &[String]) -> Result<Network, NetworkError> {
         let mut network = Network::open_without_files(stores, spec, labels).await?;
-        network.check_files(spec.sequence_len).await?;
+        let pairs =
+            spec.datasets.iter().chain(&spec.eval_datasets).any(|data| data.text_pair_column.is_some());
+        network.check_files(spec.sequence_len, pairs).await?;
         Ok(network)
     }
 
@@ -61,13 +65,14 @@ impl Network {
     ) -> Result<Network, NetworkError> {
         let checkpoint = Checkpoint::of_run(stores, spec).await?;
         let mut config = checkpoint.config.clone();
-        let rows = labels::head_rows(&labels::of_checkpoint(&config), labels);
+        let rows = HeadLabels::of(&config).rows(labels);
         for (key, value) in &spec.model_overrides {
             config[key] = value.clone();
         }
         let url = checkpoint.directory.url();
-        let blueprint = Blueprint::from_config(&config, spec.task, labels.len())
+        let (blueprint, looked_for) = Blueprint::read(&config, spec.task, labels.len())
             .map_err(|error| NetworkError::Model { url: url.to_owned(), file: "config.json", error })?;
+        overrides::check(spec.model_overrides.keys(), &looked_for)?;
         let table = blueprint.parameters();
         let resolution = match spec.init {
             InitFrom::Pretrained => {
@@ -161,33 +166,48 @@ impl Network {
         Ok(settings.map(|settings| (file, settings)))
     }
 
-    async fn check_files(&mut self, asked: Option<u32>) -> Result<(), NetworkError> {
+    async fn check_files(&mut self, asked: Option<u32>, pairs: bool) -> Result<(), NetworkError> {
         match self.blueprint.text().map(|text| text.tokens.rows) {
-            Some(vocab) => self.check_texts(vocab, asked).await,
+            Some(vocab) => self.check_texts(vocab, asked, pairs).await,
             None => self.image_processor().await.map(drop),
         }
     }
 }
 
-/// Orders the labels as the checkpoint's head does, if it knows the same ones and the run file does not order them. Returns
-/// each label's new class id, in the order before; `None` if nothing changed.
+/// Orders labels as the checkpoint's head does, if it knows the same ones. Returns each label's new class id, in the order
+/// before; `None` if nothing changed.
 pub async fn checkpoint_order(
     stores: &Stores,
     spec: &RunSpec,
     labels: &mut Vec<String>,
 ) -> Result<Option<Vec<u32>>, NetworkError> {
-    if spec.labels.is_some() || spec.init == InitFrom::Random {
+    if spec.init == InitFrom::Random {
         return Ok(None);
     }
     let checkpoint = Checkpoint::config_of_run(stores, spec).await?;
-    let Some(rows) = labels::head_rows(&labels::of_checkpoint(&checkpoint.config), labels) else {
+    let Some(rows) = HeadLabels::of(&checkpoint.config).rows(labels).filter(|rows| !rows.is_sorted()) else {
         return Ok(None);
     };
-    if rows.is_sorted() {
-        return Ok(None);
-    }
     let mut ordered: Vec<(usize, String)> = rows.iter().copied().zip(std::mem::take(labels)).collect();
     ordered.sort();
     *labels = ordered.into_iter().map(|(_, label)| label).collect();
     Ok(Some(rows.into_iter().map(|row| row as u32).collect()))
+}
+
+/// What the labels of all data may be, when `some` are those of a sample of it: the checkpoint's if it knows them, else
+/// these, and one more where a classifier needs two.
+pub async fn likely_labels(
+    stores: &Stores,
+    spec: &RunSpec,
+    some: &[String],
+) -> Result<Vec<String>, NetworkError> {
+    if spec.init == InitFrom::Pretrained {
+        let checkpoint = Checkpoint::config_of_run(stores, spec).await?;
+        let head = HeadLabels::of(&checkpoint.config);
+        if head.know(some) {
+            return Ok(head.names);
+        }
+    }
+    let unseen = (some.len()..2).map(|number| format!("(unseen {number})"));
+    Ok(some.iter().cloned().chain(unseen).collect())
 }

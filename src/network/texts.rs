@@ -4,11 +4,12 @@ use bytes::Bytes;
 
 use super::{LARGEST_JSON, Network, NetworkError, SHORTEST};
 use crate::checkpoint::CheckpointError;
+use crate::hash;
 use crate::model::tokenizer::{Token, TokenizerFiles, TokenizerSpec};
 use crate::store::{StoreError, stand_in};
 
 impl Network {
-    /// How to build the tokenizer, and the hash of the files that say so. The network must be one of texts.
+    /// How to build the tokenizer, and the hash of the files and of what follows from them. The network must be one of texts.
     pub async fn tokenizer(&self) -> Result<(TokenizerSpec, u128), NetworkError> {
         let mut files = TokenizerFiles::default();
         self.read_files(&mut files, &TokenizerFiles::ALWAYS).await?;
@@ -24,7 +25,9 @@ impl Network {
         let spec = TokenizerSpec::resolve(&files, &self.checkpoint.config, registered);
         let url = self.directory().url().to_owned();
         let spec = spec.map_err(|error| NetworkError::Tokenizer { url, error })?;
-        Ok((spec, files.hash()))
+        // config.json too can choose the class, so that the files alone do not decide.
+        let hash = hash::of_segments(&[files.hash(), spec.hash()]);
+        Ok((spec, hash))
     }
 
     async fn read_files(
@@ -58,7 +61,12 @@ impl Network {
 
     /// Every id that texts can be expected to contain has one of `vocab` embeddings, and sequences have a length that the
     /// network computes.
-    pub(super) async fn check_texts(&mut self, vocab: u64, asked: Option<u32>) -> Result<(), NetworkError> {
+    pub(super) async fn check_texts(
+        &mut self,
+        vocab: u64,
+        asked: Option<u32>,
+        pairs: bool,
+    ) -> Result<(), NetworkError> {
         let url = self.directory().url().to_owned();
         let most = self.blueprint.longest().unwrap_or(u64::from(u32::MAX));
         if let Some(asked) = asked.map(u64::from).filter(|&asked| asked > most) {
@@ -67,6 +75,10 @@ impl Network {
         let (tokenizer, _) = self.tokenizer().await?;
         if let Some(Token { text, number }) = tokenizer.beyond(vocab).cloned() {
             return Err(NetworkError::Token { url, token: text, number, vocab });
+        }
+        let types = self.blueprint.text().and_then(|text| text.token_types.as_ref());
+        if let Some(types) = types.filter(|types| pairs && tokenizer.type_ids && types.rows < 2) {
+            return Err(NetworkError::TokenTypes { url, types: types.rows });
         }
         self.warnings = tokenizer.warnings;
         // One below 1 is no limit that anything could be cut to; it is refused as too short.

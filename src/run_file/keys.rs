@@ -68,7 +68,7 @@ keys! {
         /// Column that holds the label, for datasets without a label_column of their own. Default label.
         label_column | label_column_name: String,
         /// Names of the classes, in the order of their ids. Default: the classes of a ClassLabel column, or else the labels
-        /// of the training data, sorted.
+        /// of the training data, in the order of the checkpoint's head if it knows the same ones, otherwise sorted.
         labels: Vec<LabelName>,
         /// Order of the training data. global: a new permutation of all rows in every epoch. blocks: a new permutation of
         /// blocks of rows, then of the rows within each group of blocks; for data larger than a worker's disk. Default:

@@ -30,6 +30,7 @@ pub use spec::{
     Batch, Cluster, Dataset, Evaluation, InitFrom, Metric, NonFinite, Optimizer, RunSpec, Saving, Scheduler,
     Shuffle, Strategy, Task, Update,
 };
+pub(crate) use suggest::suggestion;
 
 /// Largest run file, in bytes.
 pub const LARGEST_FILE: usize = 1 << 20;

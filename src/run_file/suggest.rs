@@ -4,7 +4,7 @@
 const ALIKE: f64 = 0.84;
 
 /// The candidate most like `text`, when one is like enough.
-pub(super) fn suggestion<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn suggestion<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Spellings differ in words, not in these.
     let plain = text.to_lowercase().replace('-', "_");
     candidates

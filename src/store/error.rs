@@ -25,7 +25,7 @@ pub enum StoreError {
     },
     /// A name that cannot be asked for.
     #[error(
-        "{url}: names with empty parts, dots for parts, backslashes or control characters are not supported yet; rename it"
+        "{url}: names with empty parts, dots for parts, backslashes or control characters, or that end in # and a number, are not supported yet; rename it"
     )]
     OddName {
         /// The object or file.

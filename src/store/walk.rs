@@ -98,10 +98,8 @@ impl Walk {
     }
 
     fn add(&mut self, path: &Path, root: &Path) {
-        if path.file_name().is_some_and(is_upload) {
-            return;
-        }
         let name = path.strip_prefix(root).ok().and_then(Path::to_str);
+        let name = name.filter(|_| !path.file_name().is_some_and(is_upload));
         match name.filter(|name| !name.contains(|sign: char| sign == '\\' || sign.is_ascii_control())) {
             Some(name) => self.files.push(name.to_owned()),
             None => {

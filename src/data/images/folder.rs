@@ -116,7 +116,7 @@ impl Folder {
             push(file, label, &mut collected)?;
         }
         if self.images.keys().any(|name| name.matches('/').count() > 1) {
-            collected.note(Note::LabelsFrom("the first folder level".to_owned()));
+            collected.note(Note::FolderLabels);
         }
         self.note_others(&mut collected);
         Ok(collected)

@@ -149,7 +149,7 @@ async fn parts_of_a_dataset_are_no_classes() {
     let directory = images(&["train/0.png", "plane/0.png", "test/0.png", "plane/deep/1.png"]);
     let found = look(directory.path()).await.unwrap();
     assert_eq!(found.labels, ["plane", "test", "train"]);
-    assert_eq!(found.notes, [Note::LabelsFrom("the first folder level".into())]);
+    assert_eq!(found.notes, [Note::FolderLabels]);
     // So are parts that are listed as labels.
     let directory = images(&["train/0.png", "test/0.png"]);
     let given = ["test", "train"].map(str::to_owned);

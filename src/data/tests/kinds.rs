@@ -156,8 +156,7 @@ async fn given_labels_come_before_declared_ones() {
     let wanted =
         DataRequest { datasets: &datasets, task: TEXTS, labels: None, data_cache: 1 << 30, kept: None };
     let indexed = index(&stores, wanted).await.unwrap();
-    let [Note::LabelsFrom(source)] = indexed.notes.as_slice() else { panic!("{:?}", indexed.notes) };
-    assert_eq!(source, "the ClassLabel column \"label\"");
+    assert_eq!(indexed.notes, [Note::DeclaredLabels { column: "label".into() }]);
 }
 
 #[tokio::test]

@@ -54,7 +54,9 @@ impl Encoder {
 
     /// Reads sizes only: GELU, no dropout, and an epsilon of 1e-12.
     pub(super) fn sizes(keys: &Keys<'_>, named: &SizeKeys) -> Result<Encoder, ModelError> {
-        let (hidden, heads) = (keys.size(named.hidden)?, keys.size(named.heads)?);
+        // transformers knows the usual names too, whatever a family calls them.
+        let size = |own, usual| keys.size(if keys.get(usual).is_some() { usual } else { own });
+        let (hidden, heads) = (size(named.hidden, SIZES.hidden)?, size(named.heads, SIZES.heads)?);
         if !hidden.is_multiple_of(heads) {
             return Err(ModelError::Heads { keys: [named.hidden, named.heads], hidden, heads });
         }
@@ -65,7 +67,7 @@ impl Encoder {
                 found,
             ));
         }
-        let layers = keys.size(named.layers)?;
+        let layers = size(named.layers, SIZES.layers)?;
         if layers > MOST_LAYERS {
             return Err(wrong(named.layers, format!("at most {MOST_LAYERS}"), &Value::from(layers)));
         }

@@ -10,6 +10,8 @@ pub(super) mod image_processors;
 mod roberta;
 mod vit;
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::ModelError;
@@ -93,6 +95,15 @@ const LABELS: std::ops::RangeInclusive<usize> = 2..=1 << 20;
 impl Blueprint {
     /// Reads an HF `config.json` (already merged with the run's `model_overrides`) for a task with a number of labels.
     pub fn from_config(config: &Value, task: Task, labels: usize) -> Result<Blueprint, ModelError> {
+        Ok(Blueprint::read(config, task, labels)?.0)
+    }
+
+    /// As [`Blueprint::from_config`], with the keys that the family looks for: setting another one changes nothing.
+    pub fn read(
+        config: &Value,
+        task: Task,
+        labels: usize,
+    ) -> Result<(Blueprint, BTreeSet<&'static str>), ModelError> {
         let keys = Keys::new(config)?;
         let model_type = keys.get("model_type").ok_or(ModelError::Missing { key: "model_type" })?;
         let Some(family) = FAMILIES.iter().find(|family| *model_type == family.model_type) else {
@@ -111,7 +122,7 @@ impl Blueprint {
         let identity = Identity { model_type, class, prefix, tokenizer };
         let blueprint = (family.read)(&keys, identity, labels)?;
         blueprint.check_size()?;
-        Ok(blueprint)
+        Ok((blueprint, keys.asked()))
     }
 }
 

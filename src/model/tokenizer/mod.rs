@@ -21,6 +21,7 @@ pub use files::TokenizerFiles;
 pub use settings::Side;
 pub use vocabulary::Token;
 
+use crate::hash;
 use added::Ids;
 use build::Recipe;
 use serde_json::Value;
@@ -74,6 +75,15 @@ pub struct TokenizerSpec {
 }
 
 impl TokenizerSpec {
+    /// Hash (XXH3-128) of all that decides which ids a text becomes.
+    pub fn hash(&self) -> u128 {
+        let rest = (
+            (&self.post_processor, &self.added, &self.ids, self.split_special_tokens),
+            (self.type_ids, self.max_length, self.padding, self.truncation, self.pad_id),
+        );
+        hash::of_segments(&[hash::of_bytes(&self.json), hash::of_bytes(format!("{rest:?}").as_bytes())])
+    }
+
     /// Reads the files as transformers does for a network with this `config.json`, whose model_type is `registered` with a
     /// tokenizer class.
     pub fn resolve(

@@ -310,7 +310,12 @@ fn merge_special_map(files: &TokenizerFiles, keys: &mut Map<String, Value>) -> R
             }
             ("extra_special_tokens", named) => named,
             ("additional_special_tokens", tokens) => {
-                if tokens.as_array().is_some_and(|tokens| tokens.iter().any(Value::is_object)) {
+                let flagged = tokens.as_array().is_some_and(|tokens| tokens.iter().any(Value::is_object));
+                if flagged && (keys.contains_key("extra_special_tokens") || keys.contains_key(&key)) {
+                    // tokenizer_config.json lists them as well, and is what counts.
+                    continue;
+                }
+                if flagged {
                     let why = "additional_special_tokens with flags is not supported yet; save the tokenizer again with \
                                save_pretrained of transformers 5";
                     return Err(TokenizerError::new(SPECIAL, why));

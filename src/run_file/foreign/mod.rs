@@ -22,6 +22,10 @@ const OFF: [&str; 8] = ["", "none", "null", "false", "no", "off", "[]", "{}"];
 /// Longest value that a message repeats, in characters.
 const LONGEST_SHOWN: usize = 40;
 
+/// Keys whose value `auto` leaves a choice to the trainer, and what this one chooses.
+const LEFT_TO_US: ([&str; 5], &str) =
+    (["bf16", "fp16", "mixed_precision", "torch_dtype", "dtype"], "everything is computed in 32-bit floats");
+
 /// Keys that cannot change the result.
 struct NoEffect {
     /// Names; one that ends in `*` stands for all that begin like it. `a.b` is key `b` of block `a`.
@@ -122,6 +126,10 @@ fn judge_known(
             );
         }
         return;
+    }
+    let (ours, choice) = LEFT_TO_US;
+    if ours.contains(&name) && spelled(value).is_some_and(|text| text.eq_ignore_ascii_case("auto")) {
+        return findings.ignore(shown, choice);
     }
     if asks_for_nothing(value, row.anyway()) {
         return;

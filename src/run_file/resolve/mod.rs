@@ -99,8 +99,8 @@ impl Check<'_> {
     }
 
     fn length(&mut self, file: &RunFile) -> (f64, Option<u64>) {
-        // -1 is how transformers writes "not given".
-        let steps = file.max_steps.as_ref().filter(|found| found.value != -1);
+        // Below 1, usually -1, is how transformers says "not given".
+        let steps = file.max_steps.as_ref().filter(|found| found.value >= 1);
         let places = (steps.map(|found| &found.key), place(&file.num_train_epochs));
         let by_steps = first_counts(places.0, places.1);
         if by_steps && given_together(places.0, places.1) {
@@ -111,8 +111,8 @@ impl Check<'_> {
         let epochs = if by_steps { &None } else { &file.num_train_epochs };
         let epochs = self.number("num_train_epochs", epochs, 3.0, rule);
         let steps = steps.filter(|_| by_steps);
-        if let Some(found) = steps.filter(|found| !(1..=MOST_STEPS).contains(&found.value)) {
-            let message = format!("`max_steps` must be from 1 to {MOST_STEPS}, found {}", found.value);
+        if let Some(found) = steps.filter(|found| found.value > MOST_STEPS) {
+            let message = format!("`max_steps` must be at most {MOST_STEPS}, found {}", found.value);
             self.findings.push(Problem::at(&found.at, message));
         }
         (epochs, steps.and_then(|found| u64::try_from(found.value).ok()))

@@ -138,7 +138,7 @@ fn values_that_ask_for_what_happens_anyway_pass_in_silence() {
         gradient_clipping: 1.0, zero_optimization: {stage: 2}}\n";
     assert_eq!(ignored(deepspeed), ["deepspeed.zero_optimization"]);
     // What `auto` chooses is this program's to say: 32-bit floats.
-    assert_eq!(ignored("bf16: auto\n"), [""; 0]);
+    assert_eq!(ignored("bf16: auto\n").len(), 1, "elsewhere it may mean 16 bits");
 }
 
 #[test]

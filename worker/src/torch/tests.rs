@@ -99,7 +99,7 @@ fn agrees_with_transformers(name: &str) {
     assert_eq!(sums.counts[6..], [1, 1, 1], "one actual row of each label");
 }
 
-/// Every network of `tests/reference/`, so that none is forgotten.
+/// Every network of `tests/reference/`; that there is one of each family is asserted beside the families' tables.
 #[test]
 fn networks_agree_with_transformers() {
     let _turn = take_turn();
@@ -107,7 +107,6 @@ fn networks_agree_with_transformers() {
     let entries = std::fs::read_dir(directory).expect("the references are committed").flatten();
     let networks: Vec<_> =
         entries.filter(|entry| entry.path().join("gradients.safetensors").is_file()).collect();
-    assert!(networks.len() >= 2, "{networks:?}");
     for network in networks {
         agrees_with_transformers(&network.file_name().to_string_lossy());
     }
