@@ -176,7 +176,7 @@ mod tests {
         let directory = texts();
         Refused::of(directory.path(), &["train", "run.yaml", "--set", "base_model=nowhere"])
             .code(12)
-            .says(&["nowhere", "config.json"])
+            .says(&["nowhere", "looks like a model's id"])
             .before_workers();
     }
 

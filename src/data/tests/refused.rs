@@ -97,7 +97,7 @@ async fn endless_rows_end_at_the_limit() {
 async fn files_that_cannot_be_data_are_refused_with_the_cure() {
     let cases: [(&str, &[u8], &str); 7] = [
         ("t.jsonl.gz", b"x", "not those of gzip"),
-        ("t.jsonl.xz", b"x", "unpack it"),
+        ("t.jsonl.xz", b"x", "unpack the file"),
         ("t.arrow", b"x", "convert it to Parquet or JSONL"),
         ("t.txt", b"x", "Names that say it end in .jsonl, .json or .csv"),
         ("t.jsonl", b"\n\n", "no rows"),

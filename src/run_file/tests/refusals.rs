@@ -62,7 +62,6 @@ fn numbers_out_of_range_are_refused() {
         micro_batch_size: 0 | 1 | 0 | `per_device_train_batch_size` must be from 1 |
         micro_batch_size: 4294967296 | 1 | 4294967296 | must be a whole number |
         adam_beta1: 1 | 1 | 1 | `adam_beta1` must be from 0 to below 1 |
-        max_steps: 0 | 1 | 0 | `max_steps` must be from 1 |
         num_train_epochs: 0 | 1 | 0 | above 0 |
         warmup_steps: 2.5 | 1 | 2.5 | whole number of steps, or a ratio |
         warmup_ratio: 1.5 | 1 | 1.5 | `warmup_ratio` must be from 0 to below 1 |
