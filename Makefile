@@ -119,7 +119,6 @@ check: ready ## check formatting, lints, licences and documentation
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(TORCH) $(CARGO) clippy --workspace --all-targets --release -- -D warnings
-	$(CARGO) check --release --locked --bins --manifest-path fuzz/Cargo.toml
 	$(TORCH) RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --release
 	scripts/deny.sh
 	scripts/lint-scripts.sh

@@ -40,11 +40,11 @@ fn loss(directory: &Path, sets: &[&str]) -> f64 {
     }
     succeed(directory, &arguments);
     let lines = std::fs::read_to_string(directory.join("out/final/metrics.jsonl")).expect("it has finished");
-    let losses = lines.lines().filter_map(|line| {
+    let mut losses = lines.lines().filter_map(|line| {
         let line: Value = serde_json::from_str(line).expect("JSON");
         line.get("eval_loss")?.as_f64()
     });
-    losses.last().expect("it was evaluated")
+    losses.next_back().expect("it was evaluated")
 }
 
 fn labels(directory: &Path) -> Value {

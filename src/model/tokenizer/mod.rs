@@ -1,10 +1,10 @@
 //! The tokenizer files beside a checkpoint, as transformers' `AutoTokenizer` (version 5) understands them. Nothing is
 //! tokenised here: the coordinator refuses what a worker could not use, without a tokenizer library.
 //!
-//! transformers first decides on a class ([`class`]). A class with a constructor of its own takes vocabulary, merges and
-//! post-processor from `tokenizer.json` and builds the rest from the switches of `tokenizer_config.json` ([`build`]); for
+//! transformers first decides on a class (`class`). A class with a constructor of its own takes vocabulary, merges and
+//! post-processor from `tokenizer.json` and builds the rest from the switches of `tokenizer_config.json` (`build`); for
 //! every other class `tokenizer.json` decides. Then the special and added tokens that the files name are added, in an
-//! order that decides their ids ([`added`]).
+//! order that decides their ids (`added`).
 
 mod added;
 mod build;
