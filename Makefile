@@ -29,7 +29,7 @@ env: ready ## print what plain cargo needs: eval "$(make -s env)"
 .PHONY: build
 build: ready ## build the three programs, in target/release
 	@[ -e $(TARGET_DIR)/release/headstart-worker ] || \
-		echo "headstart: the first build takes some minutes on two cores; cargo shows how far it is" >&2
+		echo "headstart: the first build takes about six minutes on two quiet cores; cargo shows how far it is" >&2
 	$(TORCH) $(CARGO) build --workspace --bins --release
 
 .PHONY: demo
