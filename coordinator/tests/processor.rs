@@ -1,6 +1,6 @@
 //! Rule 11 of the numeric rules: reduction and update give one hash, whatever instructions this was compiled for.
 //!
-//! `make test` runs this twice, compiled for the oldest x86-64 and for x86-64-v3 (AVX2 and FMA).
+//! `make test` runs this compiled for the oldest x86-64, `make test-slow` for x86-64-v3 (AVX2 and FMA).
 
 use headstart::id::{Segment, Step};
 use headstart::model::{Block, Init, Parameter, Part, initial_values};
