@@ -11,6 +11,7 @@ pub fn model_card(writer: &Writer, kept: &Kept) -> String {
     let (pipeline, class) = match spec.task {
         Task::SequenceClassification => ("text-classification", "AutoModelForSequenceClassification"),
         Task::ImageClassification => ("image-classification", "AutoModelForImageClassification"),
+        Task::CausalLm => ("text-generation", "AutoModelForCausalLM"),
     };
     let origin = match spec.init {
         InitFrom::Pretrained => format!("It began as `{}`.", spec.base_model),

@@ -22,7 +22,9 @@ impl Objective {
     /// The objective of a task over this many labels.
     pub fn new(task: Task, labels: usize) -> Objective {
         match task {
-            Task::SequenceClassification | Task::ImageClassification => Objective::Classification { labels },
+            Task::SequenceClassification | Task::ImageClassification | Task::CausalLm => {
+                Objective::Classification { labels }
+            }
         }
     }
 

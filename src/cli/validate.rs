@@ -43,6 +43,7 @@ fn summary(job: &Job, estimates: Estimates) -> String {
     let task = match spec.task {
         Task::SequenceClassification => "sequence-classification",
         Task::ImageClassification => "image-classification",
+        Task::CausalLm => "causal-lm",
     };
     let init = match spec.init {
         InitFrom::Pretrained => "pretrained weights",

@@ -30,7 +30,7 @@ pub(super) async fn scanned_files(
 ) -> Result<Option<Vec<(Location, Meta)>>, DataError> {
     let root = stores.locate(&dataset.path)?;
     let scanned = match task {
-        Task::SequenceClassification => !root.local_path().is_some_and(|path| path.is_dir()),
+        Task::SequenceClassification | Task::CausalLm => !root.local_path().is_some_and(|path| path.is_dir()),
         Task::ImageClassification => images::are_tables(&root, &dataset.path).await?,
     };
     Ok(if scanned { Some(stores.glob(&dataset.path).await?) } else { None })

@@ -90,7 +90,9 @@ async fn some_of_file(
     let first = location.read_range(meta, 0..meta.size.min(HEAD)).await?;
     let (format, packing) = detect(location.url(), &first, &text_columns(dataset))?;
     let (format, column, pair) = match task {
-        Task::SequenceClassification => (format, &dataset.text_column, dataset.text_pair_column.as_deref()),
+        Task::SequenceClassification | Task::CausalLm => {
+            (format, &dataset.text_column, dataset.text_pair_column.as_deref())
+        }
         Task::ImageClassification => (Format::Image, &dataset.image_column, None),
     };
     let planned = planned(file, (format, packing), column, pair);

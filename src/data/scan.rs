@@ -38,7 +38,7 @@ async fn scan(stores: &Stores, wanted: DataRequest<'_>) -> Result<Indexed, DataE
         let before = collected.index.len();
         collected = match task {
             Task::ImageClassification => images::add(stores, dataset, collected).await?,
-            Task::SequenceClassification => add_texts(stores, dataset, collected).await?,
+            Task::SequenceClassification | Task::CausalLm => add_texts(stores, dataset, collected).await?,
         };
         if collected.index.len() == before {
             return Err(DataError::Empty { path: dataset.path.clone() });

@@ -7,7 +7,7 @@
 use super::Activation;
 use super::tokenizer::Registered;
 
-/// A transformer with a classification head.
+/// A transformer with a head.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Blueprint {
     /// What it is called.
@@ -178,9 +178,30 @@ pub struct Mlp {
     pub activation: Activation,
 }
 
+/// From hidden vectors to logits.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Head {
+    /// Scores of labels, from a row's first vector.
+    Classifier(Classifier),
+    /// Scores of the next token, from every vector.
+    Language(LanguageHead),
+}
+
+/// Scores of every token of the vocabulary: `output(x)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LanguageHead {
+    /// `hidden → vocabulary`, without a bias. Of a tied head it names the embedding table, which it shares.
+    pub output: Linear,
+    /// Whether its weight is the embedding table.
+    pub tied: bool,
+}
+
+/// Positions whose logits exist at once. A constant of the network, not of the machine: it decides the order of sums.
+pub const LOGITS_CHUNK: usize = 256;
+
 /// A classifier of the first token's vector: `output(dropout(act(dense(dropout(x)))))`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Head {
+pub struct Classifier {
     /// Dropout of the vector.
     pub dropout_before: f64,
     /// Layer between the vector and the output, and its activation.
@@ -202,6 +223,18 @@ pub struct Linear {
     pub to: u64,
     /// Whether it adds a bias.
     pub bias: bool,
+    /// What is trained beside it.
+    pub adapter: Option<Adapter>,
+}
+
+/// A low-rank adapter (Hu et al., 2021): `y = x·Wᵀ + b + scale·(dropout(x)·Aᵀ)·Bᵀ`, parameters `{name}.lora_A.weight`,
+/// `[rank, from]`, and `{name}.lora_B.weight`, `[to, rank]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adapter {
+    pub rank: u64,
+    pub scale: f64,
+    /// Dropout of its input.
+    pub dropout: f64,
 }
 
 /// A normalisation over the last dimension: parameters `{name}.weight` and, of layer norms, `{name}.bias`.
@@ -242,8 +275,12 @@ pub struct Table {
 }
 
 impl Blueprint {
+    /// Labels that its classifier tells apart; 0 for a language model.
     pub fn labels(&self) -> usize {
-        self.head.output.to as usize
+        match &self.head {
+            Head::Classifier(classifier) => classifier.output.to as usize,
+            Head::Language(_) => 0,
+        }
     }
 
     pub fn depth(&self) -> u32 {
@@ -307,7 +344,22 @@ impl ImageInput {
 impl Linear {
     /// Of this name and these sizes, with a bias.
     pub fn new(name: impl Into<String>, from: u64, to: u64) -> Linear {
-        Linear { name: name.into(), from, to, bias: true }
+        Linear { name: name.into(), from, to, bias: true, adapter: None }
+    }
+
+    /// Of this name and these sizes, without a bias.
+    pub fn unbiased(name: impl Into<String>, from: u64, to: u64) -> Linear {
+        Linear { bias: false, ..Linear::new(name, from, to) }
+    }
+
+    /// Name of the adapter's first matrix.
+    pub fn lora_a(&self) -> String {
+        format!("{}.lora_A.weight", self.name)
+    }
+
+    /// Name of the adapter's second matrix.
+    pub fn lora_b(&self) -> String {
+        format!("{}.lora_B.weight", self.name)
     }
 
     /// Name of the weight.

@@ -2,7 +2,7 @@
 //!
 //! This module defines its size, because planning accounts for the memory that workers need for it.
 
-use super::blueprint::{Blueprint, Input};
+use super::blueprint::{Blueprint, Head, Input};
 
 /// Two layers show what a layer computes from a layer's output; more would show the same again.
 const LAYERS: usize = 2;
@@ -26,7 +26,10 @@ pub fn network(blueprint: &Blueprint) -> Blueprint {
         layer.around_attention.dropout = DROPOUT;
         layer.around_mlp.dropout = DROPOUT;
     }
-    small.head.dropout = DROPOUT;
+    match &mut small.head {
+        Head::Classifier(classifier) => classifier.dropout = DROPOUT,
+        Head::Language(language) => language.output.to = language.output.to.min(VOCAB),
+    }
     small
 }
 

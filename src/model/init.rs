@@ -20,6 +20,9 @@ pub fn initial_values(parameter: &Parameter, seed: u64) -> Vec<f32> {
         Init::Zeros => vec![0.0; len],
         Init::Ones => vec![1.0; len],
         Init::Normal { std } => normal(key, std, len),
+        Init::Uniform { bound } => {
+            (0..len as u64).map(|index| ((2.0 * uniform(key, index) - 1.0) * bound) as f32).collect()
+        }
         Init::NormalWithZeroRow { std, row } => {
             let mut values = normal(key, std, len);
             let width = len / parameter.shape.first().map_or(1, |&rows| rows.max(1) as usize);

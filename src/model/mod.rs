@@ -42,6 +42,10 @@ pub enum Init {
     Normal {
         std: f64,
     },
+    /// Independent draws from a uniform distribution over ±bound.
+    Uniform {
+        bound: f64,
+    },
     /// As `Normal`, with one row (of dimension 0) left zero: torch's `padding_idx`.
     NormalWithZeroRow {
         std: f64,
@@ -76,6 +80,8 @@ pub enum Part {
     Pooler,
     /// The task's classifier: it begins fresh for other labels as well.
     Classifier,
+    /// A matrix of a low-rank adapter: it begins fresh, or comes from an adapter's own files.
+    Adapter,
 }
 
 impl Parameter {

@@ -5,7 +5,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::blueprint::{Blueprint, ImageInput, Input, Layer, Linear, Norm, NormKind, Table, TextInput};
+use super::blueprint::{Blueprint, Head, ImageInput, Input, Layer, Linear, Norm, NormKind, Table, TextInput};
 use super::{Block, Init, ModelError, Parameter, Part};
 use crate::hash;
 
@@ -43,10 +43,15 @@ impl Blueprint {
         }
         walk.block = Block::Head;
         walk.norm(self.final_norm.as_ref());
-        walk.part = Part::Pooler;
-        walk.linear(self.head.dense.as_ref().map(|(dense, _)| dense));
-        walk.part = Part::Classifier;
-        walk.linear(Some(&self.head.output));
+        match &self.head {
+            Head::Classifier(classifier) => {
+                walk.part = Part::Pooler;
+                walk.linear(classifier.dense.as_ref().map(|(dense, _)| dense));
+                walk.part = Part::Classifier;
+                walk.linear(Some(&classifier.output));
+            }
+            Head::Language(language) => walk.linear(Some(&language.output).filter(|_| !language.tied)),
+        }
         walk.rows
     }
 
@@ -128,6 +133,13 @@ impl Walk {
         self.matrix(linear.weight(), &[linear.to, linear.from]);
         if let Some(bias) = linear.bias() {
             self.vector(bias, linear.to, Init::Zeros);
+        }
+        if let Some(adapter) = &linear.adapter {
+            let part = std::mem::replace(&mut self.part, Part::Adapter);
+            let bound = 1.0 / (linear.from as f64).sqrt();
+            self.push(linear.lora_a(), &[adapter.rank, linear.from], Init::Uniform { bound }, true);
+            self.push(linear.lora_b(), &[linear.to, adapter.rank], Init::Zeros, true);
+            self.part = part;
         }
     }
 

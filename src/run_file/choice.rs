@@ -49,12 +49,15 @@ impl Choice for Task {
     const NAMES: &'static [(&'static str, Task)] = &[
         ("sequence-classification", Task::SequenceClassification),
         ("image-classification", Task::ImageClassification),
+        ("causal-lm", Task::CausalLm),
     ];
-    const ALIASES: &'static [(&'static str, Task)] =
-        &[("text-classification", Task::SequenceClassification), ("SEQ_CLS", Task::SequenceClassification)];
+    const ALIASES: &'static [(&'static str, Task)] = &[
+        ("text-classification", Task::SequenceClassification),
+        ("SEQ_CLS", Task::SequenceClassification),
+        ("CAUSAL_LM", Task::CausalLm),
+        ("text-generation", Task::CausalLm),
+    ];
     const NOT_YET: &'static [&'static str] = &[
-        "causal-lm",
-        "text-generation",
         "masked-lm",
         "fill-mask",
         "token-classification",

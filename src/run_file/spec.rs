@@ -141,6 +141,8 @@ pub enum Task {
     SequenceClassification,
     /// One label per image.
     ImageClassification,
+    /// The next token of a text.
+    CausalLm,
 }
 
 /// Where weights begin.

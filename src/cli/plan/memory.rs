@@ -117,7 +117,7 @@ impl Sizes<'_> {
             InitFrom::Random => 0.0,
         };
         let text = match self.spec.task {
-            Task::SequenceClassification => COORDINATOR_TEXT,
+            Task::SequenceClassification | Task::CausalLm => COORDINATOR_TEXT,
             Task::ImageClassification => 0.0,
         };
         let frozen = if self.trainable < self.parameters { 2.0 } else { 1.0 };

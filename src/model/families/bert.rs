@@ -1,7 +1,7 @@
 //! BERT (Devlin et al., 2018), as transformers' `BertForSequenceClassification` defines it.
 
 use super::encoder::{Encoder, pad_token, refuse_decoders};
-use crate::model::blueprint::{Blueprint, Head, Identity, Input, Linear};
+use crate::model::blueprint::{Blueprint, Classifier, Head, Identity, Input, Linear};
 use crate::model::keys::Keys;
 use crate::model::{Activation, ModelError};
 
@@ -18,11 +18,11 @@ pub(super) fn read(keys: &Keys<'_>, identity: Identity, labels: usize) -> Result
         embedding,
         layers: encoder.bert_layers(prefix),
         final_norm: None,
-        head: Head {
+        head: Head::Classifier(Classifier {
             dropout_before: 0.0,
             dense: Some((encoder.linear(format!("{prefix}.pooler.dense")), Activation::Tanh)),
             dropout: keys.dropout_or("classifier_dropout", encoder.hidden_dropout)?,
             output: Linear::new("classifier", hidden, labels as u64),
-        },
+        }),
     })
 }

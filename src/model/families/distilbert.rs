@@ -2,7 +2,8 @@
 
 use super::encoder::{Encoder, SizeKeys, activation, pad_token};
 use crate::model::blueprint::{
-    Blueprint, Embedding, Head, Identity, Input, Layer, Linear, Norm, Positions, Residual, Table, TextInput,
+    Blueprint, Classifier, Embedding, Head, Identity, Input, Layer, Linear, Norm, Positions, Residual, Table,
+    TextInput,
 };
 use crate::model::keys::Keys;
 use crate::model::{Activation, ModelError};
@@ -37,12 +38,12 @@ pub(super) fn read(keys: &Keys<'_>, identity: Identity, labels: usize) -> Result
         },
         layers: (0..encoder.layers).map(|number| layer(&encoder, prefix, number)).collect(),
         final_norm: None,
-        head: Head {
+        head: Head::Classifier(Classifier {
             dropout_before: 0.0,
             dense: Some((encoder.linear("pre_classifier".into()), Activation::Relu)),
             dropout: keys.dropout_or("seq_classif_dropout", 0.2)?,
             output: Linear::new("classifier", hidden, labels as u64),
-        },
+        }),
     })
 }
 

@@ -1,7 +1,7 @@
 //! ELECTRA (Clark et al., 2020), as transformers' `ElectraForSequenceClassification` defines it.
 
 use super::encoder::{Encoder, pad_token, refuse_decoders};
-use crate::model::blueprint::{Blueprint, Embedding, Head, Identity, Input, Linear};
+use crate::model::blueprint::{Blueprint, Classifier, Embedding, Head, Identity, Input, Linear};
 use crate::model::keys::Keys;
 use crate::model::{Activation, ModelError};
 
@@ -21,11 +21,11 @@ pub(super) fn read(keys: &Keys<'_>, identity: Identity, labels: usize) -> Result
         embedding: Embedding { projection: (width != hidden).then(projection), ..embedding },
         layers: encoder.bert_layers(prefix),
         final_norm: None,
-        head: Head {
+        head: Head::Classifier(Classifier {
             dropout_before: dropout,
             dense: Some((encoder.linear("classifier.dense".into()), Activation::Gelu)),
             dropout,
             output: Linear::new("classifier.out_proj", hidden, labels as u64),
-        },
+        }),
     })
 }

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::encoder::{Encoder, pad_token, refuse_decoders};
-use crate::model::blueprint::{Blueprint, Head, Identity, Input, Linear};
+use crate::model::blueprint::{Blueprint, Classifier, Head, Identity, Input, Linear};
 use crate::model::keys::{Keys, wrong};
 use crate::model::{Activation, ModelError};
 
@@ -33,11 +33,11 @@ pub(super) fn read(keys: &Keys<'_>, identity: Identity, labels: usize) -> Result
         embedding,
         layers: encoder.bert_layers(prefix),
         final_norm: None,
-        head: Head {
+        head: Head::Classifier(Classifier {
             dropout_before: dropout,
             dense: Some((encoder.linear("classifier.dense".into()), Activation::Tanh)),
             dropout,
             output: Linear::new("classifier.out_proj", hidden, labels as u64),
-        },
+        }),
     })
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::encoder::Encoder;
 use crate::model::ModelError;
 use crate::model::blueprint::{
-    Blueprint, Embedding, Head, Identity, ImageInput, Input, Layer, Linear, Residual,
+    Blueprint, Classifier, Embedding, Head, Identity, ImageInput, Input, Layer, Linear, Residual,
 };
 use crate::model::keys::{Keys, wrong};
 
@@ -53,12 +53,12 @@ fn read_with(
         embedding: Embedding { scale: 1.0, norm: None, dropout: encoder.hidden_dropout, projection: None },
         layers: (0..encoder.layers).map(|number| layer(&encoder, prefix, number, qkv_bias)).collect(),
         final_norm: Some(encoder.norm(format!("{prefix}.layernorm"))),
-        head: Head {
+        head: Head::Classifier(Classifier {
             dropout_before: 0.0,
             dense: None,
             dropout: 0.0,
             output: Linear::new("classifier", hidden, labels as u64),
-        },
+        }),
     })
 }
 

@@ -82,7 +82,11 @@ pub(super) fn resolve(file: RunFile, source: &Arc<Source>, findings: &mut Findin
 impl Check<'_> {
     fn everything_required(&mut self, file: &RunFile) {
         self.required("base_model", file.base_model.is_some(), "the HF directory to start from");
-        self.required("task", file.task.is_some(), "sequence-classification or image-classification");
+        self.required(
+            "task",
+            file.task.is_some(),
+            "sequence-classification, image-classification or causal-lm",
+        );
         self.required("datasets", file.datasets.is_some(), "the training data, as a list of `- path: FILE`");
         self.required("output_dir", file.output_dir.is_some(), "where results are written");
         if let Some(none) = file.datasets.as_ref().filter(|found| found.value.0.is_empty()) {
