@@ -36,8 +36,11 @@ pub struct Totals {
     pub divisor: u64,
     /// Sum of the losses of everything that `divisor` counts.
     pub loss: f64,
-    /// Evaluation: true positives of each label, then predictions of each, then actual rows of each.
+    /// Classification, in evaluation: true positives of each label, then predictions of each, then actual rows of each.
+    /// Language models: tokens predicted right.
     pub counts: Vec<u64>,
+    /// Sums of further measures, as the objective orders them. For language models: negative log likelihoods, entropies.
+    pub measures: Vec<f64>,
     /// Unmasked input tokens; images count as one each.
     pub tokens: u64,
     /// Time a worker computed. Never part of a result.
@@ -47,16 +50,19 @@ pub struct Totals {
 impl Totals {
     /// `left + right`, in the tree's order.
     pub fn merge(left: Totals, right: Totals) -> Totals {
-        let counts = match (left.counts.is_empty(), right.counts.is_empty()) {
-            (true, _) => right.counts,
-            (_, true) => left.counts,
-            _ => left.counts.iter().zip(&right.counts).map(|(left, right)| left + right).collect(),
-        };
+        fn added<T: Copy + std::ops::Add<Output = T>>(left: Vec<T>, right: Vec<T>) -> Vec<T> {
+            match (left.is_empty(), right.is_empty()) {
+                (true, _) => right,
+                (_, true) => left,
+                _ => left.iter().zip(&right).map(|(&left, &right)| left + right).collect(),
+            }
+        }
         Totals {
             samples: left.samples + right.samples,
             divisor: left.divisor.saturating_add(right.divisor),
             loss: left.loss + right.loss,
-            counts,
+            counts: added(left.counts, right.counts),
+            measures: added(left.measures, right.measures),
             tokens: left.tokens.saturating_add(right.tokens),
             compute: left.compute.saturating_add(right.compute),
         }

@@ -143,14 +143,17 @@ impl TryFrom<pb::Work> for Work {
 }
 
 impl From<Totals> for pb::Totals {
-    fn from(Totals { samples, divisor, loss, counts, tokens, compute }: Totals) -> Self {
-        pb::Totals { samples, divisor, loss, counts, tokens, compute_micros: micros(compute) }
+    fn from(Totals { samples, divisor, loss, counts, measures, tokens, compute }: Totals) -> Self {
+        pb::Totals { samples, divisor, loss, counts, measures, tokens, compute_micros: micros(compute) }
     }
 }
 
 impl From<pb::Totals> for Totals {
-    fn from(pb::Totals { samples, divisor, loss, counts, tokens, compute_micros }: pb::Totals) -> Self {
-        Totals { samples, divisor, loss, counts, tokens, compute: Duration::from_micros(compute_micros) }
+    fn from(
+        pb::Totals { samples, divisor, loss, counts, measures, tokens, compute_micros }: pb::Totals,
+    ) -> Self {
+        let compute = Duration::from_micros(compute_micros);
+        Totals { samples, divisor, loss, counts, measures, tokens, compute }
     }
 }
 

@@ -30,7 +30,7 @@ impl Objective {
 
     /// Judges the sums of a pass over `rows` rows before any of them is added. The error completes "step 3, shards 0..2 …".
     pub fn check(&self, pass: Pass, rows: u64, totals: &Totals) -> Result<(), String> {
-        let Totals { samples, divisor, loss, counts, tokens: _, compute: _ } = totals;
+        let Totals { samples, divisor, loss, counts, measures: _, tokens: _, compute: _ } = totals;
         if *samples != rows {
             return Err(format!("has {rows} samples, not {samples}"));
         }

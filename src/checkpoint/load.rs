@@ -3,10 +3,8 @@
 use std::ops::Range;
 
 use futures::{StreamExt, TryStreamExt};
-use half::{bf16, f16};
 
-use super::header::Dtype;
-use super::{Checkpoint, CheckpointError, Resolution, TensorEntry};
+use super::{Checkpoint, CheckpointError, Resolution, Stored, TensorEntry};
 use crate::model::Parameter;
 
 /// Bytes of one read: neighbouring tensors share one. A larger tensor is a read of its own.
@@ -39,7 +37,7 @@ impl Checkpoint {
         resolution: &Resolution,
         table: &[Parameter],
         initial: impl Fn(&Parameter) -> Vec<f32>,
-        mut sink: impl FnMut(usize, Vec<f32>) -> Result<(), E>,
+        mut sink: impl FnMut(usize, Stored) -> Result<(), E>,
     ) -> Result<(), E> {
         let runs = self.runs(resolution);
         let mut reads = std::pin::pin!(
@@ -52,7 +50,7 @@ impl Checkpoint {
         }
         for (index, source) in resolution.sources.iter().enumerate() {
             if source.is_none() {
-                sink(index, initial(&table[index]))?;
+                sink(index, Stored::F32(initial(&table[index])))?;
             }
         }
         Ok(())
@@ -63,7 +61,7 @@ impl Checkpoint {
         &self,
         resolution: &Resolution,
         parameter: usize,
-    ) -> Result<Option<Vec<f32>>, CheckpointError> {
+    ) -> Result<Option<Stored>, CheckpointError> {
         let Some(wanted) = self.to_load(resolution, parameter) else { return Ok(None) };
         let (file, range) = (wanted.entry.file, wanted.entry.range.clone());
         let mut read = self.read_run(Run { file, range, tensors: vec![wanted] }).await?;
@@ -100,18 +98,18 @@ impl Checkpoint {
         runs
     }
 
-    async fn read_run(&self, run: Run) -> Result<Vec<(usize, Vec<f32>)>, CheckpointError> {
+    async fn read_run(&self, run: Run) -> Result<Vec<(usize, Stored)>, CheckpointError> {
         let file = &self.files[run.file];
         let bytes = file.location.read_large(&file.meta, run.range.clone()).await?;
         let decoding = tokio::task::spawn_blocking(move || {
             let start = run.range.start;
             let decoded = run.tensors.into_iter().map(|TensorToLoad { parameter, name, entry, rows }| {
                 let range = (entry.range.start - start) as usize..(entry.range.end - start) as usize;
-                let values = decode(&name, entry.dtype, &bytes[range])?;
+                let values = Stored::decode(&name, entry.dtype, &bytes[range])?;
                 Ok((
                     parameter,
                     match rows {
-                        Some(rows) => in_order(&values, &rows),
+                        Some(rows) => values.in_order(&rows),
                         None => values,
                     },
                 ))
@@ -119,31 +117,5 @@ impl Checkpoint {
             decoded.collect()
         });
         decoding.await.expect("decoding does not panic")
-    }
-}
-
-/// A tensor of as many rows as `rows` has, with these rows.
-fn in_order(values: &[f32], rows: &[usize]) -> Vec<f32> {
-    let width = values.len() / rows.len();
-    rows.iter().flat_map(|row| &values[row * width..(row + 1) * width]).copied().collect()
-}
-
-/// Little-endian floats as f32; NaN and infinities are refused.
-fn decode(tensor: &str, dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>, CheckpointError> {
-    let values: Vec<f32> = match dtype {
-        Dtype::F32 => bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
-        Dtype::F16 => bytes.as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect(),
-        Dtype::BF16 => bytes.as_chunks().0.iter().map(|&bytes| bf16::from_le_bytes(bytes).to_f32()).collect(),
-        other => {
-            return Err(CheckpointError::Dtype { tensor: tensor.to_owned(), dtype: other.name() });
-        }
-    };
-    match values.iter().position(|value| !value.is_finite()) {
-        Some(element) => Err(CheckpointError::NotFinite {
-            tensor: tensor.to_owned(),
-            element: element as u64,
-            value: values[element],
-        }),
-        None => Ok(values),
     }
 }

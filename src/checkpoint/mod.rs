@@ -9,6 +9,7 @@ mod hub;
 mod load;
 mod open;
 mod resolve;
+mod stored;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
@@ -19,6 +20,7 @@ pub use header::Dtype;
 pub(crate) use open::json;
 pub use open::{Checkpoint, TensorEntry, TensorFile};
 pub use resolve::{Mismatch, Resolution};
+pub use stored::Stored;
 pub use write::{
     HashedFile, SHARD_BYTES, WrittenFile, copy_files, safetensors_header, weights_hash, write_model,
 };

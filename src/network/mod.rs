@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 pub use error::NetworkError;
 use labels::HeadLabels;
 
-use crate::checkpoint::{self, Checkpoint, CheckpointError, Resolution};
+use crate::checkpoint::{self, Checkpoint, CheckpointError, Resolution, Stored};
 use crate::model::{self, Blueprint, ImageProcessor, Parameter};
 use crate::run_file::{InitFrom, RunSpec};
 use crate::store::{Location, Stores};
@@ -103,7 +103,7 @@ impl Network {
     /// Gives every parameter's first values to `sink`, with its index in the table: version 0.
     pub async fn load<E: From<CheckpointError>>(
         &self,
-        sink: impl FnMut(usize, Vec<f32>) -> Result<(), E>,
+        sink: impl FnMut(usize, Stored) -> Result<(), E>,
     ) -> Result<(), E> {
         let initial = |parameter: &Parameter| model::initial_values(parameter, self.seed);
         self.checkpoint.load(&self.resolution, &self.table, initial, sink).await
@@ -112,7 +112,7 @@ impl Network {
     /// One parameter's first values.
     pub async fn load_one(&self, index: usize) -> Result<Vec<f32>, CheckpointError> {
         match self.checkpoint.load_one(&self.resolution, index).await? {
-            Some(values) => Ok(values),
+            Some(values) => Ok(values.into_f32()),
             None => Ok(model::initial_values(&self.table[index], self.seed)),
         }
     }
@@ -126,7 +126,7 @@ impl Network {
         }
         self.load(|index, values| {
             if let Some(range) = place[index].clone() {
-                vector[range].copy_from_slice(&values);
+                vector[range].copy_from_slice(&values.into_f32());
             }
             Ok::<(), CheckpointError>(())
         })

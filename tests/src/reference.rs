@@ -4,12 +4,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use headstart::checkpoint::CheckpointError;
+use headstart::checkpoint::{CheckpointError, Stored};
 use headstart::network::Network;
 use headstart::run_file::{self, RunSpec};
 use headstart_worker::objective::Objective;
-use headstart_worker::trainer::Batch;
-use headstart_worker::trainer::TrainerJob;
+use headstart_worker::trainer::{Batch, Targets, TrainerJob};
 use serde_json::Value;
 
 /// One of them.
@@ -47,7 +46,7 @@ impl Reference {
         let spec = self.spec(sets);
         let network = Network::open_without_files(&spec.cluster.stores(), &spec, &labels).await;
         let network = Arc::new(network.expect("it is a checkpoint"));
-        let mut values = vec![Vec::new(); network.table.len()];
+        let mut values = vec![Stored::F32(Vec::new()); network.table.len()];
         let store = |index: usize, loaded| {
             values[index] = loaded;
             Ok::<(), CheckpointError>(())
@@ -61,6 +60,7 @@ impl Reference {
             sequence_len: 7,
             device: "cpu".to_owned(),
             values,
+            checkpointing: false,
         }
     }
 
@@ -70,13 +70,18 @@ impl Reference {
         let inputs = &self.facts["inputs"];
         match inputs.get("pixel_values") {
             Some(pixels) => Batch::Image { pixels: floats(pixels), shape: [1, 8, 8], labels },
-            None => Batch::Text {
-                input_ids: integers(&inputs["input_ids"]),
-                attention_mask: integers(&inputs["attention_mask"]),
-                token_type_ids: inputs.get("token_type_ids").map_or(vec![0; 3 * 7], integers),
-                tokens: 7,
-                labels,
-            },
+            None => {
+                let mask = integers(&inputs["attention_mask"]);
+                let real = |values: Vec<i64>| -> Vec<i64> {
+                    values.into_iter().zip(&mask).filter(|(_, real)| **real == 1).map(|(id, _)| id).collect()
+                };
+                Batch::Text {
+                    input_ids: real(integers(&inputs["input_ids"])),
+                    token_type_ids: real(inputs.get("token_type_ids").map_or(vec![0; 3 * 7], integers)),
+                    lengths: mask.chunks(7).map(|row| row.iter().sum::<i64>() as usize).collect(),
+                    targets: Targets::Labels(labels),
+                }
+            }
         }
     }
 }

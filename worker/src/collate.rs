@@ -1,14 +1,14 @@
-//! Rows become batches: texts are tokenised and padded to the longest of their batch, images become pixels.
+//! Rows become batches: texts are tokenised and laid end to end, images become pixels.
 
 use headstart::hash;
 use headstart::model::ImageProcessor;
 use headstart::model::blueprint::Input;
-use headstart::model::tokenizer::{Side, TokenizerError};
+use headstart::model::tokenizer::TokenizerError;
 use headstart::network::{Network, NetworkError};
 
 use crate::image::{self, ImageError};
-use crate::tokenizer::{Encoded, Padding, TextTokenizer};
-use crate::trainer::Batch;
+use crate::tokenizer::{Encoded, TextTokenizer};
+use crate::trainer::{Batch, Targets};
 
 /// Makes batches for one network.
 pub struct Collator {
@@ -126,7 +126,7 @@ impl Collator {
         match &self.kind {
             Kind::Text { tokenizer, vocab, token_types, .. } => {
                 let texts = encode(tokenizer, (*vocab, *token_types), samples, labels, numbers)?;
-                Ok(pad(&texts, *vocab, tokenizer.padding()))
+                Ok(join(&texts))
             }
             Kind::Image(processor) => images(processor, samples, labels, numbers),
         }
@@ -134,9 +134,8 @@ impl Collator {
 
     /// As [`Collator::collate`], in batches of `size` samples.
     ///
-    /// Texts that take several batches are ordered by their length first, so that a short one is not padded to a long one
-    /// of the same shard; those of one length keep their order. The sum over all of them has other rounding for it, but is
-    /// a function of the samples and of `size` as before.
+    /// Texts are ordered by their length first, so that those of one length, which attention looks at together, meet in a
+    /// batch; those of one length keep their order.
     pub fn batches(
         &self,
         samples: &[Sample<'_>],
@@ -148,10 +147,8 @@ impl Collator {
         match &self.kind {
             Kind::Text { tokenizer, vocab, token_types, .. } => {
                 let mut texts = encode(tokenizer, (*vocab, *token_types), samples, labels, numbers)?;
-                if texts.len() > size {
-                    texts.sort_by_key(|text| text.tokens.ids.len());
-                }
-                Ok(texts.chunks(size).map(|texts| pad(texts, *vocab, tokenizer.padding())).collect())
+                texts.sort_by_key(|text| text.tokens.ids.len());
+                Ok(texts.chunks(size).map(join).collect())
             }
             Kind::Image(processor) => {
                 let rows = samples.chunks(size).zip(labels.chunks(size)).zip(numbers.chunks(size));
@@ -195,26 +192,17 @@ fn encode(
     Ok(texts)
 }
 
-/// Pads to the longest, by the tokenizer's padding token and type 0 on its side; the mask hides that. Token 0 stands in for a
-/// padding token that the network has no embedding for.
-fn pad(texts: &[Text], vocab: u64, padding: Padding) -> Batch {
-    let filler = if u64::from(padding.id) < vocab { padding.id.into() } else { 0 };
-    let tokens = texts.iter().map(|text| text.tokens.ids.len()).max().unwrap_or_default();
-    let padded = |values: &[u32], filler: i64| -> Vec<i64> {
-        let missing = std::iter::repeat_n(filler, tokens - values.len());
-        let values = values.iter().copied().map(i64::from);
-        match padding.side {
-            Side::Left => missing.chain(values).collect(),
-            Side::Right => values.chain(missing).collect(),
-        }
-    };
+/// Lays rows end to end, those of one length beside each other.
+fn join(texts: &[Text]) -> Batch {
+    let mut texts: Vec<&Text> = texts.iter().collect();
+    texts.sort_by_key(|text| text.tokens.ids.len());
     let rows = texts.iter().map(|text| &text.tokens);
+    let wide = |values: &u32| i64::from(*values);
     Batch::Text {
-        input_ids: rows.clone().flat_map(|row| padded(&row.ids, filler)).collect(),
-        attention_mask: rows.clone().flat_map(|row| padded(&vec![1; row.ids.len()], 0)).collect(),
-        token_type_ids: rows.flat_map(|row| padded(&row.type_ids, 0)).collect(),
-        tokens,
-        labels: texts.iter().map(|text| text.label).collect(),
+        input_ids: rows.clone().flat_map(|row| row.ids.iter().map(wide)).collect(),
+        token_type_ids: rows.clone().flat_map(|row| row.type_ids.iter().map(wide)).collect(),
+        lengths: rows.map(|row| row.ids.len()).collect(),
+        targets: Targets::Labels(texts.iter().map(|text| text.label).collect()),
     }
 }
 
@@ -262,10 +250,10 @@ mod tests {
         letters("{}").batches(&samples, &labels, &numbers, size).expect("the texts are good")
     }
 
-    /// Length, tokens and labels of a batch.
-    fn parts(batch: &Batch) -> (usize, &[i64], &[i64]) {
+    /// Lengths, tokens and labels of a batch.
+    fn parts(batch: &Batch) -> (&[usize], &[i64], &[i64]) {
         match batch {
-            Batch::Text { tokens, input_ids, labels, .. } => (*tokens, input_ids, labels),
+            Batch::Text { lengths, input_ids, .. } => (lengths, input_ids, batch.labels()),
             Batch::Image { .. } => panic!("texts become texts"),
         }
     }
@@ -274,35 +262,19 @@ mod tests {
     fn texts_of_like_length_share_a_micro_batch() {
         let found = batches(&["a b c d", "e", "b a", "d d d", "c"], 2);
         let found: Vec<_> = found.iter().map(parts).collect();
-        let expected: [(usize, &[i64], &[i64]); 3] =
-            [(1, &[5, 3], &[1, 4]), (3, &[2, 1, 0, 4, 4, 4], &[2, 3]), (4, &[1, 2, 3, 4], &[0])];
+        let expected: [(&[usize], &[i64], &[i64]); 3] =
+            [(&[1, 1], &[5, 3], &[1, 4]), (&[2, 3], &[2, 1, 4, 4, 4], &[2, 3]), (&[4], &[1, 2, 3, 4], &[0])];
         assert_eq!(found, expected);
     }
 
     #[test]
-    fn one_micro_batch_keeps_the_order_of_its_rows() {
+    fn rows_of_one_length_lie_beside_each_other() {
         for size in [3, usize::MAX] {
             let found = batches(&["a b", "c", "d"], size);
-            assert_eq!(
-                found.iter().map(parts).collect::<Vec<_>>(),
-                [(2, &[1, 2, 3, 0, 4, 0][..], &[0, 1, 2][..])]
-            );
+            let expected = [(&[1, 1, 2][..], &[3, 4, 1, 2][..], &[1, 2, 0][..])];
+            assert_eq!(found.iter().map(parts).collect::<Vec<_>>(), expected);
         }
         assert!(batches(&[], 4).is_empty());
-    }
-
-    #[test]
-    fn padding_is_the_tokenizers_token_on_its_side_and_hidden() {
-        let settings = r#"{"padding_side": "left", "pad_token": "e"}"#;
-        let samples = [Sample::Text { text: "a b c", pair: None }, Sample::Text { text: "d", pair: None }];
-        match letters(settings).collate(&samples, &[0, 1], &[0, 1]).expect("the texts are good") {
-            Batch::Text { input_ids, attention_mask, token_type_ids, .. } => {
-                assert_eq!(input_ids, [1, 2, 3, 5, 5, 4]);
-                assert_eq!(attention_mask, [1, 1, 1, 0, 0, 1]);
-                assert_eq!(token_type_ids, [0; 6]);
-            }
-            Batch::Image { .. } => panic!("texts become texts"),
-        }
     }
 
     #[test]
@@ -318,12 +290,11 @@ mod tests {
             Sample::Text { text: "a a a a a a a a", pair: Some("b b") },
         ];
         let batch = collator.collate(&samples, &[0, 1, 0], &[0, 1, 2]).expect("the texts are good");
-        let Batch::Text { input_ids, token_type_ids, attention_mask, tokens, .. } = batch else {
+        let Batch::Text { input_ids, token_type_ids, lengths, .. } = batch else {
             panic!("texts become texts")
         };
-        assert_eq!(tokens, 8);
-        assert_eq!(input_ids, [1, 2, 3, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 2, 2]);
-        assert_eq!(token_type_ids, [0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
-        assert_eq!(attention_mask, [1, 1, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1]);
+        assert_eq!(lengths, [1, 3, 8]);
+        assert_eq!(input_ids, [3, 1, 2, 3, 1, 1, 1, 1, 1, 1, 2, 2]);
+        assert_eq!(token_type_ids, [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 1]);
     }
 }

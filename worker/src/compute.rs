@@ -230,8 +230,8 @@ impl Subtree {
     }
 }
 
-fn totals_of(Sums { samples, divisor, loss, finite: _, tokens, counts }: Sums) -> Totals {
-    Totals { samples, divisor, loss, counts, tokens, compute: Duration::ZERO }
+fn totals_of(Sums { samples, divisor, loss, finite: _, tokens, counts, measures }: Sums) -> Totals {
+    Totals { samples, divisor, loss, counts, measures, tokens, compute: Duration::ZERO }
 }
 
 #[cfg(test)]

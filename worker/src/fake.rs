@@ -19,7 +19,7 @@ pub struct FakeTrainer {
 pub fn make_trainer(job: TrainerJob) -> Result<Box<dyn Trainer>, TrainError> {
     let mut weights = vec![0.0; job.network.trainable.len()];
     for slot in job.network.trainable.slots() {
-        weights[slot.range.clone()].copy_from_slice(&job.values[slot.parameter]);
+        weights[slot.range.clone()].copy_from_slice(&job.values[slot.parameter].clone().into_f32());
     }
     Ok(Box::new(FakeTrainer::new(weights, job.network.blueprint.labels(), job.objective)))
 }
@@ -32,13 +32,14 @@ impl FakeTrainer {
 
     /// A number from −1 to 1 for each row of a batch.
     fn rows(batch: &Batch, seed: u64) -> Vec<f32> {
-        let rows = batch.labels().len();
+        let rows = batch.rows();
         let hash = |bytes: &[u8]| (xxh3_64_with_seed(bytes, seed) >> 40) as f32 / (1 << 23) as f32 - 1.0;
         match batch {
-            Batch::Text { input_ids, tokens, .. } => input_ids
-                .chunks(*tokens)
-                .map(|ids| hash(&ids.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>()))
-                .collect(),
+            Batch::Text { input_ids, lengths, .. } => {
+                let mut bytes = input_ids.iter().flat_map(|id| id.to_le_bytes());
+                let row = |&length: &usize| bytes.by_ref().take(8 * length).collect::<Vec<u8>>();
+                lengths.iter().map(row).map(|bytes| hash(&bytes)).collect()
+            }
             Batch::Image { pixels, .. } => pixels
                 .chunks(pixels.len() / rows)
                 .map(|row| hash(&row.iter().flat_map(|pixel| pixel.to_le_bytes()).collect::<Vec<u8>>()))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headstart::checkpoint::CheckpointError;
+use headstart::checkpoint::{CheckpointError, Stored};
 use headstart::data::RowIndex;
 use headstart::hash;
 use headstart::message::{Pass, Ready, Welcome};
@@ -52,14 +52,14 @@ impl Prepared {
         let transforms = collator.hash();
         let reading = Reading { stores, cache: settings.cache.clone(), place };
         let loader = Loader::new(plan, &spec, indexes, collator, reading);
-        let mut values = vec![Vec::new(); network.table.len()];
+        let mut values = vec![Stored::F32(Vec::new()); network.table.len()];
         network
             .load(|index, loaded| {
                 values[index] = loaded;
                 Ok::<(), CheckpointError>(())
             })
             .await?;
-        let read = hash::of_segments(&values.iter().map(|values| hash::segment(values)).collect::<Vec<_>>());
+        let read = hash::of_segments(&values.iter().map(Stored::hash).collect::<Vec<_>>());
         let job = TrainerJob {
             network: network.clone(),
             objective: Objective::new(&spec),
@@ -68,6 +68,7 @@ impl Prepared {
             sequence_len: loader.sequence_len(),
             device: settings.device.clone(),
             values,
+            checkpointing: false,
         };
         let engine = Engine::start(place, move || make(job)).await??;
         let (class, canary) = engine.run(|trainer| (trainer.numeric_class(), trainer.canary())).await?;

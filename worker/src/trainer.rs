@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use headstart::checkpoint::Stored;
 use headstart::message::NumericClass;
 use headstart::network::Network;
 
@@ -21,7 +22,9 @@ pub struct TrainerJob {
     /// `cpu` or `cuda:N`.
     pub device: String,
     /// Version 0: the values of each parameter of the table.
-    pub values: Vec<Vec<f32>>,
+    pub values: Vec<Stored>,
+    /// Whether a layer is computed again in the backward pass, instead of keeping what its graph holds.
+    pub checkpointing: bool,
 }
 
 /// Makes a trainer, on the thread that will own it.
@@ -30,18 +33,15 @@ pub type MakeTrainer = fn(TrainerJob) -> Result<Box<dyn Trainer>, TrainError>;
 /// One micro-batch, ready to compute: plain host memory, no tensors.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Batch {
-    /// Token rows padded to the longest of the batch.
+    /// Texts as tokens, row after row, without padding.
     Text {
-        /// `[rows, tokens]`, row-major.
+        /// `[tokens]` of all rows.
         input_ids: Vec<i64>,
-        /// `[rows, tokens]`: 1 for real tokens, 0 for padding.
-        attention_mask: Vec<i64>,
-        /// `[rows, tokens]`: segment ids.
+        /// `[tokens]`: segment ids.
         token_type_ids: Vec<i64>,
-        /// Tokens of a row.
-        tokens: usize,
-        /// `[rows]`: indexes into the run's labels.
-        labels: Vec<i64>,
+        /// `[rows]`: tokens of each row, at least one.
+        lengths: Vec<usize>,
+        targets: Targets,
     },
     /// Images, resized, rescaled and normalised.
     Image {
@@ -54,19 +54,44 @@ pub enum Batch {
     },
 }
 
+/// What a network is to find in texts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Targets {
+    /// `[rows]`: indexes into the run's labels.
+    Labels(Vec<i64>),
+    /// `[tokens]`: whether a token is to be predicted from those before it in its row; never a row's first.
+    Tokens(Vec<bool>),
+}
+
 impl Batch {
+    /// Indexes into the run's labels, `[rows]`; none where tokens are predicted.
     pub fn labels(&self) -> &[i64] {
         match self {
-            Batch::Text { labels, .. } | Batch::Image { labels, .. } => labels,
+            Batch::Text { targets: Targets::Labels(labels), .. } | Batch::Image { labels, .. } => labels,
+            Batch::Text { targets: Targets::Tokens(_), .. } => &[],
         }
     }
 
-    /// Unmasked input tokens; an image counts as one.
+    /// Tokens that are predicted, as places among the batch's tokens.
+    pub fn predicted(&self) -> impl Iterator<Item = usize> + '_ {
+        let trained: &[bool] = match self {
+            Batch::Text { targets: Targets::Tokens(trained), .. } => trained,
+            Batch::Text { .. } | Batch::Image { .. } => &[],
+        };
+        trained.iter().enumerate().filter(|(_, trained)| **trained).map(|(token, _)| token)
+    }
+
+    pub fn rows(&self) -> usize {
+        match self {
+            Batch::Text { lengths, .. } => lengths.len(),
+            Batch::Image { labels, .. } => labels.len(),
+        }
+    }
+
+    /// Input tokens; an image counts as one.
     pub fn tokens(&self) -> u64 {
         match self {
-            Batch::Text { attention_mask, .. } => {
-                attention_mask.iter().filter(|&&real| real == 1).count() as u64
-            }
+            Batch::Text { input_ids, .. } => input_ids.len() as u64,
             Batch::Image { labels, .. } => labels.len() as u64,
         }
     }
@@ -102,10 +127,11 @@ pub struct Sums {
     pub loss: f64,
     /// Whether the gradient is finite, so far as this micro-batch changed it, and the loss too. True in evaluation.
     pub finite: bool,
-    /// Unmasked input tokens; images count as one each.
+    /// Input tokens; images count as one each.
     pub tokens: u64,
-    /// Evaluation only: per label, true positives, then predicted, then actual: `3 × labels` numbers.
+    /// Counts and further sums, as the objective orders them: see `headstart::message::Totals`.
     pub counts: Vec<u64>,
+    pub measures: Vec<f64>,
 }
 
 /// Why a gradient could not be computed.

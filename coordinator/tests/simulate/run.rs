@@ -144,7 +144,10 @@ pub fn compute(plan: &Plan, work: &Work, node: Node, skipped: &[u32], weights: &
         Pass::Train => Vec::new(),
     };
     let compute = std::time::Duration::from_millis(5);
-    (gradient.collect(), Totals { samples, divisor: samples, loss, counts, tokens: samples, compute })
+    (
+        gradient.collect(),
+        Totals { samples, divisor: samples, loss, counts, measures: Vec::new(), tokens: samples, compute },
+    )
 }
 
 /// The shard of the odd runs whose gradient is not finite on any worker.

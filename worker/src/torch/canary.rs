@@ -1,16 +1,17 @@
 //! The canary: gradients from synthetic weights and inputs. Their hash detects machines whose arithmetic differs.
 
+use headstart::checkpoint::Stored;
 use headstart::model::blueprint::{Blueprint, Input, TextInput};
 use headstart::model::{Init, Parameter, canary, initial_values};
 use headstart::trainable::Trainable;
 use tch::Device;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
-use super::network;
+use super::network::Transformer;
 use super::parameters::Parameters;
-use super::step;
+use super::step::Step;
 use crate::objective::Objective;
-use crate::trainer::{Batch, Draw, TrainError};
+use crate::trainer::{Batch, Draw, Targets, TrainError};
 
 const SEED: u64 = 0xCA_4A_12;
 
@@ -27,16 +28,23 @@ pub(super) fn hash(
     let blueprint = canary::network(blueprint);
     let table: Vec<Parameter> = blueprint.parameters().into_iter().map(noisy).collect();
     let layout = Trainable::new(&table, &[]).map_err(|error| TrainError::Torch(error.to_string()))?;
-    let values = table.iter().map(|parameter| initial_values(parameter, SEED)).collect();
+    let values = table.iter().map(|parameter| Stored::F32(initial_values(parameter, SEED))).collect();
     let parameters = Parameters::new(&table, &layout, values, device)?;
-    let network = network::build(&blueprint, &parameters);
+    let network = Transformer::new(&blueprint, &parameters);
     let mut hash = Xxh3::new();
     for (number, batch) in (0..).zip(batches(&blueprint, micro_batch, sequence_len)) {
         let compute = || {
             let draw = Draw { seed: SEED, step: number, shard: 0, micro_batch: 0 };
             let mut gradient = vec![0.0; layout.len()];
-            step::gradient(network.as_ref(), &parameters, objective, draw, &batch, &mut gradient)
-                .map(|_| gradient)
+            let step = Step {
+                network: &network,
+                parameters: &parameters,
+                objective,
+                checkpointing: false,
+                draw,
+                batch: &batch,
+            };
+            step.gradient(&mut gradient).map(|_| gradient)
         };
         let (first, second) = (compute()?, compute()?);
         if let Some(element) = first.iter().zip(&second).position(|(one, two)| one.to_bits() != two.to_bits())
@@ -74,18 +82,21 @@ fn batches(blueprint: &Blueprint, micro_batch: usize, sequence_len: usize) -> Ve
     }
 }
 
-/// A batch of texts; padding cuts every second one to half its length.
+/// A batch of texts; every second one has half the length.
 fn texts(text: &TextInput, classes: usize, rows: usize, tokens: usize) -> Batch {
-    let real = |row: usize, token: usize| row.is_multiple_of(2) || token < tokens.div_ceil(2);
-    let places = || (0..rows).flat_map(|row| (0..tokens).map(move |token| (row, token)));
+    let lengths: Vec<usize> =
+        (0..rows).map(|row| if row.is_multiple_of(2) { tokens } else { tokens.div_ceil(2) }).collect();
+    let places = || (0..).zip(&lengths).flat_map(|(row, &length)| (0..length).map(move |token| (row, token)));
     let (vocab, types) = (text.tokens.rows, text.token_types.as_ref().map_or(1, |table| table.rows));
-    let id = |(row, token): (usize, usize)| if real(row, token) { draw(row, token) % vocab } else { 0 };
+    let targets = match classes {
+        0 => Targets::Tokens(places().map(|(row, token)| token > (row + 1) % 2).collect()),
+        _ => Targets::Labels(labels(rows, classes)),
+    };
     Batch::Text {
-        input_ids: places().map(|place| id(place) as i64).collect(),
-        attention_mask: places().map(|(row, token)| i64::from(real(row, token))).collect(),
+        input_ids: places().map(|(row, token)| (draw(row, token) % vocab) as i64).collect(),
         token_type_ids: places().map(|(row, token)| (draw(token, row) % types) as i64).collect(),
-        tokens,
-        labels: labels(rows, classes),
+        lengths,
+        targets,
     }
 }
 

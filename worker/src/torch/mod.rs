@@ -1,18 +1,20 @@
 //! Gradients with libtorch. Nothing outside this folder knows about tensors.
 //!
-//! A network is a chain of `blocks`: embed, layers, head; `network` builds it from a blueprint and `parts`. `step` runs it forward block by block, each seeded by what
-//! it computes, and backward from the last block to the first. `parameters` ties tensors to the flat trainable vector.
+//! A network is a chain of blocks: embed, layers, head; `network` builds it from a blueprint and `parts`, over the tokens of all
+//! `rows` end to end. `step` runs it forward block by block, each seeded by what it computes, and backward from the last block
+//! to the first. `parameters` ties tensors to the flat trainable vector.
 
-mod blocks;
 mod canary;
 mod device;
 mod dropout;
 mod environment;
 mod host;
+mod lookup;
 mod network;
 mod objective;
 mod parameters;
 mod parts;
+mod rows;
 mod shim;
 mod step;
 #[cfg(test)]

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use headstart::checkpoint::Stored;
 use headstart::model::{Block, Parameter};
 use headstart::network::Network;
 use headstart::trainable::{Slot, Trainable};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::host;
 use crate::trainer::{PIECE, TrainError};
 
-/// The parameters of a network, on one device, in f32.
+/// The parameters of a network, on one device: f32, but matrices that do not train as the checkpoint stores them.
 pub(super) struct Parameters {
     tensors: Vec<Tensor>,
     /// By the name transformers gives them.
@@ -37,7 +38,7 @@ impl Parameters {
     pub(super) fn new(
         table: &[Parameter],
         layout: &Trainable,
-        values: Vec<Vec<f32>>,
+        values: Vec<Stored>,
         device: Device,
     ) -> Result<Parameters, TrainError> {
         let mut places = vec![None; table.len()];
@@ -52,9 +53,19 @@ impl Parameters {
                 return Err(TrainError::Torch(text));
             }
             let shape: Vec<i64> = parameter.shape.iter().map(|&side| side as i64).collect();
-            tensors.push(Tensor::f_from_slice(&values)?.f_reshape(shape)?.f_to_device(device)?);
+            let stored = match values {
+                Stored::F32(values) => Tensor::f_from_slice(&values)?,
+                Stored::F16(values) => Tensor::f_from_slice(&values)?,
+                Stored::Bf16(values) => Tensor::f_from_slice(&values)?,
+            };
+            tensors.push(stored.f_reshape(shape)?.f_to_device(device)?);
         }
         for (tensor, place) in tensors.iter_mut().zip(&places) {
+            // Widened at each use: the same values, so storage changes no bits.
+            let narrow = place.is_none() && tensor.dim() == 2;
+            if !narrow {
+                *tensor = tensor.f_to_kind(Kind::Float)?;
+            }
             *tensor = tensor.f_set_requires_grad(place.is_some())?;
         }
         Ok(Parameters {
@@ -75,7 +86,7 @@ impl Parameters {
     /// The parameters of a network with these first values.
     pub(super) fn of(
         network: &Network,
-        values: Vec<Vec<f32>>,
+        values: Vec<Stored>,
         device: Device,
     ) -> Result<Parameters, TrainError> {
         Parameters::new(&network.table, &network.trainable, values, device)

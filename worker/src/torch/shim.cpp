@@ -1,10 +1,13 @@
 // What tch does not offer of libtorch: settings that decide bits, and what is in force.
+#include <ATen/ATen.h>
 #include <ATen/Context.h>
 #include <ATen/Version.h>
+#include <torch/csrc/autograd/custom_function.h>
 #include <torch/headeronly/version.h>
 
 #include <cstddef>
 #include <cstring>
+#include <optional>
 
 namespace {
 
@@ -13,6 +16,30 @@ void give(const char* text, char* buffer, size_t size) {
     std::strncpy(buffer, text, size - 1);
     buffer[size - 1] = '\0';
 }
+
+// A linear layer whose weight does not train. The graph keeps the weight in its stored number format and widens it again in
+// the backward pass, so that wide copies of all layers never exist at once.
+struct FrozenLinear : public torch::autograd::Function<FrozenLinear> {
+    static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& input,
+                              const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
+        context->save_for_backward({weight});
+        return at::linear(input, weight.to(input.scalar_type()), bias);
+    }
+
+    static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                   torch::autograd::variable_list gradients) {
+        const at::Tensor weight = context->get_saved_variables()[0];
+        const at::Tensor& of_output = gradients[0];
+        at::Tensor of_input, of_bias;
+        if (context->needs_input_grad(0)) {
+            of_input = of_output.matmul(weight.to(of_output.scalar_type()));
+        }
+        if (context->needs_input_grad(2)) {
+            of_bias = of_output.reshape({-1, of_output.size(-1)}).sum(0);
+        }
+        return {of_input, at::Tensor(), of_bias};
+    }
+};
 
 }  // namespace
 
@@ -33,6 +60,21 @@ int headstart_deterministic() {
     } catch (...) {
         return -1;
     }
+}
+
+// See shim.rs. Returns a tensor of its caller's, or null and a reason.
+void* headstart_frozen_linear(const void* input, const void* weight, const void* bias, char* reason, size_t size) {
+    try {
+        std::optional<at::Tensor> shift;
+        if (bias != nullptr) shift = *static_cast<const at::Tensor*>(bias);
+        return new at::Tensor(FrozenLinear::apply(*static_cast<const at::Tensor*>(input),
+                                                  *static_cast<const at::Tensor*>(weight), shift));
+    } catch (const std::exception& error) {
+        give(error.what(), reason, size);
+    } catch (...) {
+        give("an unknown exception", reason, size);
+    }
+    return nullptr;
 }
 
 // Instruction set that libtorch's own kernels use, such as AVX512.

@@ -2,7 +2,9 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
+
+use tch::Tensor;
 
 use crate::trainer::TrainError;
 
@@ -10,6 +12,13 @@ unsafe extern "C" {
     fn headstart_deterministic() -> c_int;
     fn headstart_cpu_capability(buffer: *mut c_char, size: usize);
     fn headstart_torch_version(buffer: *mut c_char, size: usize);
+    fn headstart_frozen_linear(
+        input: *const c_void,
+        weight: *const c_void,
+        bias: *const c_void,
+        reason: *mut c_char,
+        size: usize,
+    ) -> *mut c_void;
 }
 
 /// Switches libtorch to deterministic algorithms, for all threads.
@@ -29,6 +38,29 @@ pub(super) fn cpu_capability() -> String {
 /// libtorch's version, such as `2.11.0`.
 pub(super) fn version() -> String {
     text(headstart_torch_version)
+}
+
+/// `input · weightᵀ + bias` in the input's number format, for a weight that does not train: `[…, from]` in, `[…, to]` out.
+///
+/// The graph keeps the weight as it is stored, and widens it again in the backward pass.
+pub(super) fn frozen_linear(
+    input: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+) -> Result<Tensor, TrainError> {
+    let mut reason = [0; 256];
+    let bias = bias.map_or(std::ptr::null(), |bias| bias.as_ptr().cast());
+    let (input, weight) = (input.as_ptr().cast(), weight.as_ptr().cast());
+    // SAFETY: the pointers are of live tensors, or null for the bias; the function writes at most `size` bytes of a reason,
+    // ends them with a zero, and lets no exception out.
+    let output = unsafe { headstart_frozen_linear(input, weight, bias, reason.as_mut_ptr(), reason.len()) };
+    if output.is_null() {
+        // SAFETY: the buffer is alive and ends with a zero.
+        let reason = unsafe { CStr::from_ptr(reason.as_ptr()) }.to_string_lossy().into_owned();
+        return Err(TrainError::Torch(reason.lines().next().unwrap_or_default().to_owned()));
+    }
+    // SAFETY: a new tensor, which nothing else owns.
+    Ok(unsafe { Tensor::from_ptr(output.cast()) })
 }
 
 fn text(fill: unsafe extern "C" fn(*mut c_char, usize)) -> String {

@@ -7,10 +7,11 @@ use headstart::network::Network;
 use rayon::prelude::*;
 use tch::Device;
 
-use super::blocks::{self, Blocks};
 use super::canary;
+use super::network::Transformer;
 use super::parameters::Parameters;
-use super::{device, host, network, shim, step};
+use super::step::Step;
+use super::{device, host, shim};
 use crate::objective::Objective;
 use crate::trainer::TrainerJob;
 use crate::trainer::{Batch, Draw, ReadWeights, Sums, TrainError, Trainer, load_in_pieces};
@@ -20,7 +21,8 @@ pub struct TorchTrainer {
     network: Arc<Network>,
     objective: Objective,
     parameters: Parameters,
-    blocks: Box<dyn Blocks>,
+    transformer: Transformer,
+    checkpointing: bool,
     /// Copies weights; as many threads as compute.
     pool: rayon::ThreadPool,
     threads: u32,
@@ -36,19 +38,28 @@ pub fn make_trainer(job: TrainerJob) -> Result<Box<dyn Trainer>, TrainError> {
 impl TorchTrainer {
     /// Sets libtorch up for this thread, and puts the network on its device.
     pub fn new(job: TrainerJob) -> Result<TorchTrainer, TrainError> {
-        let TrainerJob { network: described, objective, threads, micro_batch, sequence_len, device, values } =
-            job;
+        let TrainerJob {
+            network,
+            objective,
+            threads,
+            micro_batch,
+            sequence_len,
+            device,
+            values,
+            checkpointing,
+        } = job;
         shim::deterministic()?;
         tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
-        let parameters = Parameters::of(&described, values, device::device(&device))?;
-        let blocks = network::build(&described.blueprint, &parameters);
+        let parameters = Parameters::of(&network, values, device::device(&device))?;
+        let transformer = Transformer::new(&network.blueprint, &parameters);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build();
         let pool = pool.map_err(|error| TrainError::Device(error.to_string()))?;
         Ok(TorchTrainer {
-            network: described,
+            network,
             objective,
             parameters,
-            blocks,
+            transformer,
+            checkpointing,
             pool,
             threads,
             micro_batch,
@@ -58,7 +69,7 @@ impl TorchTrainer {
 
     /// Logits of a batch without dropout: `[rows × labels]`, row-major.
     pub fn logits(&self, batch: &Batch) -> Result<Vec<f32>, TrainError> {
-        let logits = blocks::logits(self.blocks.as_ref(), batch, self.parameters.device())?;
+        let logits = self.transformer.evaluate(batch, self.parameters.device())?;
         host::elements(&logits, <[f32]>::to_vec)
     }
 }
@@ -120,12 +131,19 @@ impl Trainer for TorchTrainer {
     }
 
     fn gradient(&mut self, draw: Draw, batch: &Batch, gradient: &mut [f32]) -> Result<Sums, TrainError> {
-        step::gradient(self.blocks.as_ref(), &self.parameters, self.objective, draw, batch, gradient)
+        let TorchTrainer { transformer, parameters, objective, checkpointing, .. } = self;
+        let step = Step {
+            network: transformer,
+            parameters,
+            objective: *objective,
+            checkpointing: *checkpointing,
+            draw,
+            batch,
+        };
+        step.gradient(gradient)
     }
 
     fn evaluate(&mut self, batch: &Batch) -> Result<Sums, TrainError> {
-        let device = self.parameters.device();
-        let logits = blocks::logits(self.blocks.as_ref(), batch, device)?;
-        self.objective.evaluate(&logits, batch, device)
+        self.objective.evaluate(&self.transformer, batch, self.parameters.device())
     }
 }

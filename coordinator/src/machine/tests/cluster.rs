@@ -229,7 +229,10 @@ pub(super) fn compute(
         Pass::Train => Vec::new(),
     };
     let compute = Duration::from_millis(5);
-    (gradient, Totals { samples, divisor: samples, loss, counts, tokens: samples, compute })
+    (
+        gradient,
+        Totals { samples, divisor: samples, loss, counts, measures: Vec::new(), tokens: samples, compute },
+    )
 }
 
 /// A record without what may depend on the schedule.

@@ -5,9 +5,10 @@ use tch::{Device, Kind, Tensor};
 
 use super::super::dropout::{DropoutRng, dropout};
 use super::super::parameters::Parameters;
+use super::super::rows::Rows;
 use super::linear::Linear;
 use super::norm::Norm;
-use super::rope::Rope;
+use super::rope::turn;
 use crate::trainer::TrainError;
 
 pub(super) struct Attention {
@@ -17,7 +18,8 @@ pub(super) struct Attention {
     output: Linear,
     query_norm: Option<Norm>,
     key_norm: Option<Norm>,
-    rope: Option<Rope>,
+    /// Which of the network's kinds of rotary positions.
+    rope: Option<usize>,
     heads: i64,
     kv_heads: i64,
     head_size: i64,
@@ -28,7 +30,11 @@ pub(super) struct Attention {
 }
 
 impl Attention {
-    pub(super) fn new(part: &blueprint::Attention, parameters: &Parameters) -> Attention {
+    pub(super) fn new(
+        part: &blueprint::Attention,
+        ropes: &[&blueprint::Rope],
+        parameters: &Parameters,
+    ) -> Attention {
         let linear = |part: &blueprint::Linear| Linear::new(part, parameters);
         let norm = |part: &Option<blueprint::Norm>| part.as_ref().map(|part| Norm::new(part, parameters));
         Attention {
@@ -38,7 +44,7 @@ impl Attention {
             output: linear(&part.output),
             query_norm: norm(&part.query_norm),
             key_norm: norm(&part.key_norm),
-            rope: part.rope.as_ref().map(|rope| Rope::new(rope, parameters.device())),
+            rope: part.rope.as_ref().and_then(|rope| ropes.iter().position(|kind| *kind == rope)),
             heads: part.heads as i64,
             kv_heads: part.kv_heads as i64,
             head_size: part.head_size as i64,
@@ -49,38 +55,41 @@ impl Attention {
         }
     }
 
-    /// `mask`: `[rows, 1, 1, tokens]` bool, true where a token may be attended to; `None`: everywhere.
     pub(super) fn forward(
         &self,
         hidden: &Tensor,
-        mask: Option<&Tensor>,
+        rows: &Rows,
         rng: Option<&DropoutRng>,
     ) -> Result<Tensor, TrainError> {
-        let (rows, tokens, _) = hidden.size3()?;
-        // [rows, heads, tokens, head size]
-        let split = |projected: Tensor, heads: i64| -> Result<Tensor, TrainError> {
-            Ok(projected.f_view([rows, tokens, heads, self.head_size])?.f_transpose(1, 2)?)
-        };
+        // [tokens, heads, head size]
+        let split = |projected: Tensor, heads: i64| projected.f_view([-1, heads, self.head_size]);
         let turned = |heads: Tensor, norm: &Option<Norm>| -> Result<Tensor, TrainError> {
             let heads = norm.as_ref().map_or(Ok(heads.shallow_clone()), |norm| norm.forward(&heads))?;
-            self.rope.as_ref().map_or(Ok(heads.shallow_clone()), |rope| rope.forward(&heads))
+            self.rope.map_or(Ok(heads.shallow_clone()), |rope| turn(&heads, rows.turns(rope)))
         };
-        let query = turned(split(self.query.forward(hidden)?, self.heads)?, &self.query_norm)?;
-        let key = turned(split(self.key.forward(hidden)?, self.kv_heads)?, &self.key_norm)?;
-        let value = split(self.value.forward(hidden)?, self.kv_heads)?;
-        let visible = self.visible(tokens, mask, hidden.device())?;
-        let context = match rng.filter(|_| self.dropout > 0.0) {
-            Some(rng) if hidden.device() == Device::Cpu => {
-                self.with_own_dropout([&query, &key, &value], visible.as_ref(), rng)?
-            }
-            rng => {
-                let (p, grouped) = (rng.map_or(0.0, |_| self.dropout), self.kv_heads < self.heads);
-                let (scale, mask) = (self.scale, visible.as_ref());
-                Tensor::f_scaled_dot_product_attention(&query, &key, &value, mask, p, false, scale, grouped)?
-            }
+        let query = turned(split(self.query.forward(hidden, rng)?, self.heads)?, &self.query_norm)?;
+        let key = turned(split(self.key.forward(hidden, rng)?, self.kv_heads)?, &self.key_norm)?;
+        let value = split(self.value.forward(hidden, rng)?, self.kv_heads)?;
+        let context = rows.each([query, key, value], |parts| self.attend(parts, rng))?;
+        self.output.forward(&context, rng)
+    }
+
+    /// Queries, keys and values of rows of one length, `[rows, heads, tokens, head size]`; the context, of the queries' shape.
+    fn attend(&self, parts: [&Tensor; 3], rng: Option<&DropoutRng>) -> Result<Tensor, TrainError> {
+        let [query, key, value] = parts;
+        let (tokens, device) = (query.size()[2], query.device());
+        if let Some(rng) = rng.filter(|_| self.dropout > 0.0 && device == Device::Cpu) {
+            return self.with_own_dropout(parts, self.visible(tokens, device)?.as_ref(), rng);
+        }
+        let (p, grouped) = (rng.map_or(0.0, |_| self.dropout), self.kv_heads < self.heads);
+        // Fused kernels know what causal means; only a window needs a mask.
+        let windowed = self.window.is_some_and(|window| window < tokens);
+        let (causal, mask) = match self.causal && !windowed {
+            true => (true, None),
+            false => (false, self.visible(tokens, device)?),
         };
-        let width = self.heads * self.head_size;
-        self.output.forward(&context.f_transpose(1, 2)?.f_reshape([rows, tokens, width])?)
+        let (scale, mask) = (self.scale, mask.as_ref());
+        Ok(Tensor::f_scaled_dot_product_attention(query, key, value, mask, p, causal, scale, grouped)?)
     }
 
     /// As `scaled_dot_product_attention` computes it without a fused kernel, with dropout of our own.
@@ -105,22 +114,16 @@ impl Attention {
         Ok(probabilities.f_matmul(&repeat(value)?)?)
     }
 
-    /// Which tokens see which, bool, broadcast to `[rows, heads, tokens, tokens]`; `None`: all see all.
-    fn visible(
-        &self,
-        tokens: i64,
-        mask: Option<&Tensor>,
-        device: Device,
-    ) -> Result<Option<Tensor>, TrainError> {
-        let mask = mask.map(Tensor::shallow_clone);
+    /// Which tokens see which, bool, `[tokens, tokens]`; `None`: all see all.
+    fn visible(&self, tokens: i64, device: Device) -> Result<Option<Tensor>, TrainError> {
         if !self.causal {
-            return Ok(mask);
+            return Ok(None);
         }
         let everything = Tensor::f_ones([tokens, tokens], (Kind::Bool, device))?;
-        let mut seen = everything.f_tril(0)?;
-        if let Some(window) = self.window {
-            seen = seen.f_logical_and(&everything.f_triu(1 - window)?)?;
-        }
-        mask.map_or(Ok(Some(seen.shallow_clone())), |mask| Ok(Some(mask.f_logical_and(&seen)?)))
+        let seen = everything.f_tril(0)?;
+        Ok(Some(match self.window {
+            Some(window) => seen.f_logical_and(&everything.f_triu(1 - window)?)?,
+            None => seen,
+        }))
     }
 }

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use headstart::model::blueprint::{self, Blueprint, ImageInput, Input, TextInput};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use super::super::blocks::Lookup;
 use super::super::dropout::{DropoutRng, dropout};
+use super::super::lookup::Lookup;
 use super::super::parameters::Parameters;
 use super::linear::Linear;
 use super::norm::Norm;
@@ -67,7 +67,7 @@ impl Embedding {
         }
     }
 
-    /// The sums of looked-up rows, `[rows, tokens, width]`, or the pixels, `[rows, channels, height, width]`.
+    /// The sums of looked-up rows, `[tokens, width]`, or the pixels, `[rows, channels, height, width]`.
     pub(in super::super) fn input(&self, batch: &Batch, device: Device) -> Result<Tensor, TrainError> {
         match (&self.source, batch) {
             (Source::Tables(tables), Batch::Text { .. }) => tables.sum(batch, device),
@@ -84,7 +84,7 @@ impl Embedding {
         }
     }
 
-    /// What [`Embedding::input`] gave in; `[rows, tokens, hidden]` out.
+    /// What [`Embedding::input`] gave in; `[tokens, hidden]` out.
     pub(in super::super) fn forward(
         &self,
         input: &Tensor,
@@ -101,7 +101,9 @@ impl Embedding {
             hidden = norm.forward(&hidden)?;
         }
         hidden = dropout(&hidden, self.dropout, rng)?;
-        self.projection.as_ref().map_or(Ok(hidden.shallow_clone()), |projection| projection.forward(&hidden))
+        self.projection
+            .as_ref()
+            .map_or(Ok(hidden.shallow_clone()), |projection| projection.forward(&hidden, rng))
     }
 
     /// The tables that [`Embedding::input`] looked rows up in, as far as they train.
@@ -124,33 +126,30 @@ impl Tables {
     }
 
     fn sum(&self, batch: &Batch, device: Device) -> Result<Tensor, TrainError> {
-        let Batch::Text { input_ids, token_type_ids, tokens, .. } = batch else {
-            unreachable!("asked for texts")
-        };
+        let Batch::Text { input_ids, token_type_ids, .. } = batch else { unreachable!("asked for texts") };
         let _guard = tch::no_grad_guard();
-        let tokens = *tokens as i64;
-        let mut sum = self.tokens.look_up(input_ids, tokens, device)?;
+        let mut sum = self.tokens.look_up(input_ids, device)?;
         if let Some(table) = &self.token_types {
-            sum = sum.f_add(&table.look_up(token_type_ids, tokens, device)?)?;
+            sum = sum.f_add(&table.look_up(token_type_ids, device)?)?;
         }
         match &self.positions {
-            Some(table) if self.first == 0 => Ok(sum.f_add(&table.weight.f_narrow(0, 0, tokens)?)?),
-            Some(table) => Ok(sum.f_add(&table.look_up(&self.counted(batch), tokens, device)?)?),
+            Some(table) => Ok(sum.f_add(&table.look_up(&self.counted(batch), device)?)?),
             None => Ok(sum),
         }
     }
 
-    /// The position row of each token, counted from `first` over the tokens that are not padding; padding has the row
-    /// before.
+    /// The position row of each token: every row counts from `first`. Where that is above 0, a token of padding in a text is not
+    /// counted, and has the row before `first`.
     fn counted(&self, batch: &Batch) -> Vec<i64> {
-        let Batch::Text { input_ids, attention_mask, tokens, .. } = batch else { return Vec::new() };
-        let padding = self.tokens.padding.map(|token| token as i64);
+        let Batch::Text { input_ids, lengths, .. } = batch else { return Vec::new() };
+        let (first, mut ids) = (self.first as i64, input_ids.iter());
+        let padding = self.tokens.padding.map(|token| token as i64).filter(|_| first > 0);
         let mut rows = Vec::with_capacity(input_ids.len());
-        for (ids, mask) in input_ids.chunks(*tokens).zip(attention_mask.chunks(*tokens)) {
-            let mut next = self.first as i64;
-            for (&id, &real) in ids.iter().zip(mask) {
-                let counts = real == 1 && Some(id) != padding;
-                rows.push(if counts { next } else { self.first as i64 - 1 });
+        for length in lengths {
+            let mut next = first;
+            for &id in ids.by_ref().take(*length) {
+                let counts = Some(id) != padding;
+                rows.push(if counts { next } else { first - 1 });
                 next += i64::from(counts);
             }
         }
@@ -158,15 +157,12 @@ impl Tables {
     }
 
     fn lookups<'a>(&self, batch: &'a Batch) -> Vec<Lookup<'a>> {
-        let Batch::Text { input_ids, token_type_ids, tokens, .. } = batch else { return Vec::new() };
+        let Batch::Text { input_ids, token_type_ids, .. } = batch else { return Vec::new() };
         let mut lookups: Vec<Lookup<'a>> = Vec::new();
         lookups.extend(self.tokens.lookup(Box::new(input_ids.iter().map(|&id| id as usize))));
         if let Some(table) = &self.positions {
-            let rows: Box<dyn Iterator<Item = usize> + 'a> = match self.first {
-                0 => Box::new((0..input_ids.len()).map(move |token| token % tokens)),
-                _ => Box::new(self.counted(batch).into_iter().map(|row| row as usize)),
-            };
-            lookups.extend(table.lookup(rows));
+            let rows = self.counted(batch).into_iter().map(|row| row as usize);
+            lookups.extend(table.lookup(Box::new(rows)));
         }
         if let Some(table) = &self.token_types {
             lookups.extend(table.lookup(Box::new(token_type_ids.iter().map(|&id| id as usize))));
@@ -184,11 +180,10 @@ impl Table {
         }
     }
 
-    /// `[rows, tokens, width]`
-    fn look_up(&self, rows: &[i64], tokens: i64, device: Device) -> Result<Tensor, TrainError> {
+    /// `[tokens, width]` f32
+    fn look_up(&self, rows: &[i64], device: Device) -> Result<Tensor, TrainError> {
         let rows = Tensor::f_from_slice(rows)?.f_to_device(device)?;
-        let width = self.weight.size()[1];
-        Ok(self.weight.f_index_select(0, &rows)?.f_view([-1, tokens, width])?)
+        Ok(self.weight.f_index_select(0, &rows)?.f_to_kind(Kind::Float)?)
     }
 
     /// The row of padding stays as it is, as torch's padding_idx has it.
@@ -219,6 +214,6 @@ impl Patches {
         let own = self.own_tokens.iter().map(|token| token.f_expand([rows, 1, hidden], false));
         let mut tokens = own.collect::<Result<Vec<_>, _>>()?;
         tokens.push(patches);
-        Ok(Tensor::f_cat(&tokens, 1)?.f_add(&self.positions)?)
+        Ok(Tensor::f_cat(&tokens, 1)?.f_add(&self.positions)?.f_flatten(0, 1)?)
     }
 }

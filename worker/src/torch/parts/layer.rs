@@ -5,6 +5,7 @@ use tch::Tensor;
 
 use super::super::dropout::{DropoutRng, dropout};
 use super::super::parameters::Parameters;
+use super::super::rows::Rows;
 use super::activation::activate;
 use super::attention::Attention;
 use super::linear::Linear;
@@ -33,25 +34,29 @@ struct Mlp {
 }
 
 impl Layer {
-    pub(in super::super) fn new(part: &blueprint::Layer, parameters: &Parameters) -> Layer {
+    /// `ropes`: all kinds of rotary positions of the network.
+    pub(in super::super) fn new(
+        part: &blueprint::Layer,
+        ropes: &[&blueprint::Rope],
+        parameters: &Parameters,
+    ) -> Layer {
         Layer {
-            attention: Attention::new(&part.attention, parameters),
+            attention: Attention::new(&part.attention, ropes, parameters),
             around_attention: Residual::new(&part.around_attention, parameters),
             mlp: Mlp::new(&part.mlp, parameters),
             around_mlp: Residual::new(&part.around_mlp, parameters),
         }
     }
 
-    /// `mask`: as [`Attention::forward`] takes it.
     pub(in super::super) fn forward(
         &self,
         hidden: &Tensor,
-        mask: Option<&Tensor>,
+        rows: &Rows,
         rng: Option<&DropoutRng>,
     ) -> Result<Tensor, TrainError> {
         let attended =
-            self.around_attention.forward(hidden, rng, |input| self.attention.forward(input, mask, rng))?;
-        self.around_mlp.forward(&attended, rng, |input| self.mlp.forward(input))
+            self.around_attention.forward(hidden, rng, |input| self.attention.forward(input, rows, rng))?;
+        self.around_mlp.forward(&attended, rng, |input| self.mlp.forward(input, rng))
     }
 }
 
@@ -97,12 +102,12 @@ impl Mlp {
         }
     }
 
-    fn forward(&self, input: &Tensor) -> Result<Tensor, TrainError> {
-        let inner = self.inner.forward(input)?;
+    fn forward(&self, input: &Tensor, rng: Option<&DropoutRng>) -> Result<Tensor, TrainError> {
+        let inner = self.inner.forward(input, rng)?;
         let inner = match &self.gate {
-            Some(gate) => activate(&gate.forward(input)?, self.activation)?.f_mul(&inner)?,
+            Some(gate) => activate(&gate.forward(input, rng)?, self.activation)?.f_mul(&inner)?,
             None => activate(&inner, self.activation)?,
         };
-        self.outer.forward(&inner)
+        self.outer.forward(&inner, rng)
     }
 }

@@ -1,28 +1,55 @@
-//! `y = x·Wᵀ + b`.
+//! Linear layers, with low-rank adapters (Hu et al., 2021).
 
 use headstart::model::blueprint;
 use tch::Tensor;
 
+use super::super::dropout::{DropoutRng, dropout};
 use super::super::parameters::Parameters;
+use super::super::shim;
 use crate::trainer::TrainError;
 
 pub(super) struct Linear {
-    /// `[to, from]`
+    /// `[to, from]`; as the checkpoint stores it where it does not train.
     weight: Tensor,
     /// `[to]`
     bias: Option<Tensor>,
+    adapter: Option<Adapter>,
+}
+
+struct Adapter {
+    /// `[rank, from]`
+    a: Tensor,
+    /// `[to, rank]`
+    b: Tensor,
+    scale: f64,
+    dropout: f64,
 }
 
 impl Linear {
     pub(super) fn new(part: &blueprint::Linear, parameters: &Parameters) -> Linear {
+        let adapter = part.adapter.map(|adapter| Adapter {
+            a: parameters.tensor(&part.lora_a()),
+            b: parameters.tensor(&part.lora_b()),
+            scale: adapter.scale,
+            dropout: adapter.dropout,
+        });
         Linear {
             weight: parameters.tensor(&part.weight()),
             bias: part.bias().map(|bias| parameters.tensor(&bias)),
+            adapter,
         }
     }
 
     /// `[…, from]` in, `[…, to]` out.
-    pub(super) fn forward(&self, input: &Tensor) -> Result<Tensor, TrainError> {
-        Ok(input.f_linear(&self.weight, self.bias.as_ref())?)
+    pub(super) fn forward(&self, input: &Tensor, rng: Option<&DropoutRng>) -> Result<Tensor, TrainError> {
+        let (weight, bias) = (&self.weight, self.bias.as_ref());
+        let output = match weight.requires_grad() {
+            true => input.f_linear(weight, bias)?,
+            false => shim::frozen_linear(input, weight, bias)?,
+        };
+        let Some(Adapter { a, b, scale, dropout: p }) = &self.adapter else { return Ok(output) };
+        // The small product is scaled, not the large one.
+        let narrow = dropout(input, *p, rng)?.f_linear(a, None::<&Tensor>)?.f_mul_scalar(*scale)?;
+        Ok(output.f_addmm(&narrow, &b.f_tr()?)?)
     }
 }

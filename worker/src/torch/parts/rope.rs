@@ -1,36 +1,39 @@
 //! Rotary positions: Su et al., 2021, as transformers' `apply_rotary_pos_emb` computes them.
 
 use headstart::model::blueprint;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use crate::trainer::TrainError;
 
-pub(super) struct Rope {
+/// One kind of rotary positions.
+pub(in super::super) struct Rope {
     /// `[pairs]`: radians per position.
     frequencies: Tensor,
     factor: f64,
 }
 
 impl Rope {
-    pub(super) fn new(part: &blueprint::Rope, device: Device) -> Rope {
+    pub(in super::super) fn new(part: &blueprint::Rope, device: Device) -> Rope {
         Rope { frequencies: Tensor::from_slice(&part.frequencies).to_device(device), factor: part.factor }
     }
 
-    /// `[rows, heads, tokens, head size]` in and out; row `t` turns by position `t`.
-    pub(super) fn forward(&self, heads: &Tensor) -> Result<Tensor, TrainError> {
-        let (tokens, size) = (heads.size()[2], heads.size()[3]);
-        let positions = Tensor::f_arange(tokens, (Kind::Float, heads.device()))?;
+    /// Cosines and sines of positions, `[positions, pairs]` f32.
+    pub(in super::super) fn turns(&self, positions: &Tensor) -> Result<[Tensor; 2], TrainError> {
         let angles = positions.f_unsqueeze(1)?.f_mul(&self.frequencies)?;
-        let (cos, sin) =
-            (angles.f_cos()?.f_mul_scalar(self.factor)?, angles.f_sin()?.f_mul_scalar(self.factor)?);
-        let pairs = self.frequencies.size()[0];
-        let (first, second) = (heads.f_narrow(-1, 0, pairs)?, heads.f_narrow(-1, pairs, pairs)?);
-        let turned = [
-            first.f_mul(&cos)?.f_sub(&second.f_mul(&sin)?)?,
-            second.f_mul(&cos)?.f_add(&first.f_mul(&sin)?)?,
-        ];
-        let still =
-            (size > 2 * pairs).then(|| heads.f_narrow(-1, 2 * pairs, size - 2 * pairs)).transpose()?;
-        Ok(Tensor::f_cat(&turned.into_iter().chain(still).collect::<Vec<_>>(), -1)?)
+        Ok([angles.f_cos()?.f_mul_scalar(self.factor)?, angles.f_sin()?.f_mul_scalar(self.factor)?])
     }
+}
+
+/// `[tokens, heads, head size]` in and out: pairs of elements turn, the first half of the pairs' elements with the second;
+/// elements beyond the pairs do not. Cosines and sines: `[tokens, 1, pairs]`.
+pub(super) fn turn(heads: &Tensor, [cosines, sines]: &[Tensor; 2]) -> Result<Tensor, TrainError> {
+    let (size, pairs) = (heads.size()[2], cosines.size()[2]);
+    let mut parts = heads.f_split_with_sizes([pairs, pairs, size - 2 * pairs], -1)?;
+    let still = parts.pop().filter(|still| still.numel() > 0);
+    let [first, second] = [&parts[0], &parts[1]];
+    let turned = [
+        first.f_mul(cosines)?.f_sub(&second.f_mul(sines)?)?,
+        second.f_mul(cosines)?.f_add(&first.f_mul(sines)?)?,
+    ];
+    Ok(Tensor::f_cat(&turned.into_iter().chain(still).collect::<Vec<_>>(), -1)?)
 }

@@ -1,9 +1,10 @@
 //! The parts that no encoder has, against a small Gemma 3: root mean square norms with an offset, four norms a layer, norms of
 //! queries and keys, shared heads, rotary positions, windows, a gate, scaled embeddings.
 
+use headstart::checkpoint::Stored;
 use headstart::model::blueprint::{
-    Attention, Blueprint, Embedding, Head, Identity, Input, Layer, Linear, Mlp, Norm, NormKind, Residual,
-    Rope, Table, TextInput,
+    Attention, Blueprint, Classifier, Embedding, Head, Identity, Input, Layer, Linear, Mlp, Norm, NormKind,
+    Residual, Rope, Table, TextInput,
 };
 use headstart::model::tokenizer::Registered;
 use headstart::model::{Activation, Block};
@@ -11,11 +12,12 @@ use headstart::trainable::Trainable;
 use tch::Device;
 
 use super::super::dropout::DropoutRng;
+use super::super::host;
+use super::super::network::Transformer;
 use super::super::parameters::Parameters;
-use super::super::{blocks, host, network};
 use super::reference::{Reference, floats, integers};
 use super::{DRAW, assert_close, take_turn};
-use crate::trainer::Batch;
+use crate::trainer::{Batch, Targets};
 
 const HIDDEN: u64 = 16;
 const HEAD: u64 = 6;
@@ -28,7 +30,7 @@ fn norm(name: String, width: u64) -> Norm {
 }
 
 fn linear(name: String, from: u64, to: u64) -> Linear {
-    Linear { name, from, to, bias: false }
+    Linear::unbiased(name, from, to)
 }
 
 fn layer(number: u64, rope: &serde_json::Value) -> Layer {
@@ -86,12 +88,12 @@ fn blueprint(rope: &serde_json::Value) -> Blueprint {
         embedding: Embedding { scale: 4.0, norm: None, dropout: 0.0, projection: None },
         layers: (0..3).map(|number| layer(number, rope)).collect(),
         final_norm: Some(norm("norm".into(), HIDDEN)),
-        head: Head {
+        head: Head::Classifier(Classifier {
             dropout_before: 0.0,
             dense: None,
             dropout: 0.0,
             output: linear("score".into(), HIDDEN, 2),
-        },
+        }),
     }
 }
 
@@ -106,36 +108,35 @@ fn the_parts_of_decoders_agree_with_transformers() {
     let values = table.iter().map(|parameter| match stored.tensor(&parameter.name) {
         Ok(tensor) => {
             assert_eq!(tensor.shape(), parameter.shape.iter().map(|&side| side as usize).collect::<Vec<_>>());
-            tensor.data().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+            Stored::F32(
+                tensor.data().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
+            )
         }
-        Err(_) => vec![0.0; parameter.len()],
+        Err(_) => Stored::F32(vec![0.0; parameter.len()]),
     });
     let layout = Trainable::new(&table, &[]).expect("all of it trains");
     let parameters = Parameters::new(&table, &layout, values.collect(), Device::Cpu).expect("they fit");
     assert_eq!(stored.names().len() + 1, table.len(), "all but the classifier");
-    let decoder = network::build(&blueprint, &parameters);
+    let decoder = Transformer::new(&blueprint, &parameters);
     let inputs = &reference.facts["inputs"];
-    let attention_mask = integers(&inputs["attention_mask"]);
+    let mask = integers(&inputs["attention_mask"]);
+    let ids = integers(&inputs["input_ids"]).into_iter().zip(&mask).filter(|(_, real)| **real == 1);
+    let input_ids: Vec<i64> = ids.map(|(id, _)| id).collect();
     let batch = Batch::Text {
-        input_ids: integers(&inputs["input_ids"]),
-        attention_mask: attention_mask.clone(),
-        token_type_ids: vec![0; attention_mask.len()],
-        tokens: 7,
-        labels: vec![0, 1],
+        token_type_ids: vec![0; input_ids.len()],
+        input_ids,
+        lengths: mask.chunks(7).map(|row| row.iter().sum::<i64>() as usize).collect(),
+        targets: Targets::Labels(vec![0, 1]),
     };
-    let mask = blocks::mask(&batch, Device::Cpu).expect("a mask");
     let rng = DropoutRng::new(DRAW, Block::Embed, Device::Cpu);
+    let given = decoder.inputs(&batch, Device::Cpu).expect("token ids");
     for rng in [None, Some(&rng)] {
-        let input = decoder.input(&batch, Device::Cpu).expect("token ids");
-        let mut hidden = decoder.embed(&input, rng).expect("embeddings");
-        for layer in 0..2 {
-            hidden = decoder.layer(layer, &hidden, mask.as_ref(), rng).expect("a layer");
+        let mut hidden = given.first.shallow_clone();
+        for block in [Block::Embed, Block::Layer(0), Block::Layer(1)] {
+            hidden = decoder.block(block, &hidden, &given, rng).expect("a block");
         }
-        let found = host::elements(&hidden, |values| {
-            let rows = values.chunks(HIDDEN as usize).zip(&attention_mask);
-            rows.filter(|(_, real)| **real == 1).flat_map(|(row, _)| row.to_vec()).collect::<Vec<f32>>()
-        });
+        let found = host::elements(&hidden, <[f32]>::to_vec).expect("on the host");
         let expected = floats(&reference.facts["after_two_layers"]);
-        assert_close("hidden vectors", &found.expect("on the host"), &expected, 0.0);
+        assert_close("hidden vectors", &found, &expected, 0.0);
     }
 }

@@ -1,0 +1,189 @@
+//! Scores of every token of a vocabulary, their loss and its gradient, without ever holding all of them.
+//!
+//! Logits exist for a chunk of positions at a time. The gradient of softmax and cross-entropy is taken in closed form,
+//! `softmax − target`, so that no graph is built, and a frozen head has no gradient of its own. The weight is widened a block of
+//! rows at a time, whatever its number format: the same products in the same order, so storage does not change bits.
+
+use std::ops::Range;
+
+use headstart::model::blueprint::{LOGITS_CHUNK, LanguageHead};
+use headstart::tree;
+use tch::{Kind, Tensor};
+
+use super::super::host;
+use super::super::parameters::Parameters;
+use crate::objective::TokenSums;
+use crate::trainer::TrainError;
+
+/// Tokens of the vocabulary whose weights are widened at once.
+const BLOCK: i64 = 8192;
+
+pub(in super::super) struct Vocabulary {
+    /// `[vocabulary, hidden]`, outside of any graph; as the checkpoint stores it where it does not train.
+    weight: Tensor,
+    place: Option<Range<usize>>,
+}
+
+/// What predicted tokens cost.
+pub(in super::super) struct Judged {
+    pub(in super::super) sums: TokenSums,
+    /// Of each position, the negative log likelihood in nats.
+    pub(in super::super) nll: Vec<f32>,
+    /// Gradient of the summed loss with respect to the vectors, `[positions, hidden]` f32; none in evaluation.
+    pub(in super::super) of_hidden: Option<Tensor>,
+    /// Whether the weight's gradient is finite, as far as it was changed.
+    pub(in super::super) finite: bool,
+}
+
+impl Vocabulary {
+    pub(super) fn new(part: &LanguageHead, parameters: &Parameters) -> Vocabulary {
+        let name = part.output.weight();
+        Vocabulary { weight: parameters.tensor(&name).detach(), place: parameters.place(&name) }
+    }
+
+    /// The weight's place in the trainable vector.
+    pub(in super::super) fn place(&self) -> Option<Range<usize>> {
+        self.place.clone()
+    }
+
+    /// Scores of the vectors `[positions, hidden]` f32 for the tokens that follow, `[positions]` i64: of each target a share
+    /// `smoothing` is spread over the vocabulary, as transformers' `LabelSmoother` does. With `gradient`, the trainable vector's,
+    /// gradients are taken, and the weight's is added to it where it trains.
+    pub(in super::super) fn judge(
+        &self,
+        hidden: &Tensor,
+        targets: &Tensor,
+        smoothing: f64,
+        mut gradient: Option<&mut [f32]>,
+    ) -> Result<Judged, TrainError> {
+        let _guard = tch::no_grad_guard();
+        let hidden = hidden.f_detach()?.f_to_kind(Kind::Float)?;
+        let positions = hidden.size()[0];
+        let (mut sums, mut nll, mut finite) = (TokenSums::default(), Vec::new(), true);
+        let of_hidden = gradient.is_some().then(|| hidden.f_zeros_like()).transpose()?;
+        let chunk = LOGITS_CHUNK as i64;
+        for at in (0..positions).step_by(LOGITS_CHUNK) {
+            let len = chunk.min(positions - at);
+            let (vectors, targets) = (hidden.f_narrow(0, at, len)?, targets.f_narrow(0, at, len)?);
+            let targets = targets.f_unsqueeze(1)?;
+            let scores = Scores::new(self.logits(&vectors)?, &targets, smoothing)?;
+            scores.add_to(&mut sums, &mut nll)?;
+            let (Some(of_hidden), Some(gradient)) = (&of_hidden, gradient.as_deref_mut()) else { continue };
+            let of_logits = scores.into_gradient(&targets, smoothing)?;
+            self.add_of_hidden(&of_logits, &mut of_hidden.f_narrow(0, at, len)?)?;
+            if let Some(place) = &self.place {
+                finite &= add_of_weight(&of_logits, &vectors, &mut gradient[place.clone()])?;
+            }
+        }
+        Ok(Judged { sums, nll, of_hidden, finite })
+    }
+
+    /// Rows of the weight, widened, and their number.
+    fn blocks(&self) -> impl Iterator<Item = Result<(i64, Tensor), TrainError>> + '_ {
+        let rows = self.weight.size()[0];
+        (0..rows).step_by(BLOCK as usize).map(move |first| {
+            let block = self.weight.f_narrow(0, first, BLOCK.min(rows - first))?;
+            Ok((first, block.f_to_kind(Kind::Float)?))
+        })
+    }
+
+    /// `[positions, vocabulary]` f32
+    fn logits(&self, vectors: &Tensor) -> Result<Tensor, TrainError> {
+        let shape = [vectors.size()[0], self.weight.size()[0]];
+        let logits = vectors.f_new_empty(shape, (Kind::Float, vectors.device()))?;
+        for block in self.blocks() {
+            let (first, block) = block?;
+            let columns = logits.f_narrow(1, first, block.size()[0])?;
+            let _ = vectors.f_mm_out(&columns, &block.f_tr()?)?;
+        }
+        Ok(logits)
+    }
+
+    fn add_of_hidden(&self, of_logits: &Tensor, of_hidden: &mut Tensor) -> Result<(), TrainError> {
+        for block in self.blocks() {
+            let (first, block) = block?;
+            let columns = of_logits.f_narrow(1, first, block.size()[0])?;
+            let _ = of_hidden.f_addmm_(&columns, &block)?;
+        }
+        Ok(())
+    }
+}
+
+/// Adds the gradient of the weight, a block of rows at a time; whether all that it changed is finite.
+fn add_of_weight(of_logits: &Tensor, vectors: &Tensor, sum: &mut [f32]) -> Result<bool, TrainError> {
+    let (rows, width) = (of_logits.size()[1], vectors.size()[1] as usize);
+    let mut finite = true;
+    for first in (0..rows).step_by(BLOCK as usize) {
+        let columns = of_logits.f_narrow(1, first, BLOCK.min(rows - first))?;
+        let of_block = columns.f_tr()?.f_mm(vectors)?;
+        host::elements(&of_block, |of_block| {
+            let place = &mut sum[first as usize * width..][..of_block.len()];
+            tree::add(place, of_block);
+            finite &= tree::all_finite(place);
+        })?;
+    }
+    Ok(finite)
+}
+
+/// What follows from the logits of a chunk. At most two tensors of their size exist at a time.
+struct Scores {
+    /// `exp(logits − maximum)`, `[positions, vocabulary]`.
+    exponentials: Tensor,
+    /// Their sums, `[positions, 1]`; as are the following.
+    normaliser: Tensor,
+    loss: Tensor,
+    nll: Tensor,
+    entropy: Tensor,
+    right: Tensor,
+}
+
+impl Scores {
+    fn new(mut logits: Tensor, targets: &Tensor, smoothing: f64) -> Result<Scores, TrainError> {
+        let right = logits.f_argmax(1, true)?.f_eq_tensor(targets)?;
+        let _ = logits.f_sub_(&logits.f_amax(&[1i64][..], true)?)?;
+        let target = logits.f_gather(1, targets, false)?;
+        let spread = match smoothing {
+            0.0 => None,
+            _ => Some(logits.f_mean_dim(&[1i64][..], true, Kind::Float)?),
+        };
+        let exponentials = logits.f_exp()?;
+        let normaliser = exponentials.f_sum_dim_intlist(&[1i64][..], true, Kind::Float)?;
+        let logarithm = normaliser.f_log()?;
+        let nll = logarithm.f_sub(&target)?;
+        let loss = match spread {
+            None => nll.shallow_clone(),
+            Some(mean) => {
+                let spread = logarithm.f_sub(&mean)?.f_mul_scalar(smoothing)?;
+                nll.f_mul_scalar(1.0 - smoothing)?.f_add(&spread)?
+            }
+        };
+        let _ = logits.f_mul_(&exponentials)?;
+        let expected = logits.f_sum_dim_intlist(&[1i64][..], true, Kind::Float)?.f_div(&normaliser)?;
+        let entropy = logarithm.f_sub(&expected)?;
+        Ok(Scores { exponentials, normaliser, loss, nll, entropy, right })
+    }
+
+    /// Adds the sums over the chunk's positions, in 64 bits.
+    fn add_to(&self, sums: &mut TokenSums, nll: &mut Vec<f32>) -> Result<(), TrainError> {
+        let sum = |values: &Tensor| -> Result<f64, TrainError> {
+            Ok(values.f_sum(Kind::Double)?.f_double_value(&[])?)
+        };
+        sums.loss += sum(&self.loss)?;
+        sums.nll += sum(&self.nll)?;
+        sums.entropy += sum(&self.entropy)?;
+        sums.right += self.right.f_sum(Kind::Int64)?.f_int64_value(&[])? as u64;
+        host::elements(&self.nll, |values| nll.extend_from_slice(values))
+    }
+
+    /// The gradient of the summed loss with respect to the logits: `softmax − target`.
+    fn into_gradient(self, targets: &Tensor, smoothing: f64) -> Result<Tensor, TrainError> {
+        let Scores { mut exponentials, normaliser, .. } = self;
+        let vocabulary = exponentials.size()[1] as f64;
+        let _ = exponentials.f_div_(&normaliser)?;
+        if smoothing != 0.0 {
+            let _ = exponentials.f_sub_scalar_(smoothing / vocabulary)?;
+        }
+        let share = normaliser.f_full_like(smoothing - 1.0)?;
+        Ok(exponentials.f_scatter_add_(1, targets, &share)?)
+    }
+}
