@@ -3,11 +3,14 @@
 //! To add one, write a file that reads its keys, and give it a row in [`FAMILIES`].
 
 mod bert;
+mod decoder;
 mod distilbert;
 mod electra;
 mod encoder;
 pub(super) mod image_processors;
+mod llama;
 mod roberta;
+mod rope;
 mod vit;
 
 use std::collections::BTreeSet;
@@ -30,12 +33,13 @@ struct Family {
     tokenizer: Registered,
     /// The transformers class that does a task.
     classes: &'static [(Task, &'static str)],
-    /// Reads its keys, for a head with a number of labels.
+    /// Reads its keys, for a head with a number of labels, which a language model has not.
     read: fn(&Keys<'_>, Identity, usize) -> Result<Blueprint, ModelError>,
 }
 
 const TEXTS: Task = Task::SequenceClassification;
 const IMAGES: Task = Task::ImageClassification;
+const LANGUAGE: Task = Task::CausalLm;
 
 const FAMILIES: &[Family] = &[
     Family {
@@ -87,6 +91,13 @@ const FAMILIES: &[Family] = &[
         classes: &[(IMAGES, "DeiTForImageClassification")],
         read: vit::read_deit,
     },
+    Family {
+        model_type: "llama",
+        prefix: "model",
+        tokenizer: Registered::NONE,
+        classes: &[(LANGUAGE, "LlamaForCausalLM")],
+        read: llama::read,
+    },
 ];
 
 /// Fewest labels of a classifier, and most.
@@ -115,7 +126,7 @@ impl Blueprint {
             let needed = listed(FAMILIES.iter().filter(|family| does(family).is_some()));
             return Err(ModelError::WrongTask { model_type: family.model_type, task, needed });
         };
-        if !LABELS.contains(&labels) {
+        if task != LANGUAGE && !LABELS.contains(&labels) {
             return Err(ModelError::Labels(labels));
         }
         let Family { model_type, prefix, tokenizer, .. } = *family;
@@ -126,10 +137,12 @@ impl Blueprint {
     }
 }
 
-/// The `model_type` of every family.
+/// The `model_type` of every family that can do a task; of every one without a task.
 #[cfg(test)]
-pub(super) fn model_types() -> impl Iterator<Item = &'static str> {
-    FAMILIES.iter().map(|family| family.model_type)
+pub(super) fn model_types(task: Option<Task>) -> impl Iterator<Item = &'static str> {
+    let does =
+        move |family: &&Family| task.is_none_or(|task| family.classes.iter().any(|(does, _)| *does == task));
+    FAMILIES.iter().filter(does).map(|family| family.model_type)
 }
 
 /// Their types, as messages list them.
