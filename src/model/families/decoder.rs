@@ -94,7 +94,7 @@ impl Decoder {
             initializer_range: initializer_range(keys)?,
             attention_dropout: keys.dropout_or("attention_dropout", 0.0)?,
             tied: keys.bool_or("tie_word_embeddings", false)?,
-            rope: rope::read(keys, head_size)?,
+            rope: rope::read(keys, head_size, positions)?,
         })
     }
 
@@ -214,4 +214,39 @@ fn padding(keys: &Keys<'_>, vocab: u64) -> Result<Option<u64>, ModelError> {
         Some(row) => Ok(Some(row)),
         None => Err(wrong("pad_token_id", format!("a token below vocab_size {vocab}"), value)),
     }
+}
+
+/// Window of each layer: those of `layer_types`, else those of the layers from `max_window_layers` on.
+pub(super) fn windows(keys: &Keys<'_>, layers: u64) -> Result<Vec<Option<u64>>, ModelError> {
+    let width = match keys.bool_or("use_sliding_window", false)? {
+        true if keys.given("sliding_window").is_some_and(Value::is_null) => None,
+        true => Some(keys.size_or("sliding_window", 4096)?),
+        false => {
+            keys.settle("sliding_window");
+            None
+        }
+    };
+    let Some(types) = keys.get("layer_types") else {
+        let Some(width) = width else {
+            keys.settle("max_window_layers");
+            return Ok(Vec::new());
+        };
+        let first = keys.count_or("max_window_layers", 28)?;
+        return Ok((0..layers).map(|number| (number >= first).then_some(width)).collect());
+    };
+    keys.settle("max_window_layers");
+    let list = types.as_array().filter(|list| list.len() as u64 == layers);
+    let Some(list) = list else {
+        return Err(wrong("layer_types", format!("a list of {layers} types, one for each layer"), types));
+    };
+    let window = |kind: &Value| match (kind.as_str(), width) {
+        (Some("full_attention"), _) => Ok(None),
+        (Some("sliding_attention"), Some(width)) => Ok(Some(width)),
+        (Some("sliding_attention"), None) => {
+            let expected = "full_attention only, or use_sliding_window and sliding_window beside them";
+            Err(wrong("layer_types", expected, kind))
+        }
+        _ => Err(wrong("layer_types", "full_attention or sliding_attention", kind)),
+    };
+    list.iter().map(window).collect()
 }

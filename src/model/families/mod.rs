@@ -9,6 +9,9 @@ mod electra;
 mod encoder;
 pub(super) mod image_processors;
 mod llama;
+mod no_effect;
+mod qwen2;
+mod qwen3;
 mod roberta;
 mod rope;
 mod vit;
@@ -98,7 +101,32 @@ const FAMILIES: &[Family] = &[
         classes: &[(LANGUAGE, "LlamaForCausalLM")],
         read: llama::read,
     },
+    Family {
+        model_type: "qwen2",
+        prefix: "model",
+        tokenizer: Registered { class: Some("Qwen2Tokenizer"), overrides: true },
+        classes: &[(LANGUAGE, "Qwen2ForCausalLM")],
+        read: qwen2::read,
+    },
+    Family {
+        model_type: "qwen3",
+        prefix: "model",
+        tokenizer: Registered::as_class("Qwen2Tokenizer"),
+        classes: &[(LANGUAGE, "Qwen3ForCausalLM")],
+        read: qwen3::read,
+    },
 ];
+
+/// What a `config.json` says.
+#[derive(Clone, Debug)]
+pub struct ConfigRead {
+    pub blueprint: Blueprint,
+    /// The keys that the family looks for: setting another one changes nothing.
+    pub looked_for: BTreeSet<&'static str>,
+    /// Keys of a language model that nothing here knows, and that therefore have no effect, sorted. Other networks' are not
+    /// looked at.
+    pub unknown: Vec<String>,
+}
 
 /// Fewest labels of a classifier, and most.
 const LABELS: std::ops::RangeInclusive<usize> = 2..=1 << 20;
@@ -106,15 +134,11 @@ const LABELS: std::ops::RangeInclusive<usize> = 2..=1 << 20;
 impl Blueprint {
     /// Reads an HF `config.json` (already merged with the run's `model_overrides`) for a task with a number of labels.
     pub fn from_config(config: &Value, task: Task, labels: usize) -> Result<Blueprint, ModelError> {
-        Ok(Blueprint::read(config, task, labels)?.0)
+        Ok(Blueprint::read(config, task, labels)?.blueprint)
     }
 
-    /// As [`Blueprint::from_config`], with the keys that the family looks for: setting another one changes nothing.
-    pub fn read(
-        config: &Value,
-        task: Task,
-        labels: usize,
-    ) -> Result<(Blueprint, BTreeSet<&'static str>), ModelError> {
+    /// As [`Blueprint::from_config`], with what became of the keys.
+    pub fn read(config: &Value, task: Task, labels: usize) -> Result<ConfigRead, ModelError> {
         let keys = Keys::new(config)?;
         let model_type = keys.get("model_type").ok_or(ModelError::Missing { key: "model_type" })?;
         let Some(family) = FAMILIES.iter().find(|family| *model_type == family.model_type) else {
@@ -133,7 +157,8 @@ impl Blueprint {
         let identity = Identity { model_type, class, prefix, tokenizer };
         let blueprint = (family.read)(&keys, identity, labels)?;
         blueprint.check_size()?;
-        Ok((blueprint, keys.asked()))
+        let unknown = if task == LANGUAGE { no_effect::unknown(&keys)? } else { Vec::new() };
+        Ok(ConfigRead { blueprint, looked_for: keys.asked(), unknown })
     }
 }
 
