@@ -59,6 +59,8 @@ pub struct TextInput {
     pub positions: Option<Positions>,
     /// One row per segment of a text pair.
     pub token_types: Option<Table>,
+    /// Tokens of the longest sequence where no table of positions says it; `None`: any length.
+    pub longest: Option<u64>,
 }
 
 /// Learned positions.
@@ -196,6 +198,9 @@ pub struct LanguageHead {
     pub tied: bool,
 }
 
+/// What checkpoints call the output of a language model's head. They may leave it out where the head is tied.
+pub const LANGUAGE_HEAD: &str = "lm_head";
+
 /// Positions whose logits exist at once. A constant of the network, not of the machine: it decides the order of sums.
 pub const LOGITS_CHUNK: usize = 256;
 
@@ -306,7 +311,7 @@ impl Blueprint {
     /// Tokens of the longest sequence it computes; `None`: any length.
     pub fn longest(&self) -> Option<u64> {
         match &self.input {
-            Input::Text(text) => text.positions.as_ref().map(Positions::count),
+            Input::Text(text) => text.positions.as_ref().map(Positions::count).or(text.longest),
             Input::Image(image) => Some(image.tokens()),
         }
     }

@@ -21,6 +21,9 @@ pub enum ModelError {
         /// What is there.
         found: String,
     },
+    /// The same inside an object.
+    #[error("{key}: {error}")]
+    Within { key: &'static str, error: Box<ModelError> },
     /// A network this program does not know.
     #[error("model_type {found} is not supported yet; supported are {known}")]
     UnknownModel {

@@ -12,16 +12,63 @@ const LARGEST: u64 = 1 << 24;
 
 /// One JSON object of a checkpoint, such as `config.json`.
 pub(super) struct Keys<'a> {
-    map: &'a Map<String, Value>,
+    map: Option<&'a Map<String, Value>>,
     /// Keys that were asked for.
     asked: RefCell<BTreeSet<&'static str>>,
+    /// Keys that change nothing.
+    settled: RefCell<BTreeSet<&'static str>>,
+    /// Keys of inner objects that nobody asked for, with the outer key before them.
+    unknown_within: RefCell<Vec<String>>,
 }
 
 impl<'a> Keys<'a> {
     /// The object; anything else is refused.
     pub(super) fn new(value: &'a Value) -> Result<Keys<'a>, ModelError> {
         let map = value.as_object().ok_or(ModelError::NotAnObject)?;
-        Ok(Keys { map, asked: RefCell::default() })
+        Ok(Keys { map: Some(map), ..Keys::empty() })
+    }
+
+    /// An object without keys.
+    pub(super) fn empty() -> Keys<'a> {
+        Keys {
+            map: None,
+            asked: RefCell::default(),
+            settled: RefCell::default(),
+            unknown_within: RefCell::default(),
+        }
+    }
+
+    /// Reads the object that a key holds; errors name the key too.
+    pub(super) fn within<T>(
+        &self,
+        key: &'static str,
+        read: impl FnOnce(&Keys<'a>) -> Result<T, ModelError>,
+    ) -> Result<T, ModelError> {
+        let value = self.get(key).ok_or(ModelError::Missing { key })?;
+        let inner = Keys::new(value).map_err(|_| wrong(key, "an object", value))?;
+        let found = read(&inner).map_err(|error| ModelError::Within { key, error: error.into() })?;
+        self.unknown_within.borrow_mut().extend(inner.unknown().iter().map(|name| format!("{key}.{name}")));
+        Ok(found)
+    }
+
+    /// A key's value for a look that decides nothing: it does not count as asked for.
+    pub(super) fn peek(&self, key: &str) -> Option<&'a Value> {
+        self.map?.get(key)
+    }
+
+    /// Notes that a key changes nothing here, so that no warning is due where it is there. It does not count as asked for.
+    pub(super) fn settle(&self, key: &'static str) {
+        self.settled.borrow_mut().insert(key);
+    }
+
+    /// Keys that are there and were neither asked for nor settled, in alphabetical order.
+    pub(super) fn unknown(&self) -> Vec<String> {
+        let (asked, settled) = (self.asked.borrow(), self.settled.borrow());
+        let own = self.all().map(|(key, _)| key.as_str());
+        let unknown = own.filter(|key| !asked.contains(key) && !settled.contains(key)).map(str::to_owned);
+        let mut unknown: Vec<String> = unknown.chain(self.unknown_within.borrow().iter().cloned()).collect();
+        unknown.sort();
+        unknown
     }
 
     /// A key's value; `null` counts as absent, as in transformers.
@@ -32,7 +79,7 @@ impl<'a> Keys<'a> {
     /// A key's value, `null` included.
     pub(super) fn given(&self, key: &'static str) -> Option<&'a Value> {
         self.asked.borrow_mut().insert(key);
-        self.map.get(key)
+        self.peek(key)
     }
 
     /// Every key that was asked for, whether or not it is there.
@@ -42,7 +89,7 @@ impl<'a> Keys<'a> {
 
     /// All keys with their values.
     pub(super) fn all(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {
-        self.map.iter()
+        self.map.into_iter().flatten()
     }
 
     /// A dimension or count from 1.
@@ -53,6 +100,13 @@ impl<'a> Keys<'a> {
     /// A dimension or count from 1, with a default.
     pub(super) fn size_or(&self, key: &'static str, default: u64) -> Result<u64, ModelError> {
         self.get(key).map_or(Ok(default), |value| size(key, value))
+    }
+
+    /// A count from 0, with a default.
+    pub(super) fn count_or(&self, key: &'static str, default: u64) -> Result<u64, ModelError> {
+        let Some(value) = self.get(key) else { return Ok(default) };
+        let count = value.as_u64().filter(|&count| count <= LARGEST);
+        count.ok_or_else(|| wrong(key, format!("a whole number from 0 to {LARGEST}"), value))
     }
 
     /// Height and width: one number for both, or a list of two.

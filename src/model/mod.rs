@@ -18,6 +18,7 @@ mod walk;
 pub use activation::Activation;
 pub use blueprint::Blueprint;
 pub use error::ModelError;
+pub use families::ConfigRead;
 pub use init::initial_values;
 pub use processor::{ImageProcessor, Normalize, Resample, Resize, Target};
 pub use walk::hash;

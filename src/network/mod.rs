@@ -13,7 +13,7 @@ pub use error::NetworkError;
 use labels::HeadLabels;
 
 use crate::checkpoint::{self, Checkpoint, CheckpointError, Resolution, Stored};
-use crate::model::{self, Blueprint, ImageProcessor, Parameter};
+use crate::model::{self, Blueprint, ConfigRead, ImageProcessor, Parameter};
 use crate::run_file::{InitFrom, RunSpec};
 use crate::store::{Location, Stores};
 use crate::trainable::Trainable;
@@ -70,7 +70,7 @@ impl Network {
             config[key] = value.clone();
         }
         let url = checkpoint.directory.url();
-        let (blueprint, looked_for) = Blueprint::read(&config, spec.task, labels.len())
+        let ConfigRead { blueprint, looked_for, unknown } = Blueprint::read(&config, spec.task, labels.len())
             .map_err(|error| NetworkError::Model { url: url.to_owned(), file: "config.json", error })?;
         overrides::check(spec.model_overrides.keys(), &looked_for)?;
         let table = blueprint.parameters();
@@ -91,7 +91,7 @@ impl Network {
             seed: spec.seed,
             config,
             sequence_len: 0,
-            warnings: Vec::new(),
+            warnings: overrides::unknown(&unknown).into_iter().collect(),
             checkpoint,
         })
     }

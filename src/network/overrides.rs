@@ -41,3 +41,22 @@ pub(super) fn check<'a>(
     }
     Ok(())
 }
+
+/// What to say of keys of `config.json` that nothing here knows. A damaged file may have any number of them, of any length.
+pub(super) fn unknown(keys: &[String]) -> Option<String> {
+    const FIRST: usize = 12;
+    const LONGEST: usize = 60;
+    let first = keys.iter().take(FIRST).map(|key| key.chars().take(LONGEST).collect::<String>());
+    let first: Vec<String> = first.collect();
+    let more = match keys.len().saturating_sub(FIRST) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let pronoun = if keys.len() == 1 { "it" } else { "they" };
+    (!first.is_empty()).then(|| {
+        format!(
+            "config.json has {}{more}, unknown to this model_type: {pronoun} had no effect",
+            first.join(", ")
+        )
+    })
+}

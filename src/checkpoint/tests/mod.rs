@@ -260,7 +260,7 @@ async fn a_head_of_the_same_labels_in_another_order_keeps_its_rows() {
     let [pooler, weight, bias] = [ramp(4), ramp(6), ramp(3)];
     let permuted = [pooler, [&weight[4..], &weight[..4]].concat(), [&bias[2..], &bias[..2]].concat()];
     for (index, expected) in permuted.iter().enumerate() {
-        let one = checkpoint.load_one(&resolution, index).await.unwrap().map(Stored::into_f32);
+        let one = checkpoint.load_one(&resolution, index).await.unwrap().map(super::Stored::into_f32);
         assert_eq!(one.as_ref(), Some(expected));
     }
     let mut loaded = vec![Vec::new(); 3];

@@ -29,6 +29,7 @@ pub(super) fn read(keys: &Keys<'_>, identity: Identity, labels: usize) -> Result
             tokens: Table { padding: pad_token(keys, 0)?, ..table("word", keys.size("vocab_size")?) },
             positions: Some(Positions { table: positions, first: 0 }),
             token_types: None,
+            longest: None,
         }),
         embedding: Embedding {
             scale: 1.0,

@@ -9,7 +9,7 @@ use crate::model::keys::{Keys, wrong};
 use crate::model::{Activation, ModelError};
 
 /// Most layers accepted; each adds some 16 tensors to the table.
-const MOST_LAYERS: u64 = 1 << 12;
+pub(super) const MOST_LAYERS: u64 = 1 << 12;
 
 /// Sizes and constants that every layer of an encoder has.
 pub(super) struct Encoder {
@@ -71,7 +71,6 @@ impl Encoder {
         if layers > MOST_LAYERS {
             return Err(wrong(named.layers, format!("at most {MOST_LAYERS}"), &Value::from(layers)));
         }
-        let range = keys.number_or("initializer_range", 0.02, 1e3)?;
         Ok(Encoder {
             hidden,
             layers,
@@ -81,8 +80,7 @@ impl Encoder {
             hidden_dropout: 0.0,
             attention_dropout: 0.0,
             epsilon: 1e-12,
-            // transformers takes a range of 0 for an absent one.
-            initializer_range: if range == 0.0 { 0.02 } else { range },
+            initializer_range: initializer_range(keys)?,
         })
     }
 
@@ -169,6 +167,7 @@ impl Encoder {
             tokens: Table { padding, ..table("word_embeddings", keys.size("vocab_size")?) },
             positions: Some(Positions { table: positions, first: 0 }),
             token_types: Some(table("token_type_embeddings", keys.size_or("type_vocab_size", 2)?)),
+            longest: None,
         };
         let embedding = Embedding {
             scale: 1.0,
@@ -178,6 +177,12 @@ impl Encoder {
         };
         Ok((text, embedding))
     }
+}
+
+/// `initializer_range`. transformers takes a range of 0 for an absent one.
+pub(super) fn initializer_range(keys: &Keys<'_>) -> Result<f64, ModelError> {
+    let range = keys.number_or("initializer_range", 0.02, 1e3)?;
+    Ok(if range == 0.0 { 0.02 } else { range })
 }
 
 /// The keys that make an encoder a decoder.

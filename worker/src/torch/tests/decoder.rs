@@ -84,6 +84,7 @@ fn blueprint(rope: &serde_json::Value) -> Blueprint {
             tokens: Table::new("embed_tokens", 32, HIDDEN),
             positions: None,
             token_types: None,
+            longest: None,
         }),
         embedding: Embedding { scale: 4.0, norm: None, dropout: 0.0, projection: None },
         layers: (0..3).map(|number| layer(number, rope)).collect(),
