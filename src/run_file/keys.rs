@@ -2,6 +2,8 @@
 
 use schemars::JsonSchema;
 
+use super::lora::Precision;
+use super::lora_values::{AdapterChoice, LayerNumbers, ModuleNames};
 use super::read::{KeyBlock, Located, OneOrMany, Overrides, Sources};
 use super::values::{Bytes, LabelName, OneOf, Resumption};
 use super::{InitFrom, Metric, NonFinite, Optimizer, Scheduler, Shuffle, Strategy, Task, Wire};
@@ -92,11 +94,12 @@ keys! {
         num_train_epochs | num_epochs | epochs: f64,
         /// Number of steps, instead of num_train_epochs.
         max_steps | max_train_steps: i64,
-        /// Peak learning rate. Default 5e-5.
+        /// Peak learning rate. Default 5e-5; 2e-4 with an adapter.
         learning_rate | lr: f64,
-        /// Learning rate schedule. Default linear.
+        /// Learning rate schedule. Default linear; cosine with an adapter.
         lr_scheduler_type | lr_scheduler: OneOf<Scheduler>,
-        /// Length of the linear warm-up: a number of steps, or a fraction of all steps if below 1. Default 0.
+        /// Length of the linear warm-up: a number of steps, or a fraction of all steps if below 1. Default 0; 0.03 with an
+        /// adapter.
         warmup_steps | num_warmup_steps: f64,
         /// Length of the warm-up as a fraction of all steps, instead of warmup_steps.
         warmup_ratio: f64,
@@ -154,6 +157,34 @@ keys! {
         audit: f64,
         /// Names of parameters to freeze; * and ? are wildcards.
         freeze: Vec<String>,
+        /// lora: train a low-rank adapter beside the frozen network, and write it in PEFT's format. Then the defaults of
+        /// learning_rate, lr_scheduler_type and warmup_ratio are 2e-4, cosine and 0.03. Default: every parameter trains.
+        adapter | finetuning_type | peft_type | use_peft | use_lora: AdapterChoice,
+        /// Rank of the adapter. Default 16.
+        lora_r | lora_rank: u32,
+        /// Scale of the adapter: its update is multiplied by lora_alpha ÷ lora_r. Default 32.
+        lora_alpha: f64,
+        /// Dropout of the adapter's input. Default 0.
+        lora_dropout: f64,
+        /// Multiply the update by lora_alpha ÷ √lora_r instead (Kalajdzievski, 2023). Default false.
+        use_rslora | peft_use_rslora: bool,
+        /// Linear modules to adapt: names, ends of names, or all-linear for all of those in the layers. Default all-linear.
+        lora_target_modules | lora_target | target_modules: ModuleNames,
+        /// true: as lora_target_modules: all-linear.
+        lora_target_linear: bool,
+        /// Modules that train whole and are saved beside the adapter: names, or ends of names. A classifier's head is always
+        /// one of them.
+        lora_modules_to_save | modules_to_save | additional_target: ModuleNames,
+        /// Numbers of the layers to adapt, from 0. Default: all.
+        layers_to_transform | peft_layers_to_transform: LayerNumbers,
+        /// Directory of a PEFT adapter to continue from, as a path or URL. It decides rank, scale and modules.
+        lora_model_dir | adapter_name_or_path: String,
+        /// true: compute in bfloat16 on GPUs, with weights, losses and sums in 32-bit floats; CPUs compute in 32-bit floats.
+        /// auto: as the device of the first worker can. Default false.
+        bf16 | bfloat16: Precision,
+        /// Recompute a layer's activations in the backward pass instead of keeping them: less memory, more time, the same
+        /// bits. Default false.
+        gradient_checkpointing: bool,
         /// Overrides for keys of the model's config.json, such as dropout.
         model_overrides | overrides_of_model_config: Overrides,
         /// Number format of gradients and weights on the network. Only f32 is supported.

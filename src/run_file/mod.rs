@@ -5,6 +5,8 @@ mod error;
 mod findings;
 mod foreign;
 mod keys;
+mod lora;
+mod lora_values;
 mod node;
 mod read;
 mod resolve;
@@ -24,6 +26,7 @@ use std::sync::Arc;
 pub use error::{Problem, SpecError};
 use findings::Findings;
 pub use findings::IgnoredKeys;
+pub use lora::{ALL_LINEAR, Lora, Precision};
 pub use schema::schema;
 use spec::Wire;
 pub use spec::{

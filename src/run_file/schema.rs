@@ -7,6 +7,8 @@ use serde_json::Value as Json;
 
 use super::choice::Choice;
 use super::keys::{ClusterBlock, DatasetBlock, Keys, Names, RunFile};
+use super::lora::Precision;
+use super::lora_values::{AdapterChoice, LayerNumbers, ModuleNames};
 use super::read::{Located, OneOrMany, Overrides, Sources};
 use super::values::{Bytes, LabelName, OneOf, Resumption};
 
@@ -100,5 +102,13 @@ inline_schemas! {
         let one = json_schema!({ "anyOf": [{ "type": "string" }, block] });
         json_schema!({ "anyOf": [{ "type": "array", "items": one }, one] })
     };
+    AdapterChoice => |_| json_schema!({ "anyOf": [{ "enum": ["lora", "full", "none"] }, { "type": "boolean" }] });
+    ModuleNames => |_| json_schema!({ "anyOf": [
+        { "type": "string" }, { "type": "array", "items": { "type": "string" } },
+    ] });
+    LayerNumbers => |_| json_schema!({ "anyOf": [
+        { "type": "integer", "minimum": 0 }, { "type": "array", "items": { "type": "integer", "minimum": 0 } },
+    ] });
+    Precision => |_| json_schema!({ "anyOf": [{ "type": "boolean" }, { "enum": ["auto"] }] });
     Overrides => |_| json_schema!({ "type": "object" });
 }

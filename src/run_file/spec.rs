@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::lora::{Lora, Precision};
 use crate::store::{Environment, Stores};
 
 /// A validated run. Groups of keys are flattened: serialized, a run is one flat map of the run file's keys.
@@ -55,6 +56,15 @@ pub struct RunSpec {
     pub audit: f64,
     /// Patterns (`*` and `?`) of parameter names that do not train.
     pub freeze: Vec<String>,
+    /// The adapter to train instead of the network; `None`: the network itself trains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<Lora>,
+    /// Numbers to compute in.
+    #[serde(rename = "bf16", default, skip_serializing_if = "Precision::is_default")]
+    pub precision: Precision,
+    /// Whether the backward pass computes a layer's activations again, instead of keeping them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gradient_checkpointing: bool,
     /// Keys of the model's `config.json` set differently, such as dropout.
     pub model_overrides: BTreeMap<String, serde_json::Value>,
     /// CPU threads a worker computes with.
@@ -261,9 +271,10 @@ pub struct Cluster {
 }
 
 /// Keys that cannot change the bits of the result: where and when it is written, and by how many workers.
-const NO_RESULT_KEYS: [&str; 7] = [
+const NO_RESULT_KEYS: [&str; 8] = [
     "audit",
     "cluster",
+    "gradient_checkpointing",
     "output_dir",
     "resume_from_checkpoint",
     "save_steps",

@@ -22,6 +22,10 @@ impl RunSpec {
             }
             Optimizer::AdamwTorch => {}
         }
+        if let Some(Value::Object(adapter)) = keys.shift_remove("adapter") {
+            keys.insert("adapter".into(), "lora".into());
+            keys.extend(adapter);
+        }
         if self.evaluation.eval_strategy != Strategy::Steps {
             keys.shift_remove("eval_steps");
         }
@@ -68,6 +72,10 @@ mod tests {
             "save_strategy: epoch\nsave_total_limit: 3\nresume_from_checkpoint: auto\n",
             "save_steps: 0.2\nresume_from_checkpoint: false\n",
             "shuffle: blocks\nlabels: [b, a]\ndata_cache: 30MB\n",
+            "adapter: lora\nlora_target: q_proj,v_proj\nlora_modules_to_save: [norm]\nlayers_to_transform: 3\n",
+            "adapter: lora\nlora_model_dir: /a\nlora_alpha: 7.5\nlearning_rate: 1\nwarmup_steps: 0\n",
+            "bf16: true\ngradient_checkpointing: true\n",
+            "bf16: auto\nadapter: lora\npeft_use_rslora: yes\nlr_scheduler_type: constant\n",
             "warmup_ratio: 0.1\nlr_scheduler_type: cosine\nglobal_batch_size: 48\nmicro_batch_size: 4\n",
         ];
         for more in more {

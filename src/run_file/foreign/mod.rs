@@ -23,8 +23,8 @@ const OFF: [&str; 8] = ["", "none", "null", "false", "no", "off", "[]", "{}"];
 const LONGEST_SHOWN: usize = 40;
 
 /// Keys whose value `auto` leaves a choice to the trainer, and what this one chooses.
-const LEFT_TO_US: ([&str; 5], &str) =
-    (["bf16", "fp16", "mixed_precision", "torch_dtype", "dtype"], "everything is computed in 32-bit floats");
+const LEFT_TO_US: ([&str; 4], &str) =
+    (["fp16", "mixed_precision", "torch_dtype", "dtype"], "everything is computed in 32-bit floats");
 
 /// Keys that cannot change the result.
 struct NoEffect {

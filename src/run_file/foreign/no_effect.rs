@@ -134,7 +134,7 @@ pub(super) const NO_EFFECT: &[NoEffect] = &[
     },
     NoEffect {
         keys: &[
-            "gradient_checkpointing*",
+            "gradient_checkpointing_*",
             "activation_checkpointing*",
             "torch_compile*",
             "torchdynamo",
@@ -173,6 +173,22 @@ pub(super) const NO_EFFECT: &[NoEffect] = &[
         ],
         anyway: &[],
         instead: "each evaluation measures loss, accuracy and F1",
+    },
+    NoEffect {
+        keys: &[
+            "lora_task_type",
+            "peft_task_type",
+            "create_new_adapter",
+            "lora_fan_in_fan_out",
+            "lora_on_cpu",
+        ],
+        anyway: &[],
+        instead: "task and network decide how an adapter is made and written",
+    },
+    NoEffect {
+        keys: &["lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel", "lora_embedding_kernel"],
+        anyway: &["auto"],
+        instead: "the result does not depend on it",
     },
     NoEffect { keys: &["full_determinism"], anyway: &["true"], instead: "equal runs give equal bits" },
     NoEffect {

@@ -1,5 +1,6 @@
 //! From typed keys to a run: defaults, limits of numbers, and what keys demand of each other.
 
+mod adapter;
 mod batch;
 mod check;
 mod evaluation;
@@ -14,7 +15,7 @@ use super::findings::Findings;
 use super::keys::{DatasetBlock, RunFile};
 use super::read::{self, Located, Sources};
 use super::values::OneOf;
-use super::{Cluster, DATA_CACHE, Dataset, InitFrom, NonFinite, RunSpec, Wire};
+use super::{Cluster, DATA_CACHE, Dataset, InitFrom, NonFinite, Precision, RunSpec, Wire};
 use crate::store::DEFAULT_RETRY_SECONDS;
 use check::{Check, Constraint, FROM_0_TO_1, MOST_STEPS, first_counts, given_together, place, value_or};
 
@@ -36,6 +37,7 @@ pub(super) fn resolve(file: RunFile, source: &Arc<Source>, findings: &mut Findin
     let evaluation = check.evaluation(&file);
     let update = check.update(&file);
     let saving = check.saving(&file);
+    let adapter = check.adapter(&file);
     let audit = check.number("audit", &file.audit, 0.0, FROM_0_TO_1);
     let datasets = check.sources(&file, file.datasets.as_ref());
     let eval_datasets = check.sources(&file, file.eval_datasets.as_ref());
@@ -73,6 +75,9 @@ pub(super) fn resolve(file: RunFile, source: &Arc<Source>, findings: &mut Findin
         nonfinite_shards: file.nonfinite_shards.map_or(NonFinite::Fail, |found| found.value.0),
         audit,
         freeze: file.freeze.map(|found| found.value).unwrap_or_default(),
+        adapter,
+        precision: value_or(&file.bf16, Precision::default()),
+        gradient_checkpointing: value_or(&file.gradient_checkpointing, false),
         model_overrides: file.model_overrides.map(|found| found.value.0).unwrap_or_default(),
         threads_per_worker,
         cluster,

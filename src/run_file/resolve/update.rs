@@ -7,16 +7,34 @@ use super::check::{
     AT_LEAST_0, BELOW_1, COUNT_OR_RATIO, Check, Constraint, FROM_0_TO_1, first_counts, given_together, place,
 };
 
+/// What applies where a run file does not say it.
+struct Defaults {
+    learning_rate: f64,
+    scheduler: Scheduler,
+    /// Share of all steps.
+    warmup: f64,
+}
+
+impl Defaults {
+    /// An adapter begins at zero and has few parameters: it takes larger steps than a network.
+    fn of(file: &RunFile) -> Defaults {
+        match file.adapter.as_ref().is_some_and(|found| found.value.0) {
+            true => Defaults { learning_rate: 2e-4, scheduler: Scheduler::Cosine, warmup: 0.03 },
+            false => Defaults { learning_rate: 5e-5, scheduler: Scheduler::Linear, warmup: 0.0 },
+        }
+    }
+}
+
 impl Check<'_> {
     pub(super) fn update(&mut self, file: &RunFile) -> Update {
         let optim = file.optim.as_ref().map_or(Optimizer::AdamwTorch, |found| found.value.0);
-        let lr_scheduler_type =
-            file.lr_scheduler_type.as_ref().map_or(Scheduler::Linear, |found| found.value.0);
+        let Defaults { learning_rate, scheduler, .. } = Defaults::of(file);
+        let lr_scheduler_type = file.lr_scheduler_type.as_ref().map_or(scheduler, |found| found.value.0);
         let smoothing = &file.label_smoothing_factor;
         Update {
             optim,
             momentum: self.momentum(file, optim),
-            learning_rate: self.number("learning_rate", &file.learning_rate, 5e-5, AT_LEAST_0),
+            learning_rate: self.number("learning_rate", &file.learning_rate, learning_rate, AT_LEAST_0),
             lr_scheduler_type,
             warmup_steps: self.warmup(file, lr_scheduler_type),
             weight_decay: self.number("weight_decay", &file.weight_decay, 0.0, AT_LEAST_0),
@@ -30,6 +48,9 @@ impl Check<'_> {
 
     fn warmup(&mut self, file: &RunFile, scheduler: Scheduler) -> f64 {
         let (steps, ratio) = (&file.warmup_steps, &file.warmup_ratio);
+        if steps.is_none() && ratio.is_none() {
+            return if scheduler == Scheduler::Constant { 0.0 } else { Defaults::of(file).warmup };
+        }
         let together = given_together(place(steps), place(ratio));
         let by_ratio = ratio.as_ref().is_some_and(|found| found.value != 0.0);
         // Zero steps beside a ratio are how transformers writes that the ratio counts.

@@ -1,5 +1,6 @@
 //! What people write into run files, and what comes of it.
 
+mod adapter;
 mod foreign;
 mod properties;
 mod refusals;
@@ -131,7 +132,7 @@ fn data_is_bounded_and_ordered_as_the_run_file_says() {
 
 #[test]
 fn several_problems_are_reported_in_reading_order() {
-    let error = parse_run("lerning_rate: 1\nmicro_batch_size: 0\nbf16: true\n").expect_err("three problems");
+    let error = parse_run("lerning_rate: 1\nmicro_batch_size: 0\nfp16: true\n").expect_err("three problems");
     let lines: Vec<_> = error.problems().iter().map(|problem| problem.line_column().map(|at| at.0)).collect();
     assert_eq!(lines, [Some(7), Some(8), Some(9)], "{error}");
 }

@@ -100,13 +100,18 @@ fn wrong_types_are_refused_at_the_value() {
 fn what_would_change_the_result_and_is_not_supported_is_refused() {
     refused(
         r#"
-        bf16: true | 1 | bf16 | `bf16: true` is not supported yet | 32-bit
         fp16: "yes" | 1 | fp16 | `fp16: yes` is not supported yet | set it to false
         torch_dtype: bfloat16 | 1 | torch_dtype | `torch_dtype: bfloat16` is not supported yet | 32-bit
         wire: int8 | 1 | int8 | `wire: int8` is not supported yet | f32
         resume_from_checkpoint: runs/a/checkpoint-5 | 1 | runs/a/checkpoint-5 | cannot be | base_model
-        adapter: lora | 1 | adapter | `adapter: lora` is not supported yet | freeze
-        lora_r: 8 | 1 | lora_r | not supported yet | freeze
+        adapter: qlora | 1 | qlora | `adapter: qlora` is not supported yet | not quantised
+        adapter: dora | 1 | dora | `adapter: dora` is not supported yet | it can be lora
+        finetuning_type: freeze | 1 | freeze | `finetuning_type: freeze` is not supported yet | freeze: [PATTERN]
+        peft_use_dora: true | 1 | peft_use_dora | `peft_use_dora: true` is not supported yet | plain LoRA
+        rank_pattern: {q_proj: 4} | 1 | rank_pattern | `rank_pattern` is not supported yet | one rank and one scale
+        alpha_pattern: {q_proj: 4} | 1 | alpha_pattern | `alpha_pattern` is not supported yet | one rank and one scale
+        load_in_4bit: true | 1 | load_in_4bit | `load_in_4bit: true` is not supported yet | not quantised
+        init_lora_weights: pissa | 1 | init_lora_weights | is not supported yet | uniform
         batch_size: 8 | 1 | batch_size | not supported yet | global_batch_size
         optim: adafactor | 1 | adafactor | `optim: adafactor` is not supported yet | it can be adamw_torch, sgd
         optim: OptimizerNames.ADAFACTOR | 1 | OptimizerNames.ADAFACTOR | is not supported yet | adamw_torch
@@ -128,9 +133,9 @@ fn what_would_change_the_result_and_is_not_supported_is_refused() {
         tokenizer_name: models/other | 1 | tokenizer_name | not supported yet | base_model
         "#,
     );
-    let text = RUN.replace("sequence-classification", "causal-lm");
-    let error = parse("run.yaml", &text, &[]).expect_err("no causal language models");
-    assert!(error.to_string().starts_with("run.yaml:2:7: `task: causal-lm` is not supported yet"), "{error}");
+    let text = RUN.replace("sequence-classification", "masked-lm");
+    let error = parse("run.yaml", &text, &[]).expect_err("no masked language models");
+    assert!(error.to_string().starts_with("run.yaml:2:7: `task: masked-lm` is not supported yet"), "{error}");
 }
 
 #[test]
