@@ -105,7 +105,7 @@ impl Peer {
 
 fn totals(samples: u64) -> Totals {
     let compute = Duration::from_millis(1);
-    Totals { samples, divisor: samples, loss: 1.0, counts: Vec::new(), tokens: samples, compute }
+    Totals { samples, divisor: samples, loss: 1.0, tokens: samples, compute, ..Totals::default() }
 }
 
 fn chunk(segment: u32, offset: usize, values: &[f32]) -> pb::SegmentChunk {
