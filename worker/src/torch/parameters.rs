@@ -56,7 +56,9 @@ impl Parameters {
             let stored = match values {
                 Stored::F32(values) => Tensor::f_from_slice(&values)?,
                 Stored::F16(values) => Tensor::f_from_slice(&values)?,
-                Stored::Bf16(values) => Tensor::f_from_slice(&values)?,
+                // tch takes them for f16.
+                Stored::Bf16(values) => Tensor::f_from_slice(bytemuck::cast_slice::<_, i16>(&values))?
+                    .f_view_dtype(Kind::BFloat16)?,
             };
             tensors.push(stored.f_reshape(shape)?.f_to_device(device)?);
         }

@@ -23,6 +23,7 @@ struct FrozenLinear : public torch::autograd::Function<FrozenLinear> {
     static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& input,
                               const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
         context->save_for_backward({weight});
+        context->saved_data["shifted"] = bias.has_value();
         return at::linear(input, weight.to(input.scalar_type()), bias);
     }
 
@@ -34,7 +35,8 @@ struct FrozenLinear : public torch::autograd::Function<FrozenLinear> {
         if (context->needs_input_grad(0)) {
             of_input = of_output.matmul(weight.to(of_output.scalar_type()));
         }
-        if (context->needs_input_grad(2)) {
+        // Inputs that are absent are not counted.
+        if (context->saved_data["shifted"].toBool() && context->needs_input_grad(2)) {
             of_bias = of_output.reshape({-1, of_output.size(-1)}).sum(0);
         }
         return {of_input, at::Tensor(), of_bias};
