@@ -12,6 +12,7 @@ mod resolve;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod tied;
 mod write;
 
 pub use error::{CheckpointError, HeaderProblem};
