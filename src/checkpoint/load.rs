@@ -129,7 +129,7 @@ fn in_order(values: &[f32], rows: &[usize]) -> Vec<f32> {
 }
 
 /// Little-endian floats as f32; NaN and infinities are refused.
-pub(super) fn decode(tensor: &str, dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>, CheckpointError> {
+fn decode(tensor: &str, dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>, CheckpointError> {
     let values: Vec<f32> = match dtype {
         Dtype::F32 => bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
         Dtype::F16 => bytes.as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect(),

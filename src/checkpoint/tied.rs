@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::load::decode;
-use super::{Checkpoint, CheckpointError, Resolution, TensorEntry};
+use half::{bf16, f16};
+
+use super::{Checkpoint, CheckpointError, Dtype, Resolution, TensorEntry};
 use crate::model::blueprint::LANGUAGE_HEAD;
 
 /// Elements of one comparison.
@@ -45,17 +46,18 @@ impl Checkpoint {
             let piece = start..elements.min(start + PIECE);
             let [ours, theirs] = entries.map(|entry| self.read_elements(entry, piece.clone()));
             let (ours, theirs) = futures::try_join!(ours, theirs)?;
-            if ours != theirs || entries[0].dtype != entries[1].dtype {
-                let ours = decode(table, entries[0].dtype, &ours)?;
-                let theirs = decode(head, entries[1].dtype, &theirs)?;
-                if let Some(place) = ours.iter().zip(&theirs).position(|(ours, theirs)| ours != theirs) {
-                    return Err(CheckpointError::TiedDiffer {
-                        url: self.directory.to_string(),
-                        table: table.clone(),
-                        head: head.clone(),
-                        element: start + place as u64,
-                    });
-                }
+            let same = entries[0].dtype == entries[1].dtype && ours == theirs;
+            let differ = |element: &u64| {
+                let element = *element as usize;
+                number(entries[0].dtype, &ours, element) != number(entries[1].dtype, &theirs, element)
+            };
+            if let Some(place) = (0..piece.end - start).find(|element| !same && differ(element)) {
+                return Err(CheckpointError::TiedDiffer {
+                    url: self.directory.to_string(),
+                    table: table.clone(),
+                    head: head.clone(),
+                    element: start + place,
+                });
             }
             start = piece.end;
         }
@@ -72,5 +74,18 @@ impl Checkpoint {
         let at = |element: u64| range.start + element * dtype.bytes();
         let file = &self.files[*file];
         Ok(file.location.read_range(&file.meta, at(elements.start)..at(elements.end)).await?)
+    }
+}
+
+/// An element of a tensor of little-endian numbers; `None` of a type that weights do not have.
+fn number(dtype: Dtype, bytes: &[u8], element: usize) -> Option<f32> {
+    fn at<const N: usize>(bytes: &[u8], element: usize) -> Option<[u8; N]> {
+        bytes.as_chunks().0.get(element).copied()
+    }
+    match dtype {
+        Dtype::F32 => at(bytes, element).map(f32::from_le_bytes),
+        Dtype::F16 => at(bytes, element).map(|bytes| f16::from_le_bytes(bytes).to_f32()),
+        Dtype::BF16 => at(bytes, element).map(|bytes| bf16::from_le_bytes(bytes).to_f32()),
+        _ => None,
     }
 }
