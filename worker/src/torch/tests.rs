@@ -1,6 +1,7 @@
 //! The networks against what transformers computed with them (`tests/reference/`), and what training relies on.
 
 mod decoder;
+mod decoders;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
