@@ -239,6 +239,7 @@ async fn job(
     let fits = bytes <= spec.data_cache;
     spec.shuffle.get_or_insert(if fits { Shuffle::Global } else { Shuffle::Blocks });
     let network = Network::open(stores, &spec, expected.as_deref().unwrap_or(&labels)).await?;
+    network.check_tied().await?;
     if let Some(assumed) = network.assumed_image_processor().await? {
         let url = network.directory();
         tracing::warn!("{url} has no preprocessor_config.json: images are {assumed}");

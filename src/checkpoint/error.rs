@@ -1,6 +1,7 @@
 //! What can be wrong with a checkpoint.
 
 use crate::exit::Exit;
+use crate::model::blueprint::LANGUAGE_HEAD;
 use crate::store::StoreError;
 
 /// Why a checkpoint cannot be read or written. Names the file or the tensor.
@@ -80,8 +81,9 @@ pub enum CheckpointError {
     /// The body of the network is there in part.
     #[error(
         "{url}: tensor {first:?} is missing{}, though {loaded} others of the network are there: the checkpoint is \
-         damaged or of another model; to begin with random values in its place, set init_missing: true",
+         damaged or of another model; {}to begin with random values in its place, set init_missing: true",
         match *.more { 0 => String::new(), more => format!(", and {more} more") },
+        if is_head(.first) { TIE } else { "" },
     )]
     MissingTensors {
         url: String,
@@ -91,6 +93,19 @@ pub enum CheckpointError {
         more: usize,
         /// Parameters of the network that are there.
         loaded: usize,
+    },
+    /// A head that shares the embedding table is stored beside it, with other values.
+    #[error(
+        "{url}: tensor {head:?} differs from {table:?} at element {element}, although tie_word_embeddings is true: the \
+         checkpoint is damaged; if its head is one of its own, set model_overrides: {{tie_word_embeddings: false}}"
+    )]
+    TiedDiffer {
+        url: String,
+        /// The embedding table.
+        table: String,
+        head: String,
+        /// Index of the first such element.
+        element: u64,
     },
     /// No tensor fits the model.
     #[error("{url}: none of its {tensors} tensors belongs to this model; is it another architecture?")]
@@ -108,6 +123,13 @@ pub enum CheckpointError {
         /// Elements of the shape.
         expected: u64,
     },
+}
+
+/// What cures a missing head, if it is no fault of the file.
+const TIE: &str = "if its head is the embedding table, set model_overrides: {tie_word_embeddings: true}; ";
+
+fn is_head(tensor: &str) -> bool {
+    tensor.strip_suffix(".weight") == Some(LANGUAGE_HEAD)
 }
 
 /// How a safetensors file breaks its format.
@@ -198,6 +220,7 @@ impl CheckpointError {
             | CheckpointError::Shape { .. }
             | CheckpointError::Dtype { .. }
             | CheckpointError::NotFinite { .. }
+            | CheckpointError::TiedDiffer { .. }
             | CheckpointError::NothingFits { .. } => Exit::Checkpoint,
         }
     }

@@ -50,6 +50,11 @@ impl Dtype {
         Dtype { name: "F8_E5M2", bytes: 1 },
     ];
 
+    /// Bytes of an element.
+    pub fn bytes(self) -> u64 {
+        self.bytes
+    }
+
     /// Its name in a header.
     pub fn name(self) -> &'static str {
         self.name

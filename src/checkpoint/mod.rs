@@ -13,6 +13,7 @@ mod stored;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod tied;
 mod write;
 
 pub use error::{CheckpointError, HeaderProblem};

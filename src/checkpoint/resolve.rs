@@ -7,6 +7,9 @@ use super::header::Dtype;
 use super::{Checkpoint, CheckpointError};
 use crate::model::{Parameter, Part};
 
+/// How the names of tensors end that older programs stored although they follow from the configuration.
+const FREQUENCIES: &str = ".rotary_emb.inv_freq";
+
 /// Where each parameter's values come from, and what did not fit; what transformers reports on loading.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Resolution {
@@ -22,6 +25,8 @@ pub struct Resolution {
     pub other_labels: Vec<String>,
     /// Tensors of the checkpoint that the model does not have, sorted.
     pub unused: Vec<String>,
+    /// The checkpoint's tensors of an embedding table and of the head that shares it, where it stores both.
+    pub stored_twice: Option<[String; 2]>,
 }
 
 /// A parameter of the head whose shape is not the checkpoint's.
@@ -96,19 +101,35 @@ impl Checkpoint {
         prefix: &str,
         init_missing: bool,
     ) -> Result<Resolution, CheckpointError> {
-        let by_name = modern_names(self.tensors.keys());
+        self.resolve_tied(table, prefix, init_missing, None)
+    }
+
+    /// The same for a network whose head shares the parameter `tied`: the checkpoint may store it under the head's name too,
+    /// or under that one alone. Of two stored, [`Checkpoint::check_tied`] compares the values.
+    pub fn resolve_tied(
+        &self,
+        table: &[Parameter],
+        prefix: &str,
+        init_missing: bool,
+        tied: Option<&str>,
+    ) -> Result<Resolution, CheckpointError> {
+        let mut by_name = modern_names(self.tensors.keys());
         let prefix = format!("{}.", prefix.trim_end_matches('.'));
         let mut used = BTreeSet::new();
         let mut resolution = Resolution::default();
+        if let Some(tied) = tied
+            && let Some(head) = self.head_tensor(&by_name, &prefix)
+        {
+            used.insert(head);
+            match find(&by_name, tied, &prefix) {
+                Some(table) => resolution.stored_twice = Some(self.same_shape([table, head])?),
+                None => drop(by_name.insert(tied.to_owned(), head)),
+            }
+        }
         let mut missing = Vec::new();
         for parameter in table {
-            let other = match parameter.name.strip_prefix(&prefix) {
-                Some(bare) => bare.to_owned(),
-                None => format!("{prefix}{}", parameter.name),
-            };
-            let found = by_name.get(&parameter.name).or_else(|| by_name.get(&other));
-            let Some(&tensor) = found else {
-                self.check_absent(&[&parameter.name, &other])?;
+            let Some(tensor) = find(&by_name, &parameter.name, &prefix) else {
+                self.check_absent(&[&parameter.name, &other_name(&parameter.name, &prefix)])?;
                 if parameter.part == Part::Body {
                     missing.push(parameter.name.clone());
                 }
@@ -124,7 +145,8 @@ impl Checkpoint {
         resolution.newly_initialised.extend(mismatched);
         resolution.newly_initialised.sort();
         resolution.mismatched.sort();
-        resolution.unused = self.tensors.keys().filter(|name| !used.contains(name)).cloned().collect();
+        let unused = self.tensors.keys().filter(|name| !used.contains(name) && !name.ends_with(FREQUENCIES));
+        resolution.unused = unused.cloned().collect();
         if resolution.loaded() == 0 {
             let (url, tensors) = (self.directory.to_string(), self.tensors.len());
             return Err(CheckpointError::NothingFits { url, tensors });
@@ -172,6 +194,19 @@ impl Checkpoint {
             return Err(CheckpointError::Dtype { tensor: tensor.clone(), dtype: entry.dtype.name() });
         }
         Ok(true)
+    }
+}
+
+/// The tensor that has a parameter's name, with or without the base network's prefix.
+fn find<'a>(by_name: &BTreeMap<String, &'a String>, name: &str, prefix: &str) -> Option<&'a String> {
+    by_name.get(name).or_else(|| by_name.get(&other_name(name, prefix))).copied()
+}
+
+/// The name without the base network's prefix; with it, if it has none.
+fn other_name(name: &str, prefix: &str) -> String {
+    match name.strip_prefix(prefix) {
+        Some(bare) => bare.to_owned(),
+        None => format!("{prefix}{name}"),
     }
 }
 

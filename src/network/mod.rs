@@ -76,7 +76,10 @@ impl Network {
         let table = blueprint.parameters();
         let resolution = match spec.init {
             InitFrom::Pretrained => {
-                let resolution = checkpoint.resolve(&table, blueprint.identity.prefix, spec.init_missing)?;
+                let tied = blueprint.tied_table();
+                let prefix = blueprint.identity.prefix;
+                let resolution =
+                    checkpoint.resolve_tied(&table, prefix, spec.init_missing, tied.as_deref())?;
                 resolution.with_head_rows(&table, rows)
             }
             InitFrom::Random => Resolution::random(&table),
@@ -94,6 +97,12 @@ impl Network {
             warnings: overrides::unknown(&unknown).into_iter().collect(),
             checkpoint,
         })
+    }
+
+    /// Refuses a checkpoint that stores a tied head with other values than the embedding table's. Reads both where it stores
+    /// both, so once a run is enough.
+    pub async fn check_tied(&self) -> Result<(), NetworkError> {
+        Ok(self.checkpoint.check_tied(&self.resolution).await?)
     }
 
     pub fn directory(&self) -> &Location {

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{LARGEST_JSON, Network, NetworkError, SHORTEST};
 use crate::checkpoint::CheckpointError;
 use crate::hash;
+use crate::model::blueprint::Head;
 use crate::model::tokenizer::{Token, TokenizerFiles, TokenizerSpec};
 use crate::store::{StoreError, stand_in};
 
@@ -73,7 +74,11 @@ impl Network {
             return Err(NetworkError::TooLong { url, asked, most });
         }
         let (tokenizer, _) = self.tokenizer().await?;
-        if let Some(Token { text, number }) = tokenizer.beyond(vocab).cloned() {
+        let beyond = match self.blueprint.head {
+            Head::Classifier(_) => tokenizer.beyond(vocab),
+            Head::Language(_) => tokenizer.beyond_language(vocab),
+        };
+        if let Some(Token { text, number }) = beyond.cloned() {
             return Err(NetworkError::Token { url, token: text, number, vocab });
         }
         let types = self.blueprint.text().and_then(|text| text.token_types.as_ref());

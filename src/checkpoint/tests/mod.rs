@@ -2,6 +2,7 @@
 
 mod damaged;
 mod properties;
+mod tied;
 
 use bytes::Bytes;
 

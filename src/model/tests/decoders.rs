@@ -1,5 +1,7 @@
 //! Configurations of decoders.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::with;
@@ -258,4 +260,53 @@ fn keys_that_another_one_overrules_are_not_looked_for() {
     let qwen = with(qwen(), "sliding_window", json!(4));
     assert!(!looked_for(qwen.clone()).contains("sliding_window"), "no window is used");
     assert!(looked_for(with(qwen, "use_sliding_window", json!(true))).contains("sliding_window"));
+}
+
+/// Shapes by name of a safetensors file.
+fn shapes(path: &std::path::Path) -> BTreeMap<String, Value> {
+    let bytes = std::fs::read(path).expect("committed");
+    let (length, rest) = bytes.split_first_chunk().expect("a length");
+    let header = &rest[..u64::from_le_bytes(*length) as usize];
+    let header: BTreeMap<String, Value> = serde_json::from_slice(header).expect("it is JSON");
+    header.into_iter().map(|(name, entry)| (name, entry["shape"].clone())).collect()
+}
+
+#[test]
+fn references_of_decoders_have_the_tables_of_their_configurations() {
+    let references = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/decoders");
+    let mut seen = Vec::new();
+    for entry in std::fs::read_dir(references).expect("committed").flatten() {
+        let json = |name: &str| -> Value {
+            serde_json::from_slice(&std::fs::read(entry.path().join(name)).expect("committed"))
+                .expect("it is JSON")
+        };
+        let (config, saved, reference) =
+            (json("config.json"), json("parameters.json"), json("reference.json"));
+        seen.push(config["model_type"].as_str().expect("a name").to_owned());
+        let found = Blueprint::read(&config, Task::CausalLm, 0).expect("valid");
+        assert!(found.unknown.is_empty(), "{:?}", found.unknown);
+        let table = found.blueprint.parameters();
+        assert_eq!(table.len(), saved.as_object().expect("an object").len());
+        for parameter in &table {
+            let expected = json!({"shape": parameter.shape, "decay": parameter.decay});
+            assert_eq!(saved[&parameter.name], expected, "{}", parameter.name);
+        }
+        assert!(table.is_sorted_by_key(|parameter| parameter.block), "blocks come in order");
+        let [main, flips] =
+            ["model", "flips"].map(|name| shapes(&entry.path().join(format!("{name}.safetensors"))));
+        for flip in reference["flips"].as_array().expect("a list") {
+            let name = flip["name"].as_str().expect("a name");
+            let changes = flip["keys"].as_object().expect("an object").iter();
+            let config =
+                changes.fold(config.clone(), |config, (key, value)| with(config, key, value.clone()));
+            for parameter in read(config).expect("valid").parameters() {
+                let own = flips.get(&format!("{name}/weight/{}", parameter.name));
+                let shape = own.or_else(|| main.get(&parameter.name));
+                assert_eq!(shape, Some(&json!(parameter.shape)), "{name}: {}", parameter.name);
+            }
+        }
+    }
+    seen.sort_unstable();
+    let families: Vec<&str> = crate::model::families::model_types(Some(Task::CausalLm)).collect();
+    assert_eq!(seen, families, "a reference for each family");
 }

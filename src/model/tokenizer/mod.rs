@@ -72,6 +72,8 @@ pub struct TokenizerSpec {
     pub warnings: Vec<String>,
     /// Tokens that texts can be expected to contain, with the highest ids of their kinds.
     expected: Vec<Token>,
+    /// The tokens that begin and end what a language model reads, whether or not a text is wrapped in them.
+    ends: Vec<Token>,
 }
 
 impl TokenizerSpec {
@@ -110,6 +112,10 @@ impl TokenizerSpec {
         }
         let post_processor = recipe.post_processor(&ids)?;
         let expected = expected(&ids, &settings, &post_processor, &numbered)?;
+        let ends = ["bos_token", "eos_token"].into_iter().filter_map(|key| {
+            let text = settings.text(key)?;
+            Some(Token { text: text.to_owned(), number: ids.get(text)? })
+        });
         Ok(TokenizerSpec {
             json: recipe.json()?,
             post_processor,
@@ -123,6 +129,7 @@ impl TokenizerSpec {
             pad_id: settings.text("pad_token").and_then(|text| ids.get(text)),
             warnings: choice.warnings,
             expected,
+            ends: ends.collect(),
         })
     }
 
@@ -131,8 +138,18 @@ impl TokenizerSpec {
     /// Named special tokens that no text is wrapped in do not count: many checkpoints name more than their networks know,
     /// such as a padding token without an embedding, which the attention mask hides.
     pub fn beyond(&self, vocab: u64) -> Option<&Token> {
-        self.expected.iter().filter(|token| token.number >= vocab).max_by_key(|token| token.number)
+        highest(self.expected.iter(), vocab)
     }
+
+    /// The same for a language model: texts end with its last token, and templates write its first one.
+    pub fn beyond_language(&self, vocab: u64) -> Option<&Token> {
+        highest(self.expected.iter().chain(&self.ends), vocab)
+    }
+}
+
+/// The token with the highest id of those that `vocab` embeddings do not cover.
+fn highest<'a>(tokens: impl Iterator<Item = &'a Token>, vocab: u64) -> Option<&'a Token> {
+    tokens.filter(|token| token.number >= vocab).max_by_key(|token| token.number)
 }
 
 fn expected(

@@ -133,6 +133,13 @@ fn tokens_that_texts_can_contain_need_an_embedding() {
     let named = json!({"pad_token": "<pad>", "mask_token": "<mask>", "image_token": "<image>"});
     assert_eq!(beyond(stored(), named, 6), None);
     assert_eq!(beyond(stored(), json!({"sep_token": "<sep>"}), 6), token("<sep>", 6), "in every text");
+    // A language model meets the tokens that begin and end its texts, though no text is wrapped in them here.
+    let named = json!({"pad_token": "<pad>", "eos_token": "<end>", "mask_token": "<mask>"});
+    let files = [("tokenizer.json", stored()), ("tokenizer_config.json", named)];
+    let spec = resolve("BertTokenizer", &files).unwrap();
+    assert_eq!(spec.beyond(6), None);
+    assert_eq!(spec.beyond_language(6).map(|token| token.text.as_str()), Some("<end>"));
+    assert_eq!(spec.beyond_language(9), None);
     // What tokenizer.json says of numbers counts where it is taken as it is.
     let mut numbered = stored();
     numbered["added_tokens"] = json!([{"id": 4_000_000_000u32, "content": "[NEW]", "special": true}]);

@@ -2,6 +2,7 @@
 
 mod decoder;
 mod language;
+mod decoders;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
