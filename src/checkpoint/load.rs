@@ -2,12 +2,9 @@
 
 use std::ops::Range;
 
-use futures::{StreamExt, TryStreamExt};
-use half::{bf16, f16};
-
-use super::header::Dtype;
-use super::{Checkpoint, CheckpointError, Resolution, TensorEntry};
+use super::{Checkpoint, CheckpointError, Resolution, TensorEntry, Values};
 use crate::model::Parameter;
+use futures::{StreamExt, TryStreamExt};
 
 /// Bytes of one read: neighbouring tensors share one. A larger tensor is a read of its own.
 const RUN: u64 = 32 << 20;
@@ -32,16 +29,18 @@ struct TensorToLoad {
 }
 
 impl Checkpoint {
-    /// Gives every parameter's values to `sink`, with its index in the table: first the checkpoint's, in file order,
-    /// then fresh ones from `initial`. All values are finite. Peak memory is about three runs of tensors.
+    /// Gives the values of the parameters that are `wanted` to `sink`, with their index in the table: first the
+    /// checkpoint's, in file order, then fresh ones from `initial`. All values are finite. Peak memory is about three runs
+    /// of tensors.
     pub async fn load<E: From<CheckpointError>>(
         &self,
         resolution: &Resolution,
         table: &[Parameter],
+        wanted: impl Fn(usize) -> bool,
         initial: impl Fn(&Parameter) -> Vec<f32>,
-        mut sink: impl FnMut(usize, Vec<f32>) -> Result<(), E>,
+        mut sink: impl FnMut(usize, Values) -> Result<(), E>,
     ) -> Result<(), E> {
-        let runs = self.runs(resolution);
+        let runs = self.runs(resolution, &wanted);
         let mut reads = std::pin::pin!(
             futures::stream::iter(runs).map(|run| self.read_run(run)).buffered(RUNS_IN_FLIGHT)
         );
@@ -51,8 +50,8 @@ impl Checkpoint {
             }
         }
         for (index, source) in resolution.sources.iter().enumerate() {
-            if source.is_none() {
-                sink(index, initial(&table[index]))?;
+            if source.is_none() && wanted(index) {
+                sink(index, Values::F32(initial(&table[index])))?;
             }
         }
         Ok(())
@@ -63,7 +62,7 @@ impl Checkpoint {
         &self,
         resolution: &Resolution,
         parameter: usize,
-    ) -> Result<Option<Vec<f32>>, CheckpointError> {
+    ) -> Result<Option<Values>, CheckpointError> {
         let Some(wanted) = self.to_load(resolution, parameter) else { return Ok(None) };
         let (file, range) = (wanted.entry.file, wanted.entry.range.clone());
         let mut read = self.read_run(Run { file, range, tensors: vec![wanted] }).await?;
@@ -77,8 +76,8 @@ impl Checkpoint {
     }
 
     /// The tensors to load, grouped into reads.
-    fn runs(&self, resolution: &Resolution) -> Vec<Run> {
-        let parameters = 0..resolution.sources.len();
+    fn runs(&self, resolution: &Resolution, wanted: &impl Fn(usize) -> bool) -> Vec<Run> {
+        let parameters = (0..resolution.sources.len()).filter(|&index| wanted(index));
         let mut wanted: Vec<TensorToLoad> =
             parameters.filter_map(|parameter| self.to_load(resolution, parameter)).collect();
         wanted.sort_by_key(|tensor| (tensor.entry.file, tensor.entry.range.start));
@@ -100,18 +99,18 @@ impl Checkpoint {
         runs
     }
 
-    async fn read_run(&self, run: Run) -> Result<Vec<(usize, Vec<f32>)>, CheckpointError> {
+    async fn read_run(&self, run: Run) -> Result<Vec<(usize, Values)>, CheckpointError> {
         let file = &self.files[run.file];
         let bytes = file.location.read_large(&file.meta, run.range.clone()).await?;
         let decoding = tokio::task::spawn_blocking(move || {
             let start = run.range.start;
             let decoded = run.tensors.into_iter().map(|TensorToLoad { parameter, name, entry, rows }| {
                 let range = (entry.range.start - start) as usize..(entry.range.end - start) as usize;
-                let values = decode(&name, entry.dtype, &bytes[range])?;
+                let values = Values::decode(&name, entry.dtype, &bytes[range])?;
                 Ok((
                     parameter,
                     match rows {
-                        Some(rows) => in_order(&values, &rows),
+                        Some(rows) => values.in_order(&rows),
                         None => values,
                     },
                 ))
@@ -119,31 +118,5 @@ impl Checkpoint {
             decoded.collect()
         });
         decoding.await.expect("decoding does not panic")
-    }
-}
-
-/// A tensor of as many rows as `rows` has, with these rows.
-fn in_order(values: &[f32], rows: &[usize]) -> Vec<f32> {
-    let width = values.len() / rows.len();
-    rows.iter().flat_map(|row| &values[row * width..(row + 1) * width]).copied().collect()
-}
-
-/// Little-endian floats as f32; NaN and infinities are refused.
-fn decode(tensor: &str, dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>, CheckpointError> {
-    let values: Vec<f32> = match dtype {
-        Dtype::F32 => bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
-        Dtype::F16 => bytes.as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect(),
-        Dtype::BF16 => bytes.as_chunks().0.iter().map(|&bytes| bf16::from_le_bytes(bytes).to_f32()).collect(),
-        other => {
-            return Err(CheckpointError::Dtype { tensor: tensor.to_owned(), dtype: other.name() });
-        }
-    };
-    match values.iter().position(|value| !value.is_finite()) {
-        Some(element) => Err(CheckpointError::NotFinite {
-            tensor: tensor.to_owned(),
-            element: element as u64,
-            value: values[element],
-        }),
-        None => Ok(values),
     }
 }

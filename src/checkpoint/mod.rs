@@ -12,6 +12,7 @@ mod resolve;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod values;
 mod write;
 
 pub use error::{CheckpointError, HeaderProblem};
@@ -19,6 +20,7 @@ pub use header::Dtype;
 pub(crate) use open::json;
 pub use open::{Checkpoint, TensorEntry, TensorFile};
 pub use resolve::{Mismatch, Resolution};
+pub use values::Values;
 pub use write::{
     HashedFile, SHARD_BYTES, WrittenFile, copy_files, safetensors_header, weights_hash, write_model,
 };

@@ -22,6 +22,8 @@ pub struct Resolution {
     pub other_labels: Vec<String>,
     /// Tensors of the checkpoint that the model does not have, sorted.
     pub unused: Vec<String>,
+    /// Number of matrices of an adapter, which no checkpoint has.
+    pub adapter: usize,
 }
 
 /// A parameter of the head whose shape is not the checkpoint's.
@@ -38,10 +40,11 @@ pub struct Mismatch {
 impl Resolution {
     /// Every parameter begins fresh.
     pub fn random(table: &[Parameter]) -> Resolution {
-        let mut newly_initialised: Vec<String> =
-            table.iter().map(|parameter| parameter.name.clone()).collect();
+        let own = table.iter().filter(|parameter| parameter.part != Part::Adapter);
+        let mut newly_initialised: Vec<String> = own.map(|parameter| parameter.name.clone()).collect();
         newly_initialised.sort();
-        Resolution { sources: vec![None; table.len()], newly_initialised, ..Resolution::default() }
+        let adapter = table.len() - newly_initialised.len();
+        Resolution { sources: vec![None; table.len()], newly_initialised, adapter, ..Resolution::default() }
     }
 
     /// Whether checkpoint and model have the same tensors.
@@ -102,6 +105,11 @@ impl Checkpoint {
         let mut resolution = Resolution::default();
         let mut missing = Vec::new();
         for parameter in table {
+            if parameter.part == Part::Adapter {
+                resolution.sources.push(None);
+                resolution.adapter += 1;
+                continue;
+            }
             let other = match parameter.name.strip_prefix(&prefix) {
                 Some(bare) => bare.to_owned(),
                 None => format!("{prefix}{}", parameter.name),
@@ -191,7 +199,12 @@ fn modern_names<'a>(names: impl Iterator<Item = &'a String> + Clone) -> BTreeMap
 
 impl fmt::Display for Resolution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "loaded {} of {} parameters from the checkpoint", self.loaded(), self.sources.len())?;
+        write!(
+            f,
+            "loaded {} of {} parameters from the checkpoint",
+            self.loaded(),
+            self.sources.len() - self.adapter
+        )?;
         names(f, "newly initialised (not in the checkpoint)", &self.missing())?;
         let of_labels: Vec<&str> = self.other_labels.iter().map(String::as_str).collect();
         names(f, "newly initialised (the checkpoint's head is for other labels)", &of_labels)?;

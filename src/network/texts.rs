@@ -80,7 +80,7 @@ impl Network {
         if let Some(types) = types.filter(|types| pairs && tokenizer.type_ids && types.rows < 2) {
             return Err(NetworkError::TokenTypes { url, types: types.rows });
         }
-        self.warnings = tokenizer.warnings;
+        self.warnings.extend(tokenizer.warnings);
         // One below 1 is no limit that anything could be cut to; it is refused as too short.
         let own = tokenizer.max_length.map(|limit| u64::try_from(limit).unwrap_or_default());
         let length = match (asked, own) {
