@@ -26,6 +26,7 @@
 //! | [`host`] | How much memory is there, on this machine or in its container? |
 //! | [`id`], [`exit`] | Numbers with a meaning: steps, versions, workers; exit codes. |
 
+pub mod adapter;
 pub mod checkpoint;
 pub mod client;
 pub mod data;

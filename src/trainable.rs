@@ -60,7 +60,16 @@ impl Trainable {
                 return Err(LayoutError::Unmatched(pattern.clone()));
             }
         }
-        let mut order: Vec<usize> = (0..table.len()).filter(|&index| !frozen[index]).collect();
+        let trainable = Trainable::of(table, |index| !frozen[index]);
+        if trainable.is_empty() {
+            return Err(LayoutError::NothingTrains);
+        }
+        Ok(trainable)
+    }
+
+    /// Lays out the parameters of `table` whose index `trains`.
+    pub fn of(table: &[Parameter], trains: impl Fn(usize) -> bool) -> Trainable {
+        let mut order: Vec<usize> = (0..table.len()).filter(|&index| trains(index)).collect();
         order.sort_by_key(|&index| table[index].block);
         let mut slots = Vec::with_capacity(order.len());
         let mut len = 0;
@@ -69,10 +78,16 @@ impl Trainable {
             len = range.end;
             slots.push(Slot { parameter, range, decay: table[parameter].decay });
         }
-        if len == 0 {
-            return Err(LayoutError::NothingTrains);
+        Trainable { slots, len }
+    }
+
+    /// Per parameter of a table of `parameters`: its elements of the vector; `None` for frozen ones.
+    pub fn places(&self, parameters: usize) -> Vec<Option<Range<usize>>> {
+        let mut places = vec![None; parameters];
+        for slot in &self.slots {
+            places[slot.parameter] = Some(slot.range.clone());
         }
-        Ok(Trainable { slots, len })
+        places
     }
 
     /// The parameters in the vector's order.
@@ -85,7 +100,7 @@ impl Trainable {
         self.len
     }
 
-    /// Whether nothing trains; never true of a value made by [`Trainable::new`].
+    /// Whether nothing trains; never true of a network's.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -16,6 +16,15 @@ pub enum CheckpointError {
         /// The file looked for.
         wanted: &'static str,
     },
+    /// A directory without what makes it an adapter.
+    #[error(
+        "{directory}: no {wanted}; an adapter is a directory with adapter_config.json and adapter_model.safetensors"
+    )]
+    NoAdapter {
+        directory: String,
+        /// The file looked for.
+        wanted: &'static str,
+    },
     /// A model's name on the Hugging Face Hub in the place of a directory.
     #[error(
         "base_model {id:?} looks like a model's id on the Hugging Face Hub ({found}). Nothing is downloaded here: run \
@@ -209,6 +218,7 @@ impl CheckpointError {
             CheckpointError::Store(error) => error.exit(),
             CheckpointError::Length { .. } => Exit::Internal,
             CheckpointError::Missing { .. }
+            | CheckpointError::NoAdapter { .. }
             | CheckpointError::HubId { .. }
             | CheckpointError::Json { .. }
             | CheckpointError::Pickle { .. }

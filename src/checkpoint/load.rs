@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use futures::{StreamExt, TryStreamExt};
-
-use super::{Checkpoint, CheckpointError, Resolution, Stored, TensorEntry};
+use super::{Checkpoint, CheckpointError, Resolution, TensorEntry, Values};
 use crate::model::Parameter;
+use futures::{StreamExt, TryStreamExt};
 
 /// Bytes of one read: neighbouring tensors share one. A larger tensor is a read of its own.
 const RUN: u64 = 32 << 20;
@@ -30,16 +29,18 @@ struct TensorToLoad {
 }
 
 impl Checkpoint {
-    /// Gives every parameter's values to `sink`, with its index in the table: first the checkpoint's, in file order,
-    /// then fresh ones from `initial`. All values are finite. Peak memory is about three runs of tensors.
+    /// Gives the values of the parameters that are `wanted` to `sink`, with their index in the table: first the
+    /// checkpoint's, in file order, then fresh ones from `initial`. All values are finite. Peak memory is about three runs
+    /// of tensors.
     pub async fn load<E: From<CheckpointError>>(
         &self,
         resolution: &Resolution,
         table: &[Parameter],
+        wanted: impl Fn(usize) -> bool,
         initial: impl Fn(&Parameter) -> Vec<f32>,
-        mut sink: impl FnMut(usize, Stored) -> Result<(), E>,
+        mut sink: impl FnMut(usize, Values) -> Result<(), E>,
     ) -> Result<(), E> {
-        let runs = self.runs(resolution);
+        let runs = self.runs(resolution, &wanted);
         let mut reads = std::pin::pin!(
             futures::stream::iter(runs).map(|run| self.read_run(run)).buffered(RUNS_IN_FLIGHT)
         );
@@ -49,8 +50,8 @@ impl Checkpoint {
             }
         }
         for (index, source) in resolution.sources.iter().enumerate() {
-            if source.is_none() {
-                sink(index, Stored::F32(initial(&table[index])))?;
+            if source.is_none() && wanted(index) {
+                sink(index, Values::F32(initial(&table[index])))?;
             }
         }
         Ok(())
@@ -61,7 +62,7 @@ impl Checkpoint {
         &self,
         resolution: &Resolution,
         parameter: usize,
-    ) -> Result<Option<Stored>, CheckpointError> {
+    ) -> Result<Option<Values>, CheckpointError> {
         let Some(wanted) = self.to_load(resolution, parameter) else { return Ok(None) };
         let (file, range) = (wanted.entry.file, wanted.entry.range.clone());
         let mut read = self.read_run(Run { file, range, tensors: vec![wanted] }).await?;
@@ -75,8 +76,8 @@ impl Checkpoint {
     }
 
     /// The tensors to load, grouped into reads.
-    fn runs(&self, resolution: &Resolution) -> Vec<Run> {
-        let parameters = 0..resolution.sources.len();
+    fn runs(&self, resolution: &Resolution, wanted: &impl Fn(usize) -> bool) -> Vec<Run> {
+        let parameters = (0..resolution.sources.len()).filter(|&index| wanted(index));
         let mut wanted: Vec<TensorToLoad> =
             parameters.filter_map(|parameter| self.to_load(resolution, parameter)).collect();
         wanted.sort_by_key(|tensor| (tensor.entry.file, tensor.entry.range.start));
@@ -98,14 +99,14 @@ impl Checkpoint {
         runs
     }
 
-    async fn read_run(&self, run: Run) -> Result<Vec<(usize, Stored)>, CheckpointError> {
+    async fn read_run(&self, run: Run) -> Result<Vec<(usize, Values)>, CheckpointError> {
         let file = &self.files[run.file];
         let bytes = file.location.read_large(&file.meta, run.range.clone()).await?;
         let decoding = tokio::task::spawn_blocking(move || {
             let start = run.range.start;
             let decoded = run.tensors.into_iter().map(|TensorToLoad { parameter, name, entry, rows }| {
                 let range = (entry.range.start - start) as usize..(entry.range.end - start) as usize;
-                let values = Stored::decode(&name, entry.dtype, &bytes[range])?;
+                let values = Values::decode(&name, entry.dtype, &bytes[range])?;
                 Ok((
                     parameter,
                     match rows {

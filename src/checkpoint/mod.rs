@@ -9,11 +9,11 @@ mod hub;
 mod load;
 mod open;
 mod resolve;
-mod stored;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
 mod tied;
+mod values;
 mod write;
 
 pub use error::{CheckpointError, HeaderProblem};
@@ -21,7 +21,7 @@ pub use header::Dtype;
 pub(crate) use open::json;
 pub use open::{Checkpoint, TensorEntry, TensorFile};
 pub use resolve::{Mismatch, Resolution};
-pub use stored::Stored;
+pub use values::Values;
 pub use write::{
     HashedFile, SHARD_BYTES, WrittenFile, copy_files, safetensors_header, weights_hash, write_model,
 };

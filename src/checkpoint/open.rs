@@ -96,6 +96,33 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// Reads `adapter_config.json` and the header of `adapter_model.safetensors`.
+    pub async fn adapter(directory: &Location) -> Result<Checkpoint, CheckpointError> {
+        let missing = |wanted| CheckpointError::NoAdapter { directory: directory.to_string(), wanted };
+        let config = json::<Value>(&directory.join("adapter_config.json")?, LARGEST_JSON).await?;
+        let config = config.ok_or_else(|| missing("adapter_config.json"))?;
+        let mut checkpoint = Checkpoint {
+            directory: directory.clone(),
+            config,
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+            absent: BTreeMap::new(),
+        };
+        let weights = directory.join("adapter_model.safetensors")?;
+        match weights.head().await {
+            Ok(meta) => checkpoint.open_single(weights, meta).await?,
+            Err(StoreError::NotFound { .. }) => {
+                let pickle = directory.join("adapter_model.bin")?;
+                return Err(match pickle.exists().await? {
+                    true => CheckpointError::Pickle { url: pickle.to_string() },
+                    false => missing("adapter_model.safetensors"),
+                });
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(checkpoint)
+    }
+
     /// Reads `config.json` only: for training from random weights.
     pub async fn config_only(directory: &Location) -> Result<Checkpoint, CheckpointError> {
         let location = directory.join("config.json")?;

@@ -27,6 +27,8 @@ pub struct Resolution {
     pub unused: Vec<String>,
     /// The checkpoint's tensors of an embedding table and of the head that shares it, where it stores both.
     pub stored_twice: Option<[String; 2]>,
+    /// Number of matrices of an adapter, which no checkpoint has.
+    pub adapter: usize,
 }
 
 /// A parameter of the head whose shape is not the checkpoint's.
@@ -43,10 +45,11 @@ pub struct Mismatch {
 impl Resolution {
     /// Every parameter begins fresh.
     pub fn random(table: &[Parameter]) -> Resolution {
-        let mut newly_initialised: Vec<String> =
-            table.iter().map(|parameter| parameter.name.clone()).collect();
+        let own = table.iter().filter(|parameter| parameter.part != Part::Adapter);
+        let mut newly_initialised: Vec<String> = own.map(|parameter| parameter.name.clone()).collect();
         newly_initialised.sort();
-        Resolution { sources: vec![None; table.len()], newly_initialised, ..Resolution::default() }
+        let adapter = table.len() - newly_initialised.len();
+        Resolution { sources: vec![None; table.len()], newly_initialised, adapter, ..Resolution::default() }
     }
 
     /// Whether checkpoint and model have the same tensors.
@@ -128,6 +131,11 @@ impl Checkpoint {
         }
         let mut missing = Vec::new();
         for parameter in table {
+            if parameter.part == Part::Adapter {
+                resolution.sources.push(None);
+                resolution.adapter += 1;
+                continue;
+            }
             let Some(tensor) = find(&by_name, &parameter.name, &prefix) else {
                 self.check_absent(&[&parameter.name, &other_name(&parameter.name, &prefix)])?;
                 if parameter.part == Part::Body {
@@ -226,7 +234,12 @@ fn modern_names<'a>(names: impl Iterator<Item = &'a String> + Clone) -> BTreeMap
 
 impl fmt::Display for Resolution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "loaded {} of {} parameters from the checkpoint", self.loaded(), self.sources.len())?;
+        write!(
+            f,
+            "loaded {} of {} parameters from the checkpoint",
+            self.loaded(),
+            self.sources.len() - self.adapter
+        )?;
         names(f, "newly initialised (not in the checkpoint)", &self.missing())?;
         let of_labels: Vec<&str> = self.other_labels.iter().map(String::as_str).collect();
         names(f, "newly initialised (the checkpoint's head is for other labels)", &of_labels)?;

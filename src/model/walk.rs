@@ -57,13 +57,15 @@ impl Blueprint {
 
     /// Refuses a network with more elements than any machine holds. No dimension may be above 2^24.
     pub(super) fn check_size(&self) -> Result<(), ModelError> {
+        if self.fits() { Ok(()) } else { Err(ModelError::TooLarge) }
+    }
+
+    /// Whether it has at most 2^40 elements.
+    pub(crate) fn fits(&self) -> bool {
         let elements = |parameter: &Parameter| -> u128 {
             parameter.shape.iter().map(|&side| u128::from(side)).product()
         };
-        match self.parameters().iter().map(elements).sum::<u128>() {
-            ..=MOST_ELEMENTS => Ok(()),
-            _ => Err(ModelError::TooLarge),
-        }
+        self.parameters().iter().map(elements).sum::<u128>() <= MOST_ELEMENTS
     }
 }
 

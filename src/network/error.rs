@@ -1,5 +1,6 @@
 //! Why a network cannot be built.
 
+use crate::adapter::AdapterError;
 use crate::checkpoint::CheckpointError;
 use crate::exit::Exit;
 use crate::model::ModelError;
@@ -29,6 +30,9 @@ pub enum NetworkError {
     /// A key of `model_overrides` that would change nothing.
     #[error("model_overrides: this network does not read {key:?} from config.json; {cure}")]
     Override { key: String, cure: String },
+    /// The adapter cannot be made, or is one of another network.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
     /// Nothing could be trained.
     #[error(transparent)]
     Layout(#[from] LayoutError),
@@ -76,6 +80,7 @@ impl NetworkError {
     pub fn exit(&self) -> Exit {
         match self {
             NetworkError::Checkpoint(error) => error.exit(),
+            NetworkError::Adapter(error) => error.exit(),
             NetworkError::Layout(_)
             | NetworkError::Override { .. }
             | NetworkError::TooLong { .. }

@@ -6,13 +6,15 @@ mod error;
 mod labels;
 mod overrides;
 mod texts;
+mod values;
 
 use serde_json::{Map, Value};
 
 pub use error::NetworkError;
 use labels::HeadLabels;
 
-use crate::checkpoint::{self, Checkpoint, CheckpointError, Resolution, Stored};
+use crate::adapter::{self, Adapted, AdapterConfig, Continued};
+use crate::checkpoint::{self, Checkpoint, Resolution};
 use crate::model::{self, Blueprint, ConfigRead, ImageProcessor, Parameter};
 use crate::run_file::{InitFrom, RunSpec};
 use crate::store::{Location, Stores};
@@ -39,7 +41,11 @@ pub struct Network {
     pub sequence_len: u32,
     /// What the user should know of the files beside the weights.
     pub warnings: Vec<String>,
+    /// The adapter that trains; `None`: the network itself does.
+    pub adapter: Option<Adapted>,
     checkpoint: Checkpoint,
+    /// The adapter that is continued, and which of its tensors become which parameters.
+    continued: Option<(Checkpoint, Resolution)>,
 }
 
 /// Tokens of the shortest sequence: one between the two special ones.
@@ -73,6 +79,8 @@ impl Network {
         let ConfigRead { blueprint, looked_for, unknown } = Blueprint::read(&config, spec.task, labels.len())
             .map_err(|error| NetworkError::Model { url: url.to_owned(), file: "config.json", error })?;
         overrides::check(spec.model_overrides.keys(), &looked_for)?;
+        let (adapter, continued) = adapt(stores, spec, &blueprint).await?;
+        let blueprint = adapter.as_ref().map_or(blueprint, |adapted| adapted.blueprint.clone());
         let table = blueprint.parameters();
         let resolution = match spec.init {
             InitFrom::Pretrained => {
@@ -85,8 +93,23 @@ impl Network {
             InitFrom::Random => Resolution::random(&table),
         };
         labels::describe(&mut config, blueprint.identity.class, labels);
+        let trainable = match &adapter {
+            Some(adapted) => Trainable::of(&table, |index| adapted.trains(&table[index])),
+            None => Trainable::new(&table, &spec.freeze)?,
+        };
+        let continued = match (continued, &adapter) {
+            (Some(continued), Some(adapted)) => {
+                let resolution = continued.resolve(adapted, &table)?;
+                Some((continued.checkpoint().clone(), resolution))
+            }
+            _ => None,
+        };
+        let mut warnings: Vec<String> = overrides::unknown(&unknown).into_iter().collect();
+        if let Some(adapted) = &adapter {
+            warnings.extend(adapter::consumer_warnings(&adapted.config, spec.task));
+        }
         Ok(Network {
-            trainable: Trainable::new(&table, &spec.freeze)?,
+            trainable,
             parameters: model::hash(&table),
             blueprint,
             table,
@@ -94,8 +117,10 @@ impl Network {
             seed: spec.seed,
             config,
             sequence_len: 0,
-            warnings: overrides::unknown(&unknown).into_iter().collect(),
+            warnings,
+            adapter,
             checkpoint,
+            continued,
         })
     }
 
@@ -107,40 +132,6 @@ impl Network {
 
     pub fn directory(&self) -> &Location {
         &self.checkpoint.directory
-    }
-
-    /// Gives every parameter's first values to `sink`, with its index in the table: version 0.
-    pub async fn load<E: From<CheckpointError>>(
-        &self,
-        sink: impl FnMut(usize, Stored) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let initial = |parameter: &Parameter| model::initial_values(parameter, self.seed);
-        self.checkpoint.load(&self.resolution, &self.table, initial, sink).await
-    }
-
-    /// One parameter's first values.
-    pub async fn load_one(&self, index: usize) -> Result<Vec<f32>, CheckpointError> {
-        match self.checkpoint.load_one(&self.resolution, index).await? {
-            Some(values) => Ok(values.into_f32()),
-            None => Ok(model::initial_values(&self.table[index], self.seed)),
-        }
-    }
-
-    /// The trainable vector of version 0.
-    pub async fn initial_vector(&self) -> Result<Vec<f32>, CheckpointError> {
-        let mut vector = vec![0.0; self.trainable.len()];
-        let mut place = vec![None; self.table.len()];
-        for slot in self.trainable.slots() {
-            place[slot.parameter] = Some(slot.range.clone());
-        }
-        self.load(|index, values| {
-            if let Some(range) = place[index].clone() {
-                vector[range].copy_from_slice(&values.into_f32());
-            }
-            Ok::<(), CheckpointError>(())
-        })
-        .await?;
-        Ok(vector)
     }
 
     /// How images become pixels.
@@ -181,6 +172,21 @@ impl Network {
             None => self.image_processor().await.map(drop),
         }
     }
+}
+
+/// The adapter that a run trains, of this network; and the one that it continues.
+async fn adapt(
+    stores: &Stores,
+    spec: &RunSpec,
+    blueprint: &Blueprint,
+) -> Result<(Option<Adapted>, Option<Continued>), NetworkError> {
+    let Some(lora) = &spec.adapter else { return Ok((None, None)) };
+    let Some(directory) = &lora.lora_model_dir else {
+        return Ok((Some(blueprint.with_fresh_adapter(&AdapterConfig::fresh(lora))?), None));
+    };
+    let continued = Continued::open(stores, directory, lora).await?;
+    let adapted = continued.adapt(blueprint)?;
+    Ok((Some(adapted), Some(continued)))
 }
 
 /// Orders labels as the checkpoint's head does, if it knows the same ones. Returns each label's new class id, in the order

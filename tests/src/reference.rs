@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use headstart::checkpoint::{CheckpointError, Stored};
+use headstart::checkpoint::{CheckpointError, Values};
 use headstart::network::Network;
 use headstart::run_file::{self, RunSpec};
 use headstart_worker::objective::Objective;
@@ -46,12 +46,12 @@ impl Reference {
         let spec = self.spec(sets);
         let network = Network::open_without_files(&spec.cluster.stores(), &spec, &labels).await;
         let network = Arc::new(network.expect("it is a checkpoint"));
-        let mut values = vec![Stored::F32(Vec::new()); network.table.len()];
+        let mut values = vec![Values::F32(Vec::new()); network.table.len()];
         let store = |index: usize, loaded| {
             values[index] = loaded;
             Ok::<(), CheckpointError>(())
         };
-        network.load(store).await.expect("its weights are whole");
+        network.load_stored(|_| true, store).await.expect("its weights are whole");
         TrainerJob {
             network,
             objective: Objective::new(&spec),

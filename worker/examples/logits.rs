@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use headstart::checkpoint::{CheckpointError, Stored};
+use headstart::checkpoint::{CheckpointError, Values};
 use headstart::data::{Content, Rows};
 use headstart::network::Network;
 use headstart::run_file::RunSpec;
@@ -38,12 +38,12 @@ async fn print(directory: &str, count: u64) -> Result<(), Box<dyn Error>> {
     let numbers: Vec<u64> = (0..count.min(index.len())).collect();
     let rows = Rows::new(Arc::new(index), None, stores).read(&numbers).await?;
     let collator = Collator::for_network(&network).await?;
-    let mut values = vec![Stored::F32(Vec::new()); network.table.len()];
+    let mut values = vec![Values::F32(Vec::new()); network.table.len()];
     let store = |index: usize, loaded| {
         values[index] = loaded;
         Ok::<(), CheckpointError>(())
     };
-    network.load(store).await?;
+    network.load_stored(|_| true, store).await?;
     let job = TrainerJob {
         objective: Objective::new(&spec),
         threads: spec.threads_per_worker,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headstart::checkpoint::{CheckpointError, Stored};
+use headstart::checkpoint::{CheckpointError, Values};
 use headstart::data::RowIndex;
 use headstart::hash;
 use headstart::message::{Pass, Ready, Welcome};
@@ -52,14 +52,17 @@ impl Prepared {
         let transforms = collator.hash();
         let reading = Reading { stores, cache: settings.cache.clone(), place };
         let loader = Loader::new(plan, &spec, indexes, collator, reading);
-        let mut values = vec![Stored::F32(Vec::new()); network.table.len()];
+        let mut values = vec![Values::F32(Vec::new()); network.table.len()];
         network
-            .load(|index, loaded| {
-                values[index] = loaded;
-                Ok::<(), CheckpointError>(())
-            })
+            .load_stored(
+                |_| true,
+                |index, loaded| {
+                    values[index] = loaded;
+                    Ok::<(), CheckpointError>(())
+                },
+            )
             .await?;
-        let read = hash::of_segments(&values.iter().map(Stored::hash).collect::<Vec<_>>());
+        let read = hash::of_segments(&values.iter().map(Values::hash).collect::<Vec<_>>());
         let job = TrainerJob {
             network: network.clone(),
             objective: Objective::new(&spec),

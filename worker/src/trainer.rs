@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headstart::checkpoint::Stored;
+use headstart::checkpoint::Values;
 use headstart::message::NumericClass;
 use headstart::network::Network;
 
@@ -22,7 +22,7 @@ pub struct TrainerJob {
     /// `cpu` or `cuda:N`.
     pub device: String,
     /// Version 0: the values of each parameter of the table.
-    pub values: Vec<Stored>,
+    pub values: Vec<Values>,
     /// Whether a layer is computed again in the backward pass, instead of keeping what its graph holds.
     pub checkpointing: bool,
 }

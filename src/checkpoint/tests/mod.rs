@@ -57,11 +57,17 @@ async fn load(checkpoint: &Checkpoint, table: &[Parameter]) -> Result<Vec<Vec<f3
     let mut values = vec![Vec::new(); table.len()];
     let fresh = |parameter: &Parameter| vec![1.0; parameter.len()];
     checkpoint
-        .load(&resolution, table, fresh, |index, loaded| -> Result<(), CheckpointError> {
-            assert!(values[index].is_empty(), "{} was given twice", table[index].name);
-            values[index] = loaded.into_f32();
-            Ok(())
-        })
+        .load(
+            &resolution,
+            table,
+            |_| true,
+            fresh,
+            |index, loaded| -> Result<(), CheckpointError> {
+                assert!(values[index].is_empty(), "{} was given twice", table[index].name);
+                values[index] = loaded.into_f32();
+                Ok(())
+            },
+        )
         .await?;
     Ok(values)
 }
@@ -261,16 +267,22 @@ async fn a_head_of_the_same_labels_in_another_order_keeps_its_rows() {
     let [pooler, weight, bias] = [ramp(4), ramp(6), ramp(3)];
     let permuted = [pooler, [&weight[4..], &weight[..4]].concat(), [&bias[2..], &bias[..2]].concat()];
     for (index, expected) in permuted.iter().enumerate() {
-        let one = checkpoint.load_one(&resolution, index).await.unwrap().map(super::Stored::into_f32);
-        assert_eq!(one.as_ref(), Some(expected));
+        let one = checkpoint.load_one(&resolution, index).await.unwrap();
+        assert_eq!(one.map(crate::checkpoint::Values::into_f32).as_ref(), Some(expected));
     }
     let mut loaded = vec![Vec::new(); 3];
     let fresh = |_: &Parameter| unreachable!("all are there");
     checkpoint
-        .load(&resolution, &table, fresh, |index, values| -> Result<(), CheckpointError> {
-            loaded[index] = values.into_f32();
-            Ok(())
-        })
+        .load(
+            &resolution,
+            &table,
+            |_| true,
+            fresh,
+            |index, values| -> Result<(), CheckpointError> {
+                loaded[index] = values.into_f32();
+                Ok(())
+            },
+        )
         .await
         .unwrap();
     assert_eq!(loaded, permuted);
@@ -303,10 +315,16 @@ async fn training_from_scratch_draws_everything() {
     let mut order = Vec::new();
     let fresh = |parameter: &Parameter| vec![1.0; parameter.len()];
     checkpoint
-        .load(&resolution, &table, fresh, |index, values| -> Result<(), CheckpointError> {
-            order.push((index, values.len()));
-            Ok(())
-        })
+        .load(
+            &resolution,
+            &table,
+            |_| true,
+            fresh,
+            |index, values| -> Result<(), CheckpointError> {
+                order.push((index, values.len()));
+                Ok(())
+            },
+        )
         .await
         .unwrap();
     assert_eq!(order, [(0, 2), (1, 1)]);

@@ -1,6 +1,6 @@
 //! The canary: gradients from synthetic weights and inputs. Their hash detects machines whose arithmetic differs.
 
-use headstart::checkpoint::Stored;
+use headstart::checkpoint::Values;
 use headstart::model::blueprint::{Blueprint, Input, TextInput};
 use headstart::model::{Init, Parameter, canary, initial_values};
 use headstart::trainable::Trainable;
@@ -28,7 +28,7 @@ pub(super) fn hash(
     let blueprint = canary::network(blueprint);
     let table: Vec<Parameter> = blueprint.parameters().into_iter().map(noisy).collect();
     let layout = Trainable::new(&table, &[]).map_err(|error| TrainError::Torch(error.to_string()))?;
-    let values = table.iter().map(|parameter| Stored::F32(initial_values(parameter, SEED))).collect();
+    let values = table.iter().map(|parameter| Values::F32(initial_values(parameter, SEED))).collect();
     let parameters = Parameters::new(&table, &layout, values, device)?;
     let network = Transformer::new(&blueprint, &parameters);
     let mut hash = Xxh3::new();

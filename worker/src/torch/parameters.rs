@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use headstart::checkpoint::Stored;
+use headstart::checkpoint::Values;
 use headstart::model::{Block, Parameter};
 use headstart::network::Network;
 use headstart::trainable::{Slot, Trainable};
@@ -38,7 +38,7 @@ impl Parameters {
     pub(super) fn new(
         table: &[Parameter],
         layout: &Trainable,
-        values: Vec<Stored>,
+        values: Vec<Values>,
         device: Device,
     ) -> Result<Parameters, TrainError> {
         let mut places = vec![None; table.len()];
@@ -54,10 +54,10 @@ impl Parameters {
             }
             let shape: Vec<i64> = parameter.shape.iter().map(|&side| side as i64).collect();
             let stored = match values {
-                Stored::F32(values) => Tensor::f_from_slice(&values)?,
-                Stored::F16(values) => Tensor::f_from_slice(&values)?,
+                Values::F32(values) => Tensor::f_from_slice(&values)?,
+                Values::F16(values) => Tensor::f_from_slice(&values)?,
                 // tch takes them for f16.
-                Stored::Bf16(values) => Tensor::f_from_slice(bytemuck::cast_slice::<_, i16>(&values))?
+                Values::Bf16(values) => Tensor::f_from_slice(bytemuck::cast_slice::<_, i16>(&values))?
                     .f_view_dtype(Kind::BFloat16)?,
             };
             tensors.push(stored.f_reshape(shape)?.f_to_device(device)?);
@@ -88,7 +88,7 @@ impl Parameters {
     /// The parameters of a network with these first values.
     pub(super) fn of(
         network: &Network,
-        values: Vec<Stored>,
+        values: Vec<Values>,
         device: Device,
     ) -> Result<Parameters, TrainError> {
         Parameters::new(&network.table, &network.trainable, values, device)

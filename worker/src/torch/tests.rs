@@ -1,8 +1,8 @@
 //! The networks against what transformers computed with them (`tests/reference/`), and what training relies on.
 
 mod decoder;
-mod language;
 mod decoders;
+mod language;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,7 @@
 //! The parts that no encoder has, against a small Gemma 3: root mean square norms with an offset, four norms a layer, norms of
 //! queries and keys, shared heads, rotary positions, windows, a gate, scaled embeddings.
 
-use headstart::checkpoint::Stored;
+use headstart::checkpoint::Values;
 use headstart::model::blueprint::{
     Attention, Blueprint, Classifier, Embedding, Head, Identity, Input, Layer, Linear, Mlp, Norm, NormKind,
     Residual, Rope, Table, TextInput,
@@ -109,11 +109,11 @@ fn the_parts_of_decoders_agree_with_transformers() {
     let values = table.iter().map(|parameter| match stored.tensor(&parameter.name) {
         Ok(tensor) => {
             assert_eq!(tensor.shape(), parameter.shape.iter().map(|&side| side as usize).collect::<Vec<_>>());
-            Stored::F32(
+            Values::F32(
                 tensor.data().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
             )
         }
-        Err(_) => Stored::F32(vec![0.0; parameter.len()]),
+        Err(_) => Values::F32(vec![0.0; parameter.len()]),
     });
     let layout = Trainable::new(&table, &[]).expect("all of it trains");
     let parameters = Parameters::new(&table, &layout, values.collect(), Device::Cpu).expect("they fit");

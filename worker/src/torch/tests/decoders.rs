@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use headstart::checkpoint::Stored;
+use headstart::checkpoint::Values;
 use headstart::model::{Blueprint, Parameter};
 use headstart::run_file::Task;
 use headstart::trainable::Trainable;
@@ -106,7 +106,7 @@ impl Built {
     fn new(blueprint: Blueprint, weight: impl Fn(&str) -> Vec<f32>) -> Built {
         let table = blueprint.parameters();
         let layout = Trainable::new(&table, &[]).expect("all of it trains");
-        let values = table.iter().map(|parameter| Stored::F32(weight(&parameter.name))).collect();
+        let values = table.iter().map(|parameter| Values::F32(weight(&parameter.name))).collect();
         let parameters = Parameters::new(&table, &layout, values, Device::Cpu).expect("they fit");
         let transformer = Transformer::new(&blueprint, &parameters);
         Built { blueprint, table, layout, parameters, transformer }

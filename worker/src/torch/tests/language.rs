@@ -1,7 +1,7 @@
 //! Language models: rows end to end, the loss over a vocabulary, adapters, frozen weights as stored.
 
 use half::bf16;
-use headstart::checkpoint::Stored;
+use headstart::checkpoint::Values;
 use headstart::model::blueprint::{Adapter, Blueprint, Head};
 use headstart::model::{Init, Parameter, Part, initial_values};
 use headstart::run_file::Task;
@@ -36,7 +36,7 @@ struct Small {
 
 impl Small {
     /// `adapter`: what every linear layer has; then nothing else trains. `store`: how weights are stored.
-    fn new(config: &Value, adapter: Option<Adapter>, store: fn(Vec<f32>) -> Stored) -> Small {
+    fn new(config: &Value, adapter: Option<Adapter>, store: fn(Vec<f32>) -> Values) -> Small {
         let mut blueprint = Blueprint::from_config(config, Task::CausalLm, 0).expect("a llama");
         for layer in &mut blueprint.layers {
             let (attention, mlp) = (&mut layer.attention, &mut layer.mlp);
@@ -59,7 +59,7 @@ impl Small {
             initial_values(&Parameter { init: Init::Normal { std: 0.3 }, ..row.clone() }, 7)
         };
         let stored = table.iter().map(|row| match trains(row) {
-            true => Stored::F32(values(row)),
+            true => Values::F32(values(row)),
             // Values that 16 bits hold.
             false => store(values(row).into_iter().map(|value| bf16::from_f32(value).to_f32()).collect()),
         });
@@ -126,7 +126,7 @@ fn rows_end_to_end_are_the_sum_of_rows_alone() {
     for smoothing in [0.0, 0.1] {
         let objective = Objective::CausalLm { smoothing };
         for adapter in [None, lora(0.0)] {
-            let small = Small::new(&config(), adapter, Stored::F32);
+            let small = Small::new(&config(), adapter, Values::F32);
             let batch = rows(&[5, 5, 1, 17, 3]);
             let (together, gradient) = small.step(objective, false, &batch);
             let (mut loss, mut divisor, mut sum) = (0.0, 0, vec![0.0; small.layout.len()]);
@@ -151,7 +151,7 @@ fn a_second_micro_batch_adds_to_a_head_that_shares_its_table() {
     for tied in [true, false] {
         let mut config = config();
         config["tie_word_embeddings"] = tied.into();
-        let small = Small::new(&config, None, Stored::F32);
+        let small = Small::new(&config, None, Values::F32);
         assert_eq!(small.table.iter().filter(|row| row.name == "lm_head.weight").count(), usize::from(!tied));
         let (batch, other) = (rows(&[9, 4]), rows(&[6]));
         let (_, one) = small.step(PLAIN, false, &batch);
@@ -169,7 +169,7 @@ fn computing_layers_again_changes_no_bit() {
     for adapter in [None, lora(0.2)] {
         let mut config = config();
         config["attention_dropout"] = 0.2.into();
-        let small = Small::new(&config, adapter, Stored::F32);
+        let small = Small::new(&config, adapter, Values::F32);
         let batch = rows(&[12, 12, 7]);
         let (kept, again) = (small.step(PLAIN, false, &batch), small.step(PLAIN, true, &batch));
         assert_eq!((kept.0, bits(&kept.1)), (again.0, bits(&again.1)));
@@ -179,12 +179,12 @@ fn computing_layers_again_changes_no_bit() {
 #[test]
 fn storage_in_16_bits_changes_no_bit() {
     let _turn = take_turn();
-    let narrow = |values: Vec<f32>| Stored::Bf16(values.into_iter().map(bf16::from_f32).collect());
+    let narrow = |values: Vec<f32>| Values::Bf16(values.into_iter().map(bf16::from_f32).collect());
     for tied in [true, false] {
         let mut config = config();
         config["tie_word_embeddings"] = tied.into();
         let batch = rows(&[12, 5]);
-        let [wide, narrow] = [Stored::F32, narrow].map(|store| {
+        let [wide, narrow] = [Values::F32, narrow].map(|store| {
             let small = Small::new(&config, lora(0.0), store);
             let (sums, gradient) = small.step(PLAIN, false, &batch);
             (sums, bits(&gradient))
@@ -196,7 +196,7 @@ fn storage_in_16_bits_changes_no_bit() {
 #[test]
 fn a_batch_without_trained_tokens_has_a_gradient_of_zero() {
     let _turn = take_turn();
-    let small = Small::new(&config(), None, Stored::F32);
+    let small = Small::new(&config(), None, Values::F32);
     let Batch::Text { input_ids, token_type_ids, lengths, .. } = rows(&[4, 2]) else { unreachable!() };
     let batch = Batch::Text { input_ids, token_type_ids, lengths, targets: Targets::Tokens(vec![false; 6]) };
     let (sums, gradient) = small.step(PLAIN, false, &batch);
@@ -207,7 +207,7 @@ fn a_batch_without_trained_tokens_has_a_gradient_of_zero() {
 #[test]
 fn measures_are_those_of_the_distribution() {
     let _turn = take_turn();
-    let small = Small::new(&config(), None, Stored::F32);
+    let small = Small::new(&config(), None, Values::F32);
     let batch = alone(&rows(&[6]), 0);
     let hidden = small.network.evaluate(&batch, Device::Cpu).expect("vectors");
     let vocabulary = small.network.vocabulary().expect("a language model");
@@ -236,7 +236,7 @@ fn many_positions_and_a_large_vocabulary_go_through_in_chunks() {
     config["max_position_embeddings"] = 1024.into();
     let blueprint = Blueprint::from_config(&config, Task::CausalLm, 0).expect("a llama");
     assert!(matches!(&blueprint.head, Head::Language(head) if head.tied));
-    let small = Small::new(&config, None, Stored::F32);
+    let small = Small::new(&config, None, Values::F32);
     // 300 trained tokens: more than a chunk; 9,000 tokens: more than a block.
     let batch = rows(&[600]);
     let (whole, gradient) = small.step(PLAIN, false, &batch);
@@ -247,7 +247,7 @@ fn many_positions_and_a_large_vocabulary_go_through_in_chunks() {
         gradient.iter().zip(&direction).map(|(one, two)| f64::from(*one) * f64::from(*two)).sum();
     let size = 2e-5f32;
     let moved = |sign: f32| {
-        let mut other = Small::new(&config, None, Stored::F32);
+        let mut other = Small::new(&config, None, Values::F32);
         for slot in small.layout.slots() {
             let row = &small.table[slot.parameter];
             let values = initial_values(&Parameter { init: Init::Normal { std: 0.3 }, ..row.clone() }, 7);

@@ -1,0 +1,68 @@
+//! The first values of a network's parameters: the checkpoint's, those of an adapter that is continued, and fresh ones.
+
+use super::Network;
+use crate::checkpoint::{CheckpointError, Values};
+use crate::hash;
+use crate::model::{self, Parameter};
+
+impl Network {
+    /// Gives the first values of the parameters that are `wanted` to `sink`, with their indexes in the table, in the formats in
+    /// which they are stored: version 0. Fresh values are F32.
+    pub async fn load_stored<E: From<CheckpointError>>(
+        &self,
+        wanted: impl Fn(usize) -> bool,
+        mut sink: impl FnMut(usize, Values) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let initial = |parameter: &Parameter| model::initial_values(parameter, self.seed);
+        let of_base = |index: usize| wanted(index) && !self.continues(index);
+        self.checkpoint.load(&self.resolution, &self.table, of_base, initial, &mut sink).await?;
+        if let Some((adapter, resolution)) = &self.continued {
+            let of_adapter = |index: usize| wanted(index) && self.continues(index);
+            adapter.load(resolution, &self.table, of_adapter, initial, sink).await?;
+        }
+        Ok(())
+    }
+
+    /// One parameter's first values.
+    pub async fn load_one(&self, index: usize) -> Result<Vec<f32>, CheckpointError> {
+        let (checkpoint, resolution) = match &self.continued {
+            Some((adapter, resolution)) if self.continues(index) => (adapter, resolution),
+            _ => (&self.checkpoint, &self.resolution),
+        };
+        match checkpoint.load_one(resolution, index).await? {
+            Some(values) => Ok(values.into_f32()),
+            None => Ok(model::initial_values(&self.table[index], self.seed)),
+        }
+    }
+
+    /// Whether a parameter comes from the adapter that is continued.
+    fn continues(&self, index: usize) -> bool {
+        self.continued.as_ref().is_some_and(|(_, resolution)| resolution.sources[index].is_some())
+    }
+
+    /// The trainable vector of version 0. Reads nothing that is frozen.
+    pub async fn initial_vector(&self) -> Result<Vec<f32>, CheckpointError> {
+        let mut vector = vec![0.0; self.trainable.len()];
+        let places = self.trainable.places(self.table.len());
+        self.load_stored(
+            |index| places[index].is_some(),
+            |index, values| {
+                if let Some(range) = places[index].clone() {
+                    vector[range].copy_from_slice(&values.into_f32());
+                }
+                Ok::<(), CheckpointError>(())
+            },
+        )
+        .await?;
+        Ok(vector)
+    }
+
+    /// Hash of the frozen values from the hashes of all parameters' stored values ([`Values::hash`]), in the order of the
+    /// table; `None` if nothing is frozen.
+    pub fn frozen_hash(&self, hashes: &[u128]) -> Option<u128> {
+        let places = self.trainable.places(self.table.len());
+        let frozen = hashes.iter().zip(&places).filter(|(_, place)| place.is_none());
+        let frozen: Vec<u128> = frozen.map(|(&hash, _)| hash).collect();
+        (!frozen.is_empty()).then(|| hash::of_segments(&frozen))
+    }
+}
