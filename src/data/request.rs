@@ -2,9 +2,27 @@
 
 use std::path::Path;
 
+use super::columns::Header;
 use super::{DataError, images};
 use crate::run_file::{Dataset, Task};
 use crate::store::{Location, Meta, Stores};
+
+/// The columns of language models' rows, where the run file does not name others.
+const USUAL_COLUMNS: [&str; 13] = [
+    "text",
+    "prompt",
+    "completion",
+    "messages",
+    "conversations",
+    "conversation",
+    "instruction",
+    "input",
+    "output",
+    "system",
+    "tools",
+    "chat_template_kwargs",
+    "documents",
+];
 
 /// Rows to be indexed.
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +54,24 @@ pub(super) async fn scanned_files(
     Ok(if scanned { Some(stores.glob(&dataset.path).await?) } else { None })
 }
 
-/// The columns that rows of texts must have.
-pub(super) fn text_columns(dataset: &Dataset) -> Vec<&str> {
+/// What the header of a CSV file must have.
+pub(super) fn header(dataset: &Dataset, task: Task) -> Header {
     let Dataset { text_column, text_pair_column, label_column, .. } = dataset;
+    if task == Task::CausalLm {
+        return Header { columns: row_columns(dataset), all: false };
+    }
     let texts = std::iter::once(text_column).chain(text_pair_column);
-    texts.chain([label_column]).map(String::as_str).collect()
+    Header { columns: texts.chain([label_column]).cloned().collect(), all: true }
+}
+
+/// The columns that may matter in rows of language models: those of every format, by the names of this dataset.
+pub(super) fn row_columns(dataset: &Dataset) -> Vec<String> {
+    let names = USUAL_COLUMNS.iter().map(|&name| name.to_owned()).chain([dataset.text_column.clone()]);
+    let mut columns: Vec<String> = Vec::new();
+    for name in names {
+        if !columns.contains(&name) {
+            columns.push(name);
+        }
+    }
+    columns
 }
