@@ -9,6 +9,8 @@
 //! | [`store`] | Where is that? A URL becomes an object store and a path. |
 //! | [`data`] | Which rows and labels are there? An index over files, and readers of single rows. |
 //! | [`model`] | Which tensors does a network have, and how do they begin? |
+//! | [`tokenizer`] | Which token ids is a text? |
+//! | [`chat`] | Which text does a row of a conversation become, and which of its tokens are trained? |
 //! | [`checkpoint`] | Which values do they have? safetensors, in and out, as transformers lays them out. |
 //! | [`network`] | All of that together: a network ready to be trained. |
 //! | [`draw`] | What is drawn at random? A pure function of what it is for. |
@@ -26,6 +28,7 @@
 //! | [`host`] | How much memory is there, on this machine or in its container? |
 //! | [`id`], [`exit`] | Numbers with a meaning: steps, versions, workers; exit codes. |
 
+pub mod chat;
 pub mod checkpoint;
 pub mod client;
 pub mod data;
@@ -44,6 +47,7 @@ pub mod run_file;
 pub mod shared_memory;
 pub mod store;
 pub mod telemetry;
+pub mod tokenizer;
 pub mod trainable;
 pub mod tree;
 pub mod verify;

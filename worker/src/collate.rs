@@ -7,8 +7,8 @@ use headstart::model::tokenizer::{Side, TokenizerError};
 use headstart::network::{Network, NetworkError};
 
 use crate::image::{self, ImageError};
-use crate::tokenizer::{Encoded, Padding, TextTokenizer};
 use crate::trainer::Batch;
+use headstart::tokenizer::{Encoded, Padding, TextTokenizer};
 
 /// Makes batches for one network.
 pub struct Collator {
