@@ -23,6 +23,6 @@ mod turns;
 
 pub use encode::{EncodedRow, EncoderParts, RowEncoder};
 pub use error::{ChatError, DropReason, RowRefusal, RowWarning};
-pub use row::{RowKind, drop_nested_nulls};
+pub use row::{RowKind, columns, drop_nested_nulls};
 pub use settings::{ChatSettings, ExcessLength, RowFormat, RowType, TemplateChoice, TrainOnEos};
 pub use spans::Rendered;

@@ -134,6 +134,11 @@ impl<'a> Columns<'a> {
     }
 }
 
+/// Every column that rows of a dataset entry can use: readers of columns need no others.
+pub fn columns(format: &RowFormat) -> Vec<String> {
+    Columns::new(format).of(format.kind).into_iter().map(str::to_owned).collect()
+}
+
 const KWARGS: &str = "chat_template_kwargs";
 
 /// Reads a row.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 /// Settings of a run. [`Default`] holds the documented defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct ChatSettings {
     /// Every token but a row's first is trained, prompts included.
     pub train_on_inputs: bool,
@@ -131,13 +131,13 @@ pub enum RowType {
 
 /// Settings of one dataset entry. What is absent follows the run's settings, or the names that rows usually have.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct RowFormat {
     /// The format. `None`: the first of the known formats whose columns a row has.
     #[serde(rename = "type")]
     pub kind: Option<RowType>,
-    /// Column of a text. Default: `text`.
-    #[serde(alias = "field")]
+    /// Column of a text. Default: `text`. It is a key of every dataset, so that it is not serialized here.
+    #[serde(skip)]
     pub text_column: Option<String>,
     /// Column of a prompt. Default: `prompt`.
     pub field_prompt: Option<String>,

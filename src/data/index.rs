@@ -265,6 +265,10 @@ impl RowIndex {
     /// Gives labels their final numbers and returns their names.
     pub(super) fn settle(&mut self, labels: Labels) -> Vec<String> {
         let (names, renumbered) = labels.finish();
+        if names.is_empty() {
+            // Whole rows: all have the label 0.
+            return names;
+        }
         for label in &mut self.label {
             *label = renumbered[*label as usize];
         }

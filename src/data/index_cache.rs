@@ -117,6 +117,7 @@ fn is_settled(file: &Location) -> bool {
 mod tests {
     use super::super::{DataRequest, index};
     use super::*;
+    use crate::chat::RowFormat;
     use crate::run_file::{Dataset, Task};
     use crate::store::Stores;
     use object_store::memory::InMemory;
@@ -142,6 +143,7 @@ mod tests {
             text_pair_column: None,
             image_column: "image".into(),
             label_column: "label".into(),
+            rows: RowFormat::default(),
         }];
         let (task, kept) = (Task::SequenceClassification, Some(directory.path()));
         let wanted = |labels| DataRequest { datasets: &datasets, task, labels, data_cache: 1 << 30, kept };

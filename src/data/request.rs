@@ -4,25 +4,9 @@ use std::path::Path;
 
 use super::columns::Header;
 use super::{DataError, images};
+use crate::chat;
 use crate::run_file::{Dataset, Task};
 use crate::store::{Location, Meta, Stores};
-
-/// The columns of language models' rows, where the run file does not name others.
-const USUAL_COLUMNS: [&str; 13] = [
-    "text",
-    "prompt",
-    "completion",
-    "messages",
-    "conversations",
-    "conversation",
-    "instruction",
-    "input",
-    "output",
-    "system",
-    "tools",
-    "chat_template_kwargs",
-    "documents",
-];
 
 /// Rows to be indexed.
 #[derive(Clone, Copy, Debug)]
@@ -66,9 +50,8 @@ pub(super) fn header(dataset: &Dataset, task: Task) -> Header {
 
 /// The columns that may matter in rows of language models: those of every format, by the names of this dataset.
 pub(super) fn row_columns(dataset: &Dataset) -> Vec<String> {
-    let names = USUAL_COLUMNS.iter().map(|&name| name.to_owned()).chain([dataset.text_column.clone()]);
     let mut columns: Vec<String> = Vec::new();
-    for name in names {
+    for name in chat::columns(&dataset.row_format()) {
         if !columns.contains(&name) {
             columns.push(name);
         }

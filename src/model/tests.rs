@@ -62,7 +62,8 @@ fn the_tables_are_those_of_saved_transformers_checkpoints() {
 fn absent_keys_take_the_defaults_of_transformers() {
     let network = read(bert()).expect("a BERT configuration");
     let (layer, text) = (&network.layers[0], network.text().expect("it reads texts"));
-    let dropouts = [layer.around_mlp.dropout, layer.attention.dropout, network.head.dropout];
+    let blueprint::Head::Classifier(classifier) = &network.head else { panic!("{:?}", network.head) };
+    let dropouts = [layer.around_mlp.dropout, layer.attention.dropout, classifier.dropout];
     assert_eq!(dropouts, [0.1; 3]);
     assert_eq!(layer.around_mlp.sum.as_ref().map(|norm| norm.epsilon), Some(1e-12));
     assert_eq!((text.tokens.padding, text.token_types.as_ref().map(|table| table.rows)), (Some(0), Some(2)));

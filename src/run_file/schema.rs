@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::choice::Choice;
 use super::keys::{ClusterBlock, DatasetBlock, Keys, Names, RunFile};
-use super::read::{Located, OneOrMany, Overrides, Sources};
+use super::read::{Located, OneOrMany, Overrides, Sources, TextLists};
 use super::values::{Bytes, LabelName, OneOf, Resumption};
 
 /// The JSON schema of a run file, with every spelling of every key.
@@ -101,4 +101,7 @@ inline_schemas! {
         json_schema!({ "anyOf": [{ "type": "array", "items": one }, one] })
     };
     Overrides => |_| json_schema!({ "type": "object" });
+    TextLists => |_| json_schema!({ "type": "object", "additionalProperties": { "anyOf": [
+        { "type": "string" }, { "type": "array", "items": { "type": "string" }, "minItems": 1 },
+    ] } });
 }

@@ -128,9 +128,9 @@ fn what_would_change_the_result_and_is_not_supported_is_refused() {
         tokenizer_name: models/other | 1 | tokenizer_name | not supported yet | base_model
         "#,
     );
-    let text = RUN.replace("sequence-classification", "causal-lm");
-    let error = parse("run.yaml", &text, &[]).expect_err("no causal language models");
-    assert!(error.to_string().starts_with("run.yaml:2:7: `task: causal-lm` is not supported yet"), "{error}");
+    let text = RUN.replace("sequence-classification", "masked-lm");
+    let error = parse("run.yaml", &text, &[]).expect_err("no masked language models");
+    assert!(error.to_string().starts_with("run.yaml:2:7: `task: masked-lm` is not supported yet"), "{error}");
 }
 
 #[test]
