@@ -18,6 +18,24 @@ const MONTHS: [&str; 12] = [
 ];
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
+/// The UTC day of a time, in seconds since 1970, as `YYYY-MM-DD`.
+pub fn utc_day(seconds: u64) -> String {
+    let (mut days, mut date) = (seconds / 86_400, Date { year: 1970, month: 1, day: 1 });
+    loop {
+        let length = u64::from(date.days_of_year());
+        if days < length {
+            break;
+        }
+        days -= length;
+        date.year += 1;
+    }
+    while days >= u64::from(date.days_of_month(date.month)) {
+        days -= u64::from(date.days_of_month(date.month));
+        date.month += 1;
+    }
+    format!("{:04}-{:02}-{:02}", date.year, date.month, days + 1)
+}
+
 /// A day of the Gregorian calendar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Date {
@@ -55,6 +73,10 @@ impl Date {
             4 | 6 | 9 | 11 => 30,
             _ => 31,
         }
+    }
+
+    fn days_of_year(self) -> u32 {
+        (1..=12).map(|month| self.days_of_month(month)).sum()
     }
 
     /// From 1.
@@ -118,5 +140,25 @@ impl Date {
             };
         }
         Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_the_day_of_the_calendar() {
+        for (seconds, day) in [
+            (0, "1970-01-01"),
+            (86_399, "1970-01-01"),
+            (951_782_400, "2000-02-29"),
+            (1_709_164_800, "2024-02-29"),
+            (1_735_603_200, "2024-12-31"),
+            (1_795_910_400, "2026-11-29"),
+            (4_107_542_400, "2100-03-01"),
+        ] {
+            assert_eq!(utc_day(seconds), day);
+        }
     }
 }

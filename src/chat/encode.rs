@@ -1,6 +1,7 @@
 //! Rows become tokens, each of which is trained or not.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -51,6 +52,12 @@ pub struct RowEncoder {
     limit: u32,
     vocab: u64,
     excess: ExcessLength,
+}
+
+impl fmt::Debug for RowEncoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RowEncoder").field("limit", &self.limit).finish_non_exhaustive()
+    }
 }
 
 struct Entry {

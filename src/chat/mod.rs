@@ -21,6 +21,7 @@ mod template;
 mod tests;
 mod turns;
 
+pub use date::utc_day;
 pub use encode::{EncodedRow, EncoderParts, RowEncoder};
 pub use error::{ChatError, DropReason, RowRefusal, RowWarning};
 pub use row::{RowKind, columns, drop_nested_nulls};

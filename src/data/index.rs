@@ -151,6 +151,11 @@ impl RowIndex {
         Ok(RowPlace { file, offset: self.offset[at], length: self.length[at], label: self.label[at] })
     }
 
+    /// Where all rows begin in their files' content, in order.
+    pub(super) fn offsets(&self) -> &[u64] {
+        &self.offset
+    }
+
     /// The lengths of all rows, in order, in bytes.
     pub fn lengths(&self) -> &[u32] {
         &self.length
@@ -218,6 +223,13 @@ impl RowIndex {
     pub(super) fn assign(&mut self, first: usize, entry: u32) {
         for file in &mut self.files[first..] {
             file.entry = entry;
+        }
+    }
+
+    /// Adds to the number of every file's dataset: of evaluation data, which is numbered after the training data.
+    pub fn shift_entries(&mut self, by: usize) {
+        for file in &mut self.files {
+            file.entry += by as u32;
         }
     }
 

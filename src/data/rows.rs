@@ -238,7 +238,7 @@ async fn read_checked(
 }
 
 /// A row's bytes as what they are in its file.
-pub(super) fn content(file: &DataFile, bytes: Bytes) -> Result<Content, RowProblem> {
+pub(crate) fn content(file: &DataFile, bytes: Bytes) -> Result<Content, RowProblem> {
     if file.whole {
         return match file.format {
             Format::Csv => csv::whole(&bytes, file),

@@ -102,7 +102,7 @@ async fn some_of_file(
                 table::add(file, planned, label_column, collected, Some(FIRST_ROWS)).await?;
             Ok((collected, rows as f64))
         }
-        (Packing::Plain, Format::Jsonl) => slices(file, planned, label_column, collected).await,
+        (Packing::Plain, Format::Jsonl) if !planned.whole => slices(file, planned, label_column, collected).await,
         _ => beginning(file, planned, label_column, collected).await,
     }
 }

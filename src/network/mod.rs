@@ -5,16 +5,18 @@
 mod error;
 mod labels;
 mod overrides;
+mod rows;
 mod texts;
 
 use serde_json::{Map, Value};
 
 pub use error::NetworkError;
 use labels::HeadLabels;
+pub use rows::Rows;
 
 use crate::checkpoint::{self, Checkpoint, CheckpointError, Resolution};
 use crate::model::{self, Blueprint, ImageProcessor, Parameter};
-use crate::run_file::{InitFrom, RunSpec};
+use crate::run_file::{InitFrom, RunSpec, Task};
 use crate::store::{Location, Stores};
 use crate::trainable::Trainable;
 
@@ -39,6 +41,8 @@ pub struct Network {
     pub sequence_len: u32,
     /// What the user should know of the files beside the weights.
     pub warnings: Vec<String>,
+    /// Language models: how rows become tokens; `None` if it was not determined.
+    pub rows: Option<Rows>,
     checkpoint: Checkpoint,
 }
 
@@ -54,6 +58,9 @@ impl Network {
         let pairs =
             spec.datasets.iter().chain(&spec.eval_datasets).any(|data| data.text_pair_column.is_some());
         network.check_files(spec.sequence_len, pairs).await?;
+        if let (Task::CausalLm, Some(text)) = (spec.task, network.blueprint.text()) {
+            network.rows = Some(network.rows(stores, spec, text.tokens.rows).await?);
+        }
         Ok(network)
     }
 
@@ -92,6 +99,7 @@ impl Network {
             config,
             sequence_len: 0,
             warnings: Vec::new(),
+            rows: None,
             checkpoint,
         })
     }
