@@ -164,7 +164,7 @@ impl RowEncoder {
                 self.plain(kind, prompt.clone() + &completion, prompt.len(), policy)
             }
             Example::Chat(conversation) => {
-                let rendered = self.render(&conversation, format, policy)?;
+                let rendered = self.conversation(&conversation, format, policy)?;
                 let located = self.tokenizer.locate(&rendered.text).map_err(tokenizer_failed)?;
                 let trained = in_spans(&located.bytes, &rendered.spans);
                 let row = EncodedRow {
@@ -180,7 +180,19 @@ impl RowEncoder {
         }
     }
 
-    fn render(
+    /// The text of a conversation and its trained spans, before it is tokenised. `None`: no template renders this row.
+    ///
+    /// # Panics
+    /// If there is no such entry.
+    pub fn render(&self, row: &Map<String, Value>, entry: usize) -> Result<Option<Rendered>, RowRefusal> {
+        let Entry { format, names, policy } = &self.entries[entry];
+        match row::read(row, format, names)?.1 {
+            Example::Chat(conversation) => self.conversation(&conversation, format, policy).map(Some),
+            Example::Text(_) | Example::Completion { .. } => Ok(None),
+        }
+    }
+
+    fn conversation(
         &self,
         conversation: &Conversation,
         format: &RowFormat,

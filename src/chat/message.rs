@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 
 use super::{ChatError, RowFormat};
 
+/// Names of a message's thoughts. The first that is there counts.
+pub(super) const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
+
 /// A message as the template gets it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Message {
@@ -80,7 +83,8 @@ impl Message {
             let renamed =
                 names.keys.iter().find(|(from, to)| from == key && (from == to || !pairs.contains_key(to)));
             let key = renamed.map_or(key, |(_, to)| to);
-            if !value.is_null() || key == "content" {
+            // transformers drops these too: templates handle an absent key, and many print None.
+            if !value.is_null() {
                 fields.insert(key.clone(), value.clone());
             }
         }
@@ -104,6 +108,7 @@ impl Message {
         if let Some(calls) = fields.get_mut("tool_calls") {
             tool_calls(calls, &join(place, "tool_calls"))?;
         }
+        name_reasoning(&mut fields);
         Ok(Message { role, fields, train, in_prompt: false })
     }
 
@@ -115,6 +120,15 @@ impl Message {
             _ => Vec::new(),
         }
     }
+}
+
+/// Thoughts, under all the names that templates read, as transformers gives them.
+fn name_reasoning(fields: &mut Map<String, Value>) {
+    let Some(thoughts) = REASONING.iter().find_map(|key| fields.get(*key)).cloned() else { return };
+    if !fields.contains_key("thinking") {
+        fields.shift_insert(0, "thinking".into(), thoughts.clone());
+    }
+    fields.insert(REASONING[0].into(), thoughts);
 }
 
 fn part_text(part: &Value) -> Option<&str> {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use minijinja::Value;
 
 use super::generation::{self, MARKS};
-use super::message::Message;
+use super::message::{Message, REASONING};
 use super::row::Conversation;
 use super::template::{Context, Template, object};
 use super::turns::Turns;
@@ -177,7 +177,12 @@ fn end_of_turn(turns: &Turns<'_>, policy: &Policy, turn: usize, from: usize) -> 
     if text[from..end.start].trim().is_empty() || turn + 1 == turns.messages.len() {
         return Some(end);
     }
-    let next = turns.content_start(turn + 1).filter(|next| *next >= from);
+    let next = turns.content_start(turn + 1).filter(|next| *next >= from).or_else(|| {
+        // Its words, where the template renders what precedes them differently without them.
+        let words =
+            turns.messages[turn + 1].texts().into_iter().map(str::trim).find(|words| !words.is_empty())?;
+        text[from..].find(words).map(|at| from + at)
+    });
     Some(end).filter(|end| next.is_none_or(|next| end.start < next))
 }
 
@@ -206,10 +211,8 @@ fn vanished(messages: &[Message], text: &str) -> Vec<RowWarning> {
             }
         };
         message.texts().into_iter().for_each(|part| warn("content", part));
-        for key in ["reasoning_content", "reasoning", "thinking"] {
-            if let Some(part) = message.fields.get(key).and_then(serde_json::Value::as_str) {
-                warn(key, part);
-            }
+        if let Some(part) = message.fields.get(REASONING[0]).and_then(serde_json::Value::as_str) {
+            warn(REASONING[0], part);
         }
     }
     warnings

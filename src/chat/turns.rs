@@ -8,6 +8,7 @@ use minijinja::Value;
 use serde_json::json;
 
 use super::ChatError;
+use super::choose::probe;
 use super::message::Message;
 use super::template::{Context, Template, object};
 
@@ -63,19 +64,25 @@ impl Turns<'_> {
         let front = self.text.starts_with(&one[..front]).then_some(front).filter(|front| *front <= end);
         let start = match prompt {
             Some(prompt) => self.after_prompt(turn, &prompt, end).or(front),
-            None => front,
+            None => self.after_usual_prompt(turn, end).or(front),
         };
         let start =
             start.ok_or_else(|| lost("the template renders what precedes it differently without it"))?;
+        let end = end.max(start);
         let region = &self.text[start..end];
         if answers.iter().any(|answer| !region.contains(answer)) {
             return Err(lost("the template changes it"));
+        }
+        let has_calls = self.messages[turn].fields.contains_key("tool_calls");
+        if has_calls && self.content_start(turn + 1).is_some_and(|next| (start..end).contains(&next)) {
+            return Err(lost("the template shows the next message inside it"));
         }
         Ok(start..end)
     }
 
     /// Where the content of a turn begins, if that can be told.
     pub(super) fn content_start(&self, turn: usize) -> Option<usize> {
+        self.messages.get(turn)?;
         let rendered = self.with(turn, PLACEHOLDERS[0]).ok()?;
         let at = rendered.find(PLACEHOLDERS[0])?;
         self.text.starts_with(&rendered[..at]).then_some(at)
@@ -101,20 +108,42 @@ impl Turns<'_> {
         if self.messages[turn].role != "assistant" {
             return None;
         }
-        self.template.render(self.context, &self.values[..turn], true, false).ok()
+        let mut prompt = self.template.render(self.context, &self.values[..turn], true, false).ok()?;
+        prompt.truncate(before_thoughts(&prompt).len());
+        Some(prompt)
     }
 
     /// The end of a turn's generation prompt in the text, before `end`.
     fn after_prompt(&self, turn: usize, prompt: &str, end: usize) -> Option<usize> {
-        if prompt.len() <= end && self.text.starts_with(prompt) {
+        // A turn without content may end with the prompt's own white space.
+        let space = self.text.get(end..prompt.len()).unwrap_or_default();
+        if self.text.starts_with(prompt) && space.trim().is_empty() {
             return Some(prompt.len());
         }
         // The template renders earlier turns differently here. The prompt alone must then follow the turn before.
         let before = self.template.render(self.context, &self.values[..turn], false, false).ok()?;
-        let alone = prompt.strip_prefix(before.as_str()).filter(|alone| !alone.trim().is_empty())?;
+        let alone = prompt.strip_prefix(before.as_str())?;
         let from = turn.checked_sub(1).and_then(|before| self.content_start(before)).unwrap_or_default();
-        let region = self.text.get(from..end)?;
-        region.find(alone).map(|at| from + at + alone.len())
+        self.after(alone, from..end)
+    }
+
+    /// The same for a turn that begins the conversation, where the template renders no prompt without messages.
+    fn after_usual_prompt(&self, turn: usize, end: usize) -> Option<usize> {
+        if turn > 0 || self.messages[turn].role != "assistant" {
+            return None;
+        }
+        let question = probe(&[("user", PLACEHOLDERS[0])]);
+        let [before, prompt] =
+            [false, true].map(|prompt| self.template.render(self.context, &question, prompt, false));
+        let (before, prompt) = (before.ok()?, prompt.ok()?);
+        self.after(before_thoughts(&prompt).strip_prefix(before.as_str())?, 0..end)
+    }
+
+    /// The end of the first occurrence of a prompt in a part of the text.
+    fn after(&self, prompt: &str, region: Range<usize>) -> Option<usize> {
+        let from = region.start;
+        let found = self.text.get(region).filter(|_| !prompt.trim().is_empty())?.find(prompt)?;
+        Some(from + found + prompt.len())
     }
 
     fn lost(&self, turn: usize, reason: &'static str) -> ChatError {
@@ -125,6 +154,13 @@ impl Turns<'_> {
 /// A content without the thoughts before it, and without white space around it: what a template shows in any case.
 fn answer(content: &str) -> &str {
     content.rsplit_once("</think>").map_or(content, |(_, answer)| answer).trim()
+}
+
+/// A generation prompt without the thoughts that it begins, or closes at once: those are written by the model.
+fn before_thoughts(prompt: &str) -> &str {
+    let trimmed = prompt.trim_end();
+    let open = trimmed.strip_suffix("</think>").map_or(trimmed, str::trim_end);
+    open.strip_suffix("<think>").unwrap_or(prompt)
 }
 
 /// Length in bytes, at a border of characters.
