@@ -178,6 +178,22 @@ pub async fn survey(spec: &RunSpec) -> Result<(Job, Estimates), JobError> {
     job(&stores, spec, output, found, Looked::AtSome(estimates)).await
 }
 
+/// The rows of a language model as they are before any is dropped, and its network: what it takes to look at the first
+/// `rows` of them.
+pub async fn rows(spec: &RunSpec, rows: u64) -> Result<(Stores, RowIndex, Network), JobError> {
+    let stores = spec.cluster.stores();
+    let kept = data::kept_directory();
+    let wanted = wanted(spec, kept.as_deref());
+    let index = match rows {
+        0..=data::FIRST_ROWS => data::survey(&stores, wanted).await?.index,
+        _ => data::index(&stores, wanted).await?.index,
+    };
+    let mut spec = spec.clone();
+    spec.chat.chat_template_date.get_or_insert_with(today);
+    let network = Network::open(&stores, &spec, &[]).await?;
+    Ok((stores, index, network))
+}
+
 /// Reads what a run file names, short of the weights themselves. What `output_dir` holds does not matter.
 pub async fn read(spec: &RunSpec) -> Result<Job, JobError> {
     read_in(&spec.cluster.stores(), spec).await

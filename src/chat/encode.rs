@@ -192,6 +192,22 @@ impl RowEncoder {
         }
     }
 
+    /// What each token adds to the text before it, for people. Tokens that are parts of a character give U+FFFD.
+    pub fn pieces(&self, ids: &[u32]) -> Vec<String> {
+        // How much of the past a token's text can depend on: white space is decoded by the token before.
+        const PAST: usize = 4;
+        let piece = |place: usize| {
+            let from = place.saturating_sub(PAST);
+            let (before, with) =
+                (self.tokenizer.decode(&ids[from..place]), self.tokenizer.decode(&ids[from..=place]));
+            match with.strip_prefix(&before) {
+                Some(piece) => piece.to_owned(),
+                None => self.tokenizer.decode(&ids[place..=place]),
+            }
+        };
+        (0..ids.len()).map(piece).collect()
+    }
+
     fn conversation(
         &self,
         conversation: &Conversation,

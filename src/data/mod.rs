@@ -52,6 +52,6 @@ pub use problem::RowProblem;
 pub use request::DataRequest;
 pub(crate) use rows::content;
 pub use rows::{Content, Row, Rows};
-pub use sample::{Estimate, Survey, survey};
+pub use sample::{Estimate, FIRST_ROWS, Survey, survey};
 pub use scan::{index, index_in};
 pub(crate) use stream::{Visitor, stream};

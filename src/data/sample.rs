@@ -17,7 +17,7 @@ const PLACES: u64 = 16;
 /// Bytes read at each of them.
 const SLICE: u64 = 256 << 10;
 /// Rows looked at where a file can only be read from its start.
-const FIRST_ROWS: u64 = 10_000;
+pub const FIRST_ROWS: u64 = 10_000;
 
 /// The result of sampling the data.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 
 mod kept;
 mod pass;
+mod preview;
 mod summary;
 
 use std::path::Path;
@@ -16,6 +17,7 @@ use crate::exit::Exit;
 use crate::store::Stores;
 use kept::KeptPass;
 use pass::Pass;
+pub use preview::{Previewed, preview};
 pub use summary::Summary;
 
 /// What rows are tokenised with.

@@ -171,6 +171,11 @@ impl TextTokenizer {
         self.tokenizer.id_to_token(id)
     }
 
+    /// What a sequence of tokens says. Tokens that are parts of a character give U+FFFD.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        self.tokenizer.decode(ids, false).unwrap_or_default()
+    }
+
     /// The texts of the added tokens that are special, in the order of their ids.
     pub fn special(&self) -> Vec<String> {
         let mut tokens: Vec<_> = self.tokenizer.get_added_tokens_decoder().into_iter().collect();
