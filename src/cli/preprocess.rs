@@ -183,7 +183,8 @@ mod tests {
 
     #[test]
     fn trained_tokens_stand_between_marks_on_every_line() {
-        let tokens = texts(&["<|user|>", "\n", "Hi", "\t", " there", "\n", "Good", " day", "\n", "you", "</s>"]);
+        let tokens =
+            texts(&["<|user|>", "\n", "Hi", "\t", " there", "\n", "Good", " day", "\n", "you", "</s>"]);
         let trained = [false, false, false, false, false, false, true, true, true, true, true];
         let expected = "<|user|>·\\n\nHi·\\t· there·\\n\n[Good· day·\\n]\n[you·</s>]";
         assert_eq!(marked(&tokens, &trained, BRACKETS), expected);

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest, Sha256};
 
 use super::collected::Indexed;
-use super::request::{DataRequest, scanned_files};
 use super::kept::KeptFile;
+use super::request::{DataRequest, scanned_files};
 use super::{DataError, Note, RowIndex};
 use crate::hash::hex;
 use crate::store::{Location, Stores};

@@ -107,10 +107,7 @@ impl Note {
 
     /// Whether it is likely to be a mistake.
     pub fn is_warning(&self) -> bool {
-        matches!(
-            self,
-            Note::NotImages { .. } | Note::SomePairs | Note::Dropped { .. } | Note::OfRows { .. }
-        )
+        matches!(self, Note::NotImages { .. } | Note::SomePairs | Note::Dropped { .. } | Note::OfRows { .. })
     }
 }
 

@@ -92,7 +92,9 @@ async fn some_of_file(
     let first = location.read_range(meta, 0..meta.size.min(HEAD)).await?;
     let (format, packing) = detect(location.url(), &first, &header(dataset, task))?;
     let planned = match task {
-        Task::SequenceClassification | Task::CausalLm => planned_texts(file, (format, packing), dataset, task),
+        Task::SequenceClassification | Task::CausalLm => {
+            planned_texts(file, (format, packing), dataset, task)
+        }
         Task::ImageClassification => planned(file, (Format::Image, packing), &dataset.image_column, None),
     };
     let label_column = dataset.label_column.clone();
@@ -102,7 +104,9 @@ async fn some_of_file(
                 table::add(file, planned, label_column, collected, Some(FIRST_ROWS)).await?;
             Ok((collected, rows as f64))
         }
-        (Packing::Plain, Format::Jsonl) if !planned.whole => slices(file, planned, label_column, collected).await,
+        (Packing::Plain, Format::Jsonl) if !planned.whole => {
+            slices(file, planned, label_column, collected).await
+        }
         _ => beginning(file, planned, label_column, collected).await,
     }
 }

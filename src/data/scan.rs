@@ -49,7 +49,9 @@ async fn scan(stores: &Stores, wanted: DataRequest<'_>) -> Result<Indexed, DataE
     }
     let indexed = collected.settle();
     match indexed.labels.as_slice() {
-        [only] if labels.is_none() && task != Task::CausalLm => Err(DataError::OneLabel { label: only.clone() }),
+        [only] if labels.is_none() && task != Task::CausalLm => {
+            Err(DataError::OneLabel { label: only.clone() })
+        }
         _ => Ok(indexed),
     }
 }

@@ -41,7 +41,8 @@ pub(crate) async fn stream<V: Visitor>(
         let offsets = index.offsets()[places].to_vec();
         let location = stores.locate(&file.url)?;
         let meta = Meta { size: file.size, etag: file.etag.clone() };
-        let batch = Batch { file: file.clone(), first: rows.start as u64, rows: Vec::new(), bytes: 0, visitor };
+        let batch =
+            Batch { file: file.clone(), first: rows.start as u64, rows: Vec::new(), bytes: 0, visitor };
         let ended = match file.packing {
             Packing::Parquet => of_table(&location, &meta, lengths, batch).await?,
             _ => of_bytes(&location, &meta, offsets, lengths, batch).await?,
@@ -69,7 +70,11 @@ impl<V: Visitor> Batch<V> {
     fn push(&mut self, row: Bytes) -> ControlFlow<()> {
         self.bytes += row.len();
         self.rows.push(row);
-        if self.bytes >= BATCH_BYTES || self.rows.len() >= BATCH_ROWS { self.flush() } else { ControlFlow::Continue(()) }
+        if self.bytes >= BATCH_BYTES || self.rows.len() >= BATCH_ROWS {
+            self.flush()
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 
     fn flush(&mut self) -> ControlFlow<()> {

@@ -19,7 +19,12 @@ pub struct Rows {
 
 impl Network {
     /// Reads what rows are tokenised and rendered with. `sequence_len` must have been determined.
-    pub(super) async fn rows(&self, stores: &Stores, spec: &RunSpec, vocab: u64) -> Result<Rows, NetworkError> {
+    pub(super) async fn rows(
+        &self,
+        stores: &Stores,
+        spec: &RunSpec,
+        vocab: u64,
+    ) -> Result<Rows, NetworkError> {
         let (tokenizer, tokenizer_hash) = self.tokenizer().await?;
         let file = async |name: &str| text(&self.directory().join(name)?).await;
         let template = match &spec.chat.chat_template_path {
@@ -44,7 +49,8 @@ impl Network {
             entries: &entries,
         };
         let mut hashes = vec![tokenizer_hash];
-        for text in [&parts.tokenizer_config, &parts.chat_template, &parts.template, &parts.generation_config] {
+        for text in [&parts.tokenizer_config, &parts.chat_template, &parts.template, &parts.generation_config]
+        {
             hashes.push(text.as_ref().map_or(0, |text| hash::of_bytes(text.as_bytes())));
         }
         let columns: Vec<&Option<String>> = entries.iter().map(|entry| &entry.text_column).collect();

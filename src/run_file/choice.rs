@@ -158,11 +158,8 @@ impl Choice for Shuffle {
 }
 
 impl Choice for ExcessLength {
-    const NAMES: &'static [(&'static str, ExcessLength)] = &[
-        ("drop", ExcessLength::Drop),
-        ("truncate", ExcessLength::Truncate),
-        ("raise", ExcessLength::Raise),
-    ];
+    const NAMES: &'static [(&'static str, ExcessLength)] =
+        &[("drop", ExcessLength::Drop), ("truncate", ExcessLength::Truncate), ("raise", ExcessLength::Raise)];
 }
 
 impl Choice for TrainOnEos {

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 
 use super::read::{KeyBlock, Located, OneOrMany, Overrides, Sources, TextLists};
 use super::values::{Bytes, LabelName, OneOf, Resumption};
-use crate::chat::{ExcessLength, RowType, TrainOnEos};
 use super::{InitFrom, Metric, NonFinite, Optimizer, Scheduler, Shuffle, Strategy, Task, Wire};
+use crate::chat::{ExcessLength, RowType, TrainOnEos};
 
 /// One key and its other spellings.
 #[derive(Debug)]

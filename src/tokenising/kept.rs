@@ -4,9 +4,9 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::WrongRow;
 use super::pass::Found;
 use super::summary::Summary;
-use super::WrongRow;
 use crate::data::{KeptFile, RowIndex, RowTokens};
 use crate::hash::hex;
 

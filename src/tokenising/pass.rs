@@ -8,8 +8,8 @@ use bytes::Bytes;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::summary::{Outcome, Summary};
 use super::WrongRow;
+use super::summary::{Outcome, Summary};
 use crate::chat::{DropReason, RowEncoder, RowRefusal};
 use crate::data::{self, Content, DataError, DataFile, RowIndex, RowTokens, RowsOf, Visitor};
 use crate::exit::Exit;
@@ -56,9 +56,11 @@ impl Pass {
         encoder: Arc<RowEncoder>,
     ) -> Result<Found, DataError> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(|number| format!("tokens-{number}"));
+        let pool =
+            ThreadPoolBuilder::new().num_threads(threads).thread_name(|number| format!("tokens-{number}"));
         let pool = pool.build().map_err(|_| DataError::Index("no threads can be started"))?;
-        let offsets = (0..index.len()).map(|row| Ok(index.row(row)?.offset)).collect::<Result<_, DataError>>()?;
+        let offsets =
+            (0..index.len()).map(|row| Ok(index.row(row)?.offset)).collect::<Result<_, DataError>>()?;
         let now = Instant::now();
         let pass = Pass { encoder, pool, found: Found::default(), offsets, of, started: now, told: now };
         let pass = data::stream(stores, index, u64::MAX, pass).await?;

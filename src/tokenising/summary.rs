@@ -49,12 +49,14 @@ impl From<EncodedRow> for Outcome {
 /// A warning without what differs from row to row.
 fn kind(warning: &RowWarning) -> String {
     match warning {
-        RowWarning::Vanished { key, .. } => format!(
-            "the chat template leaves out {key} of a message, so that the model does not learn it"
-        ),
-        RowWarning::SpanWithoutEnd(_) => "a span of the template's {% generation %} tags lacks its end token, so that the \
+        RowWarning::Vanished { key, .. } => {
+            format!("the chat template leaves out {key} of a message, so that the model does not learn it")
+        }
+        RowWarning::SpanWithoutEnd(_) => {
+            "a span of the template's {% generation %} tags lacks its end token, so that the \
                                           model does not learn to stop"
-            .to_owned(),
+                .to_owned()
+        }
         RowWarning::TagsDecide => warning.to_string(),
     }
 }
@@ -93,8 +95,11 @@ impl Summary {
             Note::RowFormats { pass, formats },
             Note::RowTokens { pass, tokens: *tokens, trained: *trained, longest: *longest },
         ];
-        let drops =
-            dropped.iter().map(|(reason, rows)| Note::Dropped { pass, reason: reason.clone(), rows: rows.clone() });
+        let drops = dropped.iter().map(|(reason, rows)| Note::Dropped {
+            pass,
+            reason: reason.clone(),
+            rows: rows.clone(),
+        });
         notes.extend(drops);
         if truncated.rows > 0 {
             let what = "cut to sequence_len tokens; their ends are not trained".to_owned();

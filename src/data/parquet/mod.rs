@@ -191,7 +191,8 @@ impl ParquetTable {
         while *row < end {
             let Some(object) = rows.next().map_err(|error| self.failed(*row, error))? else { break };
             let content = serde_json::to_vec(&object).expect("an object of JSON values is JSON");
-            visit(ParquetRow { content: &content, label: None }).map_err(|problem| self.problem(*row, problem))?;
+            visit(ParquetRow { content: &content, label: None })
+                .map_err(|problem| self.problem(*row, problem))?;
             *row += 1;
         }
         Ok(())

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use object_store::memory::InMemory;
 
 use super::{Cache, Content, DataError, RowIndex, Rows, index_in};
-use crate::exit::Exit;
 use crate::chat::RowFormat;
+use crate::exit::Exit;
 use crate::run_file::{Dataset, Task};
 use crate::store::Stores;
 

@@ -37,7 +37,8 @@ async fn rows(name: &str, content: &[u8]) -> Result<Vec<Value>, DataError> {
 
 #[tokio::test]
 async fn rows_of_json_are_their_objects() {
-    let lines = "{\"text\": \"a\", \"n\": [1, {\"b\": null}]}\r\n\n{\"prompt\": \"größe\", \"completion\": \"\"}";
+    let lines =
+        "{\"text\": \"a\", \"n\": [1, {\"b\": null}]}\r\n\n{\"prompt\": \"größe\", \"completion\": \"\"}";
     let expected =
         vec![json!({"text": "a", "n": [1, {"b": null}]}), json!({"prompt": "größe", "completion": ""})];
     let array = format!("[{}]", expected.iter().map(Value::to_string).collect::<Vec<_>>().join(",\n"));
@@ -66,7 +67,8 @@ async fn rows_of_csv_are_objects_of_texts() {
 
 /// What `make_messages.py` wrote, without nulls in structs.
 fn conversations() -> Vec<Value> {
-    let call = |id: &str| json!({"id": id, "function": {"name": "look_up", "arguments": "{\"city\": \"Köln\"}"}});
+    let call =
+        |id: &str| json!({"id": id, "function": {"name": "look_up", "arguments": "{\"city\": \"Köln\"}"}});
     vec![
         json!({
             "messages": [
@@ -114,10 +116,9 @@ async fn nested_parquet_is_read_as_the_json_of_the_needed_columns() {
 
 #[tokio::test]
 async fn parquet_without_a_usable_column_is_refused() {
-    for (name, says) in [
-        ("kinds", "no column"),
-        ("messages_dates", "column \"messages\" is of a type that is not supported"),
-    ] {
+    for (name, says) in
+        [("kinds", "no column"), ("messages_dates", "column \"messages\" is of a type that is not supported")]
+    {
         let result = rows("t.parquet", &fixture(&format!("{name}.parquet"))).await;
         if name == "kinds" {
             // It has a column of texts.
@@ -135,7 +136,8 @@ async fn parquet_without_a_usable_column_is_refused() {
 #[tokio::test]
 async fn files_know_their_datasets() {
     let stores =
-        stored(&[("a.jsonl", b"{\"text\":\"1\"}\n"), ("b.jsonl", b"{\"text\":\"2\"}\n{\"text\":\"3\"}\n")]).await;
+        stored(&[("a.jsonl", b"{\"text\":\"1\"}\n"), ("b.jsonl", b"{\"text\":\"2\"}\n{\"text\":\"3\"}\n")])
+            .await;
     let datasets = ["b.jsonl", "a.jsonl", "*.jsonl"].map(|name| dataset(format!("memory://data/{name}")));
     let (index, _) = index_in(&stores, &datasets, LM, None).await.unwrap();
     let entries: Vec<usize> = (0..index.len()).map(|row| index.entry_of(row)).collect();

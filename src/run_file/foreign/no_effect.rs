@@ -206,10 +206,6 @@ pub(super) const NO_EFFECT: &[NoEffect] = &[
         anyway: &[],
         instead: "rows are laid end to end without padding, and no row sees another",
     },
-    NoEffect {
-        keys: &["ds_type", "data_type"],
-        anyway: &[],
-        instead: "what a file is shows in its content",
-    },
+    NoEffect { keys: &["ds_type", "data_type"], anyway: &[], instead: "what a file is shows in its content" },
     NoEffect { keys: &["strict"], anyway: &[], instead: "unknown keys are always errors" },
 ];

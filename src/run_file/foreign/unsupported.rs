@@ -307,16 +307,19 @@ pub(super) const UNSUPPORTED: &[Unsupported] = &[
         cure: "truncation keeps the beginning of a row: remove it",
     },
     Unsupported {
-        keys: &[
-            "message_field_role",
-            "message_field_content",
-        ],
+        keys: &["message_field_role", "message_field_content"],
         anyway: &[],
         same_as: None,
         cure: "write message_property_mappings: {role: NAME, content: NAME}",
     },
     Unsupported {
-        keys: &["field_human", "field_model", "message_field_training_detail", "drop_system_message", "split_thinking"],
+        keys: &[
+            "field_human",
+            "field_model",
+            "message_field_training_detail",
+            "drop_system_message",
+            "split_thinking",
+        ],
         anyway: &[],
         same_as: None,
         cure: "rows are read by field_messages, message_property_mappings and roles: change the data, and remove it",

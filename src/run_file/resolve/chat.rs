@@ -122,7 +122,8 @@ impl Check<'_> {
             run.into_iter().filter_map(|(key, at)| Some((key, at?.clone()))).collect();
         let sources = [&file.datasets, &file.eval_datasets].into_iter().flatten();
         for source in sources.flat_map(|found| &found.value.0) {
-            given.extend(keys_of_rows(&source.0).into_iter().filter_map(|(key, at)| Some((key, at?.clone()))));
+            given
+                .extend(keys_of_rows(&source.0).into_iter().filter_map(|(key, at)| Some((key, at?.clone()))));
         }
         for (key, at) in given {
             self.refuse(&at, format!("`{key}` is for language models"), REMOVE);
