@@ -2,17 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::data::{self, DataError, DataRequest, Estimate, Indexed, Note, RowIndex};
+use crate::chat;
+use crate::data::{self, DataError, DataRequest, Estimate, Indexed, Note, RowIndex, RowsOf};
 use crate::exit::Exit;
 use crate::hash::hex;
+use crate::manifest::{self, Manifest};
 use crate::network::{self, Network, NetworkError};
 use crate::plan::{Plan, PlanError};
-use crate::run_file::{RunSpec, Shuffle};
+use crate::run_file::{RunSpec, Shuffle, Task};
 use crate::store::{Location, StoreError, Stores};
+use crate::tokenising::{RowsError, Tokenising, tokenise};
 
 /// A run that is ready to begin.
 #[derive(Debug)]
@@ -33,7 +37,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// One hash over files, rows and labels of the data: what the ledger begins with.
+    /// One hash over files, rows, labels and tokens of the data: what the ledger begins with.
     pub fn data_hash(&self) -> String {
         let mut hash = Sha256::new();
         for index in [&self.train, &self.eval] {
@@ -42,8 +46,9 @@ impl Job {
                 hash.update(file.size.to_le_bytes());
                 hash.update(file.sha256.or(file.flat.map(|flat| flat.sha256)).unwrap_or_default());
             }
-            for label in index.labels() {
-                hash.update(label.to_le_bytes());
+            let numbers = index.labels().iter().chain(index.tokens()).chain(index.trained());
+            for number in numbers {
+                hash.update(number.to_le_bytes());
             }
         }
         hex(&hash.finalize())
@@ -56,6 +61,9 @@ pub enum JobError {
     /// The data cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The rows cannot be trained on.
+    #[error(transparent)]
+    Rows(#[from] RowsError),
     /// The network cannot be built.
     #[error(transparent)]
     Network(#[from] NetworkError),
@@ -75,6 +83,8 @@ pub enum JobError {
     },
 }
 
+/// Rows of a language model that are tokenised by those who do not mean to train.
+const SURVEYED_ROWS: u64 = 1_000;
 /// Written into `output_dir`, and removed, to see whether it can be.
 const WRITE_CHECK: &str = "write-check";
 
@@ -92,6 +102,7 @@ impl JobError {
     pub fn exit(&self) -> Exit {
         match self {
             JobError::Data(error) => error.exit(),
+            JobError::Rows(error) => error.exit(),
             JobError::Network(error) => error.exit(),
             JobError::Store(error) => error.exit(),
             JobError::Plan(_) | JobError::OutputNotEmpty { .. } => Exit::Usage,
@@ -113,11 +124,40 @@ pub struct Estimates {
 pub async fn prepare(spec: &RunSpec) -> Result<Job, JobError> {
     let stores = spec.cluster.stores();
     let output = free_output(&stores, spec).await?;
-    index(&stores, spec, output).await
+    let mut spec = spec.clone();
+    if spec.task == Task::CausalLm && spec.chat.chat_template_date.is_none() {
+        spec.chat.chat_template_date = recorded_date(&spec, &output).await?;
+    }
+    index(&stores, &spec, output).await
 }
 
-/// As [`prepare`], for those who do not mean to begin: of data above 1 GiB only some rows are looked at, and only these
-/// are in the job.
+/// The date that chat templates saw when the run to be resumed was planned.
+async fn recorded_date(spec: &RunSpec, output: &Location) -> Result<Option<String>, StoreError> {
+    if !spec.saving.resume_from_checkpoint {
+        return Ok(None);
+    }
+    let mut files = output.join("manifests")?.list().await?;
+    // Their names are numbers of one length.
+    files.sort_by(|(one, _), (other, _)| one.url().cmp(other.url()));
+    for (file, _) in files.iter().rev() {
+        // What is damaged is judged by those who resume.
+        let bytes = file.read(manifest::LARGEST).await?;
+        if let Ok(Manifest { pins, .. }) = serde_json::from_slice(&bytes) {
+            return Ok(pins.keys.get("chat_template_date").and_then(|date| Some(date.as_str()?.to_owned())));
+        }
+    }
+    Ok(None)
+}
+
+/// The day on which a run is planned, for chat templates that show a date.
+#[allow(clippy::disallowed_methods, reason = "the day is recorded, and a resumed run takes what is recorded")]
+fn today() -> String {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    chat::utc_day(since.map_or(0, |since| since.as_secs()))
+}
+
+/// As [`prepare`], for those who do not mean to begin: of data above 1 GiB only some rows are looked at, of a language
+/// model's rows the first 1,000, and only these are in the job.
 pub async fn survey(spec: &RunSpec) -> Result<(Job, Estimates), JobError> {
     let stores = spec.cluster.stores();
     let output = free_output(&stores, spec).await?;
@@ -135,7 +175,23 @@ pub async fn survey(spec: &RunSpec) -> Result<(Job, Estimates), JobError> {
     let estimates = Estimates { train: train.estimate, eval: eval_rows };
     let notes = notes(spec, [train.notes, eval_notes]);
     let found = DataFound { labels: train.labels, notes, rows: [train.index, eval] };
-    Ok((job(&stores, spec, output, found, estimates).await?, estimates))
+    job(&stores, spec, output, found, Looked::AtSome(estimates)).await
+}
+
+/// The rows of a language model as they are before any is dropped, and its network: what it takes to look at the first
+/// `rows` of them.
+pub async fn rows(spec: &RunSpec, rows: u64) -> Result<(Stores, RowIndex, Network), JobError> {
+    let stores = spec.cluster.stores();
+    let kept = data::kept_directory();
+    let wanted = wanted(spec, kept.as_deref());
+    let index = match rows {
+        0..=data::FIRST_ROWS => data::survey(&stores, wanted).await?.index,
+        _ => data::index(&stores, wanted).await?.index,
+    };
+    let mut spec = spec.clone();
+    spec.chat.chat_template_date.get_or_insert_with(today);
+    let network = Network::open(&stores, &spec, &[]).await?;
+    Ok((stores, index, network))
 }
 
 /// Reads what a run file names, short of the weights themselves. What `output_dir` holds does not matter.
@@ -162,14 +218,30 @@ async fn index(stores: &Stores, spec: &RunSpec, output: Location) -> Result<Job,
         }
     };
     let notes = notes(spec, [train_notes, eval_notes]);
-    for note in &notes {
+    let before = notes.len();
+    tell(&notes);
+    let found = DataFound { labels, notes, rows: [train, eval] };
+    let (job, _) = job(stores, spec, output, found, Looked::AtAll).await?;
+    tell(&job.notes[before..]);
+    Ok(job)
+}
+
+fn tell(notes: &[Note]) {
+    for note in notes {
         match note.is_warning() {
             true => tracing::warn!("{note}"),
             false => tracing::info!("{note}"),
         }
     }
-    let found = DataFound { labels, notes, rows: [train, eval] };
-    job(stores, spec, output, found, Estimates::default()).await
+}
+
+/// Which rows were looked at.
+#[derive(Clone, Copy, Debug)]
+enum Looked {
+    /// All.
+    AtAll,
+    /// Some, of data that is large enough.
+    AtSome(Estimates),
 }
 
 /// What was found in the data of a run.
@@ -221,12 +293,17 @@ async fn job(
     stores: &Stores,
     spec: &RunSpec,
     output: Location,
-    DataFound { mut labels, notes, rows: [mut train, mut eval] }: DataFound,
-    estimates: Estimates,
-) -> Result<Job, JobError> {
+    DataFound { mut labels, mut notes, rows: [mut train, mut eval] }: DataFound,
+    looked: Looked,
+) -> Result<(Job, Estimates), JobError> {
     let mut spec = spec.clone();
-    let ordered =
-        spec.labels.is_some() || notes.iter().any(|note| matches!(note, Note::DeclaredLabels { .. }));
+    let mut estimates = match looked {
+        Looked::AtAll => Estimates::default(),
+        Looked::AtSome(estimates) => estimates,
+    };
+    let ordered = spec.labels.is_some()
+        || spec.task == Task::CausalLm
+        || notes.iter().any(|note| matches!(note, Note::DeclaredLabels { .. }));
     let mut expected = None;
     if !ordered && estimates.train.is_some() {
         // A sample may lack labels, and each index has an order of its own.
@@ -238,14 +315,37 @@ async fn job(
     let bytes = estimates.train.map_or(train.content_size(), |estimate| estimate.bytes);
     let fits = bytes <= spec.data_cache;
     spec.shuffle.get_or_insert(if fits { Shuffle::Global } else { Shuffle::Blocks });
+    if spec.task == Task::CausalLm {
+        spec.chat.chat_template_date.get_or_insert_with(today);
+    }
     let network = Network::open(stores, &spec, expected.as_deref().unwrap_or(&labels)).await?;
     network.check_tied().await?;
     if let Some(assumed) = network.assumed_image_processor().await? {
         let url = network.directory();
         tracing::warn!("{url} has no preprocessor_config.json: images are {assumed}");
     }
+    if let Some(rows) = &network.rows {
+        eval.shift_entries(spec.datasets.len());
+        let kept = data::kept_directory();
+        let most = matches!(looked, Looked::AtSome(_)).then_some(SURVEYED_ROWS);
+        let with = Tokenising { encoder: rows.encoder.clone(), hash: rows.hash, kept: kept.as_deref(), most };
+        let passes = [
+            (RowsOf::Training, &mut train, &mut estimates.train),
+            (RowsOf::Evaluation, &mut eval, &mut estimates.eval),
+        ];
+        for (pass, index, estimate) in passes.into_iter().filter(|(_, index, _)| !index.is_empty()) {
+            let (before, bytes) = (index.len(), index.content_size());
+            notes.extend(tokenise(stores, index, pass, &with).await?);
+            if most.is_some_and(|most| before > most) {
+                // The others are taken to be dropped as often.
+                let all = estimate.unwrap_or(Estimate { rows: before, bytes });
+                let left = index.len() as f64 / before.min(SURVEYED_ROWS) as f64;
+                *estimate = Some(Estimate { rows: (all.rows as f64 * left).round() as u64, ..all });
+            }
+        }
+    }
     let rows =
         |index: &RowIndex, estimate: Option<Estimate>| estimate.map_or(index.len(), |found| found.rows);
     let plan = Plan::new(&spec, rows(&train, estimates.train), rows(&eval, estimates.eval))?.over(&train);
-    Ok(Job { spec, labels, notes, train, eval, network, plan, output })
+    Ok((Job { spec, labels, notes, train, eval, network, plan, output }, estimates))
 }

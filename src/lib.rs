@@ -9,8 +9,11 @@
 //! | [`store`] | Where is that? A URL becomes an object store and a path. |
 //! | [`data`] | Which rows and labels are there? An index over files, and readers of single rows. |
 //! | [`model`] | Which tensors does a network have, and how do they begin? |
+//! | [`tokenizer`] | Which token ids is a text? |
+//! | [`chat`] | Which text does a row of a conversation become, and which of its tokens are trained? |
 //! | [`checkpoint`] | Which values do they have? safetensors, in and out, as transformers lays them out. |
 //! | [`network`] | All of that together: a network ready to be trained. |
+//! | [`tokenising`] | How many tokens have a language model's rows, and which rows are left out? Planning's pass over them. |
 //! | [`draw`] | What is drawn at random? A pure function of what it is for. |
 //! | [`plan`] | Which sample belongs to which step and shard? A pure function of the seed. |
 //! | [`tree`] | In which order are sums added? The canonical reduction tree. |
@@ -27,6 +30,7 @@
 //! | [`id`], [`exit`] | Numbers with a meaning: steps, versions, workers; exit codes. |
 
 pub mod adapter;
+pub mod chat;
 pub mod checkpoint;
 pub mod client;
 pub mod data;
@@ -45,6 +49,8 @@ pub mod run_file;
 pub mod shared_memory;
 pub mod store;
 pub mod telemetry;
+pub mod tokenising;
+pub mod tokenizer;
 pub mod trainable;
 pub mod tree;
 pub mod verify;

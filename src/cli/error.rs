@@ -55,6 +55,12 @@ pub(super) enum CliError {
         /// An object in it.
         first: String,
     },
+    /// Data that is not made of tokens by a language model's rules.
+    #[error("preprocess shows rows of language models; the run file's task is {task}")]
+    NoRows {
+        /// Of the run file.
+        task: &'static str,
+    },
     /// Standard output.
     #[error("standard output: {0}")]
     Output(#[from] std::io::Error),
@@ -64,7 +70,7 @@ impl CliError {
     /// The exit code of a process that fails with this.
     pub(super) fn exit(&self) -> Exit {
         match self {
-            CliError::Spec(_) | CliError::NotEmpty { .. } => Exit::Usage,
+            CliError::Spec(_) | CliError::NotEmpty { .. } | CliError::NoRows { .. } => Exit::Usage,
             CliError::Job(error) => error.exit(),
             CliError::Checkpoint(error) => error.exit(),
             CliError::Store(error) => error.exit(),

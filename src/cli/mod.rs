@@ -10,6 +10,7 @@ mod error;
 mod export;
 mod format;
 mod plan;
+mod preprocess;
 mod probe;
 mod status;
 mod train;
@@ -41,6 +42,8 @@ enum Command {
     Train(train::Arguments),
     /// Check a run file, its data, checkpoint and output directory, without training.
     Validate(RunFile),
+    /// Show the first rows of a language model's data as tokens, with those marked that are trained.
+    Preprocess(preprocess::Arguments),
     /// Predict steps, network traffic, memory and time of a run, and recommend a number of workers.
     Plan(plan::Arguments),
     /// Check whether this machine, storage and network can carry a run, and suggest fixes.
@@ -98,8 +101,8 @@ impl RunFile {
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
     let command = Cli::parse().command;
-    // Shows the warnings of the library.
-    let telemetry = telemetry::start("headstart", LogFormat::Text, "warn");
+    // Shows the warnings of the library, and how far long work is.
+    let telemetry = telemetry::start("headstart", LogFormat::Text, "warn,headstart::tokenising=info");
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -124,6 +127,7 @@ async fn perform(command: Command) -> Result<ExitCode, CliError> {
     match command {
         Command::Train(arguments) => train::run(arguments).await,
         Command::Validate(file) => validate::run(&file).await.map(done),
+        Command::Preprocess(arguments) => preprocess::run(arguments).await.map(done),
         Command::Plan(arguments) => plan::run(arguments).await.map(done),
         Command::Doctor(arguments) => doctor::run(arguments).await,
         Command::Status(arguments) => status::run(&arguments).await.map(done),

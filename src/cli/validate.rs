@@ -40,11 +40,7 @@ fn summary(job: &Job, estimates: Estimates) -> String {
     let Job { spec, labels, notes, train, eval, network, plan, output } = job;
     let parameters: usize = network.table.iter().map(|parameter| parameter.len()).sum();
     let trains = network.trainable.len();
-    let task = match spec.task {
-        Task::SequenceClassification => "sequence-classification",
-        Task::ImageClassification => "image-classification",
-        Task::CausalLm => "causal-lm",
-    };
+    let task = task_name(spec.task);
     let init = match spec.init {
         InitFrom::Pretrained => "pretrained weights",
         InitFrom::Random => "random weights",
@@ -76,13 +72,15 @@ fn summary(job: &Job, estimates: Estimates) -> String {
         ),
     ];
     lines.extend(listed(notes));
-    lines.push((
-        "labels",
-        match estimates.train {
-            Some(_) if spec.labels.is_none() => format!("at least {}", named(labels)),
-            _ => named(labels),
-        },
-    ));
+    if spec.task != Task::CausalLm {
+        lines.push((
+            "labels",
+            match estimates.train {
+                Some(_) if spec.labels.is_none() => format!("at least {}", named(labels)),
+                _ => named(labels),
+            },
+        ));
+    }
     lines.extend(listed(sources));
     lines.extend([
         (
@@ -104,6 +102,15 @@ fn summary(job: &Job, estimates: Estimates) -> String {
         ("output_dir", output.to_string()),
     ]);
     lines.iter().map(|(name, text)| line(name, text)).collect::<Vec<_>>().join("\n")
+}
+
+/// A task as run files name it.
+pub(super) fn task_name(task: Task) -> &'static str {
+    match task {
+        Task::SequenceClassification => "sequence-classification",
+        Task::ImageClassification => "image-classification",
+        Task::CausalLm => "causal-lm",
+    }
 }
 
 /// `name   text`, with further lines of the text below the first.

@@ -1,7 +1,9 @@
 //! What planning has found so far, handed from file to file.
 
 use super::labels::{Labels, Undeclarable};
+use super::request::row_columns;
 use super::{DataError, DataFile, FilePosition, Format, Note, Packing, RowIndex};
+use crate::run_file::{Dataset, Task};
 use crate::store::{Location, Meta};
 
 /// Data as planning found it.
@@ -87,5 +89,22 @@ pub(super) fn planned(
         delimiter: b',',
         column: column.to_owned(),
         pair_column: pair_column.map(str::to_owned),
+        whole: false,
+        entry: 0,
     }
+}
+
+/// A file of texts or, for language models, of whole rows, about to be read.
+pub(super) fn planned_texts(
+    file: &(Location, Meta),
+    kind: (Format, Packing),
+    dataset: &Dataset,
+    task: Task,
+) -> DataFile {
+    if task != Task::CausalLm {
+        return planned(file, kind, &dataset.text_column, dataset.text_pair_column.as_deref());
+    }
+    // Which of these columns the file has shows when it is read.
+    let format = if kind.1 == Packing::Parquet { Format::Json } else { kind.0 };
+    DataFile { whole: true, columns: row_columns(dataset), ..planned(file, (format, kind.1), "", None) }
 }

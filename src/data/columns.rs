@@ -71,6 +71,22 @@ impl<'a> TextColumns<'a> {
     }
 }
 
+/// The columns that a CSV header must have.
+#[derive(Clone, Debug)]
+pub(super) struct Header {
+    pub(super) columns: Vec<String>,
+    /// Whether all must be there, or one is enough.
+    pub(super) all: bool,
+}
+
+impl Header {
+    /// Whether a header in which `has` finds columns will do.
+    pub(super) fn is_met(&self, has: impl Fn(&str) -> bool) -> bool {
+        let mut columns = self.columns.iter().map(String::as_str);
+        if self.all { columns.all(has) } else { columns.any(has) }
+    }
+}
+
 /// How to name a column that is there, given the key to set and the columns there are.
 pub(super) fn advice(key: &str, present: &[String]) -> String {
     let usual: &[&str] = match key {

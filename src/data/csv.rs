@@ -1,6 +1,9 @@
 //! CSV records (RFC 4180) with exact byte positions.
 
+use std::collections::BTreeSet;
+
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
+use serde_json::{Map, Value};
 
 use super::columns::{Column, TextColumns};
 use super::{DataFile, RowProblem};
@@ -79,6 +82,33 @@ pub(super) fn column(header: &[String], column: Column<'_>) -> Result<usize, Row
     }
 }
 
+/// Refuses a header that names a column twice.
+pub(super) fn distinct(header: &[String]) -> Result<(), RowProblem> {
+    let mut names = BTreeSet::new();
+    match header.iter().find(|name| !names.insert(*name)) {
+        Some(name) => Err(RowProblem::TwoColumns { column: name.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// A record that planning has seen as an object of texts, one for each column.
+pub(super) fn whole(record: &[u8], file: &DataFile) -> Result<Map<String, Value>, RowProblem> {
+    let header = &file.columns;
+    let parser = split(record, file)?;
+    let field = |(place, name): (usize, &String)| Ok((name.clone(), parser.field(place)?.into()));
+    header.iter().enumerate().map(field).collect()
+}
+
+/// Splits a record that planning has seen.
+fn split(record: &[u8], file: &DataFile) -> Result<Parser, RowProblem> {
+    let mut parser = Parser::new(file.delimiter);
+    parser.parse(record, true).ok_or(RowProblem::UnclosedQuote)?;
+    if parser.len() != file.columns.len() {
+        return Err(RowProblem::Ragged { found: parser.len(), expected: file.columns.len() });
+    }
+    Ok(parser)
+}
+
 /// The text of a row that planning has seen, and its second text where rows are pairs.
 pub(super) fn texts(
     record: &[u8],
@@ -86,11 +116,7 @@ pub(super) fn texts(
     columns: TextColumns<'_>,
 ) -> Result<(String, Option<String>), RowProblem> {
     let header = &file.columns;
-    let mut parser = Parser::new(file.delimiter);
-    parser.parse(record, true).ok_or(RowProblem::UnclosedQuote)?;
-    if parser.len() != header.len() {
-        return Err(RowProblem::Ragged { found: parser.len(), expected: header.len() });
-    }
+    let parser = split(record, file)?;
     let mut texts = columns.all().map(|wanted| -> Result<String, RowProblem> {
         let place = column(header, wanted)?;
         Ok(parser.value(place, wanted.name)?.to_owned())

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use flate2::read::MultiGzDecoder;
 
-use super::columns::shown;
+use super::columns::{Header, shown};
 use super::format::DELIMITERS;
 use super::image_header::{self, Sniffed};
 use super::unpack::ZSTD_WINDOW;
@@ -16,10 +16,10 @@ pub(super) const HEAD: u64 = 16 << 10;
 /// What some editors begin texts in UTF-8 with.
 pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// What a file of texts is; `first` are its first bytes, at most [`HEAD`], and `columns` those that rows must have.
+/// What a file of texts is; `first` are its first bytes, at most [`HEAD`], and `header` what CSV must begin with.
 ///
 /// Content decides. The name only helps where content leaves it open, as in a file whose first row is damaged.
-pub(super) fn detect(url: &str, first: &[u8], columns: &[&str]) -> Result<(Format, Packing), DataError> {
+pub(super) fn detect(url: &str, first: &[u8], header: &Header) -> Result<(Format, Packing), DataError> {
     let name = url.rsplit('/').next().unwrap_or(url).to_ascii_lowercase();
     let packing = packing(first);
     let refuse = |reason: &str| Err(DataError::Kind { url: url.to_owned(), reason: reason.to_owned() });
@@ -42,7 +42,7 @@ pub(super) fn detect(url: &str, first: &[u8], columns: &[&str]) -> Result<(Forma
     if let Some(reason) = foreign(&head) {
         return refuse(reason);
     }
-    if let Some(format) = by_content(&head, columns) {
+    if let Some(format) = by_content(&head, header) {
         return Ok((format, packing));
     }
     match bare.rsplit_once('.').map(|(_, extension)| extension) {
@@ -52,9 +52,10 @@ pub(super) fn detect(url: &str, first: &[u8], columns: &[&str]) -> Result<(Forma
         Some("arrow" | "feather" | "orc") => refuse(COLUMNAR),
         _ => refuse(&format!(
             "neither its content nor its name says how it is read: it holds no JSON objects, and its first line does not \
-             name the columns {}. Names that say it end in .jsonl, .json or .csv, with or without .gz or .zst; Parquet \
+             name {} {}. Names that say it end in .jsonl, .json or .csv, with or without .gz or .zst; Parquet \
              files may have any name",
-            shown(&columns.iter().map(|&column| column.to_owned()).collect::<Vec<_>>())
+            if header.all { "the columns" } else { "one of the columns" },
+            shown(&header.columns)
         )),
     }
 }
@@ -112,7 +113,7 @@ fn foreign(head: &[u8]) -> Option<&'static str> {
 }
 
 /// The format, where content leaves no doubt.
-fn by_content(head: &[u8], columns: &[&str]) -> Option<Format> {
+fn by_content(head: &[u8], header: &Header) -> Option<Format> {
     let text = head.strip_prefix(BOM).unwrap_or(head).trim_ascii_start();
     let line = text.split(|byte| *byte == b'\n' || *byte == b'\r').next().unwrap_or_default();
     let after = |bytes: &[u8]| bytes[1..].trim_ascii_start().first().copied();
@@ -125,11 +126,11 @@ fn by_content(head: &[u8], columns: &[&str]) -> Option<Format> {
             let names = |delimiter: u8| -> Vec<&[u8]> {
                 line.split(|byte| *byte == delimiter).map(unquoted).collect()
             };
-            let header = DELIMITERS.iter().any(|delimiter| {
+            let found = DELIMITERS.iter().any(|delimiter| {
                 let names = names(*delimiter);
-                columns.iter().all(|column| names.contains(&column.as_bytes()))
+                header.is_met(|column| names.contains(&column.as_bytes()))
             });
-            header.then_some(Format::Csv)
+            found.then_some(Format::Csv)
         }
     }
 }

@@ -1,16 +1,17 @@
 //! Which bytes of which file are a row, and which label it has.
 
+mod message;
+
 use std::ops::Range;
 
 use prost::Message;
 
 use super::columns::TextColumns;
-use super::format::DELIMITERS;
 use super::labels::Labels;
 use super::{DataError, Format, Packing};
 use crate::wire::pb;
 
-/// Every row of a dataset: files in order, rows of a file in byte order. 16 bytes per row.
+/// Every row of a dataset: files in order, rows of a file in byte order. 16 bytes per row, 24 for language models.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RowIndex {
     files: Vec<DataFile>,
@@ -19,6 +20,19 @@ pub struct RowIndex {
     offset: Vec<u64>,
     length: Vec<u32>,
     label: Vec<u32>,
+    /// Language models, once rows were tokenised: tokens of each row.
+    tokens: Vec<u32>,
+    /// As `tokens`: those that are targets.
+    trained: Vec<u32>,
+}
+
+/// What tokenising a row came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowTokens {
+    /// Its tokens.
+    pub tokens: u32,
+    /// Those of them that are targets.
+    pub trained: u32,
 }
 
 /// One file of a dataset, as it was when the run was planned.
@@ -38,7 +52,7 @@ pub struct DataFile {
     pub sha256: Option<[u8; 32]>,
     /// Packed files: what they unpack to. Rows lie in there.
     pub flat: Option<Flat>,
-    /// CSV: the header.
+    /// CSV: the header. Parquet files of whole rows: the columns that are read.
     pub columns: Vec<String>,
     /// CSV: the byte between fields.
     pub delimiter: u8,
@@ -46,6 +60,10 @@ pub struct DataFile {
     pub column: String,
     /// The column that holds the second text, where rows are pairs.
     pub pair_column: Option<String>,
+    /// Rows are objects of all columns, as language models need them, not the values of one or two.
+    pub whole: bool,
+    /// Item of the list of datasets that it belongs to, from 0.
+    pub entry: u32,
 }
 
 /// The bytes that a packed file unpacks to.
@@ -133,9 +151,92 @@ impl RowIndex {
         Ok(RowPlace { file, offset: self.offset[at], length: self.length[at], label: self.label[at] })
     }
 
+    /// Where all rows begin in their files' content, in order.
+    pub(super) fn offsets(&self) -> &[u64] {
+        &self.offset
+    }
+
     /// The lengths of all rows, in order, in bytes.
     pub fn lengths(&self) -> &[u32] {
         &self.length
+    }
+
+    /// The item of the list of datasets that a row belongs to, from 0; panics when there is no such row.
+    pub fn entry_of(&self, row: u64) -> usize {
+        let file = self.row_ends.partition_point(|&end| end <= row);
+        self.files[file].entry as usize
+    }
+
+    /// Tokens of each row, in order. Empty unless the rows were tokenised, as those of language models are.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Tokens of each row that are targets, in order. Empty where [`RowIndex::tokens`] is.
+    pub fn trained(&self) -> &[u32] {
+        &self.trained
+    }
+
+    /// Takes what tokenising came to, for every row. A row without tokens to train leaves the index: `None`.
+    pub fn tokenised(&mut self, found: &[Option<RowTokens>]) {
+        assert_eq!(found.len(), self.offset.len(), "every row is tokenised once");
+        self.tokens.clear();
+        self.trained.clear();
+        let mut ends = Vec::with_capacity(self.row_ends.len());
+        let (mut row, mut left) = (0, 0);
+        for &end in &self.row_ends {
+            while row < end as usize {
+                if let Some(RowTokens { tokens, trained }) = found[row] {
+                    (self.offset[left], self.length[left], self.label[left]) =
+                        (self.offset[row], self.length[row], self.label[row]);
+                    self.tokens.push(tokens);
+                    self.trained.push(trained);
+                    left += 1;
+                }
+                row += 1;
+            }
+            ends.push(left as u64);
+        }
+        self.row_ends = ends;
+        self.offset.truncate(left);
+        self.length.truncate(left);
+        self.label.truncate(left);
+    }
+
+    /// Keeps the first `rows` rows only, and the files that they lie in.
+    pub fn truncate(&mut self, rows: u64) {
+        let rows = rows.min(self.len());
+        let files = self.row_ends.partition_point(|&end| end < rows) + 1;
+        self.row_ends.truncate(files);
+        self.files.truncate(files);
+        for end in &mut self.row_ends {
+            *end = rows.min(*end);
+        }
+        let rows = rows as usize;
+        for list in [&mut self.length, &mut self.label, &mut self.tokens, &mut self.trained] {
+            list.truncate(rows);
+        }
+        self.offset.truncate(rows);
+    }
+
+    /// Says that the files from number `first` on are of item `entry` of the datasets.
+    pub(super) fn assign(&mut self, first: usize, entry: u32) {
+        for file in &mut self.files[first..] {
+            file.entry = entry;
+        }
+    }
+
+    /// Adds to the number of every file's dataset: of evaluation data, which is numbered after the training data.
+    pub fn shift_entries(&mut self, by: usize) {
+        for file in &mut self.files {
+            file.entry += by as u32;
+        }
+    }
+
+    /// The rows of a file.
+    pub(super) fn rows_of(&self, file: usize) -> Range<usize> {
+        let first = if file == 0 { 0 } else { self.row_ends[file - 1] };
+        first as usize..self.row_ends[file] as usize
     }
 
     /// The bytes of a file from the first to the last of `rows` that lie in it.
@@ -150,11 +251,11 @@ impl RowIndex {
         pb::RowIndex::from(self).encode_to_vec()
     }
 
-    /// Reads what [`RowIndex::encode`] wrote, for a run of `labels` labels.
+    /// Reads what [`RowIndex::encode`] wrote, for a run of `labels` labels. Without labels, those of rows are 0.
     pub fn decode(bytes: &[u8], labels: usize) -> Result<RowIndex, DataError> {
         let message = pb::RowIndex::decode(bytes).map_err(|_| DataError::Index("not a row index message"))?;
         let index = RowIndex::try_from(message)?;
-        if index.label.iter().any(|&label| label as usize >= labels) {
+        if index.label.iter().any(|&label| label as usize >= labels.max(1)) {
             return Err(DataError::Index("a row's label is not one of the run's"));
         }
         Ok(index)
@@ -176,173 +277,13 @@ impl RowIndex {
     /// Gives labels their final numbers and returns their names.
     pub(super) fn settle(&mut self, labels: Labels) -> Vec<String> {
         let (names, renumbered) = labels.finish();
+        if names.is_empty() {
+            // Whole rows: all have the label 0.
+            return names;
+        }
         for label in &mut self.label {
             *label = renumbered[*label as usize];
         }
         names
-    }
-}
-
-impl From<&RowIndex> for pb::RowIndex {
-    fn from(index: &RowIndex) -> Self {
-        let RowIndex { files, row_ends, offset, length, label } = index;
-        let starts = std::iter::once(0).chain(row_ends.iter().copied());
-        pb::RowIndex {
-            files: files.iter().map(pb::DataFile::from).collect(),
-            rows_in_file: row_ends.iter().zip(starts).map(|(end, start)| (end - start) as u32).collect(),
-            offset: offset.clone(),
-            length: length.clone(),
-            label: label.clone(),
-        }
-    }
-}
-
-impl TryFrom<pb::RowIndex> for RowIndex {
-    type Error = DataError;
-
-    fn try_from(message: pb::RowIndex) -> Result<Self, DataError> {
-        let pb::RowIndex { files, rows_in_file, offset, length, label } = message;
-        let files = files.into_iter().map(DataFile::try_from).collect::<Result<Vec<_>, _>>()?;
-        let mut rows = 0;
-        let row_ends: Vec<u64> = rows_in_file
-            .iter()
-            .map(|&count| {
-                rows += u64::from(count);
-                rows
-            })
-            .collect();
-        let equal = files.len() == row_ends.len()
-            && rows == offset.len() as u64
-            && offset.len() == length.len()
-            && offset.len() == label.len();
-        if !equal {
-            return Err(DataError::Index("its lists differ in length"));
-        }
-        let mut row = 0;
-        for (file, &end) in files.iter().zip(&row_ends) {
-            while row < end as usize {
-                let inside = offset[row]
-                    .checked_add(u64::from(length[row]))
-                    .is_some_and(|end| end <= file.content_size());
-                if !inside {
-                    return Err(DataError::Index("a row lies outside its file"));
-                }
-                row += 1;
-            }
-        }
-        Ok(RowIndex { files, row_ends, offset, length, label })
-    }
-}
-
-impl From<&DataFile> for pb::DataFile {
-    fn from(file: &DataFile) -> Self {
-        let DataFile {
-            url,
-            format,
-            packing,
-            size,
-            etag,
-            sha256,
-            flat,
-            columns,
-            delimiter,
-            column,
-            pair_column,
-        } = file;
-        let format = match format {
-            Format::Jsonl => pb::data_file::Format::Jsonl,
-            Format::Json => pb::data_file::Format::Json,
-            Format::Csv => pb::data_file::Format::Csv,
-            Format::Text => pb::data_file::Format::Text,
-            Format::Image => pb::data_file::Format::Image,
-        };
-        let packing = match packing {
-            Packing::Plain => pb::data_file::Packing::Plain,
-            Packing::Gzip => pb::data_file::Packing::Gzip,
-            Packing::Zstd => pb::data_file::Packing::Zstd,
-            Packing::Parquet => pb::data_file::Packing::Parquet,
-        };
-        pb::DataFile {
-            url: url.clone(),
-            format: format.into(),
-            packing: packing.into(),
-            size: *size,
-            etag: etag.clone().unwrap_or_default(),
-            sha256: sha256.map(|hash| hash.to_vec()).unwrap_or_default().into(),
-            flat_size: flat.map(|flat| flat.size).unwrap_or_default(),
-            flat_sha256: flat.map(|flat| flat.sha256.to_vec()).unwrap_or_default().into(),
-            columns: columns.clone(),
-            delimiter: (*delimiter).into(),
-            column: column.clone(),
-            pair_column: pair_column.clone().unwrap_or_default(),
-        }
-    }
-}
-
-impl TryFrom<pb::DataFile> for DataFile {
-    type Error = DataError;
-
-    fn try_from(message: pb::DataFile) -> Result<Self, DataError> {
-        let pb::DataFile {
-            url,
-            format,
-            packing,
-            size,
-            etag,
-            sha256,
-            flat_size,
-            flat_sha256,
-            columns,
-            delimiter,
-            column,
-            pair_column,
-        } = message;
-        let format = match pb::data_file::Format::try_from(format) {
-            Ok(pb::data_file::Format::Jsonl) => Format::Jsonl,
-            Ok(pb::data_file::Format::Json) => Format::Json,
-            Ok(pb::data_file::Format::Csv) => Format::Csv,
-            Ok(pb::data_file::Format::Text) => Format::Text,
-            Ok(pb::data_file::Format::Image) => Format::Image,
-            Ok(pb::data_file::Format::Unspecified) | Err(_) => {
-                return Err(DataError::Index("unknown format"));
-            }
-        };
-        let packing = match pb::data_file::Packing::try_from(packing) {
-            Ok(pb::data_file::Packing::Plain) => Packing::Plain,
-            Ok(pb::data_file::Packing::Gzip) => Packing::Gzip,
-            Ok(pb::data_file::Packing::Zstd) => Packing::Zstd,
-            Ok(pb::data_file::Packing::Parquet) => Packing::Parquet,
-            Err(_) => return Err(DataError::Index("unknown packing")),
-        };
-        let flat = hash(&flat_sha256)?.map(|sha256| Flat { size: flat_size, sha256 });
-        if flat.is_some() != (packing != Packing::Plain) {
-            return Err(DataError::Index("a packed file must say what it unpacks to, and no other"));
-        }
-        let etag = (!etag.is_empty()).then_some(etag);
-        let sha256 = hash(&sha256)?;
-        let delimiter = u8::try_from(delimiter).ok().filter(|delimiter| DELIMITERS.contains(delimiter));
-        let delimiter = delimiter.ok_or(DataError::Index("unknown delimiter"))?;
-        let pair_column = (!pair_column.is_empty()).then_some(pair_column);
-        Ok(DataFile {
-            url,
-            format,
-            packing,
-            size,
-            etag,
-            sha256,
-            flat,
-            columns,
-            delimiter,
-            column,
-            pair_column,
-        })
-    }
-}
-
-/// A hash, or nothing where there is none.
-fn hash(bytes: &[u8]) -> Result<Option<[u8; 32]>, DataError> {
-    match bytes {
-        [] => Ok(None),
-        bytes => bytes.try_into().map(Some).map_err(|_| DataError::Index("a hash has the wrong length")),
     }
 }

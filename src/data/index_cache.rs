@@ -3,26 +3,24 @@
 //! An index is found again by all that it depends on: addresses, sizes and marks of the files, columns, labels and limits.
 //! It never changes a result: what is damaged, or may be out of date, is scanned anew.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
 use super::collected::Indexed;
+use super::kept::KeptFile;
 use super::request::{DataRequest, scanned_files};
-use super::{DataError, Note, RowIndex, cache};
+use super::{DataError, Note, RowIndex};
 use crate::hash::hex;
 use crate::store::{Location, Stores};
 
 /// Changes when scanning does.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Bytes of the smallest data whose index is kept; less is scanned in no time.
 const SMALLEST: u64 = 8 << 20;
-/// Bytes of all kept indexes.
-const MOST: u64 = 2 << 30;
 /// A file written to more recently may be written to again without a change of its time.
 const SETTLED: Duration = Duration::from_secs(2);
-const HASH: usize = 32;
 
 /// Where indexes are kept, by the environment: `HEADSTART_CACHE`, else the user's cache directory.
 pub fn directory() -> Option<PathBuf> {
@@ -36,7 +34,7 @@ pub fn directory() -> Option<PathBuf> {
 
 /// The place of one index.
 pub(super) struct CachedIndex {
-    path: PathBuf,
+    file: KeptFile,
 }
 
 impl CachedIndex {
@@ -61,47 +59,21 @@ impl CachedIndex {
             }
         }
         let name = hex(&hash.finalize());
-        Ok((total >= SMALLEST).then(|| CachedIndex { path: directory.join(name) }))
+        Ok((total >= SMALLEST).then(|| CachedIndex { file: KeptFile::new(directory, name) }))
     }
 
     /// The index kept there, if it is whole.
     pub(super) async fn read(&self) -> Option<Indexed> {
-        let bytes = tokio::fs::read(&self.path).await.ok()?;
-        let (hash, content) = bytes.split_at_checked(HASH)?;
-        if Sha256::digest(content).as_slice() != hash {
-            return None;
-        }
-        let (length, content) = content.split_first_chunk::<8>()?;
-        let (labels, index) = content.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
-        let (labels, notes): (Vec<String>, Vec<Note>) = serde_json::from_slice(labels).ok()?;
-        Some(Indexed { index: RowIndex::decode(index, labels.len()).ok()?, labels, notes })
+        let (head, index) = self.file.read().await?;
+        let (labels, notes): (Vec<String>, Vec<Note>) = serde_json::from_slice(&head).ok()?;
+        Some(Indexed { index: RowIndex::decode(&index, labels.len()).ok()?, labels, notes })
     }
 
-    /// Keeps an index. A full or read-only disk is no reason to fail.
+    /// Keeps an index.
     pub(super) async fn write(&self, Indexed { index, labels, notes }: &Indexed) {
-        let labels = serde_json::to_vec(&(labels, notes)).expect("texts are JSON");
-        let length = (labels.len() as u64).to_le_bytes();
-        let content = [length.as_slice(), &labels, &index.encode()].concat();
-        let hash: [u8; HASH] = Sha256::digest(&content).into();
-        let path = self.path.clone();
-        let writing = tokio::task::spawn_blocking(move || write(&path, &[&hash, &content]));
-        if let Ok(Err(error)) = writing.await {
-            tracing::debug!(path = %self.path.display(), %error, "index not kept");
-        }
+        let head = serde_json::to_vec(&(labels, notes)).expect("texts are JSON");
+        self.file.write(head, index.encode()).await;
     }
-}
-
-fn write(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(directory)?;
-    let part = path.with_extension(format!("{}.part", std::process::id()));
-    let written = std::fs::write(&part, parts.concat()).and_then(|()| std::fs::rename(&part, path));
-    if written.is_err() {
-        // It may not even have come to exist.
-        let _ = std::fs::remove_file(&part);
-    }
-    cache::evict(directory, MOST, path);
-    written
 }
 
 /// Whether a file's etag would tell of a change: a store's does, that of a local file is its time.
@@ -117,6 +89,7 @@ fn is_settled(file: &Location) -> bool {
 mod tests {
     use super::super::{DataRequest, index};
     use super::*;
+    use crate::chat::RowFormat;
     use crate::run_file::{Dataset, Task};
     use crate::store::Stores;
     use object_store::memory::InMemory;
@@ -142,6 +115,7 @@ mod tests {
             text_pair_column: None,
             image_column: "image".into(),
             label_column: "label".into(),
+            rows: RowFormat::default(),
         }];
         let (task, kept) = (Task::SequenceClassification, Some(directory.path()));
         let wanted = |labels| DataRequest { datasets: &datasets, task, labels, data_cache: 1 << 30, kept };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::RowProblem;
 use super::cell::Cell;
@@ -47,6 +47,17 @@ pub(super) fn text_and_cell(
 ) -> Result<(String, Cell), RowProblem> {
     let [cell, other] = cells(object, [text, other])?;
     Ok((cell.into_text(text.name)?, other))
+}
+
+/// Checks that a row is an object.
+pub(super) fn check(object: &[u8]) -> Result<(), RowProblem> {
+    cells(object, []).map(|[]| ())
+}
+
+/// A row as the object that it is.
+pub(super) fn whole(object: &[u8]) -> Result<Map<String, Value>, RowProblem> {
+    let object = std::str::from_utf8(object).map_err(|_| RowProblem::NotUtf8)?;
+    serde_json::from_str(object).map_err(|error| json(&error))
 }
 
 fn cells<const N: usize>(object: &[u8], columns: [Column<'_>; N]) -> Result<[Cell; N], RowProblem> {

@@ -1,8 +1,7 @@
 //! One file of text from end to end: every row is checked, and noted where it lies.
 
-use super::cell::Cell;
 use super::collected::Collected;
-use super::columns::{Column, LABEL};
+use super::columns::{Column, Header, LABEL};
 use super::csv::{self, Parser};
 use super::detect::BOM;
 use super::format::DELIMITERS;
@@ -30,6 +29,9 @@ impl Scan {
         let (sha256, flat) = window.finish();
         collected.room = collected.room.saturating_sub(flat.map_or(0, |flat| flat.size));
         (file.sha256, file.flat) = (Some(sha256), flat);
+        if file.format != Format::Csv {
+            file.columns.clear();
+        }
         collected.index.push_file(file);
         Ok(collected)
     }
@@ -68,9 +70,9 @@ impl Scan {
             };
             let line = self.window.bytes()[..taken].trim_ascii_end();
             if !line.is_empty() {
-                let row = jsonl::label(line, self.file.text_columns(), label_column(&self.label_column));
                 let length = line.len();
-                self.push_labelled(length, row)?;
+                let label = self.object(length);
+                self.push(length, label)?;
             }
             self.window.consume(taken);
             searched = 0;
@@ -89,10 +91,8 @@ impl Scan {
             self.window.consume(skipped);
             match found {
                 Some(length) => {
-                    let object = &self.window.bytes()[..length];
-                    let row =
-                        jsonl::label(object, self.file.text_columns(), label_column(&self.label_column));
-                    self.push_labelled(length, row)?;
+                    let label = self.object(length);
+                    self.push(length, label)?;
                     self.window.consume(length);
                 }
                 None if self.more(false)? => {}
@@ -107,13 +107,21 @@ impl Scan {
     fn csv(&mut self) -> Result<(), DataError> {
         let Some((mut parser, taken)) = self.header()? else { return Ok(()) };
         let columns = &self.file.columns;
+        if self.file.whole {
+            csv::distinct(columns).map_err(|problem| self.problem(problem))?;
+        }
         let place =
             |wanted: Column<'_>| csv::column(columns, wanted).map_err(|problem| self.problem(problem));
-        let texts = self.file.text_columns().all().map(place).collect::<Result<Vec<usize>, _>>()?;
-        let label = place(label_column(&self.label_column))?;
+        let wanted = match self.file.whole {
+            true => None,
+            false => {
+                let texts = self.file.text_columns().all().map(place).collect::<Result<Vec<usize>, _>>()?;
+                Some((texts, place(label_column(&self.label_column))?))
+            }
+        };
         self.window.consume(taken);
         while let Some(taken) = self.record(&mut parser)? {
-            let checked = self.check(&parser, &texts, label);
+            let checked = self.check(&parser, wanted.as_ref());
             let length = self.window.bytes()[..taken].trim_suffix_newline().len();
             self.push(length, checked)?;
             self.window.consume(taken);
@@ -131,6 +139,7 @@ impl Scan {
         if matches!(self.window.bytes().strip_prefix(SEPARATOR), Some([_, b'\r' | b'\n', ..])) {
             self.window.consume(SEPARATOR.len() + 1);
         }
+        let wanted = self.wanted();
         let mut most: Option<(Vec<String>, u8)> = None;
         for delimiter in DELIMITERS {
             let mut parser = Parser::new(delimiter);
@@ -138,7 +147,7 @@ impl Scan {
             let names: Result<Vec<String>, RowProblem> =
                 (0..parser.len()).map(|place| parser.field(place).map(str::to_owned)).collect();
             let names = names.map_err(|problem| self.problem(problem))?;
-            if self.has_columns(&names) {
+            if wanted.is_met(|column| names.iter().any(|name| name == column)) {
                 (self.file.columns, self.file.delimiter) = (names, delimiter);
                 return Ok(Some((parser, taken)));
             }
@@ -151,22 +160,28 @@ impl Scan {
         Ok(Some((Parser::new(self.file.delimiter), 0)))
     }
 
-    fn has_columns(&self, names: &[String]) -> bool {
-        let mut wanted = self.file.text_columns().all().chain([label_column(&self.label_column)]);
-        wanted.all(|column| names.iter().any(|name| name == column.name))
+    /// What the header must have.
+    fn wanted(&self) -> Header {
+        if self.file.whole {
+            return Header { columns: self.file.columns.clone(), all: false };
+        }
+        let columns = self.file.text_columns().all().chain([label_column(&self.label_column)]);
+        Header { columns: columns.map(|column| column.name.to_owned()).collect(), all: true }
     }
 
-    /// Checks a CSV record and gives its label's class id.
-    fn check(&mut self, parser: &Parser, texts: &[usize], label: usize) -> Result<u32, RowProblem> {
+    /// Checks a CSV record and gives its label's class id; 0 for whole rows.
+    fn check(&mut self, parser: &Parser, wanted: Option<&(Vec<usize>, usize)>) -> Result<u32, RowProblem> {
         if parser.len() != self.file.columns.len() {
             return Err(RowProblem::Ragged { found: parser.len(), expected: self.file.columns.len() });
         }
         for place in 0..parser.len() {
             parser.field(place)?;
         }
+        let Some((texts, label)) = wanted else { return Ok(0) };
         for (&place, column) in texts.iter().zip(self.file.text_columns().all()) {
             parser.value(place, column.name)?;
         }
+        let label = *label;
         self.collected.labels.of_field(parser.value(label, &self.label_column)?, &self.label_column)
     }
 
@@ -190,9 +205,14 @@ impl Scan {
         }
     }
 
-    fn push_labelled(&mut self, length: usize, row: Result<Cell, RowProblem>) -> Result<(), DataError> {
-        let label = row.and_then(|label| self.collected.labels.of_cell(label, &self.label_column));
-        self.push(length, label)
+    /// Checks the object at the front, and gives its label's class id; 0 for whole rows, which have none.
+    fn object(&mut self, length: usize) -> Result<u32, RowProblem> {
+        let object = &self.window.bytes()[..length];
+        if self.file.whole {
+            return jsonl::check(object).map(|()| 0);
+        }
+        let label = jsonl::label(object, self.file.text_columns(), label_column(&self.label_column))?;
+        self.collected.labels.of_cell(label, &self.label_column)
     }
 
     fn push(&mut self, length: usize, label: Result<u32, RowProblem>) -> Result<(), DataError> {

@@ -29,6 +29,74 @@ pub enum Note {
     },
     /// Some rows are pairs of texts, some are not.
     SomePairs,
+    /// The formats of a language model's rows, and how many rows have each.
+    RowFormats {
+        /// What the rows are for.
+        pass: RowsOf,
+        formats: Vec<(String, u64)>,
+    },
+    /// Tokens of a language model's rows.
+    RowTokens {
+        pass: RowsOf,
+        tokens: u64,
+        /// Those that are targets.
+        trained: u64,
+        /// Tokens of the longest row.
+        longest: u32,
+    },
+    /// Rows that are left out.
+    Dropped { pass: RowsOf, reason: String, rows: FewRows },
+    /// Something about some rows that may be a mistake.
+    OfRows { pass: RowsOf, what: String, rows: FewRows },
+}
+
+/// What rows are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RowsOf {
+    /// Training.
+    Training,
+    /// Evaluation.
+    Evaluation,
+}
+
+/// Some rows: how many, and the numbers of the first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FewRows {
+    /// Their number.
+    pub rows: u64,
+    /// The first of them, counted from 0 over the datasets in their order.
+    pub first: Vec<u64>,
+}
+
+/// Row numbers that a message names.
+const FIRST_ROWS: usize = 10;
+
+impl FewRows {
+    /// Counts a row, which comes after those counted before.
+    pub fn add(&mut self, row: u64) {
+        self.rows += 1;
+        if self.first.len() < FIRST_ROWS {
+            self.first.push(row);
+        }
+    }
+}
+
+impl fmt::Display for FewRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let first: Vec<String> = self.first.iter().map(u64::to_string).collect();
+        let more = if self.rows > self.first.len() as u64 { ", …" } else { "" };
+        let (one, s) = if self.rows == 1 { ("row", "") } else { ("rows", "s") };
+        write!(f, "{} {one} (number{s} {}{more})", self.rows, first.join(", "))
+    }
+}
+
+impl fmt::Display for RowsOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RowsOf::Training => "training",
+            RowsOf::Evaluation => "evaluation",
+        })
+    }
 }
 
 impl Note {
@@ -39,7 +107,7 @@ impl Note {
 
     /// Whether it is likely to be a mistake.
     pub fn is_warning(&self) -> bool {
-        matches!(self, Note::NotImages { .. } | Note::SomePairs)
+        matches!(self, Note::NotImages { .. } | Note::SomePairs | Note::Dropped { .. } | Note::OfRows { .. })
     }
 }
 
@@ -62,6 +130,19 @@ impl fmt::Display for Note {
                     counted(*files, ["file that is no image", "files that are no images"], first)
                 )
             }
+            Note::RowFormats { pass, formats } => {
+                let formats: Vec<String> = match formats.as_slice() {
+                    [(format, _)] => vec![format.clone()],
+                    several => several.iter().map(|(format, rows)| format!("{format} ({rows})")).collect(),
+                };
+                write!(f, "{pass} rows are {}", formats.join(", "))
+            }
+            Note::RowTokens { pass, tokens, trained, longest } => write!(
+                f,
+                "{pass} rows have {tokens} tokens, {trained} of them trained; the longest row has {longest}"
+            ),
+            Note::Dropped { pass, reason, rows } => write!(f, "{pass} data: dropped {rows}: {reason}"),
+            Note::OfRows { pass, what, rows } => write!(f, "{pass} data: {rows}: {what}"),
             Note::SomePairs => f.write_str(
                 "some datasets have a text_pair_column and some have none: is it missing from one of them?",
             ),

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use super::columns::Header;
 use super::{DataError, images};
+use crate::chat;
 use crate::run_file::{Dataset, Task};
 use crate::store::{Location, Meta, Stores};
 
@@ -36,9 +38,23 @@ pub(super) async fn scanned_files(
     Ok(if scanned { Some(stores.glob(&dataset.path).await?) } else { None })
 }
 
-/// The columns that rows of texts must have.
-pub(super) fn text_columns(dataset: &Dataset) -> Vec<&str> {
+/// What the header of a CSV file must have.
+pub(super) fn header(dataset: &Dataset, task: Task) -> Header {
     let Dataset { text_column, text_pair_column, label_column, .. } = dataset;
+    if task == Task::CausalLm {
+        return Header { columns: row_columns(dataset), all: false };
+    }
     let texts = std::iter::once(text_column).chain(text_pair_column);
-    texts.chain([label_column]).map(String::as_str).collect()
+    Header { columns: texts.chain([label_column]).cloned().collect(), all: true }
+}
+
+/// The columns that may matter in rows of language models: those of every format, by the names of this dataset.
+pub(super) fn row_columns(dataset: &Dataset) -> Vec<String> {
+    let mut columns: Vec<String> = Vec::new();
+    for name in chat::columns(&dataset.row_format()) {
+        if !columns.contains(&name) {
+            columns.push(name);
+        }
+    }
+    columns
 }

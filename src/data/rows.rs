@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
+use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 
 use super::cache::{self, Cache, Checked, Opened};
@@ -41,6 +42,8 @@ pub enum Content {
     },
     /// An image file.
     Image(Bytes),
+    /// A whole row: its columns.
+    Json(Map<String, Value>),
 }
 
 /// Times that a file is brought back which had to make room for others while it was read.
@@ -234,7 +237,15 @@ async fn read_checked(
     Ok(reading.await.expect("reading a file does not panic")?)
 }
 
-fn content(file: &DataFile, bytes: Bytes) -> Result<Content, RowProblem> {
+/// A row's bytes as what they are in its file.
+pub(crate) fn content(file: &DataFile, bytes: Bytes) -> Result<Content, RowProblem> {
+    if file.whole {
+        return match file.format {
+            Format::Csv => csv::whole(&bytes, file),
+            _ => jsonl::whole(&bytes),
+        }
+        .map(Content::Json);
+    }
     let columns = file.text_columns();
     let (text, pair) = match file.format {
         Format::Jsonl | Format::Json => jsonl::texts(&bytes, columns)?,

@@ -1,9 +1,9 @@
 //! A look at some rows of large data, for those who only want to know whether a run could begin.
 
-use super::collected::{Collected, Indexed, planned};
+use super::collected::{Collected, Indexed, planned, planned_texts};
 use super::detect::{HEAD, detect};
 use super::lines::Scan;
-use super::request::{DataRequest, scanned_files, text_columns};
+use super::request::{DataRequest, header, scanned_files};
 use super::unpack::{Broken, Budget, Pieces, Unpacked, read_through};
 use super::window::Window;
 use super::{DataError, DataFile, FilePosition, Format, Note, Packing, RowIndex, scan, table};
@@ -17,7 +17,7 @@ const PLACES: u64 = 16;
 /// Bytes read at each of them.
 const SLICE: u64 = 256 << 10;
 /// Rows looked at where a file can only be read from its start.
-const FIRST_ROWS: u64 = 10_000;
+pub const FIRST_ROWS: u64 = 10_000;
 
 /// The result of sampling the data.
 #[derive(Debug)]
@@ -69,12 +69,14 @@ async fn some_rows(
     let DataRequest { task, labels, data_cache, .. } = wanted;
     let mut collected = Collected::new(labels, data_cache);
     let mut rows = 0.0;
-    for (dataset, files) in datasets {
+    for (entry, (dataset, files)) in (0..).zip(datasets) {
+        let first = collected.index.files().len();
         for file in files {
             let found;
             (collected, found) = some_of_file(&file, dataset, task, collected).await?;
             rows += found;
         }
+        collected.index.assign(first, entry);
     }
     Ok((collected.settle(), f64::round(rows) as u64))
 }
@@ -88,22 +90,23 @@ async fn some_of_file(
 ) -> Result<(Collected, f64), DataError> {
     let (location, meta) = file;
     let first = location.read_range(meta, 0..meta.size.min(HEAD)).await?;
-    let (format, packing) = detect(location.url(), &first, &text_columns(dataset))?;
-    let (format, column, pair) = match task {
+    let (format, packing) = detect(location.url(), &first, &header(dataset, task))?;
+    let planned = match task {
         Task::SequenceClassification | Task::CausalLm => {
-            (format, &dataset.text_column, dataset.text_pair_column.as_deref())
+            planned_texts(file, (format, packing), dataset, task)
         }
-        Task::ImageClassification => (Format::Image, &dataset.image_column, None),
+        Task::ImageClassification => planned(file, (Format::Image, packing), &dataset.image_column, None),
     };
-    let planned = planned(file, (format, packing), column, pair);
     let label_column = dataset.label_column.clone();
-    match (packing, format) {
+    match (packing, planned.format) {
         (Packing::Parquet, _) => {
             let (collected, rows) =
                 table::add(file, planned, label_column, collected, Some(FIRST_ROWS)).await?;
             Ok((collected, rows as f64))
         }
-        (Packing::Plain, Format::Jsonl) => slices(file, planned, label_column, collected).await,
+        (Packing::Plain, Format::Jsonl) if !planned.whole => {
+            slices(file, planned, label_column, collected).await
+        }
         _ => beginning(file, planned, label_column, collected).await,
     }
 }

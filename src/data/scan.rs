@@ -2,11 +2,11 @@
 
 use futures::{StreamExt, TryStreamExt};
 
-use super::collected::{Collected, Indexed, planned};
+use super::collected::{Collected, Indexed, planned_texts};
 use super::detect::{HEAD, detect};
 use super::index_cache::CachedIndex;
 use super::lines::Scan;
-use super::request::{DataRequest, text_columns};
+use super::request::{DataRequest, header};
 use super::unpack::{Broken, Budget, Unpacked, read_through};
 use super::window::Window;
 use super::{DataError, DataFile, FilePosition, Packing, RowIndex, images, table};
@@ -34,19 +34,24 @@ pub async fn index(stores: &Stores, wanted: DataRequest<'_>) -> Result<Indexed, 
 async fn scan(stores: &Stores, wanted: DataRequest<'_>) -> Result<Indexed, DataError> {
     let DataRequest { datasets, task, labels, data_cache, kept: _ } = wanted;
     let mut collected = Collected::new(labels, data_cache);
-    for dataset in datasets {
-        let before = collected.index.len();
+    for (entry, dataset) in (0..).zip(datasets) {
+        let (before, files) = (collected.index.len(), collected.index.files().len());
         collected = match task {
             Task::ImageClassification => images::add(stores, dataset, collected).await?,
-            Task::SequenceClassification | Task::CausalLm => add_texts(stores, dataset, collected).await?,
+            Task::SequenceClassification | Task::CausalLm => {
+                add_texts(stores, dataset, task, collected).await?
+            }
         };
+        collected.index.assign(files, entry);
         if collected.index.len() == before {
             return Err(DataError::Empty { path: dataset.path.clone() });
         }
     }
     let indexed = collected.settle();
     match indexed.labels.as_slice() {
-        [only] if labels.is_none() => Err(DataError::OneLabel { label: only.clone() }),
+        [only] if labels.is_none() && task != Task::CausalLm => {
+            Err(DataError::OneLabel { label: only.clone() })
+        }
         _ => Ok(indexed),
     }
 }
@@ -66,6 +71,7 @@ pub async fn index_in(
 async fn add_texts(
     stores: &Stores,
     dataset: &Dataset,
+    task: Task,
     mut collected: Collected,
 ) -> Result<Collected, DataError> {
     if stores.locate(&dataset.path)?.local_path().is_some_and(|path| path.is_dir()) {
@@ -77,11 +83,11 @@ async fn add_texts(
     let first_bytes = files.iter().map(|(file, meta)| file.read_range(meta, 0..meta.size.min(HEAD)));
     let first_bytes: Vec<_> =
         futures::stream::iter(first_bytes).buffered(READS_IN_FLIGHT).try_collect().await?;
-    let columns = text_columns(dataset);
+    let columns = header(dataset, task);
     let kinds = files.iter().zip(&first_bytes).map(|((file, _), first)| detect(file.url(), first, &columns));
     let kinds = kinds.collect::<Result<Vec<_>, _>>()?;
     for (file, kind) in files.into_iter().zip(kinds) {
-        let planned = planned(&file, kind, &dataset.text_column, dataset.text_pair_column.as_deref());
+        let planned = planned_texts(&file, kind, dataset, task);
         collected = match kind {
             (_, Packing::Parquet) => {
                 table::add(&file, planned, dataset.label_column.clone(), collected, None).await?.0

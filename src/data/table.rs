@@ -12,7 +12,8 @@ use crate::store::{Location, Meta};
 /// What a row costs beside its bytes: its place in the index.
 const ROW: u64 = 16;
 
-/// Adds every row of a Parquet file, or `some` rows of each of three row groups; also the number of its rows.
+/// Adds every row of a Parquet file, or `some` rows: of each of three row groups, or the first of whole rows. Also the
+/// number of rows that it has.
 pub(super) async fn add(
     (file, meta): &(Location, Meta),
     planned: DataFile,
@@ -41,14 +42,20 @@ fn read(
             collected.note(Note::DeclaredLabels { column: label_column.to_owned() });
         }
     }
+    planned.columns = table.columns();
     let (mut size, mut hash) = (0, Sha256::new());
-    let pairs = planned.pair_column.is_some();
+    let (format, whole, pairs) = (planned.format, planned.whole, planned.pair_column.is_some());
     let visit = |ParquetRow { content, label }: ParquetRow<'_>| -> Result<(), RowProblem> {
-        check(planned.format, pairs, content)?;
+        check(format, pairs, content)?;
         let length = content.len() as u64;
         budget.spend(length + ROW)?;
-        let label = label.expect("a label column was asked for");
-        let label = collected.labels.of_cell(label, label_column)?;
+        let label = match whole {
+            true => 0,
+            false => {
+                let label = label.expect("a label column was asked for");
+                collected.labels.of_cell(label, label_column)?
+            }
+        };
         collected.index.push_row(size, length as u32, label);
         hash.update(content);
         size += length;
@@ -56,6 +63,7 @@ fn read(
     };
     match some {
         None => table.read(visit)?,
+        Some(most) if whole => table.read_first(most, visit)?,
         Some(most) => table.read_some(most, visit)?,
     }
     planned.flat = Some(Flat { size, sha256: hash.finalize().into() });

@@ -1,6 +1,7 @@
 //! Why a network cannot be built.
 
 use crate::adapter::AdapterError;
+use crate::chat::ChatError;
 use crate::checkpoint::CheckpointError;
 use crate::exit::Exit;
 use crate::model::ModelError;
@@ -60,6 +61,12 @@ pub enum NetworkError {
         /// Of the network.
         most: u64,
     },
+    /// Templates and end tokens that rows cannot be made tokens with.
+    #[error("{url}: {error}")]
+    Chat { url: String, error: ChatError },
+    /// A template or a configuration that is no text.
+    #[error("{url}: not valid UTF-8")]
+    NotText { url: String },
     /// Shorter than a sequence can be.
     #[error(
         "sequences of {0} tokens (sequence_len, or the tokenizer's model_max_length): at least {shortest} are needed, \
@@ -81,11 +88,13 @@ impl NetworkError {
         match self {
             NetworkError::Checkpoint(error) => error.exit(),
             NetworkError::Adapter(error) => error.exit(),
+            NetworkError::Chat { error, .. } => error.exit(),
             NetworkError::Layout(_)
             | NetworkError::Override { .. }
             | NetworkError::TooLong { .. }
             | NetworkError::TooShort(_) => Exit::Usage,
             NetworkError::Model { .. }
+            | NetworkError::NotText { .. }
             | NetworkError::Tokenizer { .. }
             | NetworkError::TokenTypes { .. }
             | NetworkError::Token { .. } => Exit::Checkpoint,

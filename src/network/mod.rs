@@ -5,6 +5,7 @@
 mod error;
 mod labels;
 mod overrides;
+mod rows;
 mod texts;
 mod values;
 
@@ -12,11 +13,12 @@ use serde_json::{Map, Value};
 
 pub use error::NetworkError;
 use labels::HeadLabels;
+pub use rows::Rows;
 
 use crate::adapter::{self, Adapted, AdapterConfig, Continued};
 use crate::checkpoint::{self, Checkpoint, Resolution};
 use crate::model::{self, Blueprint, ConfigRead, ImageProcessor, Parameter};
-use crate::run_file::{InitFrom, RunSpec};
+use crate::run_file::{InitFrom, RunSpec, Task};
 use crate::store::{Location, Stores};
 use crate::trainable::Trainable;
 
@@ -43,6 +45,8 @@ pub struct Network {
     pub warnings: Vec<String>,
     /// The adapter that trains; `None`: the network itself does.
     pub adapter: Option<Adapted>,
+    /// Language models: how rows become tokens; `None` if it was not determined.
+    pub rows: Option<Rows>,
     checkpoint: Checkpoint,
     /// The adapter that is continued, and which of its tensors become which parameters.
     continued: Option<(Checkpoint, Resolution)>,
@@ -60,6 +64,9 @@ impl Network {
         let pairs =
             spec.datasets.iter().chain(&spec.eval_datasets).any(|data| data.text_pair_column.is_some());
         network.check_files(spec.sequence_len, pairs).await?;
+        if let (Task::CausalLm, Some(text)) = (spec.task, network.blueprint.text()) {
+            network.rows = Some(network.rows(stores, spec, text.tokens.rows).await?);
+        }
         Ok(network)
     }
 
@@ -119,6 +126,7 @@ impl Network {
             sequence_len: 0,
             warnings,
             adapter,
+            rows: None,
             checkpoint,
             continued,
         })

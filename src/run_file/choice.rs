@@ -3,6 +3,7 @@
 use super::error::{At, Problem};
 use super::suggest::suggestion;
 use super::{InitFrom, Metric, NonFinite, Optimizer, Scheduler, Shuffle, Strategy, Task, Wire};
+use crate::chat::{ExcessLength, RowType, TrainOnEos};
 
 /// A set of names.
 pub(super) trait Choice: Copy + 'static {
@@ -154,6 +155,42 @@ impl Choice for NonFinite {
 impl Choice for Shuffle {
     const NAMES: &'static [(&'static str, Shuffle)] =
         &[("global", Shuffle::Global), ("blocks", Shuffle::Blocks)];
+}
+
+impl Choice for ExcessLength {
+    const NAMES: &'static [(&'static str, ExcessLength)] =
+        &[("drop", ExcessLength::Drop), ("truncate", ExcessLength::Truncate), ("raise", ExcessLength::Raise)];
+}
+
+impl Choice for TrainOnEos {
+    const NAMES: &'static [(&'static str, TrainOnEos)] = &[
+        ("turn", TrainOnEos::Turn),
+        ("all", TrainOnEos::All),
+        ("last", TrainOnEos::Last),
+        ("none", TrainOnEos::None),
+    ];
+}
+
+impl Choice for RowType {
+    const NAMES: &'static [(&'static str, RowType)] = &[
+        ("chat_template", RowType::Messages),
+        ("prompt_completion", RowType::PromptCompletion),
+        ("alpaca", RowType::Alpaca),
+        ("completion", RowType::Text),
+    ];
+    const ALIASES: &'static [(&'static str, RowType)] =
+        &[("messages", RowType::Messages), ("sharegpt", RowType::Messages), ("text", RowType::Text)];
+    const NOT_YET: &'static [&'static str] = &[
+        "alpaca_chat",
+        "alpaca_w_system",
+        "chat",
+        "input_output",
+        "instruct",
+        "jeopardy",
+        "oasst",
+        "pretraining",
+        "stepwise_supervised",
+    ];
 }
 
 impl Choice for Wire {

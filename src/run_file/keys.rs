@@ -4,9 +4,10 @@ use schemars::JsonSchema;
 
 use super::lora::Precision;
 use super::lora_values::{AdapterChoice, LayerNumbers, ModuleNames};
-use super::read::{KeyBlock, Located, OneOrMany, Overrides, Sources};
+use super::read::{KeyBlock, Located, OneOrMany, Overrides, Sources, TextLists};
 use super::values::{Bytes, LabelName, OneOf, Resumption};
 use super::{InitFrom, Metric, NonFinite, Optimizer, Scheduler, Shuffle, Strategy, Task, Wire};
+use crate::chat::{ExcessLength, RowType, TrainOnEos};
 
 /// One key and its other spellings.
 #[derive(Debug)]
@@ -23,6 +24,17 @@ pub(super) trait Keys: Sized {
     fn take(table: &mut KeyBlock<'_>) -> Self;
 }
 
+/// A key's name without the mark of names that are words of Rust.
+const fn plain(name: &'static str) -> &'static str {
+    match name.as_bytes() {
+        [b'r', b'#', rest @ ..] => match std::str::from_utf8(rest) {
+            Ok(rest) => rest,
+            Err(_) => name,
+        },
+        _ => name,
+    }
+}
+
 macro_rules! keys {
     ($(#[$meta:meta])* $block:ident { $($(#[doc = $doc:literal])+ $key:ident $(| $alias:ident)*: $type:ty,)* }) => {
         $(#[$meta])*
@@ -34,10 +46,10 @@ macro_rules! keys {
 
         impl Keys for $block {
             const KEYS: &'static [Names] =
-                &[$(Names { name: stringify!($key), aliases: &[$(stringify!($alias)),*] }),*];
+                &[$(Names { name: plain(stringify!($key)), aliases: &[$(stringify!($alias)),*] }),*];
 
             fn take(table: &mut KeyBlock<'_>) -> Self {
-                $block { $($key: table.take(stringify!($key)),)* }
+                $block { $($key: table.take(plain(stringify!($key))),)* }
             }
         }
     };
@@ -62,7 +74,7 @@ keys! {
         eval_datasets | test_datasets | eval_dataset | validation_datasets | validation_file | validation_files
             | validation_dir | eval_file | eval_files: Sources,
         /// Column that holds the text, for datasets without a text_column of their own. Default text.
-        text_column | text_column_name: String,
+        text_column | text_column_name | dataset_text_field: String,
         /// Column that holds the second text of a pair, for datasets without a text_pair_column of their own.
         text_pair_column | text_pair_column_name: String,
         /// Column of Parquet files that holds the image, for datasets without an image_column of their own. Default image.
@@ -82,6 +94,31 @@ keys! {
         output_dir: String,
         /// Maximum number of tokens of a sequence; longer texts are truncated. Default: the model's limit.
         sequence_len | max_length | max_seq_length | max_sequence_length | max_seq_len | cutoff_len: u32,
+        /// What to do with rows of language models that have more than sequence_len tokens. drop: leave them out, and count
+        /// them. truncate: cut off their ends. raise: fail. Default drop.
+        excess_length_strategy: OneOf<ExcessLength>,
+        /// Train every token of rows of language models, prompts and questions included. Default false.
+        train_on_inputs | train_on_prompt: bool,
+        /// Roles whose turns are trained. Default [assistant].
+        roles_to_train: Vec<String>,
+        /// Turns whose end token is trained. turn: the trained ones. all: all. last: the last trained one. none: none.
+        /// Default turn.
+        train_on_eos | train_on_eot: OneOf<TrainOnEos>,
+        /// Tokens that end a turn. Default: the EOS tokens of the tokenizer and of generation_config.json.
+        eot_tokens: Vec<String>,
+        /// End texts and completions with the tokenizer's EOS. Default true.
+        add_eos: bool,
+        /// Chat template: tokenizer_default, the checkpoint's own; jinja, the one in chat_template_jinja; or a name such as
+        /// chatml, which must be that of the checkpoint's own. Default tokenizer_default.
+        chat_template: String,
+        /// Text of a chat template, instead of the checkpoint's.
+        chat_template_jinja: String,
+        /// Path or URL of a file that holds a chat template, instead of the checkpoint's.
+        chat_template_path: String,
+        /// Variables for the chat template. Those of a dataset, and of a row, override them.
+        chat_template_kwargs: Overrides,
+        /// Date that chat templates see as today, as YYYY-MM-DD. Default: the UTC day on which the run is planned.
+        chat_template_date: String,
         /// Number of samples in one forward and backward pass of a worker. Default 8.
         per_device_train_batch_size | micro_batch_size | per_gpu_train_batch_size: u32,
         /// Number of samples in one forward pass of an evaluation. Default 8.
@@ -206,13 +243,43 @@ keys! {
         /// Required.
         path | data_files: OneOrMany,
         /// Column that holds the text. Default text.
-        text_column | text_column_name | field_text | text_field | sentence1_key: String,
+        text_column | text_column_name | field_text | text_field | field | dataset_text_field | sentence1_key: String,
         /// Column that holds the second text of a pair. Default: rows hold single texts.
         text_pair_column | text_pair_column_name | text_pair | text_pair_field | field_text_pair | sentence2_key: String,
         /// Column of Parquet files that holds the image. Default image.
         image_column | image_column_name: String,
         /// Column that holds the label. Default label.
         label_column | label_column_name | field_label | label_field: String,
+        /// Format of rows of language models. Default: the first of the known formats whose columns a row has.
+        r#type: OneOf<RowType>,
+        /// Column that holds a prompt. Default prompt.
+        field_prompt: String,
+        /// Column that holds a completion. Default completion.
+        field_completion: String,
+        /// Column that holds messages. Default messages, or else conversations.
+        field_messages: String,
+        /// Column that holds a system prompt. Default system.
+        field_system: String,
+        /// Column that holds tools. Default tools.
+        field_tools: String,
+        /// Column that holds an instruction. Default instruction.
+        field_instruction: String,
+        /// Column that holds the input of an instruction. Default input.
+        field_input: String,
+        /// Column that holds the answer to an instruction. Default output.
+        field_output: String,
+        /// Names of a message's keys, from the template's name to the data's, such as {role: from, content: value}.
+        message_property_mappings: TextLists,
+        /// Key of a message that says whether it is trained, whatever its role. Default train.
+        message_field_training: String,
+        /// Names of roles, from the template's name to those of the data, such as {user: [human]}.
+        roles: TextLists,
+        /// Roles whose turns are trained. Default: those of the run.
+        roles_to_train: Vec<String>,
+        /// Turns whose end token is trained. Default: as in the run.
+        train_on_eos | train_on_eot: OneOf<TrainOnEos>,
+        /// Variables for the chat template, which override those of the run.
+        chat_template_kwargs: Overrides,
     }
 }
 

@@ -33,6 +33,10 @@ pub(super) struct Sources(pub(super) Vec<Source>);
 #[derive(Debug)]
 pub(super) struct Overrides(pub(super) BTreeMap<String, serde_json::Value>);
 
+/// Texts, and for each one text or several.
+#[derive(Debug)]
+pub(super) struct TextLists(pub(super) BTreeMap<String, Vec<String>>);
+
 /// What a value can be read as.
 pub(super) trait FromNode: Sized {
     /// `key` is the whole path of the key, for messages.
@@ -194,6 +198,22 @@ impl FromNode for Overrides {
             }
         }
         Some(Overrides(overrides))
+    }
+}
+
+impl FromNode for TextLists {
+    fn from_node(node: &Node, key: &str, findings: &mut Findings) -> Option<TextLists> {
+        let Value::Map(entries) = &node.value else {
+            return wrong_type(node, key, "a block of keys", findings);
+        };
+        let mut lists = BTreeMap::new();
+        for (name, value) in entries {
+            let list = OneOrMany::from_node(value, &format!("{key}.{}", name.name), findings)?;
+            if lists.insert(name.name.clone(), list.0).is_some() {
+                findings.push(Problem::at(&name.at, format!("`{key}.{}` is given twice", name.name)));
+            }
+        }
+        Some(TextLists(lists))
     }
 }
 

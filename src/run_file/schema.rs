@@ -9,7 +9,7 @@ use super::choice::Choice;
 use super::keys::{ClusterBlock, DatasetBlock, Keys, Names, RunFile};
 use super::lora::Precision;
 use super::lora_values::{AdapterChoice, LayerNumbers, ModuleNames};
-use super::read::{Located, OneOrMany, Overrides, Sources};
+use super::read::{Located, OneOrMany, Overrides, Sources, TextLists};
 use super::values::{Bytes, LabelName, OneOf, Resumption};
 
 /// The JSON schema of a run file, with every spelling of every key.
@@ -111,4 +111,7 @@ inline_schemas! {
     ] });
     Precision => |_| json_schema!({ "anyOf": [{ "type": "boolean" }, { "enum": ["auto"] }] });
     Overrides => |_| json_schema!({ "type": "object" });
+    TextLists => |_| json_schema!({ "type": "object", "additionalProperties": { "anyOf": [
+        { "type": "string" }, { "type": "array", "items": { "type": "string" }, "minItems": 1 },
+    ] } });
 }

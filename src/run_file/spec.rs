@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::lora::{Lora, Precision};
+use crate::chat::{ChatSettings, RowFormat};
 use crate::store::{Environment, Stores};
 
 /// A validated run. Groups of keys are flattened: serialized, a run is one flat map of the run file's keys.
@@ -30,8 +31,11 @@ pub struct RunSpec {
     pub data_cache: u64,
     /// URL under which everything is written.
     pub output_dir: String,
-    /// Longest token sequence; longer ones are cut. `None`: the model's own limit.
+    /// Longest token sequence; longer ones are cut or, with language models, dropped. `None`: the model's own limit.
     pub sequence_len: Option<u32>,
+    /// How rows of language models become tokens.
+    #[serde(flatten, skip_serializing_if = "is_default")]
+    pub chat: ChatSettings,
     /// Sizes of a step.
     #[serde(flatten)]
     pub batch: Batch,
@@ -166,8 +170,7 @@ pub enum InitFrom {
 }
 
 /// One source of rows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dataset {
     /// URL of a file, a glob, or (images) a directory with one folder per class or a `metadata.jsonl`.
     pub path: String,
@@ -179,6 +182,20 @@ pub struct Dataset {
     pub image_column: String,
     /// Column that holds the label.
     pub label_column: String,
+    /// Format of rows of language models, but for `text_column`.
+    #[serde(flatten, skip_serializing_if = "is_default")]
+    pub rows: RowFormat,
+}
+
+impl Dataset {
+    /// The format of rows of language models.
+    pub fn row_format(&self) -> RowFormat {
+        RowFormat { text_column: Some(self.text_column.clone()), ..self.rows.clone() }
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Shape of the learning rate over the steps; transformers' definitions.

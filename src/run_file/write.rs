@@ -10,7 +10,10 @@ impl RunSpec {
         let mut file = serde_json::to_value(self).expect("a run is plain data");
         let keys = file.as_object_mut().expect("a run is an object");
         // Keys whose default means that they were not given, and those that exclude each other.
-        keys.retain(|_, value| !value.is_null() && *value != json!([]));
+        keys.retain(|name, value| {
+            let given = ["roles_to_train", "eot_tokens"].contains(&name.as_str());
+            !value.is_null() && (given || *value != json!([]))
+        });
         keys.shift_remove(if self.max_steps.is_some() { "num_train_epochs" } else { "max_steps" });
         keys.shift_remove("momentum");
         match self.update.optim {
@@ -76,10 +79,18 @@ mod tests {
             "adapter: lora\nlora_model_dir: /a\nlora_alpha: 7.5\nlearning_rate: 1\nwarmup_steps: 0\n",
             "bf16: true\ngradient_checkpointing: true\n",
             "bf16: auto\nadapter: lora\npeft_use_rslora: yes\nlr_scheduler_type: constant\n",
+            "task: causal-lm\nroles_to_train: []\neot_tokens: [a]\nchat_template_kwargs: {x: null}\ntrain_on_eos: none\n\
+             datasets: [{path: a, type: chat_template, roles: {user: [x, y]}, message_property_mappings: {role: r}}]\n\
+             chat_template: chatml\nexcess_length_strategy: raise\nadd_eos: false\nchat_template_date: 2026-01-02\n",
             "warmup_ratio: 0.1\nlr_scheduler_type: cosine\nglobal_batch_size: 48\nmicro_batch_size: 4\n",
         ];
         for more in more {
-            let spec = crate::run_file::parse("run.yaml", &format!("{BASE}{more}"), &[]).unwrap();
+            let given = |line: &&str| {
+                let key = line.split_once(':').map_or(*line, |(key, _)| key);
+                !more.split('\n').any(|other| other.starts_with(&format!("{key}:")))
+            };
+            let base: String = BASE.lines().filter(given).map(|line| format!("{line}\n")).collect();
+            let spec = crate::run_file::parse("run.yaml", &format!("{base}{more}"), &[]).unwrap();
             let again = crate::run_file::parse("again", &spec.to_run_file(), &[]).unwrap();
             assert_eq!(again, spec, "{more}");
             let bare = spec.without_evaluation();

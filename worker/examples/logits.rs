@@ -60,11 +60,16 @@ async fn print(directory: &str, count: u64) -> Result<(), Box<dyn Error>> {
         .map(|row| match &row.content {
             Content::Text { text, pair } => Sample::Text { text, pair: pair.as_deref() },
             Content::Image(file) => Sample::Image(file),
+            Content::Json(object) => Sample::Json { object, entry: 0 },
         })
         .collect();
     let actual: Vec<i64> = rows.iter().map(|row| i64::from(row.label)).collect();
-    let logits = trainer.logits(&collator.collate(&samples, &actual, &numbers)?)?;
-    let logits: Vec<&[f32]> = logits.chunks(labels.len()).collect();
+    // A batch of several would be ordered by length.
+    let rows = samples.chunks(1).zip(actual.chunks(1)).zip(numbers.chunks(1));
+    let logits = rows.map(|((sample, label), number)| {
+        trainer.logits(&collator.collate(sample, label, number)?).map_err(Into::into)
+    });
+    let logits = logits.collect::<Result<Vec<Vec<f32>>, Box<dyn Error>>>()?;
     println!("{}", serde_json::json!({"rows": numbers, "logits": logits}));
     Ok(())
 }

@@ -1,13 +1,17 @@
 //! Rows become batches: texts are tokenised and laid end to end, images become pixels.
 
+use std::sync::Arc;
+
+use headstart::chat::{EncodedRow, RowEncoder};
 use headstart::hash;
 use headstart::model::ImageProcessor;
 use headstart::model::blueprint::Input;
 use headstart::model::tokenizer::TokenizerError;
 use headstart::network::{Network, NetworkError};
+use headstart::tokenizer::{Encoded, TextTokenizer};
+use serde_json::{Map, Value};
 
 use crate::image::{self, ImageError};
-use crate::tokenizer::{Encoded, TextTokenizer};
 use crate::trainer::{Batch, Targets};
 
 /// Makes batches for one network.
@@ -19,6 +23,7 @@ pub struct Collator {
 
 enum Kind {
     Text { tokenizer: Box<TextTokenizer>, vocab: u64, token_types: Option<u64>, sequence_len: u32 },
+    Language { encoder: Arc<RowEncoder>, sequence_len: u32 },
     Image(ImageProcessor),
 }
 
@@ -33,6 +38,12 @@ pub enum Sample<'a> {
     },
     /// An image file.
     Image(&'a [u8]),
+    /// A row of a language model's data.
+    Json {
+        object: &'a Map<String, Value>,
+        /// The dataset entry that says what its columns mean.
+        entry: usize,
+    },
 }
 
 /// Why rows cannot be made a batch.
@@ -78,10 +89,11 @@ impl CollateError {
 impl Collator {
     /// Reads the tokenizer or the image settings of a network.
     pub async fn for_network(network: &Network) -> Result<Collator, CollateError> {
-        let (kind, hash) = match &network.blueprint.input {
-            Input::Text(text) => {
+        let sequence_len = network.sequence_len;
+        let (kind, hash) = match (&network.rows, &network.blueprint.input) {
+            (Some(rows), _) => (Kind::Language { encoder: rows.encoder.clone(), sequence_len }, rows.hash),
+            (None, Input::Text(text)) => {
                 let (spec, hash) = network.tokenizer().await?;
-                let sequence_len = network.sequence_len;
                 let tokenizer = TextTokenizer::new(&spec, sequence_len).map_err(|error| {
                     CollateError::Tokenizer { url: network.directory().url().to_owned(), error }
                 })?;
@@ -93,7 +105,7 @@ impl Collator {
                 };
                 (kind, hash)
             }
-            Input::Image(_) => {
+            (None, Input::Image(_)) => {
                 let processor = network.image_processor().await?;
                 let processor = processor.expect("a vision network has an image processor");
                 let hash = hash::of_bytes(format!("{processor:?}").as_bytes());
@@ -103,7 +115,7 @@ impl Collator {
         Ok(Collator { kind, hash })
     }
 
-    /// Hash (XXH3-128) of the tokenizer's files, or of what the image processor does.
+    /// Hash (XXH3-128) of the tokenizer's files and how rows become tokens, or of what the image processor does.
     pub fn hash(&self) -> u128 {
         self.hash
     }
@@ -111,7 +123,7 @@ impl Collator {
     /// Longest token sequence; 0 for images.
     pub fn sequence_len(&self) -> u32 {
         match &self.kind {
-            Kind::Text { sequence_len, .. } => *sequence_len,
+            Kind::Text { sequence_len, .. } | Kind::Language { sequence_len, .. } => *sequence_len,
             Kind::Image(_) => 0,
         }
     }
@@ -124,11 +136,8 @@ impl Collator {
         numbers: &[u64],
     ) -> Result<Batch, CollateError> {
         match &self.kind {
-            Kind::Text { tokenizer, vocab, token_types, .. } => {
-                let texts = encode(tokenizer, (*vocab, *token_types), samples, labels, numbers)?;
-                Ok(join(&texts))
-            }
             Kind::Image(processor) => images(processor, samples, labels, numbers),
+            Kind::Text { .. } | Kind::Language { .. } => Ok(join(&self.texts(samples, labels, numbers)?)),
         }
     }
 
@@ -145,64 +154,96 @@ impl Collator {
     ) -> Result<Vec<Batch>, CollateError> {
         let size = size.max(1);
         match &self.kind {
-            Kind::Text { tokenizer, vocab, token_types, .. } => {
-                let mut texts = encode(tokenizer, (*vocab, *token_types), samples, labels, numbers)?;
-                texts.sort_by_key(|text| text.tokens.ids.len());
-                Ok(texts.chunks(size).map(join).collect())
-            }
             Kind::Image(processor) => {
                 let rows = samples.chunks(size).zip(labels.chunks(size)).zip(numbers.chunks(size));
                 rows.map(|((samples, labels), numbers)| images(processor, samples, labels, numbers)).collect()
             }
+            Kind::Text { .. } | Kind::Language { .. } => {
+                let mut texts = self.texts(samples, labels, numbers)?;
+                texts.sort_by_key(|text| text.ids.len());
+                Ok(texts.chunks(size).map(join).collect())
+            }
         }
+    }
+
+    fn texts(
+        &self,
+        samples: &[Sample<'_>],
+        labels: &[i64],
+        numbers: &[u64],
+    ) -> Result<Vec<Text>, CollateError> {
+        let rows = samples.iter().zip(labels).zip(numbers);
+        rows.map(|((sample, &label), &row)| match (&self.kind, *sample) {
+            (Kind::Text { tokenizer, vocab, token_types, .. }, Sample::Text { text, pair }) => {
+                let Encoded { ids, type_ids } = encode(tokenizer, (*vocab, *token_types), (text, pair))
+                    .map_err(|reason| CollateError::Text { row, reason })?;
+                Ok(Text { ids, type_ids, target: Target::Label(label) })
+            }
+            (Kind::Language { encoder, .. }, Sample::Json { object, entry }) => {
+                let EncodedRow { input_ids, trained, .. } = encoder
+                    .encode(object, entry)
+                    .map_err(|refusal| CollateError::Text { row, reason: refusal.to_string() })?;
+                let type_ids = vec![0; input_ids.len()];
+                Ok(Text { ids: input_ids, type_ids, target: Target::Trained(trained) })
+            }
+            _ => Err(CollateError::OtherKind(row)),
+        })
+        .collect()
     }
 }
 
 /// A text as the network reads it.
 struct Text {
-    tokens: Encoded,
-    label: i64,
+    ids: Vec<u32>,
+    type_ids: Vec<u32>,
+    target: Target,
 }
 
+/// What is to be found in a text.
+enum Target {
+    Label(i64),
+    /// For each token, whether it is to be predicted.
+    Trained(Vec<bool>),
+}
+
+/// Tokens of a text or a pair, each of which the network has an embedding for. The error completes "row 3: …".
 fn encode(
     tokenizer: &TextTokenizer,
     (vocab, token_types): (u64, Option<u64>),
-    samples: &[Sample<'_>],
-    labels: &[i64],
-    numbers: &[u64],
-) -> Result<Vec<Text>, CollateError> {
-    let mut texts = Vec::with_capacity(samples.len());
-    for ((sample, &label), &row) in samples.iter().zip(labels).zip(numbers) {
-        let Sample::Text { text, pair } = *sample else { return Err(CollateError::OtherKind(row)) };
-        let refuse = |reason: String| CollateError::Text { row, reason };
-        let tokens = tokenizer.encode(text, pair).map_err(refuse)?;
-        if let Some(id) = tokens.ids.iter().find(|&&id| u64::from(id) >= vocab) {
-            return Err(refuse(format!("token {id} is beyond the network's vocab_size {vocab}")));
-        }
-        if let Some(most) = token_types
-            && let Some(kind) = tokens.type_ids.iter().find(|&&kind| u64::from(kind) >= most)
-        {
-            return Err(refuse(format!("token type {kind} is beyond the network's type_vocab_size {most}")));
-        }
-        if tokens.ids.is_empty() {
-            return Err(refuse("the text has no token".into()));
-        }
-        texts.push(Text { tokens, label });
+    (text, pair): (&str, Option<&str>),
+) -> Result<Encoded, String> {
+    let tokens = tokenizer.encode(text, pair)?;
+    if let Some(id) = tokens.ids.iter().find(|&&id| u64::from(id) >= vocab) {
+        return Err(format!("token {id} is beyond the network's vocab_size {vocab}"));
     }
-    Ok(texts)
+    if let Some(most) = token_types
+        && let Some(kind) = tokens.type_ids.iter().find(|&&kind| u64::from(kind) >= most)
+    {
+        return Err(format!("token type {kind} is beyond the network's type_vocab_size {most}"));
+    }
+    match tokens.ids.is_empty() {
+        true => Err("the text has no token".into()),
+        false => Ok(tokens),
+    }
 }
 
 /// Lays rows end to end, those of one length beside each other.
 fn join(texts: &[Text]) -> Batch {
     let mut texts: Vec<&Text> = texts.iter().collect();
-    texts.sort_by_key(|text| text.tokens.ids.len());
-    let rows = texts.iter().map(|text| &text.tokens);
+    texts.sort_by_key(|text| text.ids.len());
     let wide = |values: &u32| i64::from(*values);
+    let (mut labels, mut trained) = (Vec::new(), Vec::new());
+    for text in &texts {
+        match &text.target {
+            Target::Label(label) => labels.push(*label),
+            Target::Trained(tokens) => trained.extend_from_slice(tokens),
+        }
+    }
     Batch::Text {
-        input_ids: rows.clone().flat_map(|row| row.ids.iter().map(wide)).collect(),
-        token_type_ids: rows.clone().flat_map(|row| row.type_ids.iter().map(wide)).collect(),
-        lengths: rows.map(|row| row.ids.len()).collect(),
-        targets: Targets::Labels(texts.iter().map(|text| text.label).collect()),
+        input_ids: texts.iter().flat_map(|text| text.ids.iter().map(wide)).collect(),
+        token_type_ids: texts.iter().flat_map(|text| text.type_ids.iter().map(wide)).collect(),
+        lengths: texts.iter().map(|text| text.ids.len()).collect(),
+        targets: if labels.is_empty() { Targets::Tokens(trained) } else { Targets::Labels(labels) },
     }
 }
 

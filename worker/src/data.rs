@@ -93,7 +93,8 @@ impl Loader {
         };
         let (index, rows) = (rows.index(), rows.read(&self.plan.rows(work.pass, work.step, shard)).await?);
         let collator = self.collator.clone();
-        let batches = self.place.run(move || batches(&collator, &rows, size)).await;
+        let entries: Vec<usize> = rows.iter().map(|row| index.entry_of(row.number)).collect();
+        let batches = self.place.run(move || batches(&collator, &rows, &entries, size)).await;
         batches.map_err(|error| {
             let place = error.row().and_then(|row| index.row(row).ok());
             let file = place.map_or_else(String::new, |place| index.files()[place.file].url.clone());
@@ -102,12 +103,19 @@ impl Loader {
     }
 }
 
-fn batches(collator: &Collator, rows: &[Row], size: usize) -> Result<Vec<Batch>, CollateError> {
+fn batches(
+    collator: &Collator,
+    rows: &[Row],
+    entries: &[usize],
+    size: usize,
+) -> Result<Vec<Batch>, CollateError> {
     let samples: Vec<Sample<'_>> = rows
         .iter()
-        .map(|row| match &row.content {
+        .zip(entries)
+        .map(|(row, &entry)| match &row.content {
             Content::Text { text, pair } => Sample::Text { text, pair: pair.as_deref() },
             Content::Image(bytes) => Sample::Image(bytes),
+            Content::Json(object) => Sample::Json { object, entry },
         })
         .collect();
     let labels: Vec<i64> = rows.iter().map(|row| i64::from(row.label)).collect();

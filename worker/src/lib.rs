@@ -24,7 +24,6 @@ pub mod prepare;
 pub mod scratch;
 pub mod session;
 pub mod settings;
-pub mod tokenizer;
 #[cfg(feature = "torch")]
 pub mod torch;
 pub mod trainer;

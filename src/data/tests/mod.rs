@@ -3,6 +3,7 @@
 mod folders;
 mod formats;
 mod kinds;
+mod objects;
 mod refused;
 mod texts;
 
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use object_store::memory::InMemory;
 
 use super::{Cache, Content, DataError, RowIndex, Rows, index_in};
+use crate::chat::RowFormat;
 use crate::exit::Exit;
 use crate::run_file::{Dataset, Task};
 use crate::store::Stores;
@@ -26,6 +28,7 @@ pub(super) fn dataset(path: impl Into<String>) -> Dataset {
         text_pair_column: None,
         image_column: "image".into(),
         label_column: "label".into(),
+        rows: RowFormat::default(),
     }
 }
 
@@ -54,6 +57,7 @@ async fn all(rows: &Rows) -> Vec<(u32, String)> {
             Content::Text { text, pair: None } => (row.label, text),
             Content::Text { text, pair: Some(pair) } => (row.label, format!("{text} | {pair}")),
             Content::Image(bytes) => (row.label, shown(&bytes)),
+            Content::Json(object) => (row.label, serde_json::Value::Object(object).to_string()),
         })
         .collect()
 }

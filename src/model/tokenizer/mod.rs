@@ -68,6 +68,8 @@ pub struct TokenizerSpec {
     pub truncation: Side,
     /// The id of the padding token, if it has one.
     pub pad_id: Option<u64>,
+    /// The special tokens by key, such as `("eos_token", "</s>")`: what chat templates are given.
+    pub special: Vec<(String, String)>,
     /// What the user should know.
     pub warnings: Vec<String>,
     /// Tokens that texts can be expected to contain, with the highest ids of their kinds.
@@ -127,6 +129,7 @@ impl TokenizerSpec {
             padding: settings.padding(stored.as_ref(), row.padding)?,
             truncation: settings.truncation(stored.as_ref())?,
             pad_id: settings.text("pad_token").and_then(|text| ids.get(text)),
+            special: settings.named(),
             warnings: choice.warnings,
             expected,
             ends: ends.collect(),

@@ -148,6 +148,11 @@ impl Settings {
         })
     }
 
+    /// The named special tokens, by key.
+    pub(super) fn named(&self) -> Vec<(String, String)> {
+        self.named.iter().map(|(key, special)| (key.clone(), special.text().to_owned())).collect()
+    }
+
     /// Whether a text is a named special token.
     pub(super) fn names(&self, text: &str) -> bool {
         self.named.iter().any(|(_, special)| special.text() == text)

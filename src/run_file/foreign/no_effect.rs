@@ -209,5 +209,19 @@ pub(super) const NO_EFFECT: &[NoEffect] = &[
         anyway: &[],
         instead: "the files in base_model say what the model is: no code is loaded, and a head of other labels begins fresh",
     },
+    NoEffect {
+        keys: &[
+            "sample_packing*",
+            "packing*",
+            "eval_packing",
+            "padding_free",
+            "pad_to_sequence_len",
+            "group_by_modality_length",
+            "neat_packing",
+        ],
+        anyway: &[],
+        instead: "rows are laid end to end without padding, and no row sees another",
+    },
+    NoEffect { keys: &["ds_type", "data_type"], anyway: &[], instead: "what a file is shows in its content" },
     NoEffect { keys: &["strict"], anyway: &[], instead: "unknown keys are always errors" },
 ];

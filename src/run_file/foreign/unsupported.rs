@@ -2,7 +2,6 @@
 
 use super::Unsupported;
 
-const FOR_LANGUAGE_MODELS: &str = "it is for language models, which are not supported yet: remove it";
 const FROM_BASE_MODEL: &str = "config, tokenizer, image processor and weights are read from base_model: put the files there, and remove it";
 
 pub(super) const UNSUPPORTED: &[Unsupported] = &[
@@ -287,23 +286,65 @@ pub(super) const UNSUPPORTED: &[Unsupported] = &[
     },
     Unsupported {
         keys: &[
-            "chat_template*",
-            "template",
-            "train_on_inputs",
             "special_tokens",
             "tokens",
+            "added_tokens_overrides",
+            "resize_token_embeddings_to_32x",
             "max_prompt_length",
-            "sample_packing",
-            "packing",
-            "pad_to_sequence_len",
-            "stage",
-            "type",
-            "ds_type",
             "plugins",
+            "dataset_kwargs",
         ],
-        anyway: &["disabled"],
+        anyway: &[],
         same_as: None,
-        cure: FOR_LANGUAGE_MODELS,
+        cure: "the tokenizer is used as the checkpoint has it: remove it",
+    },
+    Unsupported {
+        keys: &["stage", "rl", "pretraining_dataset"],
+        anyway: &["sft"],
+        same_as: None,
+        cure: "language models learn to write the rows of `datasets`, which is supervised fine-tuning: remove it",
+    },
+    Unsupported {
+        keys: &["template", "chat_template_name"],
+        anyway: &["default"],
+        same_as: None,
+        cure: "conversations are rendered by the checkpoint's own chat template; to choose another, write chat_template_jinja or chat_template_path",
+    },
+    Unsupported {
+        keys: &["assistant_only_loss", "completion_only_loss"],
+        anyway: &["true"],
+        same_as: None,
+        cure: "only assistant turns and completions are trained; to train prompts as well, write train_on_inputs: true",
+    },
+    Unsupported {
+        keys: &["mask_history"],
+        anyway: &[],
+        same_as: None,
+        cure: "give the messages that are not to be trained `train: false` in the data",
+    },
+    Unsupported {
+        keys: &["truncation_mode", "truncation_side"],
+        anyway: &["keep_start", "right"],
+        same_as: None,
+        cure: "truncation keeps the beginning of a row: remove it",
+    },
+    Unsupported {
+        keys: &["message_field_role", "message_field_content"],
+        anyway: &[],
+        same_as: None,
+        cure: "write message_property_mappings: {role: NAME, content: NAME}",
+    },
+    Unsupported {
+        keys: &[
+            "field_human",
+            "field_model",
+            "message_field_training_detail",
+            "drop_system_message",
+            "split_thinking",
+        ],
+        anyway: &[],
+        same_as: None,
+        cure: "rows are read by field_messages, message_property_mappings and roles: change the data, and remove it",
     },
     Unsupported {
         keys: &["allow_mixed_numerics"],

@@ -2,6 +2,7 @@
 
 mod adapter;
 mod batch;
+mod chat;
 mod check;
 mod evaluation;
 mod saving;
@@ -42,6 +43,7 @@ pub(super) fn resolve(file: RunFile, source: &Arc<Source>, findings: &mut Findin
     let datasets = check.sources(&file, file.datasets.as_ref());
     let eval_datasets = check.sources(&file, file.eval_datasets.as_ref());
     let labels = check.labels(&file);
+    let chat = check.chat(&file);
     let data_cache = check.data_cache(&file);
     let sequence_len = check.count("sequence_len", &file.sequence_len, 1, LONGEST_SEQUENCE);
     let threads_per_worker = check.count("threads_per_worker", &file.threads_per_worker, 1, 1024);
@@ -65,6 +67,7 @@ pub(super) fn resolve(file: RunFile, source: &Arc<Source>, findings: &mut Findin
         data_cache,
         output_dir: file.output_dir?.value,
         sequence_len: file.sequence_len.map(|_| sequence_len),
+        chat,
         batch,
         num_train_epochs,
         max_steps,
@@ -131,7 +134,8 @@ impl Check<'_> {
         let Some(sources) = sources else { return Vec::new() };
         let mut datasets = Vec::new();
         for read::Source(block, at) in &sources.value.0 {
-            let DatasetBlock { path, text_column, text_pair_column, image_column, label_column } = block;
+            let rows = self.row_format(block);
+            let DatasetBlock { path, text_column, text_pair_column, image_column, label_column, .. } = block;
             let Some(path) = path else {
                 self.refuse(at, "this item has no `path`".to_owned(), "add `path: FILE`");
                 continue;
@@ -147,6 +151,7 @@ impl Check<'_> {
                 text_pair_column: column(text_pair_column, &file.text_pair_column),
                 image_column: named(image_column, &file.image_column, "image"),
                 label_column: named(label_column, &file.label_column, "label"),
+                rows: rows.clone(),
             }));
         }
         datasets

@@ -7,6 +7,7 @@ use proptest::test_runner::TestCaseError;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::chat::RowFormat;
 
 /// Text that a key may hold.
 fn text() -> impl proptest::strategy::Strategy<Value = String> {
@@ -21,6 +22,7 @@ fn dataset() -> impl proptest::strategy::Strategy<Value = Dataset> {
         text_pair_column: pair,
         image_column: label_column.clone(),
         label_column,
+        rows: RowFormat::default(),
     })
 }
 

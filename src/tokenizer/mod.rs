@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headstart::model::tokenizer::{AddedToken, Side, TokenizerError, TokenizerSpec};
+use crate::model::tokenizer::{AddedToken, Side, TokenizerError, TokenizerSpec};
 use serde::Deserialize;
 use tokenizers::{
     Encoding, Model, NormalizedString, Normalizer, OffsetType, PostProcessor, PostProcessorWrapper,
@@ -24,6 +24,15 @@ pub struct Encoded {
     pub ids: Vec<u32>,
     /// As many types; all 0 where the tokenizer gives the network none.
     pub type_ids: Vec<u32>,
+}
+
+/// A text's tokens and where each stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Located {
+    /// Ids, without special tokens around them.
+    pub ids: Vec<u32>,
+    /// For each token, the bytes of the text that it covers, white space included: `(start, end)`.
+    pub bytes: Vec<(usize, usize)>,
 }
 
 /// What fills up the shorter rows of a batch.
@@ -109,7 +118,8 @@ impl TextTokenizer {
         };
         let cut = TruncationParams { max_length: room, ..self.cut.clone() };
         let failed = |error: tokenizers::Error| error.to_string();
-        let both = (self.whole(text, 0).map_err(failed)?, self.whole(pair, 1).map_err(failed)?);
+        let tokens = |text, type_id| self.whole(text, type_id, OffsetType::None).map_err(failed);
+        let both = (tokens(text, 0)?, tokens(pair, 1)?);
         let (mut first, mut second) = truncate_encodings(both.0, Some(both.1), &cut).map_err(failed)?;
         for encoding in [Some(&mut first), second.as_mut()].into_iter().flatten() {
             encoding.take_overflowing();
@@ -119,7 +129,7 @@ impl TextTokenizer {
     }
 
     /// A text's tokens, all of them, without special ones.
-    fn whole(&self, text: &str, type_id: u32) -> tokenizers::Result<Encoding> {
+    fn whole(&self, text: &str, type_id: u32, offsets: OffsetType) -> tokenizers::Result<Encoding> {
         let (tokenizer, model) = (&self.tokenizer, self.tokenizer.get_model());
         let mut parts =
             tokenizer.get_added_vocabulary().extract_and_normalize(tokenizer.get_normalizer(), text);
@@ -127,7 +137,51 @@ impl TextTokenizer {
             pre_tokenizer.pre_tokenize(&mut parts)?;
         }
         model.tokenize_in_pretokenized(&mut parts, None)?;
-        parts.into_encoding(None, type_id, OffsetType::None)
+        parts.into_encoding(None, type_id, offsets)
+    }
+
+    /// All tokens of a text with their places: not cut, and without special tokens around them. Those that stand in the
+    /// text are found. The post-processor has no part in this, so that the places keep their white space. Errors are
+    /// reasons.
+    pub fn locate(&self, text: &str) -> Result<Located, String> {
+        let encoding = self.whole(text, 0, OffsetType::Byte).map_err(|error| error.to_string())?;
+        Ok(Located { ids: encoding.get_ids().to_vec(), bytes: encoding.get_offsets().to_vec() })
+    }
+
+    /// The special tokens that the tokenizer puts before and after a text: `[before, after]`. Errors are reasons.
+    pub fn around(&self) -> Result<[Vec<u32>; 2], String> {
+        // One letter is never empty, and no special token is part of it.
+        let inner = self.whole("a", 0, OffsetType::None).map_err(|error| error.to_string())?;
+        let processor = self.tokenizer.get_post_processor().expect("it was set");
+        let all = processor.process(inner.clone(), None, true).map_err(|error| error.to_string())?;
+        let special = all.get_special_tokens_mask();
+        let before = special.iter().take_while(|&&special| special == 1).count();
+        let inner = inner.len().max(1);
+        let after = all.get_ids().get(before + inner..).unwrap_or_default();
+        Ok([all.get_ids()[..before].to_vec(), after.to_vec()])
+    }
+
+    /// The id of a token.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.tokenizer.token_to_id(token)
+    }
+
+    /// The text of a token, as the vocabulary has it.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.tokenizer.id_to_token(id)
+    }
+
+    /// What a sequence of tokens says. Tokens that are parts of a character give U+FFFD.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        self.tokenizer.decode(ids, false).unwrap_or_default()
+    }
+
+    /// The texts of the added tokens that are special, in the order of their ids.
+    pub fn special(&self) -> Vec<String> {
+        let mut tokens: Vec<_> = self.tokenizer.get_added_tokens_decoder().into_iter().collect();
+        tokens.retain(|(_, token)| token.special);
+        tokens.sort_by_key(|(id, _)| *id);
+        tokens.into_iter().map(|(_, token)| token.content).collect()
     }
 
     /// What fills up the shorter rows of a batch.

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use headstart::model::tokenizer::{Registered, TokenizerFiles};
+use crate::model::tokenizer::{Registered, TokenizerFiles};
 use serde_json::{Value, json};
 
 use super::*;
 
 fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/reference/tokenizers")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/tokenizers")
 }
 
 fn read(path: &Path) -> Value {

@@ -1,0 +1,376 @@
+//! Rows become tokens, each of which is trained or not.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::choose::{Sources, Templates};
+use super::date::Date;
+use super::message::Names;
+use super::row::{self, Columns, Conversation, Example};
+use super::spans::{self, Policy, Rendered};
+use super::template::{self, Context};
+use super::{ChatError, ChatSettings, DropReason, ExcessLength, RowFormat, RowKind, RowRefusal, RowWarning};
+use crate::model::tokenizer::{TokenizerError, TokenizerSpec};
+use crate::tokenizer::TextTokenizer;
+
+const GENERATION: &str = "generation_config.json";
+
+/// What an encoder is made of. The caller has read it all.
+#[derive(Clone, Debug)]
+pub struct EncoderParts<'a> {
+    /// The checkpoint's tokenizer.
+    pub tokenizer: &'a TokenizerSpec,
+    /// The text of `tokenizer_config.json`, if there is one.
+    pub tokenizer_config: Option<String>,
+    /// The text of `chat_template.jinja`, if there is one.
+    pub chat_template: Option<String>,
+    /// The text of the file that `chat_template_path` names, if it is set.
+    pub template: Option<String>,
+    /// The text of `generation_config.json`, if there is one.
+    pub generation_config: Option<String>,
+    /// Longest row, in tokens.
+    pub sequence_len: u32,
+    /// Rows of the network's embedding table.
+    pub vocab: u64,
+    /// The run's settings.
+    pub settings: &'a ChatSettings,
+    /// The dataset entries, in order.
+    pub entries: &'a [RowFormat],
+}
+
+/// Turns rows into tokens. One serves a whole run, on any number of threads.
+pub struct RowEncoder {
+    tokenizer: TextTokenizer,
+    templates: Templates,
+    context: Context,
+    entries: Vec<Entry>,
+    plain: PlainTexts,
+    limit: u32,
+    vocab: u64,
+    excess: ExcessLength,
+}
+
+impl fmt::Debug for RowEncoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RowEncoder").field("limit", &self.limit).finish_non_exhaustive()
+    }
+}
+
+struct Entry {
+    format: RowFormat,
+    names: Names,
+    policy: Policy,
+}
+
+/// How texts are tokenised that no template renders.
+struct PlainTexts {
+    bos: Option<u32>,
+    /// The tokenizer's EOS, where texts end with it.
+    eos: Option<(String, u32)>,
+    add_eos: bool,
+    before: Vec<u32>,
+    after: Vec<u32>,
+}
+
+/// A row's tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedRow {
+    /// The text that was tokenised, all of it.
+    pub text: String,
+    /// Token ids.
+    pub input_ids: Vec<u32>,
+    /// For each token, whether the model learns to write it. Never the first.
+    pub trained: Vec<bool>,
+    /// The format that the row has.
+    pub format: RowKind,
+    /// Whether tokens were cut off at the end.
+    pub truncated: bool,
+    /// What the user should know.
+    pub warnings: Vec<RowWarning>,
+}
+
+impl RowEncoder {
+    /// Builds the tokenizer and compiles the templates.
+    pub fn new(parts: EncoderParts<'_>) -> Result<RowEncoder, ChatError> {
+        let settings = parts.settings;
+        let tokenizer = TextTokenizer::new(parts.tokenizer, parts.sequence_len)?;
+        let today = settings.chat_template_date.as_deref().map(Date::parse).transpose()?;
+        let mut variables: BTreeMap<_, _> =
+            parts.tokenizer.special.iter().cloned().map(text_variable).collect();
+        variables.extend(settings.chat_template_kwargs.iter().map(variable));
+        let context = Context { run: Arc::new(variables), ..Context::default() };
+        let sources = Sources {
+            config: parts.tokenizer_config.as_deref(),
+            jinja: parts.chat_template.as_deref(),
+            path: parts.template.as_deref(),
+        };
+        let templates = Templates::choose(settings, &sources, &context, today)?;
+        let special = |key: &str| {
+            let found = parts.tokenizer.special.iter().find(|(name, _)| name == key);
+            found.map(|(_, text)| text.clone())
+        };
+        let mut ends =
+            end_tokens(settings, &tokenizer, special("eos_token"), parts.generation_config.as_deref())?;
+        ends.extend(templates.end_of_turn(&context, &tokenizer.special()).filter(|end| !ends.contains(end)));
+        let plain =
+            PlainTexts::new(&tokenizer, special("bos_token"), special("eos_token"), settings.add_eos)?;
+        let entry = |format: &RowFormat| {
+            let names = Names::new(format);
+            let roles = format.roles_to_train.as_ref().unwrap_or(&settings.roles_to_train);
+            let policy = Policy {
+                train_on_inputs: settings.train_on_inputs,
+                roles: roles.iter().map(|role| names.role(role).to_owned()).collect(),
+                eos: format.train_on_eos.unwrap_or(settings.train_on_eos),
+                ends: ends.clone(),
+            };
+            Entry { format: format.clone(), names, policy }
+        };
+        Ok(RowEncoder {
+            templates,
+            context,
+            entries: parts.entries.iter().map(entry).collect(),
+            plain,
+            limit: parts.sequence_len,
+            vocab: parts.vocab,
+            excess: settings.excess_length_strategy,
+            tokenizer,
+        })
+    }
+
+    /// The columns of `available` that rows of an entry can use: readers of columns need no others.
+    ///
+    /// # Panics
+    /// If there is no such entry.
+    pub fn columns(&self, entry: usize, available: &[String]) -> Vec<String> {
+        let columns = Columns::new(&self.entries[entry].format);
+        let wanted = columns.of(self.entries[entry].format.kind);
+        available.iter().filter(|column| wanted.contains(&column.as_str())).cloned().collect()
+    }
+
+    /// One row of a dataset entry. The row's number is the caller's to name.
+    ///
+    /// # Panics
+    /// If there is no such entry.
+    pub fn encode(&self, row: &Map<String, Value>, entry: usize) -> Result<EncodedRow, RowRefusal> {
+        let Entry { format, names, policy } = &self.entries[entry];
+        let (kind, example) = row::read(row, format, names)?;
+        match example {
+            Example::Text(text) => self.plain(kind, text, 0, policy),
+            Example::Completion { prompt, completion } => {
+                self.plain(kind, prompt.clone() + &completion, prompt.len(), policy)
+            }
+            Example::Chat(conversation) => {
+                let rendered = self.conversation(&conversation, format, policy)?;
+                let located = self.tokenizer.locate(&rendered.text).map_err(tokenizer_failed)?;
+                let trained = in_spans(&located.bytes, &rendered.spans);
+                let row = EncodedRow {
+                    text: rendered.text,
+                    input_ids: located.ids,
+                    trained,
+                    format: kind,
+                    truncated: false,
+                    warnings: rendered.warnings,
+                };
+                self.finished(row)
+            }
+        }
+    }
+
+    /// The text of a conversation and its trained spans, before it is tokenised. `None`: no template renders this row.
+    ///
+    /// # Panics
+    /// If there is no such entry.
+    pub fn render(&self, row: &Map<String, Value>, entry: usize) -> Result<Option<Rendered>, RowRefusal> {
+        let Entry { format, names, policy } = &self.entries[entry];
+        match row::read(row, format, names)?.1 {
+            Example::Chat(conversation) => self.conversation(&conversation, format, policy).map(Some),
+            Example::Text(_) | Example::Completion { .. } => Ok(None),
+        }
+    }
+
+    /// What each token adds to the text before it, for people. Tokens that are parts of a character give U+FFFD.
+    pub fn pieces(&self, ids: &[u32]) -> Vec<String> {
+        // How much of the past a token's text can depend on: white space is decoded by the token before.
+        const PAST: usize = 4;
+        let piece = |place: usize| {
+            let from = place.saturating_sub(PAST);
+            let (before, with) =
+                (self.tokenizer.decode(&ids[from..place]), self.tokenizer.decode(&ids[from..=place]));
+            match with.strip_prefix(&before) {
+                Some(piece) => piece.to_owned(),
+                None => self.tokenizer.decode(&ids[place..=place]),
+            }
+        };
+        (0..ids.len()).map(piece).collect()
+    }
+
+    fn conversation(
+        &self,
+        conversation: &Conversation,
+        format: &RowFormat,
+        policy: &Policy,
+    ) -> Result<Rendered, RowRefusal> {
+        let template = self.templates.get(conversation.tools.is_some())?;
+        let mut context = self.context.clone();
+        context.tools = conversation.tools.as_ref().map(template::value).unwrap_or_else(|| ().into());
+        if !(format.chat_template_kwargs.is_empty() && conversation.kwargs.is_empty()) {
+            // Of equal keys, the last counts.
+            let variables = format.chat_template_kwargs.iter().chain(&conversation.kwargs);
+            context.row = Arc::new(variables.map(variable).collect());
+        }
+        spans::render(conversation, template, &context, policy)
+    }
+
+    /// A text that no template renders, trained from byte `from` on.
+    fn plain(
+        &self,
+        kind: RowKind,
+        mut text: String,
+        from: usize,
+        policy: &Policy,
+    ) -> Result<EncodedRow, RowRefusal> {
+        let plain = &self.plain;
+        if plain.add_eos && plain.eos.is_none() {
+            return Err(ChatError::NoEos.into());
+        }
+        let located = self.tokenizer.locate(&text).map_err(tokenizer_failed)?;
+        let starts_with_bos = plain.bos.is_some() && located.ids.first().copied() == plain.bos;
+        let before = match plain.before.split_last() {
+            Some((last, rest)) if starts_with_bos && Some(*last) == plain.bos => rest,
+            _ => &plain.before,
+        };
+        let span = if policy.train_on_inputs { 0 } else { from }..text.len();
+        let mut input_ids = before.to_vec();
+        let mut trained = vec![policy.train_on_inputs; before.len()];
+        trained.extend(in_spans(&located.bytes, &[span]));
+        let ends_with_eos = |ids: &[u32], eos: u32| ids.last() == Some(&eos);
+        input_ids.extend(&located.ids);
+        let after = match (&plain.eos, plain.after.split_first()) {
+            // The text has its own EOS: the tokenizer adds no second one.
+            (Some((_, eos)), Some((first, rest))) if first == eos && ends_with_eos(&located.ids, *eos) => {
+                rest
+            }
+            _ => &plain.after,
+        };
+        input_ids.extend(after);
+        if let Some((end, eos)) =
+            plain.eos.as_ref().filter(|(_, eos)| plain.add_eos && !ends_with_eos(&input_ids, *eos))
+        {
+            input_ids.push(*eos);
+            text.push_str(end);
+        }
+        trained.resize(input_ids.len(), true);
+        self.finished(EncodedRow {
+            text,
+            input_ids,
+            trained,
+            format: kind,
+            truncated: false,
+            warnings: Vec::new(),
+        })
+    }
+
+    /// Bounds of ids and length.
+    fn finished(&self, mut row: EncodedRow) -> Result<EncodedRow, RowRefusal> {
+        if let Some(&id) = row.input_ids.iter().find(|id| u64::from(**id) >= self.vocab) {
+            let token = self.tokenizer.token(id).unwrap_or_default();
+            return Err(ChatError::BeyondVocabulary { id, token, vocab: self.vocab }.into());
+        }
+        let limit = self.limit as usize;
+        if row.input_ids.len() > limit {
+            match self.excess {
+                ExcessLength::Drop => return Err(RowRefusal::Dropped(DropReason::TooLong)),
+                ExcessLength::Raise => {
+                    let tokens = row.input_ids.len();
+                    return Err(ChatError::TooLong { tokens, limit: self.limit }.into());
+                }
+                ExcessLength::Truncate => {
+                    row.input_ids.truncate(limit);
+                    row.trained.truncate(limit);
+                    row.truncated = true;
+                }
+            }
+        }
+        if let Some(first) = row.trained.first_mut() {
+            *first = false;
+        }
+        if row.trained.contains(&true) {
+            Ok(row)
+        } else {
+            Err(RowRefusal::Dropped(DropReason::NoTrainedTokens))
+        }
+    }
+}
+
+impl PlainTexts {
+    fn new(
+        tokenizer: &TextTokenizer,
+        bos: Option<String>,
+        eos: Option<String>,
+        add_eos: bool,
+    ) -> Result<PlainTexts, ChatError> {
+        let [before, after] =
+            tokenizer.around().map_err(|reason| TokenizerError { file: "tokenizer.json", reason })?;
+        let id = |token: &String| tokenizer.id(token);
+        let bos = bos.as_ref().and_then(id);
+        let eos = eos.and_then(|eos| id(&eos).map(|id| (eos, id)));
+        Ok(PlainTexts { bos, eos, add_eos, before, after })
+    }
+}
+
+/// The end tokens that the run file names, else those of the tokenizer and `generation_config.json`.
+fn end_tokens(
+    settings: &ChatSettings,
+    tokenizer: &TextTokenizer,
+    eos: Option<String>,
+    generation: Option<&str>,
+) -> Result<Vec<String>, ChatError> {
+    if let Some(tokens) = &settings.eot_tokens {
+        let unknown = tokens.iter().find(|token| token.is_empty() || tokenizer.id(token).is_none());
+        return match unknown {
+            Some(unknown) => Err(ChatError::UnknownEndToken(unknown.clone())),
+            None => Ok(tokens.clone()),
+        };
+    }
+    let mut ends: Vec<String> = eos.into_iter().collect();
+    if let Some(generation) = generation {
+        let wrong = |reason: String| ChatError::File { file: GENERATION, reason };
+        let json: Value = serde_json::from_str(generation).map_err(|error| wrong(error.to_string()))?;
+        let ids = match json.get("eos_token_id") {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Array(ids)) => ids.iter().collect(),
+            Some(id) => vec![id],
+        };
+        for id in ids {
+            let number = id.as_u64().and_then(|id| u32::try_from(id).ok());
+            let number = number.ok_or_else(|| wrong(format!("eos_token_id: {id} is no token id")))?;
+            ends.extend(tokenizer.token(number).filter(|token| !ends.contains(token)));
+        }
+    }
+    Ok(ends)
+}
+
+fn tokenizer_failed(reason: String) -> ChatError {
+    TokenizerError { file: "tokenizer.json", reason }.into()
+}
+
+fn text_variable((key, text): (String, String)) -> (String, minijinja::Value) {
+    (key, text.into())
+}
+
+fn variable((key, json): (&String, &Value)) -> (String, minijinja::Value) {
+    (key.clone(), template::value(json))
+}
+
+/// For each token, whether any of its characters lies in a span. Tokens without characters count as the one after them.
+fn in_spans(tokens: &[(usize, usize)], spans: &[Range<usize>]) -> Vec<bool> {
+    let inside = |&(start, end): &(usize, usize)| {
+        let next = spans.partition_point(|span| span.end <= start);
+        spans.get(next).is_some_and(|span| span.start < end.max(start + 1))
+    };
+    tokens.iter().map(inside).collect()
+}

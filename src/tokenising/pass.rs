@@ -1,0 +1,120 @@
+//! The pass itself: batches of rows come in order, and their rows are tokenised in parallel.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use super::WrongRow;
+use super::summary::{Outcome, Summary};
+use crate::chat::{DropReason, RowEncoder, RowRefusal};
+use crate::data::{self, Content, DataError, DataFile, RowIndex, RowTokens, RowsOf, Visitor};
+use crate::exit::Exit;
+use crate::store::Stores;
+
+/// Time between two messages about how far it is.
+const PROGRESS: Duration = Duration::from_secs(5);
+
+/// What a pass found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Counts of each row, in order; `None` if it is dropped.
+    pub(super) rows: Vec<Option<RowTokens>>,
+    pub(super) summary: Summary,
+    /// The first row that is wrong; rows after it were not looked at.
+    pub(super) wrong: Option<WrongRow>,
+}
+
+/// A pass on its way.
+pub(super) struct Pass {
+    encoder: Arc<RowEncoder>,
+    pool: ThreadPool,
+    found: Found,
+    /// Where rows begin, for messages.
+    offsets: Vec<u64>,
+    of: RowsOf,
+    started: Instant,
+    told: Instant,
+}
+
+/// What became of a row.
+enum Judged {
+    Tokens(Outcome),
+    Dropped(DropReason),
+    Wrong { reason: String, exit: Exit },
+}
+
+impl Pass {
+    /// Tokenises every row of an index.
+    pub(super) async fn over(
+        stores: &Stores,
+        index: &RowIndex,
+        of: RowsOf,
+        encoder: Arc<RowEncoder>,
+    ) -> Result<Found, DataError> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let pool =
+            ThreadPoolBuilder::new().num_threads(threads).thread_name(|number| format!("tokens-{number}"));
+        let pool = pool.build().map_err(|_| DataError::Index("no threads can be started"))?;
+        let offsets =
+            (0..index.len()).map(|row| Ok(index.row(row)?.offset)).collect::<Result<_, DataError>>()?;
+        let now = Instant::now();
+        let pass = Pass { encoder, pool, found: Found::default(), offsets, of, started: now, told: now };
+        let pass = data::stream(stores, index, u64::MAX, pass).await?;
+        let seconds = pass.started.elapsed().as_secs_f64();
+        tracing::debug!(rows = index.len(), seconds, "tokenised {of} rows");
+        Ok(pass.found)
+    }
+
+    fn tell(&mut self) {
+        if self.told.elapsed() >= PROGRESS {
+            self.told = Instant::now();
+            let (done, all) = (self.found.rows.len(), self.offsets.len());
+            let percent = 100 * done / all.max(1);
+            tracing::info!("tokenising {} rows: {done} of {all} ({percent} %)", self.of);
+        }
+    }
+}
+
+impl Visitor for Pass {
+    fn visit(&mut self, file: &DataFile, first: u64, rows: &[Bytes]) -> ControlFlow<()> {
+        let encoder = &self.encoder;
+        let judged: Vec<Judged> =
+            self.pool.install(|| rows.par_iter().map(|row| judge(encoder, file, row)).collect());
+        for (row, judged) in (first..).zip(judged) {
+            match judged {
+                Judged::Tokens(outcome) => {
+                    self.found.summary.add(row, &outcome);
+                    self.found.rows.push(Some(outcome.counts));
+                }
+                Judged::Dropped(reason) => {
+                    self.found.summary.drop(row, reason);
+                    self.found.rows.push(None);
+                }
+                Judged::Wrong { reason, exit } => {
+                    let (url, offset) = (file.url.clone(), self.offsets[row as usize]);
+                    self.found.wrong = Some(WrongRow { url, row, offset, reason, exit: exit as i32 });
+                    return ControlFlow::Break(());
+                }
+            }
+        }
+        self.tell();
+        ControlFlow::Continue(())
+    }
+}
+
+fn judge(encoder: &RowEncoder, file: &DataFile, row: &Bytes) -> Judged {
+    let object = match data::content(file, row.clone()) {
+        Ok(Content::Json(object)) => object,
+        Ok(_) => unreachable!("rows of language models are objects"),
+        Err(problem) => return Judged::Wrong { reason: problem.to_string(), exit: Exit::Data },
+    };
+    match encoder.encode(&object, file.entry as usize) {
+        Ok(row) => Judged::Tokens(row.into()),
+        Err(RowRefusal::Dropped(reason)) => Judged::Dropped(reason),
+        Err(RowRefusal::Fatal(error)) => Judged::Wrong { reason: error.to_string(), exit: error.exit() },
+    }
+}
