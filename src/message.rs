@@ -68,9 +68,9 @@ impl Totals {
         }
     }
 
-    /// The mean loss.
+    /// The mean loss; 0 where nothing was counted.
     pub fn mean_loss(&self) -> f64 {
-        self.loss / self.divisor as f64
+        self.loss / self.divisor.max(1) as f64
     }
 }
 

@@ -3,7 +3,6 @@
 use headstart::run_file::{InitFrom, Metric, Task};
 
 use crate::finish::{Kept, Writer};
-use crate::objective;
 
 /// A model card in Hugging Face's format.
 pub fn model_card(writer: &Writer, kept: &Kept) -> String {
@@ -19,10 +18,10 @@ pub fn model_card(writer: &Writer, kept: &Kept) -> String {
             format!("It was trained from random weights, in the shape of `{}`.", spec.base_model)
         }
     };
-    let metrics: String = [Metric::Loss, Metric::Accuracy, Metric::F1]
-        .into_iter()
+    let metrics: String = Metric::of(spec.task)
+        .iter()
         .filter_map(|metric| {
-            let name = objective::name(metric);
+            let name = metric.name();
             let value = kept.eval.get(&format!("eval_{name}"))?.as_f64()?;
             Some(format!("| eval {name} | {value:.4} |\n"))
         })

@@ -7,8 +7,6 @@ use std::collections::BTreeMap;
 use headstart::id::Version;
 use headstart::run_file::{Metric, RunSpec};
 
-use crate::objective;
-
 /// The best evaluation so far.
 #[derive(Clone, Debug)]
 pub struct Best {
@@ -44,7 +42,7 @@ impl Best {
 
     /// Judges one evaluation. Patience is lost by an evaluation that does not beat the best by the threshold.
     pub fn judge(&mut self, version: Version, metrics: &BTreeMap<&'static str, f64>) -> Verdict {
-        let value = metrics[objective::name(self.metric)];
+        let value = metrics[self.metric.name()];
         let beats = |best: f64| if self.greater { value > best } else { value < best };
         let (better, enough) = match self.best {
             None => (true, true),

@@ -106,6 +106,8 @@ pub enum Record {
         step: Step,
         /// Sums over its samples.
         totals: Totals,
+        /// Metrics beside the loss, by name.
+        metrics: BTreeMap<&'static str, f64>,
         /// Learning rate used.
         learning_rate: f64,
         /// What it did.

@@ -14,6 +14,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use headstart::exit::Exit;
@@ -63,6 +64,8 @@ pub struct Run {
     pub trainable: u64,
     /// Bytes of all data files.
     pub data_bytes: u64,
+    /// Language models: trained tokens of each row, of training and evaluation; else empty.
+    pub trained: [Arc<[u32]>; 2],
 }
 
 /// The state of a run.
@@ -297,7 +300,16 @@ impl Machine {
         self.last_norm = applied.norm;
         let workers = self.members.ready().count();
         let skipped = std::mem::take(&mut self.skipped);
-        effects.push(Effect::Record(Record::Step { step, totals, learning_rate, applied, skipped, workers }));
+        let metrics = self.objective.of_step(&totals);
+        effects.push(Effect::Record(Record::Step {
+            step,
+            totals,
+            metrics,
+            learning_rate,
+            applied,
+            skipped,
+            workers,
+        }));
         for (worker, _) in self.members.ready() {
             effects.push(Effect::Send(worker, ToWorker::Publish(self.version)));
         }

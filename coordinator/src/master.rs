@@ -146,6 +146,9 @@ impl Master {
     ///
     /// `sums`: one per segment.
     pub fn update(&self, sums: &[Whole], divisor: u64, learning_rate: f64) -> Result<Applied, NotFinite> {
+        if divisor == 0 {
+            return Ok(self.skip(sums));
+        }
         // In segment order: a sum's bits depend on its order.
         let norm = sums.iter().map(|sum| sum.squares).sum::<f64>().sqrt() / divisor as f64;
         if !norm.is_finite() {
@@ -174,6 +177,24 @@ impl Master {
             .collect();
         self.version.send_replace(next);
         Ok(Applied { norm, gradient: hash::of_segments(&gradients), weights: hash::of_segments(&hashes) })
+    }
+
+    /// The next version with the weights and moments of this one: nothing was counted.
+    fn skip(&self, sums: &[Whole]) -> Applied {
+        let next = Version(self.version().0 + 1);
+        let hashes: Vec<u128> = self
+            .segments
+            .par_iter()
+            .map(|state| {
+                let mut state = write(state);
+                state.save_held();
+                state.version = next;
+                hash::segment(&state.weights)
+            })
+            .collect();
+        self.version.send_replace(next);
+        let gradients: Vec<u128> = sums.iter().map(|sum| sum.hash).collect();
+        Applied { norm: 0.0, gradient: hash::of_segments(&gradients), weights: hash::of_segments(&hashes) }
     }
 
     /// Hands part of a segment to `take`, provided it still is of the asked version.

@@ -16,34 +16,61 @@ pub enum Objective {
     /// One label a sample. The divisor is the number of samples; `counts` holds the true positives of each label, then how
     /// often each was predicted, then how often it was right to.
     Classification { labels: usize },
+    /// The next token. The divisor is the number of trained tokens; `counts` holds the tokens that were predicted right,
+    /// `measures` the sums of negative log likelihoods and of entropies, in nats.
+    CausalLm,
+}
+
+/// What is known of a pass's rows before they are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    pub rows: u64,
+    /// Tokens of these rows that are trained; `None`: not known.
+    pub trained: Option<u64>,
 }
 
 impl Objective {
     /// The objective of a task over this many labels.
     pub fn new(task: Task, labels: usize) -> Objective {
         match task {
-            Task::SequenceClassification | Task::ImageClassification | Task::CausalLm => {
-                Objective::Classification { labels }
-            }
+            Task::SequenceClassification | Task::ImageClassification => Objective::Classification { labels },
+            Task::CausalLm => Objective::CausalLm,
         }
     }
 
-    /// Judges the sums of a pass over `rows` rows before any of them is added. The error completes "step 3, shards 0..2 …".
-    pub fn check(&self, pass: Pass, rows: u64, totals: &Totals) -> Result<(), String> {
-        let Totals { samples, divisor, loss, counts, measures: _, tokens: _, compute: _ } = totals;
+    /// Judges the sums of a pass before any of them is added. The error completes "step 3, shards 0..2 …".
+    pub fn check(&self, pass: Pass, expected: Expected, totals: &Totals) -> Result<(), String> {
+        let Expected { rows, trained } = expected;
+        let Totals { samples, divisor, loss, counts, measures, tokens, compute: _ } = totals;
         if *samples != rows {
             return Err(format!("has {rows} samples, not {samples}"));
         }
-        let Objective::Classification { labels } = *self;
-        if *divisor != rows {
-            return Err(format!("has the divisor {rows}, not {divisor}"));
+        let divisors = match self {
+            Objective::Classification { .. } => rows..=rows,
+            // A row's first token is never trained.
+            Objective::CausalLm => {
+                trained.map_or(0..=tokens.saturating_sub(rows), |trained| trained..=trained)
+            }
+        };
+        if !divisors.contains(divisor) {
+            return Err(format!("has the divisor {}, not {divisor}", divisors.end()));
         }
-        let expected = if pass == Pass::Eval { 3 * labels } else { 0 };
-        if counts.len() != expected {
-            return Err(format!("has {expected} counts, not {}", counts.len()));
+        let sizes = match *self {
+            Objective::Classification { labels } => [if pass == Pass::Eval { 3 * labels } else { 0 }, 0],
+            // A pass without rows has none.
+            Objective::CausalLm if counts.is_empty() && measures.is_empty() && *divisor == 0 => [0, 0],
+            Objective::CausalLm => [1, 2],
+        };
+        if [counts.len(), measures.len()] != sizes {
+            let found = (counts.len(), measures.len());
+            return Err(format!("has {} counts and {} measures, not {found:?}", sizes[0], sizes[1]));
         }
-        if pass == Pass::Eval && !add_up(counts, labels, rows) {
-            return Err(format!("has counts that do not add up to its {rows} samples"));
+        let add_up = match *self {
+            Objective::Classification { labels } => pass != Pass::Eval || add_up(counts, labels, rows),
+            Objective::CausalLm => counts.iter().all(|right| right <= divisor),
+        };
+        if !add_up {
+            return Err(format!("has counts that do not add up to its {divisor} samples or tokens"));
         }
         // An evaluation may report an infinite loss.
         match pass == Pass::Train && !loss.is_finite() {
@@ -56,22 +83,39 @@ impl Objective {
     pub fn metrics(&self, totals: &Totals) -> BTreeMap<&'static str, f64> {
         match *self {
             Objective::Classification { labels } => classification(labels, totals),
+            Objective::CausalLm => {
+                let mut metrics = of_tokens(totals);
+                metrics.insert(Metric::Loss.name(), totals.mean_loss());
+                metrics
+            }
         }
     }
-}
 
-/// The name of a metric in records, without the `eval_` prefix.
-pub fn name(metric: Metric) -> &'static str {
-    match metric {
-        Metric::Loss => "loss",
-        Metric::Accuracy => "accuracy",
-        Metric::F1 => "f1",
+    /// Metrics of a training step beside the loss.
+    pub fn of_step(&self, totals: &Totals) -> BTreeMap<&'static str, f64> {
+        match self {
+            Objective::Classification { .. } => BTreeMap::new(),
+            Objective::CausalLm => of_tokens(totals),
+        }
     }
 }
 
 /// The name of a metric that an earlier coordinator wrote down, if an objective has it.
 pub fn known(written: &str) -> Option<&'static str> {
-    [Metric::Loss, Metric::Accuracy, Metric::F1].map(name).into_iter().find(|name| *name == written)
+    let tasks = [Task::SequenceClassification, Task::ImageClassification, Task::CausalLm];
+    tasks.iter().flat_map(|task| Metric::of(*task)).map(|metric| metric.name()).find(|name| *name == written)
+}
+
+/// Perplexity, accuracy and entropy of tokens, as TRL defines them.
+fn of_tokens(totals: &Totals) -> BTreeMap<&'static str, f64> {
+    let mean = |sum: f64| sum / totals.divisor.max(1) as f64;
+    let measure = |index: usize| mean(totals.measures.get(index).copied().unwrap_or_default());
+    let right = totals.counts.first().copied().unwrap_or_default();
+    BTreeMap::from([
+        (Metric::Perplexity.name(), libm::exp(measure(0))),
+        (Metric::MeanTokenAccuracy.name(), mean(right as f64)),
+        (Metric::Entropy.name(), measure(1)),
+    ])
 }
 
 /// Loss, accuracy and macro F1. F1 is averaged with equal weight over the labels that occur or are predicted.
@@ -85,9 +129,9 @@ fn classification(labels: usize, totals: &Totals) -> BTreeMap<&'static str, f64>
         .map(|(&hits, (&predicted, &actual))| 2.0 * hits as f64 / (predicted + actual) as f64)
         .collect();
     BTreeMap::from([
-        (name(Metric::Loss), totals.mean_loss()),
-        (name(Metric::Accuracy), hits.iter().sum::<u64>() as f64 / totals.samples as f64),
-        (name(Metric::F1), f1.iter().sum::<f64>() / f1.len().max(1) as f64),
+        (Metric::Loss.name(), totals.mean_loss()),
+        (Metric::Accuracy.name(), hits.iter().sum::<u64>() as f64 / totals.samples as f64),
+        (Metric::F1.name(), f1.iter().sum::<f64>() / f1.len().max(1) as f64),
     ])
 }
 
@@ -106,13 +150,17 @@ fn add_up(counts: &[u64], labels: usize, rows: u64) -> bool {
 mod tests {
     use super::*;
 
+    fn rows(rows: u64) -> Expected {
+        Expected { rows, trained: None }
+    }
+
     #[test]
     fn metrics_are_scikit_learns() {
         // y_true 0 0 1 1 2, y_pred 0 1 1 1 1; label 3 never occurs. f1_score(average="macro") is 0.46666….
         let counts = vec![1, 2, 0, 0, /* predicted */ 1, 4, 0, 0, /* actual */ 2, 2, 1, 0];
         let totals = Totals { samples: 5, divisor: 5, loss: 2.5, counts, ..Totals::default() };
         let objective = Objective::new(Task::SequenceClassification, 4);
-        assert_eq!(objective.check(Pass::Eval, 5, &totals), Ok(()));
+        assert_eq!(objective.check(Pass::Eval, rows(5), &totals), Ok(()));
         let found = objective.metrics(&totals);
         assert_eq!((found["loss"], found["accuracy"]), (0.5, 0.6));
         assert!((found["f1"] - (2.0 / 3.0 + 2.0 / 3.0 + 0.0) / 3.0).abs() < 1e-12);
@@ -127,16 +175,47 @@ mod tests {
         let objective = Objective::Classification { labels: 2 };
         let good = Totals { samples: 3, divisor: 3, loss: 1.0, ..Totals::default() };
         let refused =
-            |pass, totals: Totals| objective.check(pass, 3, &totals).expect_err("it cannot be right");
-        assert_eq!(objective.check(Pass::Train, 3, &good), Ok(()));
+            |pass, totals: Totals| objective.check(pass, rows(3), &totals).expect_err("it cannot be right");
+        assert_eq!(objective.check(Pass::Train, rows(3), &good), Ok(()));
         assert_eq!(refused(Pass::Train, Totals { samples: 4, ..good.clone() }), "has 3 samples, not 4");
         assert_eq!(refused(Pass::Train, Totals { divisor: 30, ..good.clone() }), "has the divisor 3, not 30");
         assert_eq!(refused(Pass::Train, Totals { loss: f64::NAN, ..good.clone() }), "has the loss NaN");
-        assert_eq!(refused(Pass::Eval, good.clone()), "has 6 counts, not 0");
+        assert_eq!(refused(Pass::Eval, good.clone()), "has 6 counts and 0 measures, not (0, 0)");
         let counts = vec![2, 1, /* predicted */ 1, 2, /* actual */ 2, 1];
         assert!(refused(Pass::Eval, Totals { counts, ..good.clone() }).contains("do not add up"));
         let counts = vec![1, 1, /* predicted */ 1, 2, /* actual */ 2, 1];
         let unbounded = Totals { counts, loss: f64::INFINITY, ..good };
-        assert_eq!(objective.check(Pass::Eval, 3, &unbounded), Ok(()), "an evaluation may diverge");
+        assert_eq!(objective.check(Pass::Eval, rows(3), &unbounded), Ok(()), "an evaluation may diverge");
+    }
+
+    #[test]
+    fn tokens_are_divided_by_their_number() {
+        let totals = Totals {
+            samples: 2,
+            divisor: 4,
+            loss: 6.0,
+            counts: vec![3],
+            measures: vec![4.0 * std::f64::consts::LN_2, 2.0],
+            tokens: 9,
+            ..Totals::default()
+        };
+        let objective = Objective::new(Task::CausalLm, 0);
+        for trained in [None, Some(4)] {
+            assert_eq!(objective.check(Pass::Train, Expected { rows: 2, trained }, &totals), Ok(()));
+        }
+        let found = objective.metrics(&totals);
+        assert_eq!((found["loss"], found["mean_token_accuracy"], found["entropy"]), (1.5, 0.75, 0.5));
+        assert!((found["perplexity"] - 2.0).abs() < 1e-12);
+        assert!(found.keys().all(|name| known(name).is_some()));
+        assert_eq!(objective.of_step(&totals).len(), 3);
+        let refused = |trained, totals: &Totals| {
+            objective
+                .check(Pass::Train, Expected { rows: 2, trained }, totals)
+                .expect_err("it cannot be right")
+        };
+        assert_eq!(refused(Some(5), &totals), "has the divisor 5, not 4");
+        assert_eq!(refused(None, &Totals { tokens: 5, ..totals.clone() }), "has the divisor 3, not 4");
+        assert!(refused(None, &Totals { counts: vec![5], ..totals.clone() }).contains("do not add up"));
+        assert!(refused(None, &Totals { measures: vec![], ..totals }).contains("2 measures"));
     }
 }

@@ -23,6 +23,8 @@ pub struct Records {
     metrics: String,
     last_step_at: Option<Duration>,
     eval: Map<String, Value>,
+    /// Language models: tokens of all rows trained on.
+    tokens: u64,
 }
 
 /// What the clock and the network saw when a record was made.
@@ -56,7 +58,10 @@ impl Records {
     pub fn resume(ledger: String, metrics: String) -> Records {
         let eval = ledger.lines().rev().find(|line| line.contains("\"eval_samples\":"));
         let eval = eval.and_then(|line| serde_json::from_str::<Map<String, Value>>(line).ok());
+        let line = metrics.lines().rev().find(|line| line.contains("\"num_tokens\":"));
+        let line = line.and_then(|line| serde_json::from_str::<Map<String, Value>>(line).ok());
         Records {
+            tokens: line.and_then(|line| line.get("num_tokens")?.as_u64()).unwrap_or_default(),
             previous: ledger
                 .lines()
                 .last()
@@ -72,7 +77,7 @@ impl Records {
     /// Takes note of a record; returns the training speed in samples a second, when it is one of a step.
     pub fn add(&mut self, record: &Record, plan: &Plan, observed: Observed) -> Option<f64> {
         match record {
-            Record::Step { step, totals, learning_rate, applied, skipped, workers } => {
+            Record::Step { step, totals, metrics, learning_rate, applied, skipped, workers } => {
                 let number = step.0 + 1;
                 let facts = json!({
                     "step": number,
@@ -84,11 +89,22 @@ impl Records {
                 let mut line = with(facts.clone(), "samples", totals.samples);
                 line = with(line, "gradient", format!("{:032x}", applied.gradient));
                 line = with(line, "weights", format!("{:032x}", applied.weights));
+                if totals.divisor != totals.samples {
+                    line = with(line, "trained_tokens", totals.divisor);
+                }
                 if !skipped.is_empty() {
                     let shard = |(shard, rows): (&u32, &Vec<u64>)| json!({"shard": shard, "rows": rows});
                     line = with(line, "skipped", skipped.iter().map(shard).collect::<Vec<_>>());
                 }
                 self.write_ledger(line);
+                let mut facts = facts;
+                for (name, value) in metrics {
+                    facts = with(facts, name, *value);
+                }
+                if !metrics.is_empty() {
+                    self.tokens += totals.tokens;
+                    facts = with(facts, "num_tokens", self.tokens);
+                }
                 self.step_metrics(facts, totals, *workers, observed)
             }
             Record::Eval { version, metrics, samples } => {

@@ -139,10 +139,22 @@ impl Choice for Strategy {
 }
 
 impl Choice for Metric {
-    const NAMES: &'static [(&'static str, Metric)] =
-        &[("loss", Metric::Loss), ("accuracy", Metric::Accuracy), ("f1", Metric::F1)];
-    const ALIASES: &'static [(&'static str, Metric)] =
-        &[("eval_loss", Metric::Loss), ("eval_accuracy", Metric::Accuracy), ("eval_f1", Metric::F1)];
+    const NAMES: &'static [(&'static str, Metric)] = &[
+        ("loss", Metric::Loss),
+        ("accuracy", Metric::Accuracy),
+        ("f1", Metric::F1),
+        ("perplexity", Metric::Perplexity),
+        ("mean_token_accuracy", Metric::MeanTokenAccuracy),
+        ("entropy", Metric::Entropy),
+    ];
+    const ALIASES: &'static [(&'static str, Metric)] = &[
+        ("eval_loss", Metric::Loss),
+        ("eval_accuracy", Metric::Accuracy),
+        ("eval_f1", Metric::F1),
+        ("eval_perplexity", Metric::Perplexity),
+        ("eval_mean_token_accuracy", Metric::MeanTokenAccuracy),
+        ("eval_entropy", Metric::Entropy),
+    ];
     const NOT_YET: &'static [&'static str] =
         &["precision", "recall", "matthews_correlation", "roc_auc", "eval_precision", "eval_recall"];
 }

@@ -244,6 +244,44 @@ pub enum Metric {
     Accuracy,
     /// F1 averaged over labels with equal weight.
     F1,
+    /// `exp` of the mean negative log likelihood of a token.
+    Perplexity,
+    /// Share of tokens that were the most likely ones.
+    MeanTokenAccuracy,
+    /// Mean entropy of the predicted distributions, in nats.
+    Entropy,
+}
+
+impl Metric {
+    /// Those of a task.
+    pub fn of(task: Task) -> &'static [Metric] {
+        match task {
+            Task::SequenceClassification | Task::ImageClassification => {
+                &[Metric::Loss, Metric::Accuracy, Metric::F1]
+            }
+            Task::CausalLm => &[Metric::Loss, Metric::Perplexity, Metric::MeanTokenAccuracy, Metric::Entropy],
+        }
+    }
+
+    /// Its name in records, without the `eval_` prefix.
+    pub fn name(self) -> &'static str {
+        match self {
+            Metric::Loss => "loss",
+            Metric::Accuracy => "accuracy",
+            Metric::F1 => "f1",
+            Metric::Perplexity => "perplexity",
+            Metric::MeanTokenAccuracy => "mean_token_accuracy",
+            Metric::Entropy => "entropy",
+        }
+    }
+
+    /// Whether larger values are better.
+    pub fn grows(self) -> bool {
+        match self {
+            Metric::Accuracy | Metric::F1 | Metric::MeanTokenAccuracy => true,
+            Metric::Loss | Metric::Perplexity | Metric::Entropy => false,
+        }
+    }
 }
 
 /// What to do with a shard whose loss or gradient is non-finite while the others of its step are finite.

@@ -12,6 +12,7 @@ use headstart::message::{Failure, PartialId, Pass, ToWorker, Totals, Work};
 use super::{Machine, Phase};
 use crate::event::{Effect, Refused, Unfit, describe};
 use crate::lease::Lease;
+use crate::objective::Expected;
 
 /// Longest time for a partial to arrive; pauses between its messages have a limit of their own.
 const LONGEST_PUSH: Duration = Duration::from_secs(3600);
@@ -167,17 +168,16 @@ impl Machine {
     }
 
     fn plausible(&self, work: &Work, totals: &Totals) -> Result<(), Refused> {
-        let skipped: u64 = match work.pass {
-            Pass::Train => work
-                .node
-                .range()
-                .filter_map(|shard| self.skipped.get(&shard))
-                .map(|rows| rows.len() as u64)
-                .sum(),
-            Pass::Eval => 0,
-        };
-        let rows = self.run.plan.rows_of(work).len() as u64 - skipped;
+        let skipped = |shard: &u32| work.pass == Pass::Train && self.skipped.contains_key(shard);
+        let shards = work.node.range().filter(|shard| !skipped(shard));
+        let rows: Vec<u64> =
+            shards.flat_map(|shard| self.run.plan.rows(work.pass, work.step, shard)).collect();
+        let [train, eval] = &self.run.trained;
+        let trained = if work.pass == Pass::Train { train } else { eval };
+        // Overflow cannot happen: a row has less than 2³² tokens.
+        let tokens = rows.iter().map(|&row| trained.get(row as usize).map(|&tokens| u64::from(tokens)));
+        let expected = Expected { rows: rows.len() as u64, trained: tokens.sum() };
         let implausible = |reason| Refused::Implausible(format!("{} {reason}", describe(work)));
-        self.objective.check(work.pass, rows, totals).map_err(implausible)
+        self.objective.check(work.pass, expected, totals).map_err(implausible)
     }
 }

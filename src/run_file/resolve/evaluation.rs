@@ -10,6 +10,7 @@ impl Check<'_> {
     pub(super) fn evaluation(&mut self, file: &RunFile) -> Evaluation {
         let strategy = file.eval_strategy.as_ref().map_or(Strategy::No, |found| found.value.0);
         let metric = file.metric_for_best_model.as_ref().map_or(Metric::Loss, |found| found.value.0);
+        self.metric_of_task(file);
         let steps = self.eval_steps(file, strategy);
         self.evaluation_needs(file, strategy);
         let (patience, threshold) = (&file.early_stopping_patience, &file.early_stopping_threshold);
@@ -28,9 +29,20 @@ impl Check<'_> {
             eval_on_start: value_or(&file.eval_on_start, false),
             load_best_model_at_end: value_or(&file.load_best_model_at_end, false),
             metric_for_best_model: metric,
-            greater_is_better: value_or(&file.greater_is_better, metric != Metric::Loss),
+            greater_is_better: value_or(&file.greater_is_better, metric.grows()),
             early_stopping_patience: patience,
             early_stopping_threshold: threshold,
+        }
+    }
+
+    fn metric_of_task(&mut self, file: &RunFile) {
+        let (Some(metric), Some(task)) = (&file.metric_for_best_model, &file.task) else { return };
+        let of_task = Metric::of(task.value.0);
+        if !of_task.contains(&metric.value.0) {
+            let names: Vec<&str> = of_task.iter().map(|metric| metric.name()).collect();
+            let message =
+                format!("`metric_for_best_model: {}` is not a metric of this task", metric.value.0.name());
+            self.refuse(&metric.at, message, &format!("it can be {}", names.join(", ")));
         }
     }
 

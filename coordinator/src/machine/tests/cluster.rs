@@ -36,6 +36,7 @@ fn run(sets: &[&str]) -> Run {
         train_rows: 45,
         trainable: 4,
         data_bytes: 0,
+        trained: Default::default(),
     }
 }
 
