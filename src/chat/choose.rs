@@ -59,6 +59,26 @@ impl Templates {
         context: &Context,
         today: Option<Date>,
     ) -> Result<Templates, ChatError> {
+        let mut templates = Templates::compile(settings, sources, today)?;
+        for template in [&mut templates.default, &mut templates.tool_use].into_iter().flatten() {
+            let question = probe(&[("user", QUESTION)]);
+            let [with, without] =
+                [true, false].map(|prompt| template.render(context, &question, prompt, false));
+            // A template that refuses the question may have a prompt all the same.
+            template.prompts = with.is_err() || with != without;
+        }
+        let explicit = sources.path.is_some() || settings.chat_template_jinja.is_some();
+        if let (TemplateChoice::Named(name), false) = (&settings.chat_template, explicit) {
+            templates.check_name(name, context)?;
+        }
+        Ok(templates)
+    }
+
+    fn compile(
+        settings: &ChatSettings,
+        sources: &Sources<'_>,
+        today: Option<Date>,
+    ) -> Result<Templates, ChatError> {
         let one = |name: &str, source: &str| {
             Ok(Templates { default: Some(Template::new(name, source, today)?), tool_use: None })
         };
@@ -66,20 +86,13 @@ impl Templates {
             return one(settings.chat_template_path.as_deref().unwrap_or("chat_template_path"), source);
         }
         match (&settings.chat_template, &settings.chat_template_jinja) {
-            (TemplateChoice::Jinja, None) => return Err(ChatError::NoJinja),
-            (TemplateChoice::Jinja | TemplateChoice::TokenizerDefault, Some(source)) => {
-                return one("chat_template_jinja", source);
-            }
-            _ => {}
+            (TemplateChoice::Jinja, None) => Err(ChatError::NoJinja),
+            (_, Some(source)) => one("chat_template_jinja", source),
+            (_, None) => match sources.jinja {
+                Some(source) => one(JINJA, source),
+                None => Templates::of_config(sources.config, today),
+            },
         }
-        let templates = match sources.jinja {
-            Some(source) => one(JINJA, source)?,
-            None => Templates::of_config(sources.config, today)?,
-        };
-        if let TemplateChoice::Named(name) = &settings.chat_template {
-            templates.check_name(name, context)?;
-        }
-        Ok(templates)
     }
 
     /// The key of `tokenizer_config.json`: a template, or a list of named ones.

@@ -3,7 +3,7 @@
 //! A row is a JSON object. [`row`] finds its format and reads it, [`message`] gives messages the names that templates use.
 //! Conversations are rendered by the checkpoint's own [`template`], as transformers renders them ([`choose`] picks it,
 //! [`python`] prints values). [`spans`] decides which characters are trained: those that `{% generation %}` blocks enclose
-//! ([`generation`]), else the turns that placeholders locate ([`turns`]). What cannot be told is refused by name, never
+//! ([`generation`], after [`rewrite`]), else the turns that placeholders locate ([`turns`]). What cannot be told is refused by name, never
 //! guessed. [`encode`] tokenises the text as a whole and maps spans to tokens.
 
 mod choose;
@@ -13,6 +13,7 @@ mod error;
 mod generation;
 mod message;
 mod python;
+mod rewrite;
 mod row;
 mod settings;
 mod spans;
