@@ -17,22 +17,39 @@ const SECOND_ANSWER: &str = "Vbk9answer";
 
 /// Names of templates in other trainers' run files, and what each makes of a question and an answer, apart from a system
 /// prompt before them and an end-of-text token behind them.
-const KNOWN: [(&[&str], &str); 6] = [
+const KNOWN: [(&[&str], &str); 14] = [
     (
-        &["chatml", "qwen_25", "qwen2_5"],
+        &["chatml", "qwen_25", "qwen2_vl", "falcon_h1"],
         "<|im_start|>user\n{q}<|im_end|>\n<|im_start|>assistant\n{a}<|im_end|>",
     ),
     (
-        &["qwen3"],
+        &["qwen3", "qwen3_5"],
         "<|im_start|>user\n{q}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n{a}<|im_end|>",
     ),
     (
         &["llama3"],
         "<|start_header_id|>user<|end_header_id|>\n\n{q}<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n{a}<|eot_id|>",
     ),
-    (&["gemma", "gemma3"], "<start_of_turn>user\n{q}<end_of_turn>\n<start_of_turn>model\n{a}<end_of_turn>"),
+    (
+        &["llama4"],
+        "<|header_start|>user<|header_end|>\n\n{q}<|eot|><|header_start|>assistant<|header_end|>\n\n{a}<|eot|>",
+    ),
+    (
+        &["gemma", "gemma3", "gemma3n"],
+        "<start_of_turn>user\n{q}<end_of_turn>\n<start_of_turn>model\n{a}<end_of_turn>",
+    ),
     (&["phi_3", "phi_35"], "<|user|>\n{q}<|end|>\n<|assistant|>\n{a}<|end|>"),
+    (&["phi_4"], "<|im_start|>user<|im_sep|>{q}<|im_end|><|im_start|>assistant<|im_sep|>{a}<|im_end|>"),
     (&["mistral_v1"], "[INST] {q} [/INST] {a}</s>"),
+    (&["mistral_v2v3"], "[INST] {q}[/INST] {a}</s>"),
+    (&["mistral_v3_tekken", "mistral_v7_tekken"], "[INST]{q}[/INST]{a}</s>"),
+    (&["deepseek_v3"], "<｜User｜>{q}<｜Assistant｜>{a}<｜end▁of▁sentence｜>"),
+    (
+        &["cohere", "aya"],
+        "<|START_OF_TURN_TOKEN|><|USER_TOKEN|>{q}<|END_OF_TURN_TOKEN|><|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>{a}<|END_OF_TURN_TOKEN|>",
+    ),
+    (&["exaone"], "[|user|]{q}\n[|assistant|]{a}[|endofturn|]"),
+    (&["exaone4"], "[|user|]\n{q}[|endofturn|]\n[|assistant|]\n<think>\n\n</think>\n\n{a}[|endofturn|]"),
 ];
 
 /// The templates of a run.
