@@ -24,8 +24,8 @@ pub(super) fn rewrite(source: &str) -> Rewritten {
         let rest = &source[open..];
         if rest.starts_with("{#") {
             at = open + rest.find("#}").map_or(rest.len(), |end| end + 2);
-        } else if rest.starts_with("{{") {
-            at = open + 2 + skip(&rest[2..], "}}");
+        } else if let Some(inside) = rest.strip_prefix("{{") {
+            at = open + 2 + skip(inside, "}}");
         } else if rest.starts_with("{%") {
             let tag = Tag::read(source, open);
             at = tag.end;

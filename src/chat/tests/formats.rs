@@ -5,7 +5,7 @@ use super::*;
 const ONE_TURN: &str = "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n[b<|im_end|>]\n";
 
 fn kind(row: Value) -> RowKind {
-    Setup::default().encode(row).unwrap().format
+    Setup::default().row(row).format
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_system_column_precedes_messages_without_one() {
     let expected = format!("<|im_start|>system\ns<|im_end|>\n{ONE_TURN}");
     assert_eq!(Setup::default().marked(row.clone()), expected);
     let own = json!({"role": "system", "content": "s"});
-    row["messages"].as_array_mut().unwrap().insert(0, own);
+    row["messages"].as_array_mut().expect("it is a list").insert(0, own);
     row["system"] = "another".into();
     assert_eq!(Setup::default().marked(row), expected);
 }
@@ -98,7 +98,7 @@ fn nulls_of_a_message_are_absent_keys() {
     let template = "{% for m in messages %}{{ m.keys()|list|join(',') }};{% endfor %}";
     let setup = Setup::of(template).settings(json!({"train_on_inputs": true}));
     let row = json!({"messages": [{"role": "user", "content": "a", "name": null, "tool_calls": null}]});
-    assert_eq!(setup.encode(row).unwrap().text, "role,content;");
+    assert_eq!(setup.row(row).text, "role,content;");
     let mut parquet = json!({"a": [{"b": null, "c": {"d": null, "e": 1}}, null], "f": null});
     drop_nested_nulls(&mut parquet);
     assert_eq!(parquet, json!({"a": [{"c": {"e": 1}}, null]}));
@@ -110,7 +110,7 @@ fn thoughts_are_given_under_each_name() {
     for key in ["reasoning_content", "thinking", "reasoning"] {
         let setup = Setup::of(template).settings(json!({"train_on_inputs": true}));
         let row = json!({"messages": [{"role": "assistant", "content": "", (key): "hm"}]});
-        assert_eq!(setup.encode(row).unwrap().text, "hmhm", "{key}");
+        assert_eq!(setup.row(row).text, "hmhm", "{key}");
     }
 }
 
@@ -122,7 +122,7 @@ fn variables_of_the_row_override_the_entrys_and_the_runs() {
         .format(json!({"chat_template_kwargs": {"two": 2, "three": 2}}));
     let mut row = chat(&["a"]);
     row["chat_template_kwargs"] = json!({"three": "3", "add_generation_prompt": true}).to_string().into();
-    assert_eq!(setup.encode(row).unwrap().text, "1 2 3 False");
+    assert_eq!(setup.row(row).text, "1 2 3 False");
 }
 
 #[test]
@@ -138,7 +138,8 @@ fn content_may_be_a_list_of_text_parts() {
 fn only_columns_of_use_are_read() {
     let available: Vec<String> =
         ["id", "prompt", "messages", "tools", "text", "score"].map(String::from).into();
-    let columns = |format: Value| Setup::default().format(format).build().unwrap().columns(0, &available);
+    let columns =
+        |format: Value| Setup::default().format(format).build().expect("it is sound").columns(0, &available);
     assert_eq!(columns(json!({})), ["prompt", "messages", "tools", "text"]);
     assert_eq!(columns(json!({"type": "chat_template"})), ["messages", "tools"]);
     assert_eq!(columns(json!({"type": "completion", "text_column": "score"})), ["score"]);
@@ -154,6 +155,6 @@ fn types_have_the_names_of_other_trainers() {
         ("alpaca", RowType::Alpaca),
         ("prompt_completion", RowType::PromptCompletion),
     ] {
-        assert_eq!(serde_json::from_value::<RowType>(name.into()).unwrap(), kind, "{name}");
+        assert_eq!(serde_json::from_value::<RowType>(name.into()).expect("it is known"), kind, "{name}");
     }
 }

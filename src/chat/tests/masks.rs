@@ -127,9 +127,8 @@ fn a_text_that_the_template_leaves_out_is_a_warning() {
     let template = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% if loop.last %}{{ m.content }}{% else %}\
                     {{ m.content.split('</think>')[-1].strip() }}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}\
                     {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
-    let row = Setup::of(template)
-        .encode(chat(&["a", "<think>\nfirst\n</think>\nb", "c", "<think>last</think>d"]))
-        .unwrap();
+    let row =
+        Setup::of(template).row(chat(&["a", "<think>\nfirst\n</think>\nb", "c", "<think>last</think>d"]));
     assert_eq!(row.warnings, [RowWarning::Vanished { message: 1, key: "content".into() }]);
     let marked = marked(&row);
     assert!(marked.contains("assistant\n[b<|im_end|>]"), "{marked}");
@@ -141,7 +140,7 @@ fn tags_decide_and_a_span_without_its_end_is_a_warning() {
     let template =
         TAGGED.replace("+ '<|im_end|>' }}{% endgeneration %}", "}}{% endgeneration %}{{ '<|im_end|>' }}");
     let setup = Setup::of(&template).settings(json!({"train_on_eos": "all"}));
-    let row = setup.encode(chat(&["a", "b"])).unwrap();
+    let row = setup.row(chat(&["a", "b"]));
     assert_eq!(row.warnings, [RowWarning::TagsDecide, RowWarning::SpanWithoutEnd(0)]);
     assert!(marked(&row).ends_with("[b]<|im_end|>\n"));
 }
@@ -150,6 +149,6 @@ fn tags_decide_and_a_span_without_its_end_is_a_warning() {
 #[test]
 fn a_span_is_as_wide_as_the_tokens_that_it_touches() {
     let row = json!({"prompt": "é", "completion": "é"});
-    let encoded = Setup::default().encode(row).unwrap();
+    let encoded = Setup::default().row(row);
     assert_eq!(encoded.trained, [false, false, true, true, true]);
 }

@@ -55,13 +55,13 @@ impl Setup {
 
     /// Run settings by their keys.
     fn settings(mut self, keys: Value) -> Setup {
-        self.settings = serde_json::from_value(keys).unwrap();
+        self.settings = serde_json::from_value(keys).expect("they are settings");
         self
     }
 
     /// Keys of the dataset entry.
     fn format(mut self, keys: Value) -> Setup {
-        self.format = serde_json::from_value(keys).unwrap();
+        self.format = serde_json::from_value(keys).expect("they are settings");
         self
     }
 
@@ -88,14 +88,24 @@ impl Setup {
         self.build()?.encode(object(&row), 0)
     }
 
+    /// A row that is trained on.
+    fn row(&self, row: Value) -> EncodedRow {
+        self.encode(row).expect("it is encoded")
+    }
+
     /// The row's text, with trained tokens in brackets.
     fn marked(&self, row: Value) -> String {
-        marked(&self.encode(row).unwrap())
+        marked(&self.row(row))
     }
 
     /// The row's text alone.
     fn text(&self, row: Value) -> String {
-        self.build().unwrap().render(object(&row), 0).unwrap().expect("a template renders it").text
+        self.build()
+            .expect("it is sound")
+            .render(object(&row), 0)
+            .expect("it is rendered")
+            .expect("a template renders it")
+            .text
     }
 
     /// The error that ends the run.
@@ -115,7 +125,7 @@ impl Setup {
 }
 
 fn object(row: &Value) -> &Map<String, Value> {
-    row.as_object().unwrap()
+    row.as_object().expect("it is a row")
 }
 
 /// Messages of user and assistant in turn.
@@ -131,8 +141,8 @@ fn letters() -> Vec<char> {
     let plain = |byte: u32| matches!(byte, 33..=126 | 161..=172 | 174..=255);
     let mut others = 256..;
     (0..256u32)
-        .map(|byte| if plain(byte) { byte } else { others.next().unwrap() })
-        .map(|code| char::from_u32(code).unwrap())
+        .map(|byte| if plain(byte) { byte } else { others.next().expect("it has no end") })
+        .map(|code| char::from_u32(code).expect("it is below 512"))
         .collect()
 }
 
@@ -170,5 +180,5 @@ fn marked(row: &EncodedRow) -> String {
     if inside {
         bytes.push(b']');
     }
-    String::from_utf8(bytes).unwrap()
+    String::from_utf8(bytes).expect("it is text")
 }

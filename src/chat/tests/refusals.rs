@@ -158,8 +158,7 @@ fn a_turn_without_an_end_token() {
 fn end_tokens_that_the_tokenizer_lacks() {
     let error = not_built(&Setup::default().settings(json!({"eot_tokens": ["<|im_end|>", "<|end|>"]})));
     assert_says(&error, &["eot_tokens", "\"<|end|>\""], Exit::Checkpoint);
-    let mut setup = Setup::default();
-    setup.generation = Some(json!({"eos_token_id": "no"}));
+    let setup = Setup { generation: Some(json!({"eos_token_id": "no"})), ..Setup::default() };
     assert_says(&not_built(&setup), &["generation_config.json: eos_token_id"], Exit::Checkpoint);
     let mut setup = Setup::default();
     setup.config["eos_token"] = Value::Null;
@@ -184,7 +183,7 @@ fn an_answer_that_is_not_in_the_text() {
 fn tags_that_do_not_match_the_messages() {
     let template = "{% generation %}{% for m in messages %}{{ m.content + '<|im_end|>' }}{% endfor %}{% endgeneration %}";
     let mut row = chat(&["a", "b", "c", "d"]);
-    assert_eq!(Setup::of(template).encode(row.clone()).unwrap().input_ids.len(), 8);
+    assert_eq!(Setup::of(template).row(row.clone()).input_ids.len(), 8);
     row["messages"][1]["train"] = false.into();
     let error = Setup::of(template).refused(row);
     assert_eq!((&error, error.exit()), (&ChatError::Spans { spans: 1, turns: 2 }, Exit::Data));
