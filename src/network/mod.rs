@@ -5,6 +5,9 @@
 mod error;
 mod labels;
 mod overrides;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 mod texts;
 
 use serde_json::{Map, Value};
