@@ -17,13 +17,16 @@ fuzz_target!(|bytes: &[u8]| {
         headstart::checkpoint::Checkpoint::config_only(&directory).await
     });
     let Ok(checkpoint) = opened else { return };
-    for task in [Task::SequenceClassification, Task::ImageClassification] {
+    for task in [Task::SequenceClassification, Task::ImageClassification, Task::CausalLm] {
         let Ok(network) = Blueprint::from_config(&checkpoint.config, task, 3) else { continue };
         // A thousand layers are as good as four thousand, and sooner tabled.
         if network.layers.len() <= 1000 {
             let table = network.parameters();
             assert!(Trainable::new(&table, &[]).expect("all of it trains").len() as u64 <= 1 << 40);
             assert_eq!(hash(&table).len(), 64);
+            let ropes = network.layers.iter().filter_map(|layer| layer.attention.rope.as_ref());
+            let frequencies = ropes.flat_map(|rope| &rope.frequencies);
+            assert!(frequencies.take(1 << 12).all(|frequency| frequency.is_finite()));
         }
     }
     let input = ImageInput {

@@ -6,6 +6,9 @@ mod error;
 mod labels;
 mod overrides;
 mod rows;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 mod texts;
 mod values;
 

@@ -1,4 +1,4 @@
-"""Every family against transformers: one step of SGD with learning rate 1 and no clipping, by two workers.
+"""Every family of classifiers against transformers: one step of SGD with learning rate 1 and no clipping, by two workers.
 
 A network of each family begins from random weights that transformers drew. What the step changed is the mean gradient; it
 is compared with transformers' for each tensor, at the tensor's own scale. Then transformers opens final/, and its logits
@@ -112,10 +112,21 @@ def check(name, config, directory):
     subprocess.run(
         ["headstart", "train", "run.yaml", "--workers", "2"], cwd=directory, check=True, stdout=subprocess.DEVNULL
     )
+    loss = torch.nn.functional.cross_entropy(model(**inputs).logits, labels)
+    worst = compare_step(name, directory, model, loss)
+    opened = auto.from_pretrained(directory / "run/final", dtype=torch.float32).eval()
+    with torch.no_grad():
+        ours, theirs = opened(**inputs).logits, model.eval()(**inputs).logits
+    difference = float((ours - theirs).abs().max() / theirs.abs().max())
+    assert difference <= TOLERANCE, f"{name}: logits differ by {difference:.1e}"
+    print(f"{name}: gradients within {worst:.1e}, logits within {difference:.1e}")
+
+
+def compare_step(name, directory, model, loss):
+    """Takes the same step with torch, and compares the weights of run/final. The largest difference of a gradient, as a part
+    of its tensor's largest."""
     before, after = load_file(directory / "model/model.safetensors"), load_file(directory / "run/final/model.safetensors")
     assert before.keys() == after.keys(), before.keys() ^ after.keys()
-
-    loss = torch.nn.functional.cross_entropy(model(**inputs).logits, labels)
     loss.backward()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -133,13 +144,7 @@ def check(name, config, directory):
         difference = float(((after[key] - expected[key]).abs() - rounding).clamp(min=0).max() / scale)
         assert difference <= TOLERANCE, f"{name}: the gradient of {key} differs by {difference:.1e} of its largest value"
         worst = max(worst, difference)
-
-    opened = auto.from_pretrained(directory / "run/final", dtype=torch.float32).eval()
-    with torch.no_grad():
-        ours, theirs = opened(**inputs).logits, model.eval()(**inputs).logits
-    difference = float((ours - theirs).abs().max() / theirs.abs().max())
-    assert difference <= TOLERANCE, f"{name}: logits differ by {difference:.1e}"
-    print(f"{name}: gradients within {worst:.1e}, logits within {difference:.1e}")
+    return worst
 
 
 def main():

@@ -18,6 +18,7 @@ templates=$(scripts/python-env.sh $here/templates.txt --no-deps)
 rm -rf "$runs"
 mkdir -p "$runs"
 "$python" "$here/families.py" "$runs/families"
+"$python" "$here/decoders.py" "$runs/decoders"
 headstart init "$here/run.yaml" "$runs/start"
 headstart rows "$here/run.yaml" --steps 20 >"$runs/rows.jsonl"
 headstart train "$here/run.yaml"
