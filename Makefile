@@ -54,9 +54,14 @@ sections-bits: build ## check that 1, 2, 3 and 5 workers give the same weights, 
 	@examples/sections/setup.py
 	@$(BUILT) scripts/sections_bits.sh
 
+.PHONY: assistant
+assistant: build ## train an adapter of a 134.5 M parameter chat model, and compare it with random weights
+	@$(BUILT) examples/assistant/assistant.sh
+
 .PHONY: parity
-parity: build ## check losses and logits against PyTorch and transformers
+parity: build ## check losses and logits against PyTorch, transformers and PEFT
 	@examples/sections/setup.py
+	@examples/assistant/setup.py
 	@$(TORCH) $(BUILT) tests/parity/run.sh
 
 .PHONY: test
@@ -131,6 +136,10 @@ bench: build ## run the benchmarks of bench/
 bench-recovery: build ## measure how long a run stands still after a crash, and what a commit costs
 	@$(BUILT) $(PYTHON) bench/recovery.py
 
+.PHONY: bench-lora
+bench-lora: build ## time an adapter of a chat model beside transformers and PEFT
+	@$(BUILT) bench/lora.sh
+
 .PHONY: plan-memory
 plan-memory: build ## compare the memory that headstart plan predicts with the use of eight small runs
 	@examples/sections/setup.py
@@ -143,4 +152,4 @@ bench-gpu: build ## on a GPU: compare the bits of 1, 2 and 4 workers, and the sp
 .PHONY: clean-all
 clean-all: ## remove everything built, downloaded or trained inside this checkout
 	$(CARGO) clean
-	rm -rf .libtorch runs examples/digits/data examples/sections/data examples/sections/model
+	rm -rf .libtorch runs examples/digits/data examples/sections/data examples/sections/model examples/assistant/data examples/assistant/model

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Chat templates render and mask conversations as transformers does. A step of every family, and twenty steps of one run, give
-# what PyTorch and transformers make of them; then transformers opens and evaluates what Headstart wrote.
+# what PyTorch and transformers make of them; then transformers opens and evaluates what Headstart wrote. Fifty steps of an
+# adapter give what transformers and PEFT make of them.
 # HEADSTART_PYTHON may name a Python that has the packages of requirements.txt; else they are installed (3 GB, once).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -26,3 +27,4 @@ headstart train "$here/run.yaml"
 "$python" "$here/parity.py" --start "$runs/start" --data examples/sections/data/train.jsonl \
     --rows "$runs/rows.jsonl" --metrics "$runs/run/final/metrics.jsonl"
 "$here/final.sh" "$runs/run" examples/sections/data/eval.jsonl
+"$python" "$here/lora.py" "$runs/lora"
