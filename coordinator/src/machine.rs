@@ -63,6 +63,9 @@ pub struct Run {
     pub trainable: u64,
     /// Bytes of all data files.
     pub data_bytes: u64,
+    /// Hash of the frozen weights, as an earlier coordinator's workers read them; `None` if it is not known, or everything
+    /// trains.
+    pub base: Option<u128>,
 }
 
 /// The state of a run.
@@ -383,6 +386,7 @@ impl Machine {
 fn turn_away(worker: WorkerId, rejected: Rejected, effects: &mut Vec<Effect>) {
     let reason = match rejected {
         Rejected::OtherClass(_) | Rejected::OtherCanary => StopReason::NumericClass,
+        Rejected::OtherBase { .. } => StopReason::OtherBase,
         Rejected::Full(_) | Rejected::Banned(_) | Rejected::OtherParameters { .. } => StopReason::Refused,
     };
     effects.push(Effect::Send(worker, ToWorker::Stop { reason, detail: rejected.to_string() }));

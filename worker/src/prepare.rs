@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headstart::checkpoint::CheckpointError;
+use headstart::checkpoint::{CheckpointError, Values};
 use headstart::data::RowIndex;
 use headstart::hash;
 use headstart::message::{Pass, Ready, Welcome};
@@ -53,13 +53,18 @@ impl Prepared {
         let reading = Reading { stores, cache: settings.cache.clone(), place };
         let loader = Loader::new(plan, &spec, indexes, collator, reading);
         let mut values = vec![Vec::new(); network.table.len()];
-        network
-            .load(|index, loaded| {
-                values[index] = loaded;
-                Ok::<(), CheckpointError>(())
-            })
-            .await?;
-        let read = hash::of_segments(&values.iter().map(|values| hash::segment(values)).collect::<Vec<_>>());
+        let mut hashes = vec![0; network.table.len()];
+        let every = |_| true;
+        let taken = |index: usize, loaded: Values| {
+            hashes[index] = loaded.hash();
+            values[index] = loaded.into_f32();
+            Ok::<(), CheckpointError>(())
+        };
+        network.load_stored(every, taken).await?;
+        let base = network.frozen_hash(&hashes);
+        let trained: Vec<u128> =
+            network.trainable.slots().iter().map(|slot| hash::segment(&values[slot.parameter])).collect();
+        let read = hash::of_segments(&trained);
         let job = TrainerJob {
             network: network.clone(),
             objective: Objective::new(&spec),
@@ -74,7 +79,7 @@ impl Prepared {
         // A worker that read other values, or makes other batches, changes bits as well.
         let shape = hash::of_bytes(format!("{:?}", network.blueprint).as_bytes());
         let canary = hash::of_segments(&[canary?, shape, read, transforms]);
-        let ready = Ready { class, canary, parameters: network.parameters.clone() };
+        let ready = Ready { class, canary, base, parameters: network.parameters.clone() };
         Ok(Prepared { welcome: welcome.clone(), spec, network, loader: Arc::new(loader), engine, ready })
     }
 

@@ -36,6 +36,7 @@ fn run(sets: &[&str]) -> Run {
         train_rows: 45,
         trainable: 4,
         data_bytes: 0,
+        base: None,
     }
 }
 
@@ -48,7 +49,7 @@ pub(super) fn ready(threads: u32) -> Ready {
         threads,
         precision: "f32".into(),
     };
-    Ready { class, canary: 7, parameters: "p".into() }
+    Ready { class, canary: 7, base: Some(9), parameters: "p".into() }
 }
 
 /// A machine, workers that hold leases, and the sums, all in one thread.
