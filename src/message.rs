@@ -106,9 +106,11 @@ pub struct Join {
 pub struct Ready {
     /// Its numeric class.
     pub class: NumericClass,
-    /// Hash of gradients on synthetic weights and inputs, and of what the worker read: every parameter's first values, and
+    /// Hash of gradients on synthetic weights and inputs, and of what the worker read: the first values of what trains, and
     /// the tokenizer or image processor.
     pub canary: u128,
+    /// Hash of the frozen weights as they are stored; `None` if everything trains.
+    pub base: Option<u128>,
     /// Hash of the parameter table it built.
     pub parameters: String,
 }
@@ -225,6 +227,8 @@ pub enum StopReason {
     Refused,
     /// This worker would change bits.
     NumericClass,
+    /// This worker read other frozen weights than the run's.
+    OtherBase,
 }
 
 /// Names a partial on the bulk plane.

@@ -48,7 +48,7 @@ impl Peer {
             threads: 1,
             precision: "f32".into(),
         };
-        let ready = Ready { class, canary: 7, parameters: welcome.parameters };
+        let ready = Ready { class, canary: 7, parameters: welcome.parameters, base: None };
         events.send(FromWorker::Ready(ready).into()).await.expect("the session is open");
         let mut bulk = pb::bulk_client::BulkClient::new(channel);
         let pull = pb::PullRequest { run_id: welcome.run_id.clone(), weights_version: 0, local: false };

@@ -231,6 +231,7 @@ impl Actor {
             bytes_down: total.1 - self.counted.1,
         };
         self.counted = total;
+        self.records.begin(self.machine.base());
         if let Some(speed) = self.records.add(record, &self.plan, observed) {
             self.status.send_modify(|status| status.samples_per_second = speed);
         }
@@ -292,7 +293,7 @@ impl Actor {
         let kept = self.kept();
         let (ledger, metrics) = (kept.ledger.clone(), kept.metrics.clone());
         let (held, best) = (self.master.hold(), self.best.clone());
-        (Commit { standing, held, best, ledger, metrics }, kept)
+        (Commit { standing, base: kept.base, held, best, ledger, metrics }, kept)
     }
 
     fn kept(&self) -> Kept {
@@ -306,6 +307,7 @@ impl Actor {
             eval: self.records.last_eval().clone(),
             delivered: self.machine.delivered(),
             class: self.machine.numeric_class().cloned(),
+            base: self.machine.base(),
             started_unix: self.clock.started_unix(),
             elapsed: self.clock.elapsed(),
         }

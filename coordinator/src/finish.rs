@@ -51,6 +51,8 @@ pub struct Kept {
     pub delivered: Vec<Delivered>,
     /// The run's numeric class.
     pub class: Option<NumericClass>,
+    /// Hash of the frozen weights, if there are any.
+    pub base: Option<u128>,
     /// When the run began, in seconds since 1970.
     pub started_unix: f64,
     /// How long it has run.
@@ -142,27 +144,12 @@ impl Writer {
 
     /// Weights, configuration, and the files that training does not change.
     async fn write_model(&self, directory: &Location, kept: &Kept) -> Result<Vec<WrittenFile>, WriteError> {
-        let table = &self.network.table;
-        let tensors: Vec<_> =
-            table.iter().map(|parameter| (parameter.name.clone(), parameter.shape.clone())).collect();
-        let mut place = vec![None; table.len()];
-        for slot in self.network.trainable.slots() {
-            place[slot.parameter] = Some(slot.range.clone());
-        }
-        let values = |index: usize| {
-            let range = place[index].clone();
-            async move {
-                match range {
-                    Some(range) => Ok(gather(&kept.weights, range)),
-                    None => self.network.load_one(index).await.map_err(WriteError::from),
-                }
-            }
+        let places = self.network.trainable.places(self.network.table.len());
+        let trained = |index: usize| {
+            let range = places[index].clone().expect("only what trains is asked for");
+            std::future::ready(Ok(gather(&kept.weights, range)))
         };
-        let mut written =
-            checkpoint::write_model(directory, &tensors, checkpoint::SHARD_BYTES, values).await?;
-        written.push(put(directory, "config.json", pretty(&self.network.config)).await?);
-        written.extend(checkpoint::copy_files(self.network.directory(), directory).await?);
-        Ok(written)
+        self.network.write(directory, &self.spec, trained).await
     }
 
     /// Everything that pins the run.
@@ -172,6 +159,8 @@ impl Writer {
             "headstart": env!("CARGO_PKG_VERSION"),
             "spec": self.spec,
             "labels": self.labels,
+            "adapter_order": self.network.adapter_order(),
+            "base": kept.base.map(|base| format!("{base:032x}")),
             "parameters": self.network.parameters,
             "newly_initialised": self.network.resolution.newly_initialised,
             "data": self.data,

@@ -66,6 +66,9 @@ pub struct Run {
     pub data_bytes: u64,
     /// Language models: trained tokens of each row, of training and evaluation; else empty.
     pub trained: [Arc<[u32]>; 2],
+    /// Hash of the frozen weights, as an earlier coordinator's workers read them; `None` if it is not known, or everything
+    /// trains.
+    pub base: Option<u128>,
 }
 
 /// The state of a run.
@@ -395,6 +398,7 @@ impl Machine {
 fn turn_away(worker: WorkerId, rejected: Rejected, effects: &mut Vec<Effect>) {
     let reason = match rejected {
         Rejected::OtherClass(_) | Rejected::OtherCanary => StopReason::NumericClass,
+        Rejected::OtherBase { .. } => StopReason::OtherBase,
         Rejected::Full(_) | Rejected::Banned(_) | Rejected::OtherParameters { .. } => StopReason::Refused,
     };
     effects.push(Effect::Send(worker, ToWorker::Stop { reason, detail: rejected.to_string() }));

@@ -35,9 +35,18 @@ pub struct Member {
 pub struct Membership {
     members: BTreeMap<WorkerId, Member>,
     departed: BTreeMap<WorkerId, Member>,
-    class: Option<(NumericClass, u128)>,
+    bound: Option<Bound>,
     /// Workers whose gradients were wrong, by name.
     banned: BTreeMap<String, String>,
+}
+
+/// What the workers of a run have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    pub class: NumericClass,
+    pub canary: u128,
+    /// Hash of the frozen weights; `None` if everything trains.
+    pub base: Option<u128>,
 }
 
 /// Why a worker may not take part.
@@ -55,6 +64,17 @@ pub enum Rejected {
         /// Its hash.
         found: String,
         /// Ours.
+        expected: String,
+    },
+    /// It read other frozen weights.
+    #[error(
+        "its frozen weights hash to {found}, the run's to {expected}: base_model is not the checkpoint that the run began \
+         with; restore it, or choose another output_dir"
+    )]
+    OtherBase {
+        /// Its hash.
+        found: String,
+        /// The run's.
         expected: String,
     },
     /// It would change bits.
@@ -108,19 +128,22 @@ impl Membership {
     /// Marks a worker as ready if its parameters, numeric class and canary equal those of the run; otherwise refuses
     /// it.
     pub fn admit(&mut self, worker: WorkerId, ready: Ready, parameters: &str) -> Result<(), Rejected> {
-        let Ready { class, canary, parameters: found } = ready;
+        let Ready { class, canary, base, parameters: found } = ready;
         if !self.members.contains_key(&worker) {
             return Ok(());
         }
         if found != parameters {
             return Err(Rejected::OtherParameters { found, expected: parameters.to_owned() });
         }
-        match &self.class {
-            None => self.class = Some((class, canary)),
-            Some((bound, _)) if *bound != class => {
-                return Err(Rejected::OtherClass(difference(bound, &class)));
+        match &self.bound {
+            None => self.bound = Some(Bound { class, canary, base }),
+            Some(bound) if bound.base != base => {
+                return Err(Rejected::OtherBase { found: shown(base), expected: shown(bound.base) });
             }
-            Some((_, bound)) if *bound != canary => return Err(Rejected::OtherCanary),
+            Some(bound) if bound.class != class => {
+                return Err(Rejected::OtherClass(difference(&bound.class, &class)));
+            }
+            Some(bound) if bound.canary != canary => return Err(Rejected::OtherCanary),
             Some(_) => {}
         }
         if let Some(member) = self.members.get_mut(&worker) {
@@ -133,7 +156,7 @@ impl Membership {
     pub fn leave(&mut self, worker: WorkerId, committed: bool) -> Option<Member> {
         let member = self.members.remove(&worker)?;
         if !committed && self.ready().count() == 0 {
-            self.class = None;
+            self.bound = None;
         }
         if member.ready {
             self.departed.insert(worker, member.clone());
@@ -148,17 +171,22 @@ impl Membership {
 
     /// The numeric class of the run, once a worker is ready.
     pub fn class(&self) -> Option<&NumericClass> {
-        self.class.as_ref().map(|(class, _)| class)
+        self.bound.as_ref().map(|bound| &bound.class)
     }
 
-    /// Binds the run to a numeric class and canary, as those of an earlier coordinator's workers.
-    pub fn bind(&mut self, class: NumericClass, canary: u128) {
-        self.class = Some((class, canary));
+    /// Hash of the frozen weights, once a worker is ready, if there are any.
+    pub fn base(&self) -> Option<u128> {
+        self.bound.as_ref()?.base
+    }
+
+    /// Binds the run to what an earlier coordinator's workers had in common.
+    pub fn bind(&mut self, bound: Bound) {
+        self.bound = Some(bound);
     }
 
     /// The numeric class and its canary, in hexadecimal.
     pub fn bound(&self) -> Option<(NumericClass, String)> {
-        self.class.as_ref().map(|(class, canary)| (class.clone(), format!("{canary:032x}")))
+        self.bound.as_ref().map(|bound| (bound.class.clone(), format!("{:032x}", bound.canary)))
     }
 
     /// A worker, while it is here.
@@ -216,6 +244,10 @@ fn smooth(before: Option<Duration>, now: Duration) -> Duration {
 /// Shards a second.
 fn speed(shard_time: Duration) -> f64 {
     1.0 / shard_time.as_secs_f64().max(1e-6)
+}
+
+fn shown(base: Option<u128>) -> String {
+    base.map_or("nothing".to_owned(), |base| format!("{base:032x}"))
 }
 
 /// Which parts of a numeric class differ, for people.

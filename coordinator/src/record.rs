@@ -25,6 +25,8 @@ pub struct Records {
     eval: Map<String, Value>,
     /// Language models: tokens of all rows trained on.
     tokens: u64,
+    /// The first line of a run that has not begun.
+    first: Option<Value>,
 }
 
 /// What the clock and the network saw when a record was made.
@@ -41,17 +43,26 @@ pub struct Observed {
 }
 
 impl Records {
-    /// A ledger that begins with what version 0 is made of.
+    /// A ledger that will begin with what version 0 is made of, which [`Records::begin`] completes.
     pub fn new(parameters: &str, weights: u128, data: &str, plan: &Plan) -> Records {
-        let mut records = Records::default();
-        records.write_ledger(json!({
+        let first = json!({
             "step": 0,
             "parameters": parameters,
             "weights": format!("{weights:032x}"),
             "data": data,
             "total_steps": plan.steps(),
-        }));
-        records
+        });
+        Records { first: Some(first), ..Records::default() }
+    }
+
+    /// Writes the first line, if it is not there. Workers have read the frozen weights, if there are any: `base` is the
+    /// hash of these.
+    pub fn begin(&mut self, base: Option<u128>) {
+        let Some(first) = self.first.take() else { return };
+        self.write_ledger(match base {
+            Some(base) => with(first, "base", format!("{base:032x}")),
+            None => first,
+        });
     }
 
     /// Goes on from lines of an earlier coordinator.
@@ -69,6 +80,7 @@ impl Records {
                 .unwrap_or_default(),
             eval: eval.map(without_chain).unwrap_or_default(),
             last_step_at: None,
+            first: None,
             ledger,
             metrics,
         }

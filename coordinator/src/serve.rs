@@ -151,6 +151,7 @@ pub async fn serve<L: Listen>(
             trainable: network.trainable.len() as u64,
             data_bytes: job.train.content_size() + job.eval.content_size(),
             trained: [&job.train, &job.eval].map(|index| index.trained().into()),
+            base: journal.base(),
         },
         &standing,
         exported,
@@ -231,6 +232,7 @@ async fn open(job: &Job, identity: Identity, clock: &Clock) -> Result<Option<Ope
         parameters: job.network.parameters.clone(),
         data: data_hash.clone(),
         weights: format!("{:032x}", master.hash()),
+        base: None,
     };
     let claim = Claim { run_id: run_id(clock, &nonce), nonce, owner, pins };
     let begun = Records::new(&job.network.parameters, master.hash(), &data_hash, &job.plan);

@@ -175,7 +175,7 @@ fn messages() -> Vec<Vec<u8>> {
     let times = [1, 2, 3].map(Duration::from_micros);
     let mut events = vec![
         FromWorker::Join(join),
-        FromWorker::Ready(Ready { class, canary: 7, parameters: "hash".into() }),
+        FromWorker::Ready(Ready { class, canary: 7, base: Some(9), parameters: "hash".into() }),
         FromWorker::Heartbeat(TimeBreakdown { compute: times[0], transfer: times[1], wait: times[2] }),
         FromWorker::Leaving { reason: "bye".into() },
     ];
@@ -256,6 +256,7 @@ fn manifests() -> Vec<Vec<u8>> {
             parameters: "hash".into(),
             data: "hash".into(),
             weights: "hash".into(),
+            base: Some("hash".into()),
         },
         state: State {
             standing,

@@ -123,6 +123,16 @@ pub enum CheckpointError {
         /// Tensors it has.
         tensors: usize,
     },
+    /// A trained weight that the checkpoint's format cannot hold.
+    #[error(
+        "tensor {tensor:?} holds {value}, which {dtype} cannot hold: convert base_model to BF16 or F32 first"
+    )]
+    BeyondFormat {
+        tensor: String,
+        value: f32,
+        /// The format.
+        dtype: &'static str,
+    },
     /// A value to be written whose length is not its shape's.
     #[error("tensor {tensor:?} has {found} elements, its shape has {expected}")]
     Length {
@@ -219,6 +229,7 @@ impl CheckpointError {
             CheckpointError::Length { .. } => Exit::Internal,
             CheckpointError::Missing { .. }
             | CheckpointError::NoAdapter { .. }
+            | CheckpointError::BeyondFormat { .. }
             | CheckpointError::HubId { .. }
             | CheckpointError::Json { .. }
             | CheckpointError::Pickle { .. }

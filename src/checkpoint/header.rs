@@ -123,17 +123,17 @@ pub(super) fn parse(header: &[u8], data: u64) -> Result<Vec<Stored>, HeaderProbl
 }
 
 /// The header of a file that holds F32 tensors of these names and shapes in this order, with its length before it.
-pub(super) fn write<'a>(tensors: impl Iterator<Item = (&'a str, &'a [u64])>) -> Vec<u8> {
+pub(super) fn write<'a>(tensors: impl Iterator<Item = (&'a str, &'a [u64], Dtype)>) -> Vec<u8> {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let mut json = String::from("{\"__metadata__\":{\"format\":\"pt\"}");
     let mut end = 0;
-    for (name, shape) in tensors {
+    for (name, shape, dtype) in tensors {
         let start = end;
-        end += shape.iter().product::<u64>() * Dtype::F32.bytes;
+        end += shape.iter().product::<u64>() * dtype.bytes;
         let shape = shape.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
-        let name = quoted(name);
+        let (name, dtype) = (quoted(name), dtype.name);
         json.push_str(&format!(
-            ",{name}:{{\"dtype\":\"F32\",\"shape\":[{shape}],\"data_offsets\":[{start},{end}]}}"
+            ",{name}:{{\"dtype\":\"{dtype}\",\"shape\":[{shape}],\"data_offsets\":[{start},{end}]}}"
         ));
     }
     json.push('}');

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Checkpoint, CheckpointError, Resolution, TensorEntry, Values};
+use super::{Checkpoint, CheckpointError, Resolution, TensorEntry, TensorFile, Values};
 use crate::model::Parameter;
 use futures::{StreamExt, TryStreamExt};
 
@@ -66,6 +66,22 @@ impl Checkpoint {
         let Some(wanted) = self.to_load(resolution, parameter) else { return Ok(None) };
         let (file, range) = (wanted.entry.file, wanted.entry.range.clone());
         let mut read = self.read_run(Run { file, range, tensors: vec![wanted] }).await?;
+        Ok(read.pop().map(|(_, values)| values))
+    }
+
+    /// Where a parameter's values lie, as they are; `None` if it begins fresh or its rows change places.
+    pub fn stored(&self, resolution: &Resolution, parameter: usize) -> Option<(TensorFile, &TensorEntry)> {
+        let entry = self.tensors.get(resolution.sources[parameter].as_ref()?)?;
+        let as_it_is = !resolution.rows.contains_key(&parameter);
+        as_it_is.then(|| (self.files[entry.file].clone(), entry))
+    }
+
+    /// One tensor by its name; `None` if there is none.
+    pub async fn read_tensor(&self, name: &str) -> Result<Option<Values>, CheckpointError> {
+        let Some((name, entry)) = self.tensors.get_key_value(name) else { return Ok(None) };
+        let (file, range) = (entry.file, entry.range.clone());
+        let tensor = TensorToLoad { parameter: 0, name: name.clone(), entry: entry.clone(), rows: None };
+        let mut read = self.read_run(Run { file, range, tensors: vec![tensor] }).await?;
         Ok(read.pop().map(|(_, values)| values))
     }
 

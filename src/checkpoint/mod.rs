@@ -3,6 +3,7 @@
 //! [`Checkpoint::open`] reads config and headers, [`Checkpoint::resolve`] matches tensors to the model's parameters,
 //! [`Checkpoint::load`] reads them; [`write_model`] and [`copy_files`] make a directory that transformers opens.
 
+pub mod config_text;
 mod error;
 mod header;
 mod hub;
@@ -23,5 +24,6 @@ pub use open::{Checkpoint, TensorEntry, TensorFile};
 pub use resolve::{Mismatch, Resolution};
 pub use values::Values;
 pub use write::{
-    HashedFile, SHARD_BYTES, WrittenFile, copy_files, safetensors_header, weights_hash, write_model,
+    Content, HashedFile, SHARD_BYTES, ToWrite, WrittenFile, copy_files, safetensors_header, weights_hash,
+    write_model,
 };

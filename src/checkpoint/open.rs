@@ -6,6 +6,7 @@ use std::ops::Range;
 use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::header::{self, Dtype, Stored};
 use super::{CheckpointError, HeaderProblem, hub};
@@ -25,6 +26,8 @@ pub struct Checkpoint {
     pub directory: Location,
     /// `config.json`.
     pub config: Value,
+    /// Its text, without white space around it.
+    pub config_text: String,
     /// The files with weights; empty when only the config was wanted.
     pub files: Vec<TensorFile>,
     /// The tensors by name.
@@ -104,6 +107,7 @@ impl Checkpoint {
         let mut checkpoint = Checkpoint {
             directory: directory.clone(),
             config,
+            config_text: String::new(),
             files: Vec::new(),
             tensors: BTreeMap::new(),
             absent: BTreeMap::new(),
@@ -126,16 +130,18 @@ impl Checkpoint {
     /// Reads `config.json` only: for training from random weights.
     pub async fn config_only(directory: &Location) -> Result<Checkpoint, CheckpointError> {
         let location = directory.join("config.json")?;
-        let Some(config) = json::<Value>(&location, LARGEST_JSON).await? else {
+        let Some(text) = json::<Box<RawValue>>(&location, LARGEST_JSON).await? else {
             return Err(CheckpointError::Missing { directory: directory.to_string(), wanted: "config.json" });
         };
+        let failed = |reason: String| CheckpointError::Json { url: location.to_string(), reason };
+        let config: Value = serde_json::from_str(text.get()).map_err(|error| failed(error.to_string()))?;
         if !config.is_object() {
-            let reason = "must hold a JSON object".to_owned();
-            return Err(CheckpointError::Json { url: location.to_string(), reason });
+            return Err(failed("must hold a JSON object".to_owned()));
         }
         Ok(Checkpoint {
             directory: directory.clone(),
             config,
+            config_text: text.get().to_owned(),
             files: Vec::new(),
             tensors: BTreeMap::new(),
             absent: BTreeMap::new(),

@@ -2,9 +2,8 @@
 
 use std::io::{BufWriter, ErrorKind, Write};
 
-use bytes::Bytes;
 use clap::Args;
-use headstart::checkpoint::{self, CheckpointError};
+use headstart::checkpoint::CheckpointError;
 use headstart::id::Step;
 use headstart::job::{self, Job};
 use headstart::message::Pass;
@@ -34,7 +33,7 @@ pub(super) struct RowsArguments {
     steps: Option<u64>,
 }
 
-/// Writes weights version 0: the checkpoint's values and freshly drawn ones.
+/// Writes weights version 0: the checkpoint's values and freshly drawn ones. Of an adapter, only what trains.
 pub(super) async fn init(arguments: &InitArguments) -> Result<(), CliError> {
     let spec = arguments.file.load()?;
     let directory = Location::parse(&arguments.directory)?;
@@ -42,16 +41,11 @@ pub(super) async fn init(arguments: &InitArguments) -> Result<(), CliError> {
         return Err(CliError::NotEmpty { url: directory.url().to_owned(), first: first.url().to_owned() });
     }
     let Job { network, .. } = job::read(&spec).await?;
-    let tensors: Vec<_> =
-        network.table.iter().map(|parameter| (parameter.name.clone(), parameter.shape.clone())).collect();
-    let values = |index: usize| network.load_one(index);
-    let written =
-        checkpoint::write_model::<CheckpointError, _>(&directory, &tensors, checkpoint::SHARD_BYTES, values)
-            .await?;
-    let config = format!("{:#}\n", network.config);
-    directory.join("config.json")?.write(Bytes::from(config)).await?;
-    checkpoint::copy_files(network.directory(), &directory).await?;
-    for file in written {
+    let written = network
+        .write::<CheckpointError, _>(&directory, &spec, async |index| network.load_one(index).await)
+        .await?;
+    let weights = written.into_iter().filter(|file| file.name.contains(".safetensors"));
+    for file in weights {
         console::out(&format!("{}  {}/{}", file.sha256, directory.url(), file.name));
     }
     Ok(())

@@ -52,6 +52,9 @@ pub struct Pins {
     pub data: String,
     /// Hash of weights version 0.
     pub weights: String,
+    /// Hash of the frozen weights, in hexadecimal: none while no worker has read them, or where everything trains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
 }
 
 /// A state from which the run can go on.
@@ -185,6 +188,14 @@ impl Manifest {
         let written = digits.len() == 20 && digits.bytes().all(|digit| digit.is_ascii_digit());
         // There is room for numbers after it.
         written.then(|| digits.parse().ok()).flatten().filter(|number| *number <= u64::MAX / 2)
+    }
+}
+
+impl Pins {
+    /// Whether those of a later manifest of the run may be `later`: the frozen weights are pinned by the first commit.
+    pub fn precede(&self, later: &Pins) -> bool {
+        let base = self.base.is_none() || self.base == later.base;
+        base && *self == Pins { base: self.base.clone(), ..later.clone() }
     }
 }
 

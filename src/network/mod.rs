@@ -11,6 +11,7 @@ mod rows;
 mod tests;
 mod texts;
 mod values;
+mod write;
 
 use serde_json::{Map, Value};
 
@@ -102,7 +103,9 @@ impl Network {
             }
             InitFrom::Random => Resolution::random(&table),
         };
-        labels::describe(&mut config, blueprint.identity.class, labels);
+        if blueprint.labels() > 0 {
+            labels::describe(&mut config, blueprint.identity.class, labels);
+        }
         let trainable = match &adapter {
             Some(adapted) => Trainable::of(&table, |index| adapted.trains(&table[index])),
             None => Trainable::new(&table, &spec.freeze)?,

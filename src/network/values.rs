@@ -1,7 +1,7 @@
 //! The first values of a network's parameters: the checkpoint's, those of an adapter that is continued, and fresh ones.
 
 use super::Network;
-use crate::checkpoint::{CheckpointError, Values};
+use crate::checkpoint::{CheckpointError, Dtype, Values};
 use crate::hash;
 use crate::model::{self, Parameter};
 
@@ -55,6 +55,15 @@ impl Network {
         )
         .await?;
         Ok(vector)
+    }
+
+    /// Whether values that train are stored in 16 bits, so that the checkpoint holds them rounded.
+    pub fn is_rounded(&self) -> bool {
+        let stored = |index| self.checkpoint.stored(&self.resolution, index);
+        self.trainable
+            .slots()
+            .iter()
+            .any(|slot| stored(slot.parameter).is_some_and(|(_, entry)| entry.dtype != Dtype::F32))
     }
 
     /// Hash of the frozen values from the hashes of all parameters' stored values ([`Values::hash`]), in the order of the

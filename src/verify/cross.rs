@@ -1,7 +1,7 @@
 //! What run, ledger and weights say of each other.
 
 use super::{Difference, LARGEST, LEDGER, Ledger, RUN, RunFacts, VerifyError};
-use crate::checkpoint::{self, WrittenFile};
+use crate::checkpoint::{self, Checkpoint, WrittenFile};
 use crate::hash;
 use crate::network::{Network, NetworkError};
 use crate::run_file::InitFrom;
@@ -54,6 +54,7 @@ fn numbers(run: &RunFacts, ledger: &Ledger) -> Vec<Difference> {
     let checks = [
         (total == Some(run.total_steps), "total_steps is not the ledger's"),
         (first.text_of("parameters") == Some(&run.parameters), "parameters is not the ledger's"),
+        (first.text_of("base") == run.base.as_deref(), "base is not the ledger's"),
         (ledger.steps() == run.steps, "steps is not the number of updates in the ledger"),
         (
             run.steps == run.total_steps || (stops_early && run.steps < run.total_steps),
@@ -71,6 +72,50 @@ async fn vector(
     run: &RunFacts,
     ledger: &Ledger,
 ) -> Result<Option<Difference>, VerifyError> {
+    let (file, found) = match run.adapter_order.is_empty() {
+        true => match model(directory, run).await? {
+            Ok(Some(values)) => ("model.safetensors", values),
+            Ok(None) => return Ok(None),
+            Err(difference) => return Ok(Some(difference)),
+        },
+        false => match adapter(directory, run).await? {
+            Ok(values) => ("adapter_model.safetensors", values),
+            Err(difference) => return Ok(Some(difference)),
+        },
+    };
+    let found = format!("{:032x}", hash::vector(&found));
+    let line = ledger.of_step(run.weights_version);
+    let expected = line.and_then(|line| line.text_of("weights")).unwrap_or_default().to_owned();
+    Ok((found != expected).then(|| Difference::File {
+        file: file.to_owned(),
+        reason: format!(
+            "its trainable vector hashes to {found}, but after step {} the ledger has {expected}",
+            run.weights_version
+        ),
+    }))
+}
+
+/// The trainable vector in an adapter's file.
+async fn adapter(directory: &Location, run: &RunFacts) -> Result<Result<Vec<f32>, Difference>, VerifyError> {
+    let opened = Checkpoint::adapter(directory).await?;
+    let refuse = |reason: String| Difference::File { file: RUN.to_owned(), reason };
+    let mut vector = Vec::new();
+    for name in &run.adapter_order {
+        let Some(values) = opened.read_tensor(name).await? else {
+            return Ok(Err(refuse(format!(
+                "it names a tensor {name:?}, which adapter_model.safetensors lacks"
+            ))));
+        };
+        vector.extend(values.into_f32());
+    }
+    Ok(Ok(vector))
+}
+
+/// The trainable vector in a model's files; `None` where they hold it rounded to 16 bits.
+async fn model(
+    directory: &Location,
+    run: &RunFacts,
+) -> Result<Result<Option<Vec<f32>>, Difference>, VerifyError> {
     let mut spec = run.spec.clone();
     // The weights as a start: `config.json` holds the overrides already.
     spec.base_model = directory.url().to_owned();
@@ -80,19 +125,13 @@ async fn vector(
     let network = match Network::open_without_files(&spec.cluster.stores(), &spec, &run.labels).await {
         Ok(network) => network,
         Err(NetworkError::Checkpoint(error)) => return Err(error.into()),
-        Err(error) => return Ok(Some(file(error.to_string()))),
+        Err(error) => return Ok(Err(file(error.to_string()))),
     };
     if network.parameters != run.parameters || !network.resolution.is_exact() {
-        return Ok(Some(file("it does not describe the network of run.json".to_owned())));
+        return Ok(Err(file("it does not describe the network of run.json".to_owned())));
     }
-    let found = format!("{:032x}", hash::vector(&network.initial_vector().await?));
-    let line = ledger.of_step(run.weights_version);
-    let expected = line.and_then(|line| line.text_of("weights")).unwrap_or_default().to_owned();
-    Ok((found != expected).then(|| Difference::File {
-        file: "model.safetensors".to_owned(),
-        reason: format!(
-            "its trainable vector hashes to {found}, but after step {} the ledger has {expected}",
-            run.weights_version
-        ),
+    Ok(Ok(match network.is_rounded() {
+        true => None,
+        false => Some(network.initial_vector().await?),
     }))
 }

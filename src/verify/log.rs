@@ -60,7 +60,9 @@ async fn once(
             }
         };
         let follows = newest.as_ref().is_none_or(|before| {
-            before.run_id == manifest.run_id && before.pins == manifest.pins && before.epoch <= manifest.epoch
+            before.run_id == manifest.run_id
+                && before.pins.precede(&manifest.pins)
+                && before.epoch <= manifest.epoch
         });
         if !follows {
             refuse("it is of another run than the one before it, or of an earlier owner".to_owned());

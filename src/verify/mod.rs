@@ -33,7 +33,11 @@ const RUN: &str = "run.json";
 /// What each step computed.
 const LEDGER: &str = "ledger.jsonl";
 /// Files without which there is nothing to verify.
-const REQUIRED: [&str; 4] = ["config.json", LEDGER, "metrics.jsonl", RUN];
+const REQUIRED: [&str; 3] = [LEDGER, "metrics.jsonl", RUN];
+/// One of these says what the weights are of: a whole model, or an adapter.
+const CONFIGS: [&str; 2] = ["config.json", ADAPTER];
+/// What an adapter is.
+const ADAPTER: &str = "adapter_config.json";
 /// Bytes of the largest text read: a ledger of a million steps.
 const LARGEST: u64 = 512 << 20;
 /// Differences named; a directory with more is beyond listing.
@@ -47,6 +51,12 @@ pub struct RunFacts {
     /// The run file, every default filled in.
     pub spec: RunSpec,
     pub labels: Vec<String>,
+    /// Names of the tensors of an adapter's file that make up the trainable vector, in its order; empty for a whole model.
+    #[serde(default)]
+    pub adapter_order: Vec<String>,
+    /// Hash of the frozen weights that the workers read; `None` if everything trained.
+    #[serde(default)]
+    pub base: Option<String>,
     /// Hash of the parameter table.
     pub parameters: String,
     /// The data's files.

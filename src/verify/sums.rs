@@ -3,7 +3,7 @@
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 
-use super::{Difference, REQUIRED, SUMS, VerifyError, WORKERS};
+use super::{CONFIGS, Difference, REQUIRED, SUMS, VerifyError, WORKERS};
 use crate::checkpoint::WrittenFile;
 use crate::hash::hex;
 use crate::store::{Location, StoreError};
@@ -28,7 +28,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<WrittenFile>, Difference> {
         }
         files.push(WrittenFile { name: name.to_owned(), size: 0, sha256: sha256.to_owned() });
     }
-    match REQUIRED.into_iter().find(|required| files.iter().all(|file| file.name != *required)) {
+    let lacks = |name: &str| files.iter().all(|file| file.name != name);
+    let config = CONFIGS.into_iter().all(lacks).then_some(CONFIGS[0]);
+    match config.or_else(|| REQUIRED.into_iter().find(|required| lacks(required))) {
         Some(missing) => {
             Err(Difference::File { file: SUMS.to_owned(), reason: format!("it does not list {missing}") })
         }

@@ -32,9 +32,10 @@ impl From<FromWorker> for pb::WorkerEvent {
                 device,
                 memory_bytes: memory,
             }),
-            FromWorker::Ready(Ready { class, canary, parameters }) => Event::Ready(pb::Ready {
+            FromWorker::Ready(Ready { class, canary, base, parameters }) => Event::Ready(pb::Ready {
                 numeric_class: Some(class.into()),
                 canary: canary.to_be_bytes().to_vec().into(),
+                base: base.map(|base| base.to_be_bytes().to_vec()).unwrap_or_default().into(),
                 parameters,
             }),
             FromWorker::Heartbeat(TimeBreakdown { compute, transfer, wait }) => {
@@ -65,15 +66,19 @@ impl TryFrom<pb::WorkerEvent> for FromWorker {
                 }
                 FromWorker::Join(Join { name: worker_name, device, memory: memory_bytes })
             }
-            Event::Ready(pb::Ready { numeric_class, canary, parameters }) => {
-                let bytes: [u8; 16] = canary.as_ref().try_into().map_err(|_| WireError::Invalid {
-                    message: "Ready",
-                    field: "canary",
-                    found: format!("{} bytes long, not 16", canary.len()),
-                })?;
+            Event::Ready(pb::Ready { numeric_class, canary, parameters, base }) => {
+                let number = |field, bytes: &[u8]| match bytes.try_into() {
+                    Ok(bytes) => Ok(u128::from_be_bytes(bytes)),
+                    Err(_) => {
+                        let found = format!("{} bytes long, not 16", bytes.len());
+                        Err(WireError::Invalid { message: "Ready", field, found })
+                    }
+                };
+                let some = Some(&base).filter(|base| !base.is_empty());
                 FromWorker::Ready(Ready {
                     class: numeric_class.ok_or(missing("Ready", "numeric_class"))?.into(),
-                    canary: u128::from_be_bytes(bytes),
+                    canary: number("canary", &canary)?,
+                    base: some.map(|base| number("base", base)).transpose()?,
                     parameters,
                 })
             }
@@ -139,6 +144,7 @@ impl From<ToWorker> for pb::Command {
                     StopReason::Failed => pb::stop::Reason::Failed,
                     StopReason::Refused => pb::stop::Reason::Refused,
                     StopReason::NumericClass => pb::stop::Reason::NumericClass,
+                    StopReason::OtherBase => pb::stop::Reason::OtherBase,
                 }
                 .into(),
                 detail: clip(&detail),
@@ -180,6 +186,7 @@ fn stop_reason(number: i32) -> Result<StopReason, WireError> {
         Ok(Reason::Failed) => Ok(StopReason::Failed),
         Ok(Reason::Refused) => Ok(StopReason::Refused),
         Ok(Reason::NumericClass) => Ok(StopReason::NumericClass),
+        Ok(Reason::OtherBase) => Ok(StopReason::OtherBase),
         Ok(Reason::Unspecified) | Err(_) => {
             Err(WireError::Invalid { message: "Stop", field: "reason", found: number.to_string() })
         }

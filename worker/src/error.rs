@@ -128,6 +128,7 @@ impl WorkerError {
                 | ExchangeError::Damaged(_),
             ) => Exit::Unreachable,
             WorkerError::Stopped { reason: StopReason::NumericClass, .. } => Exit::NumericClass,
+            WorkerError::Stopped { reason: StopReason::OtherBase, .. } => Exit::Checkpoint,
             WorkerError::Stopped { reason: StopReason::Finished | StopReason::Stopped, .. } => Exit::Ok,
             WorkerError::Stopped { .. }
             | WorkerError::Train(_)

@@ -53,16 +53,16 @@ impl Prepared {
         let reading = Reading { stores, cache: settings.cache.clone(), place };
         let loader = Loader::new(plan, &spec, indexes, collator, reading);
         let mut values = vec![Values::F32(Vec::new()); network.table.len()];
-        network
-            .load_stored(
-                |_| true,
-                |index, loaded| {
-                    values[index] = loaded;
-                    Ok::<(), CheckpointError>(())
-                },
-            )
-            .await?;
-        let read = hash::of_segments(&values.iter().map(Values::hash).collect::<Vec<_>>());
+        let every = |_| true;
+        let taken = |index: usize, loaded: Values| {
+            values[index] = loaded;
+            Ok::<(), CheckpointError>(())
+        };
+        network.load_stored(every, taken).await?;
+        let hashes: Vec<u128> = values.iter().map(Values::hash).collect();
+        let base = network.frozen_hash(&hashes);
+        let slots = network.trainable.slots().iter();
+        let read = hash::of_segments(&slots.map(|slot| hashes[slot.parameter]).collect::<Vec<_>>());
         let job = TrainerJob {
             network: network.clone(),
             objective: Objective::new(&spec),
@@ -71,14 +71,14 @@ impl Prepared {
             sequence_len: loader.sequence_len(),
             device: settings.device.clone(),
             values,
-            checkpointing: false,
+            checkpointing: spec.gradient_checkpointing,
         };
         let engine = Engine::start(place, move || make(job)).await??;
         let (class, canary) = engine.run(|trainer| (trainer.numeric_class(), trainer.canary())).await?;
         // A worker that read other values, or makes other batches, changes bits as well.
         let shape = hash::of_bytes(format!("{:?}", network.blueprint).as_bytes());
         let canary = hash::of_segments(&[canary?, shape, read, transforms]);
-        let ready = Ready { class, canary, parameters: network.parameters.clone() };
+        let ready = Ready { class, canary, base, parameters: network.parameters.clone() };
         Ok(Prepared { welcome: welcome.clone(), spec, network, loader: Arc::new(loader), engine, ready })
     }
 

@@ -116,6 +116,16 @@ impl Journal {
         self.output = output;
     }
 
+    /// Hash of the frozen weights that a commit has pinned.
+    pub fn base(&self) -> Option<u128> {
+        u128::from_str_radix(self.head.pins.base.as_deref()?, 16).ok()
+    }
+
+    /// The next commit pins the frozen weights.
+    fn pin_base(&mut self, base: String) {
+        self.head.pins.base = Some(base);
+    }
+
     /// A name for parts of the next commit, which no other coordinator uses.
     pub fn part_name(&self, version: u64) -> String {
         format!("{version:012}-{}-{}", self.head.number + 1, self.head.nonce)

@@ -165,7 +165,8 @@ impl ExistingLog {
             epoch: self.newest.epoch + unreadable + 1,
             nonce: claim.nonce,
             owner: claim.owner,
-            pins: claim.pins,
+            // Only workers read the frozen weights.
+            pins: Pins { base: self.newest.pins.base, ..claim.pins },
             state: used.state,
             drops,
         };

@@ -13,6 +13,8 @@ use crate::master::Held;
 #[derive(Debug)]
 pub struct Commit {
     pub standing: RunState,
+    /// Hash of the frozen weights, where it is known.
+    pub base: Option<u128>,
     pub held: Held,
     /// The best evaluated weights so far, where they may be written at the end.
     pub best: Option<Arc<Best>>,
@@ -45,7 +47,7 @@ pub struct Exports {
 impl Journal {
     /// Commits a state. Returns its weights, segment by segment; none at version 0, which is made from the checkpoint.
     pub async fn save(&mut self, commit: Commit, exports: Exports) -> Result<Vec<Vec<f32>>, JournalError> {
-        let Commit { standing, held, best, ledger, metrics } = commit;
+        let Commit { standing, base, held, best, ledger, metrics } = commit;
         let version = standing.version;
         let (output, name) = (self.output().clone(), self.part_name(version));
         let mut state = State { standing, ..self.state().clone() };
@@ -65,6 +67,9 @@ impl Journal {
         let texts = [(LEDGER, ledger), (METRICS, metrics)];
         state.texts = Some(parts::write_texts(&output, format!("parts/{name}-texts"), texts).await?);
         let unwanted = if version > 0 { exports.apply(&mut state.exports, version) } else { Vec::new() };
+        if let Some(base) = base {
+            self.pin_base(format!("{base:032x}"));
+        }
         self.commit(state, unwanted).await?;
         Ok(weights)
     }

@@ -6,6 +6,7 @@ use headstart::id::Version;
 use headstart::manifest::RunState;
 
 use super::Machine;
+use crate::membership::Bound;
 use crate::objective;
 
 impl Machine {
@@ -23,7 +24,7 @@ impl Machine {
             norm,
         } = standing;
         if let Some((class, canary)) = standing.class() {
-            self.members.bind(class, canary);
+            self.members.bind(Bound { class, canary, base: self.run.base });
             self.committed = true;
         }
         let best = best.map(|(version, value)| (Version(version), value.into()));

@@ -138,6 +138,10 @@ impl Machine {
     }
 
     /// What must be equal on every worker, once one is ready.
+    pub fn base(&self) -> Option<u128> {
+        self.members.base()
+    }
+
     pub fn numeric_class(&self) -> Option<&NumericClass> {
         self.members.class()
     }

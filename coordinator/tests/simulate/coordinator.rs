@@ -16,7 +16,7 @@ use headstart_coordinator::event::{Effect, Event, Refused, SegmentUse};
 use headstart_coordinator::journal::parts::Layout;
 use headstart_coordinator::journal::save::{Best, Commit, Exports};
 use headstart_coordinator::journal::{self, Claim, Journal, JournalError, Restored};
-use headstart_coordinator::machine::Machine;
+use headstart_coordinator::machine::{Machine, Run};
 use headstart_coordinator::master::Master;
 use headstart_coordinator::optimizer::OptimizerConfig;
 use headstart_coordinator::pool::Pool;
@@ -60,6 +60,7 @@ impl Coordinator {
             parameters: "p".into(),
             data: "d".into(),
             weights: format!("{:x}", master.hash()),
+            base: None,
         };
         let claim =
             Claim { run_id: "r".into(), nonce: format!("life{life}"), owner: "http://nowhere".into(), pins };
@@ -77,7 +78,11 @@ impl Coordinator {
         let best = known
             .map(|(weights, known)| Arc::new(Best { version: known.version, weights, eval: known.eval }));
         let records = if ledger.is_empty() { begun } else { Records::resume(ledger, metrics) };
-        let (machine, first) = Machine::new(run::run(spec, "r", journal.epoch()), &standing, true);
+        let (machine, first) = Machine::new(
+            Run { base: journal.base(), ..run::run(spec, "r", journal.epoch()) },
+            &standing,
+            true,
+        );
         let mut coordinator = Coordinator {
             machine,
             master,
@@ -119,6 +124,7 @@ impl Coordinator {
                     self.tell(at, Event::Updated(step, outcome));
                 }
                 Effect::Record(record) => {
+                    self.records.begin(self.machine.base());
                     self.records.add(&record, &self.plan, Observed::default());
                 }
                 Effect::KeepBest(version) => {
@@ -140,7 +146,14 @@ impl Coordinator {
 
     fn state(&mut self, standing: RunState) -> Commit {
         let (ledger, metrics) = (self.records.ledger().to_owned(), self.records.metrics().to_owned());
-        Commit { standing, held: self.master.hold(), best: self.best.clone(), ledger, metrics }
+        Commit {
+            standing,
+            base: self.machine.base(),
+            held: self.master.hold(),
+            best: self.best.clone(),
+            ledger,
+            metrics,
+        }
     }
 
     fn finish(&mut self, at: Duration, best: bool, standing: RunState) {

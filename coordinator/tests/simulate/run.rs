@@ -89,6 +89,7 @@ pub fn run(spec: &RunSpec, id: &str, epoch: u64) -> Run {
         trainable: ELEMENTS,
         data_bytes: 0,
         trained: Default::default(),
+        base: None,
     }
 }
 

@@ -186,5 +186,5 @@ fn ready() -> Ready {
         threads: 1,
         precision: "f32".into(),
     };
-    Ready { class, canary: 7, parameters: "p".into() }
+    Ready { class, canary: 7, base: Some(9), parameters: "p".into() }
 }

@@ -6,8 +6,8 @@ mod tied;
 
 use bytes::Bytes;
 
-use super::header;
-use super::{Checkpoint, CheckpointError, Mismatch, Resolution, copy_files, write_model};
+use super::header::{self, Dtype};
+use super::{Checkpoint, CheckpointError, Mismatch, Resolution, ToWrite, copy_files, write_model};
 use crate::exit::Exit;
 use crate::model::{Block, Init, Parameter, Part};
 use crate::store::{Location, StoreError};
@@ -103,15 +103,19 @@ async fn a_file_that_python_wrote_is_read_and_written_to_the_byte() {
     for (parameter, values) in table.iter().zip(&values) {
         assert_eq!(*values, ramp(parameter.len() as u64), "{}", parameter.name);
     }
-    let tensors: Vec<_> = shapes.iter().map(|(name, shape)| (name.to_string(), shape.to_vec())).collect();
+    let tensors: Vec<_> =
+        shapes.iter().map(|(name, shape)| (name.to_string(), shape.to_vec()).into()).collect();
     let out = Location::memory("out");
     let values = &values;
-    let written =
-        write_model(&out, &tensors, super::SHARD_BYTES, async |tensor| -> Result<_, CheckpointError> {
-            Ok(values[tensor].clone())
-        })
-        .await
-        .unwrap();
+    let written = write_model(
+        &out,
+        "model",
+        &tensors,
+        super::SHARD_BYTES,
+        async |tensor| -> Result<_, CheckpointError> { Ok(values[tensor].clone()) },
+    )
+    .await
+    .unwrap();
     assert_eq!(out.join("model.safetensors").unwrap().read(10_000).await.unwrap(), SINGLE);
     assert_eq!(written.len(), 1);
     assert_eq!((written[0].name.as_str(), written[0].size), ("model.safetensors", SINGLE.len() as u64));
@@ -131,9 +135,9 @@ async fn shards_are_cut_as_python_cuts_them() {
     let values = load(&checkpoint, &table).await.unwrap();
     assert_eq!(values, SHARDED_SHAPES.map(|(_, len)| ramp(len)));
 
-    let tensors = SHARDED_SHAPES.map(|(name, len)| (name.to_owned(), vec![len]));
+    let tensors = SHARDED_SHAPES.map(|(name, len)| ToWrite::from((name.to_owned(), vec![len])));
     let out = Location::memory("out");
-    let written = write_model(&out, &tensors, 32, async |tensor| -> Result<_, CheckpointError> {
+    let written = write_model(&out, "model", &tensors, 32, async |tensor| -> Result<_, CheckpointError> {
         Ok(ramp(SHARDED_SHAPES[tensor].1))
     })
     .await
@@ -154,9 +158,11 @@ async fn shards_are_cut_as_python_cuts_them() {
 #[tokio::test]
 async fn a_value_of_the_wrong_length_is_never_written() {
     let out = Location::memory("out");
-    let tensors = [("a".to_owned(), vec![3])];
-    let result =
-        write_model(&out, &tensors, 100, async |_| -> Result<_, CheckpointError> { Ok(vec![0.0; 2]) }).await;
+    let tensors = [ToWrite::from(("a".to_owned(), vec![3]))];
+    let result = write_model(&out, "model", &tensors, 100, async |_| -> Result<_, CheckpointError> {
+        Ok(vec![0.0; 2])
+    })
+    .await;
     assert_eq!(result, Err(CheckpointError::Length { tensor: "a".into(), found: 2, expected: 3 }));
     assert!(out.list().await.unwrap().is_empty());
 }
@@ -182,8 +188,9 @@ async fn weights_that_change_while_they_are_loaded_are_refused() {
 /// A checkpoint of F32 vectors.
 async fn vectors(names: &[(&str, u64)]) -> Checkpoint {
     let shapes: Vec<[u64; 1]> = names.iter().map(|(_, len)| [*len]).collect();
-    let mut bytes =
-        header::write(names.iter().zip(&shapes).map(|((name, _), shape)| (*name, shape.as_slice())));
+    let mut bytes = header::write(
+        names.iter().zip(&shapes).map(|((name, _), shape)| (*name, shape.as_slice(), Dtype::F32)),
+    );
     for value in names.iter().flat_map(|(_, len)| ramp(*len)) {
         bytes.extend_from_slice(&value.to_le_bytes());
     }
@@ -361,10 +368,10 @@ async fn everything_can_be_spawned() {
     let task = tokio::spawn(async move {
         let table = [parameter("scale", &[], false)];
         let values = load(&checkpoint, &table).await?;
-        let tensors = [("scale".to_owned(), vec![])];
+        let tensors = [ToWrite::from(("scale".to_owned(), vec![]))];
         let values = &values;
         let give = |tensor: usize| async move { Ok::<_, CheckpointError>(values[tensor].clone()) };
-        write_model(&Location::memory("out"), &tensors, 100, give).await
+        write_model(&Location::memory("out"), "model", &tensors, 100, give).await
     });
     assert_eq!(task.await.unwrap().unwrap().len(), 1);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::super::header::{self, Stored};
+use super::super::header::{self, Dtype, Stored};
 use super::{HALF, SINGLE, tensor};
 
 /// Element types and their bytes, as the format's specification has them.
@@ -118,7 +118,7 @@ proptest! {
     fn our_headers_survive_the_round_trip(tensors in tensors()) {
         let shapes: BTreeMap<&str, &[u64]> =
             tensors.iter().map(|(name, _, shape)| (name.as_str(), shape.as_slice())).collect();
-        let bytes = header::write(shapes.iter().map(|(name, shape)| (*name, *shape)));
+        let bytes = header::write(shapes.iter().map(|(name, shape)| (*name, *shape, Dtype::F32)));
         prop_assert_eq!(bytes.len() % 8, 0);
         let data: u64 = shapes.values().map(|shape| shape.iter().product::<u64>() * 4).sum();
         let length = header::header_length(bytes[..8].try_into().unwrap(), bytes.len() as u64 + data).unwrap();

@@ -37,6 +37,7 @@ fn run(sets: &[&str]) -> Run {
         trainable: 4,
         data_bytes: 0,
         trained: Default::default(),
+        base: None,
     }
 }
 
@@ -49,7 +50,7 @@ pub(super) fn ready(threads: u32) -> Ready {
         threads,
         precision: "f32".into(),
     };
-    Ready { class, canary: 7, parameters: "p".into() }
+    Ready { class, canary: 7, base: Some(9), parameters: "p".into() }
 }
 
 /// A machine, workers that hold leases, and the sums, all in one thread.

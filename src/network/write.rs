@@ -1,0 +1,120 @@
+//! A network as a directory: a whole model that transformers opens, or an adapter that PEFT opens.
+
+use super::Network;
+use crate::adapter::{Adapted, Written, peft_name};
+use crate::checkpoint::{
+    self, CheckpointError, Content, Dtype, HashedFile, SHARD_BYTES, ToWrite, WrittenFile, config_text,
+};
+use crate::model::Parameter;
+use crate::run_file::{RunSpec, Task};
+use crate::store::Location;
+use crate::trainable::Slot;
+
+impl Network {
+    /// Writes weights, configuration, and the files that training does not change. `trained` gives the values of the
+    /// parameter at an index of the table, if it trains; others are copied from the checkpoint.
+    ///
+    /// A language model is written in the checkpoint's dtypes, tensor by tensor; a classifier and an adapter in F32.
+    pub async fn write<E, F>(
+        &self,
+        directory: &Location,
+        spec: &RunSpec,
+        mut trained: impl FnMut(usize) -> F,
+    ) -> Result<Vec<WrittenFile>, E>
+    where
+        E: From<CheckpointError>,
+        F: Future<Output = Result<Vec<f32>, E>>,
+    {
+        let mut written = match &self.adapter {
+            Some(adapted) => self.write_adapter(adapted, directory, spec, trained).await?,
+            None => {
+                let places = self.trainable.places(self.table.len());
+                let tensors = self.tensors(spec.task);
+                let contents = |index: usize| {
+                    let values = places[index].is_some().then(|| trained(index));
+                    let dtype = tensors[index].dtype;
+                    async move {
+                        match values {
+                            Some(values) => Ok::<_, E>(Content::Values(values.await?)),
+                            None => Ok(self.frozen(index, dtype).await?),
+                        }
+                    }
+                };
+                let mut written =
+                    checkpoint::write_model(directory, "model", &tensors, SHARD_BYTES, contents).await?;
+                written.push(put(directory, "config.json", self.config_text()).await?);
+                written
+            }
+        };
+        written.extend(checkpoint::copy_files(self.directory(), directory).await?);
+        Ok(written)
+    }
+
+    /// The table as it is written.
+    fn tensors(&self, task: Task) -> Vec<ToWrite> {
+        let dtype = |index: usize| match self.checkpoint.stored(&self.resolution, index) {
+            Some((_, entry)) if task == Task::CausalLm => entry.dtype,
+            _ => Dtype::F32,
+        };
+        let tensor = |(index, parameter): (usize, &Parameter)| ToWrite {
+            name: parameter.name.clone(),
+            shape: parameter.shape.clone(),
+            dtype: dtype(index),
+        };
+        self.table.iter().enumerate().map(tensor).collect()
+    }
+
+    /// The values of a parameter that does not train: where they lie, if they need no conversion.
+    async fn frozen(&self, index: usize, dtype: Dtype) -> Result<Content, CheckpointError> {
+        match self.checkpoint.stored(&self.resolution, index) {
+            Some((file, entry)) if entry.dtype == dtype => Ok(Content::Stored(file, entry.range.clone())),
+            _ => Ok(Content::Values(self.load_one(index).await?)),
+        }
+    }
+
+    async fn write_adapter<E, F>(
+        &self,
+        adapted: &Adapted,
+        directory: &Location,
+        spec: &RunSpec,
+        mut trained: impl FnMut(usize) -> F,
+    ) -> Result<Vec<WrittenFile>, E>
+    where
+        E: From<CheckpointError>,
+        F: Future<Output = Result<Vec<f32>, E>>,
+    {
+        let written = adapted.tensors(&self.table);
+        let parameters: Vec<usize> = written.iter().map(|tensor| tensor.parameter).collect();
+        let tensor = |Written { name, shape, .. }| ToWrite::from((name, shape));
+        let tensors: Vec<ToWrite> = written.into_iter().map(tensor).collect();
+        let contents = |index: usize| trained(parameters[index]);
+        let mut written =
+            checkpoint::write_model(directory, "adapter_model", &tensors, u64::MAX, contents).await?;
+        let config = adapted.config.to_json(&spec.base_model, spec.task);
+        written.push(put(directory, "adapter_config.json", format!("{config:#}\n")).await?);
+        Ok(written)
+    }
+
+    /// `config.json` with the run's changes; everything else as the checkpoint has it.
+    fn config_text(&self) -> String {
+        let changes = config_text::difference(&self.checkpoint.config, &self.config);
+        let text = config_text::change(&self.checkpoint.config_text, &changes);
+        text.unwrap_or_else(|| format!("{:#}", self.config)) + "\n"
+    }
+
+    /// Names of the tensors of `adapter_model.safetensors` that make up the trainable vector, in its order;
+    /// empty without an adapter.
+    pub fn adapter_order(&self) -> Vec<String> {
+        let name = |slot: &Slot| peft_name(&self.table[slot.parameter].name);
+        match self.adapter {
+            Some(_) => self.trainable.slots().iter().map(name).collect(),
+            None => Vec::new(),
+        }
+    }
+}
+
+async fn put(directory: &Location, name: &str, text: String) -> Result<WrittenFile, CheckpointError> {
+    let mut file = HashedFile::create(directory, name.to_owned())?;
+    file.put(text).await?;
+    file.finish().await
+}
