@@ -40,6 +40,20 @@ impl Objective {
         }
     }
 
+    /// Negative log likelihoods, in nats, of the tokens that a batch predicts, in their order.
+    pub(super) fn nll(
+        self,
+        network: &Transformer,
+        batch: &Batch,
+        device: Device,
+    ) -> Result<Vec<f32>, TrainError> {
+        let output = network.evaluate(batch, device)?;
+        match self.loss(network, &output, batch, None)? {
+            Loss::Tokens(Judged { nll, .. }) => Ok(nll),
+            Loss::Scalar(_) => Err(TrainError::Torch("a classifier predicts no tokens".into())),
+        }
+    }
+
     /// Loss and counts of an evaluation batch. The loss is smoothed as in training: transformers' Trainer does so.
     pub(super) fn evaluate(
         self,
