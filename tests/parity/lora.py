@@ -3,9 +3,9 @@
 
     python lora.py DIRECTORY     headstart must be on PATH; examples/assistant/setup.py must have run
 
-Two workers train; PEFT trains the same rows in the same order from the same A and B. Losses must agree. Then PEFT opens final/:
-its loss over the evaluation rows must be the one that Headstart measured. Where final/ has golden.jsonl, so must each token's
-log-probability. A run of one step without warm-up must leave no B at zero.
+Rows must become the same tokens and masks. Two workers train; PEFT trains the same rows in the same order from the same A and B.
+Losses must agree. Then PEFT opens final/: its loss over the evaluation rows must be the one that Headstart measured. Where final/
+has golden.jsonl, so must each token's log-probability. A run of one step without warm-up must leave no B at zero.
 """
 import json
 import math
@@ -91,6 +91,21 @@ def write_run_file(case, base, name, changes):
 
 def headstart(*words, out=subprocess.DEVNULL):
     subprocess.run(["headstart", *map(str, words)], check=True, stdout=out)
+
+
+def check_rows(name, case, base, run_file):
+    """Headstart's tokens and trained tokens of the training rows are those that transformers and ChatML's marks give."""
+    with open(case / "tokens.jsonl", "w", encoding="utf-8") as out:
+        headstart("preprocess", run_file, "--rows", STEPS * ROWS_PER_STEP, "--json", out=out)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    rows, found = json_lines(case.parent / "train.jsonl"), json_lines(case / "tokens.jsonl")
+    if len(found) != len(rows):
+        sys.exit(f"lora: {name}: preprocess shows {len(found)} rows, expected {len(rows)}")
+    for line in found:
+        ids, labels = peft_trainer.encode(tokenizer, rows[line["row"]]["messages"])
+        if line["input_ids"] != ids or line["trained"] != [label != IGNORED for label in labels]:
+            sys.exit(f"lora: {name}: row {line['row']} of {case.parent}/train.jsonl: other tokens or another mask")
+    print(f"{name}: tokens and masks of {len(rows)} rows are equal", flush=True)
 
 
 def compare_losses(name, case, base, run_file):
@@ -194,7 +209,9 @@ def main():
         case.mkdir()
         evaluation = {"eval_datasets": [{"path": str(root / "eval.jsonl")}], "eval_strategy": "steps", "eval_steps": STEPS}
         changes = {"max_steps": STEPS, "warmup_steps": WARMUP_STEPS, **evaluation}
-        compare_losses(name, case, base, write_run_file(case, base, "run", changes))
+        run_file = write_run_file(case, base, "run", changes)
+        check_rows(name, case, base, run_file)
+        compare_losses(name, case, base, run_file)
         check_final(name, case, base)
         check_first_step(name, case, base)
 
