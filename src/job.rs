@@ -340,6 +340,7 @@ async fn job(
                 // The others are taken to be dropped as often.
                 let all = estimate.unwrap_or(Estimate { rows: before, bytes });
                 let left = index.len() as f64 / before.min(SURVEYED_ROWS) as f64;
+                notes.push(Note::FirstRows { pass, rows: SURVEYED_ROWS });
                 *estimate = Some(Estimate { rows: (all.rows as f64 * left).round() as u64, ..all });
             }
         }

@@ -63,6 +63,12 @@ const PARQUET: [&[u8]; 8] = [
     include_bytes!("../../src/data/testdata/texts_null.parquet"),
     include_bytes!("../../src/data/testdata/texts_int.parquet"),
 ];
+/// Whole rows: lists and structs.
+const NESTED: [&[u8]; 3] = [
+    include_bytes!("../../src/data/testdata/messages.parquet"),
+    include_bytes!("../../src/data/testdata/messages_v2.parquet"),
+    include_bytes!("../../src/data/testdata/messages_old.parquet"),
+];
 
 /// Each format, with orientations and colours that stand for transparency.
 const IMAGES: [&[u8]; 6] = [
@@ -113,7 +119,9 @@ fn rows() -> Vec<Vec<u8>> {
     let zstd = plain
         .map(|(kind, content)| with(kind, &zstd::encode_all(content, 3).expect("memory takes everything")));
     let parquet = PARQUET.map(|content| with(0, content));
-    [&as_they_are[..], &gzip, &zstd, &parquet].concat()
+    let nested = NESTED.map(|content| with(6, content));
+    let whole = plain.map(|(kind, content)| with(kind + 6, content));
+    [&as_they_are[..], &gzip, &zstd, &parquet, &nested, &whole].concat()
 }
 
 fn gzip(content: &[u8]) -> Vec<u8> {
@@ -132,6 +140,7 @@ fn row_index(name: &str, content: &[u8]) -> Vec<u8> {
         text_pair_column: None,
         image_column: "image".into(),
         label_column: "label".into(),
+        rows: RowFormat::default(),
     };
     headstart_fuzz::run(async {
         let file = stores.locate(&path).expect("a plain URL");

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use headstart::chat::RowFormat;
 use headstart::data::{Cache, Content, RowIndex, Rows, index_in};
 use headstart::run_file::{Dataset, Task};
 use headstart::store::Stores;
@@ -21,12 +22,16 @@ fuzz_target!(|bytes: &[u8]| {
     let_give_up(&["parquet"]);
     let Some((kind, content)) = bytes.split_first() else { return };
     let name = NAMES[usize::from(*kind) % NAMES.len()];
-    // Rows are pairs of texts for every other kind.
-    let pair = (usize::from(*kind) / NAMES.len() % 2 == 1).then(|| "pair".to_owned());
-    run(read(&format!("memory://fuzz/{name}"), content, pair));
+    let url = format!("memory://fuzz/{name}");
+    // Rows are texts, pairs of texts, or whole rows.
+    match usize::from(*kind) / NAMES.len() % 3 {
+        0 => run(read(&url, content, None, Task::SequenceClassification)),
+        1 => run(read(&url, content, Some("pair".to_owned()), Task::SequenceClassification)),
+        _ => run(read(&url, content, None, Task::CausalLm)),
+    }
 });
 
-async fn read(url: &str, content: &[u8], text_pair_column: Option<String>) {
+async fn read(url: &str, content: &[u8], text_pair_column: Option<String>, task: Task) {
     let stores = Stores::default();
     stores.mount("memory://fuzz", Arc::new(InMemory::new()));
     let file = stores.locate(url).expect("a plain URL");
@@ -37,11 +42,14 @@ async fn read(url: &str, content: &[u8], text_pair_column: Option<String>) {
         text_pair_column,
         image_column: "image".into(),
         label_column: "label".into(),
+        rows: RowFormat::default(),
     };
-    let Ok((index, labels)) = index_in(&stores, &[dataset], Task::SequenceClassification, None).await else {
+    let Ok((index, labels)) = index_in(&stores, &[dataset], task, None).await else {
         return;
     };
-    assert!(labels.len() >= 2 && index.labels().iter().all(|label| (*label as usize) < labels.len()));
+    let whole = task == Task::CausalLm;
+    assert!(whole == labels.is_empty() && labels.len() != 1);
+    assert!(whole || index.labels().iter().all(|label| (*label as usize) < labels.len()));
     assert_eq!(RowIndex::decode(&index.encode(), labels.len()).expect("it survives the wire"), index);
     let numbers: Vec<u64> = (0..index.len()).collect();
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -49,7 +57,8 @@ async fn read(url: &str, content: &[u8], text_pair_column: Option<String>) {
     let rows = Rows::new(Arc::new(index), Some(cache), stores);
     let rows = rows.read(&numbers).await.expect("planned rows can be read");
     assert!(rows.iter().all(|row| match &row.content {
-        Content::Text { text, pair } => !text.is_empty() && pair.as_ref().is_none_or(|pair| !pair.is_empty()),
+        Content::Text { text, pair } => !whole && !text.is_empty() && pair.as_ref().is_none_or(|pair| !pair.is_empty()),
         Content::Image(_) => false,
+        Content::Json(_) => whole,
     }));
 }

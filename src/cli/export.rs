@@ -4,6 +4,7 @@ use std::io::{BufWriter, ErrorKind, Write};
 
 use clap::Args;
 use headstart::checkpoint::CheckpointError;
+use headstart::data::RowIndex;
 use headstart::id::Step;
 use headstart::job::{self, Job};
 use headstart::message::Pass;
@@ -51,22 +52,23 @@ pub(super) async fn init(arguments: &InitArguments) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Prints the rows of each step in the order they are summed.
+/// Prints the rows of each step in the order they are summed, by their numbers in the data.
 pub(super) async fn rows(arguments: &RowsArguments) -> Result<(), CliError> {
-    let Job { plan, .. } = job::read(&arguments.file.load()?).await?;
+    let Job { plan, train, .. } = job::read(&arguments.file.load()?).await?;
     let steps = arguments.steps.unwrap_or(u64::MAX).min(plan.steps());
-    match write_rows(&plan, steps) {
+    match write_rows(&plan, &train, steps) {
         // `| head` has seen enough.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }
 }
 
-fn write_rows(plan: &Plan, steps: u64) -> std::io::Result<()> {
+fn write_rows(plan: &Plan, index: &RowIndex, steps: u64) -> std::io::Result<()> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     for step in (0..steps).map(Step) {
         let shards = plan.tree(Pass::Train, step).shards();
-        let rows: Vec<u64> = (0..shards).flat_map(|shard| plan.rows(Pass::Train, step, shard)).collect();
+        let rows = (0..shards).flat_map(|shard| plan.rows(Pass::Train, step, shard));
+        let rows: Vec<u64> = rows.map(|row| index.data_row(row)).collect();
         writeln!(out, "{}", json!({"step": step.0, "rows": rows}))?;
     }
     out.flush()

@@ -55,7 +55,8 @@ pub(super) async fn run(Arguments { file, rows, json }: Arguments) -> Result<(),
             Previewed::Tokens(encoded) if json => as_json(row, &encoded),
             Previewed::Tokens(encoded) => {
                 let texts = pieces.pieces(&encoded.input_ids);
-                format!("{}\n{}\n", head(row, &encoded), marked(&texts, &encoded.trained, marks))
+                let tokens = marked(&texts, &encoded.trained, marks);
+                format!("{}\n{}\n", head(row, &encoded), tokens.trim_end_matches('\n'))
             }
         };
         // `| head` has seen enough.

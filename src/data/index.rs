@@ -24,6 +24,8 @@ pub struct RowIndex {
     tokens: Vec<u32>,
     /// As `tokens`: those that are targets.
     trained: Vec<u32>,
+    /// Rows of the data that left the index, counted from 0 over all rows, in order.
+    dropped: Vec<u64>,
 }
 
 /// What tokenising a row came to.
@@ -177,11 +179,26 @@ impl RowIndex {
         &self.trained
     }
 
+    /// The number of a row among all rows of the data, those that left the index included. Messages name rows by it.
+    pub fn data_row(&self, number: u64) -> u64 {
+        // Rows dropped before it: the k-th dropped row has k dropped rows, and so `row - k` others, before it.
+        let mut before = 0..self.dropped.len();
+        while !before.is_empty() {
+            let middle = before.start + before.len() / 2;
+            match self.dropped[middle] - middle as u64 <= number {
+                true => before.start = middle + 1,
+                false => before.end = middle,
+            }
+        }
+        number + before.start as u64
+    }
+
     /// Takes what tokenising came to, for every row. A row without tokens to train leaves the index: `None`.
     pub fn tokenised(&mut self, found: &[Option<RowTokens>]) {
         assert_eq!(found.len(), self.offset.len(), "every row is tokenised once");
         self.tokens.clear();
         self.trained.clear();
+        self.dropped = (0..).zip(found).filter(|(_, row)| row.is_none()).map(|(row, _)| row).collect();
         let mut ends = Vec::with_capacity(self.row_ends.len());
         let (mut row, mut left) = (0, 0);
         for &end in &self.row_ends {

@@ -38,11 +38,18 @@ pub enum Note {
     /// Tokens of a language model's rows.
     RowTokens {
         pass: RowsOf,
+        rows: u64,
         tokens: u64,
-        /// Those that are targets.
+        /// Those that are targets: never the first of a row.
         trained: u64,
         /// Tokens of the longest row.
         longest: u32,
+    },
+    /// Not all rows of a language model were tokenised.
+    FirstRows {
+        pass: RowsOf,
+        /// Those that were.
+        rows: u64,
     },
     /// Rows that are left out.
     Dropped { pass: RowsOf, reason: String, rows: FewRows },
@@ -137,10 +144,20 @@ impl fmt::Display for Note {
                 };
                 write!(f, "{pass} rows are {}", formats.join(", "))
             }
-            Note::RowTokens { pass, tokens, trained, longest } => write!(
-                f,
-                "{pass} rows have {tokens} tokens, {trained} of them trained; the longest row has {longest}"
-            ),
+            Note::RowTokens { pass, rows, tokens, trained, longest } => {
+                let all = trained + rows >= *tokens;
+                let others = if all { "" } else { " (train_on_inputs: true trains all)" };
+                write!(
+                    f,
+                    "{pass} rows have {tokens} tokens, {trained} of them trained{others}; the longest row has {longest}"
+                )
+            }
+            Note::FirstRows { pass, rows } => {
+                write!(
+                    f,
+                    "{pass} data: only the first {rows} rows were checked; what is said of rows is about these"
+                )
+            }
             Note::Dropped { pass, reason, rows } => write!(f, "{pass} data: dropped {rows}: {reason}"),
             Note::OfRows { pass, what, rows } => write!(f, "{pass} data: {rows}: {what}"),
             Note::SomePairs => f.write_str(

@@ -133,7 +133,7 @@ impl Rows {
         for ((place, number, row), bytes) in wanted.into_iter().zip(contents) {
             let content = content(file, bytes).map_err(|problem| DataError::Row {
                 url: file.url.clone(),
-                place: FilePosition::Row { row: number, offset: row.offset },
+                place: FilePosition::Row { row: self.index.data_row(number), offset: row.offset },
                 problem,
             })?;
             found.push((place, Row { number, label: row.label, content }));

@@ -13,7 +13,7 @@ use crate::hash::hex;
 /// Changes when tokenising does.
 const VERSION: u32 = 1;
 /// Bytes of the smallest data for which it is worth a file.
-const SMALLEST: u64 = 256 << 10;
+const SMALLEST: u64 = 64 << 10;
 /// Bytes of a row's counts.
 const COUNTS: usize = 8;
 /// Tokens of a dropped row, which no other row has.

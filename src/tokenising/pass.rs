@@ -2,10 +2,11 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::WrongRow;
@@ -82,10 +83,22 @@ impl Pass {
 impl Visitor for Pass {
     fn visit(&mut self, file: &DataFile, first: u64, rows: &[Bytes]) -> ControlFlow<()> {
         let encoder = &self.encoder;
-        let judged: Vec<Judged> =
-            self.pool.install(|| rows.par_iter().map(|row| judge(encoder, file, row)).collect());
+        // A template that fails slowly fails on every row: rows after a wrong one are not looked at.
+        let wrong = AtomicUsize::new(usize::MAX);
+        let judge = |(place, row): (usize, &Bytes)| {
+            if place > wrong.load(Ordering::Relaxed) {
+                return None;
+            }
+            let judged = judge(encoder, file, row);
+            if matches!(judged, Judged::Wrong { .. }) {
+                wrong.fetch_min(place, Ordering::Relaxed);
+            }
+            Some(judged)
+        };
+        let judged: Vec<Option<Judged>> =
+            self.pool.install(|| rows.par_iter().enumerate().map(judge).collect());
         for (row, judged) in (first..).zip(judged) {
-            match judged {
+            match judged.expect("only rows after a wrong one are passed over") {
                 Judged::Tokens(outcome) => {
                     self.found.summary.add(row, &outcome);
                     self.found.rows.push(Some(outcome.counts));

@@ -90,10 +90,11 @@ impl Summary {
     /// What people should know.
     pub(super) fn notes(&self, pass: RowsOf) -> Vec<Note> {
         let Summary { formats, dropped, truncated, warned, tokens, trained, longest } = self;
+        let rows = formats.values().sum();
         let formats = formats.iter().map(|(format, rows)| (format.clone(), *rows)).collect();
         let mut notes = vec![
             Note::RowFormats { pass, formats },
-            Note::RowTokens { pass, tokens: *tokens, trained: *trained, longest: *longest },
+            Note::RowTokens { pass, rows, tokens: *tokens, trained: *trained, longest: *longest },
         ];
         let drops = dropped.iter().map(|(reason, rows)| Note::Dropped {
             pass,

@@ -116,6 +116,7 @@ async fn rows_that_cannot_be_trained_on_leave_the_index() {
     // <|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nbc<|im_end|>\n: of these, bc<|im_end|> is trained.
     assert_eq!((index.len(), index.tokens(), index.trained()), (3, &[24, 5, 2][..], &[3, 4, 1][..]));
     assert_eq!((0..3).map(|row| index.entry_of(row)).collect::<Vec<_>>(), [0, 0, 1]);
+    assert_eq!((0..3).map(|row| index.data_row(row)).collect::<Vec<_>>(), [0, 2, 4]);
     assert_eq!((index.row(1).unwrap().file, index.row(2).unwrap().file), (0, 1));
     assert_eq!(RowIndex::decode(&index.encode(), 0).unwrap(), index);
     let text: Vec<String> = notes.iter().map(Note::to_string).collect();
@@ -123,7 +124,7 @@ async fn rows_that_cannot_be_trained_on_leave_the_index() {
         text,
         [
             "training rows are messages (1), text (2)",
-            "training rows have 31 tokens, 8 of them trained; the longest row has 24",
+            "training rows have 31 tokens, 8 of them trained (train_on_inputs: true trains all); the longest row has 24",
             "training data: dropped 2 rows (numbers 3, 5): longer than sequence_len",
             "training data: dropped 1 row (number 1): no assistant turn",
         ]

@@ -7,7 +7,7 @@ use crate::wire::pb;
 
 impl From<&RowIndex> for pb::RowIndex {
     fn from(index: &RowIndex) -> Self {
-        let RowIndex { files, row_ends, offset, length, label, tokens, trained } = index;
+        let RowIndex { files, row_ends, offset, length, label, tokens, trained, dropped } = index;
         let starts = std::iter::once(0).chain(row_ends.iter().copied());
         pb::RowIndex {
             files: files.iter().map(pb::DataFile::from).collect(),
@@ -17,6 +17,7 @@ impl From<&RowIndex> for pb::RowIndex {
             label: label.clone(),
             tokens: tokens.clone(),
             trained: trained.clone(),
+            dropped: dropped.clone(),
         }
     }
 }
@@ -25,7 +26,7 @@ impl TryFrom<pb::RowIndex> for RowIndex {
     type Error = DataError;
 
     fn try_from(message: pb::RowIndex) -> Result<Self, DataError> {
-        let pb::RowIndex { files, rows_in_file, offset, length, label, tokens, trained } = message;
+        let pb::RowIndex { files, rows_in_file, offset, length, label, tokens, trained, dropped } = message;
         let files = files.into_iter().map(DataFile::try_from).collect::<Result<Vec<_>, _>>()?;
         let mut rows = 0;
         let row_ends: Vec<u64> = rows_in_file
@@ -43,6 +44,9 @@ impl TryFrom<pb::RowIndex> for RowIndex {
         if !equal || (counted != [0; 2] && counted != [offset.len(); 2]) {
             return Err(DataError::Index("its lists differ in length"));
         }
+        if !dropped.is_sorted_by(|one, other| one < other) {
+            return Err(DataError::Index("dropped rows are out of order"));
+        }
         if trained.iter().zip(&tokens).any(|(trained, tokens)| trained > tokens) {
             return Err(DataError::Index("a row trains more tokens than it has"));
         }
@@ -58,7 +62,7 @@ impl TryFrom<pb::RowIndex> for RowIndex {
                 row += 1;
             }
         }
-        Ok(RowIndex { files, row_ends, offset, length, label, tokens, trained })
+        Ok(RowIndex { files, row_ends, offset, length, label, tokens, trained, dropped })
     }
 }
 

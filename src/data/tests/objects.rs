@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::{Cache, Content, DataError, Format, Packing, RowIndex, Rows, index_in};
@@ -144,4 +145,21 @@ async fn files_know_their_datasets() {
     assert_eq!(entries, [0, 0, 1, 2, 2, 2]);
     let decoded = RowIndex::decode(&index.encode(), 0).unwrap();
     assert_eq!(decoded.entry_of(2), 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+    /// Damaged levels and lists are refused or read, without a panic.
+    #[test]
+    fn damaged_lists_are_survived(file in 0usize..3, damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+        let mut content = fixture(["messages.parquet", "messages_v2.parquet", "messages_old.parquet"][file]);
+        for (place, value) in damage {
+            let place = place.index(content.len());
+            content[place] = value;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        if let Err(error) = runtime.block_on(indexed("t.parquet", &content)) {
+            prop_assert_eq!(error.exit(), Exit::Data);
+        }
+    }
 }

@@ -311,12 +311,6 @@ pub(super) const UNSUPPORTED: &[Unsupported] = &[
         cure: "conversations are rendered by the checkpoint's own chat template; to choose another, write chat_template_jinja or chat_template_path",
     },
     Unsupported {
-        keys: &["assistant_only_loss", "completion_only_loss"],
-        anyway: &["true"],
-        same_as: None,
-        cure: "only assistant turns and completions are trained; to train prompts as well, write train_on_inputs: true",
-    },
-    Unsupported {
         keys: &["mask_history"],
         anyway: &[],
         same_as: None,

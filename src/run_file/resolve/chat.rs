@@ -43,6 +43,14 @@ impl Check<'_> {
                 .as_ref()
                 .map_or(defaults.excess_length_strategy, |found| found.value.0),
         };
+        if let Some(found) =
+            file.assistant_only_loss.as_ref().filter(|found| found.value == settings.train_on_inputs)
+        {
+            let message = "`assistant_only_loss` means the opposite of train_on_inputs".to_owned();
+            let cure =
+                "only answers are trained by default; to train prompts too, write train_on_inputs: true";
+            self.refuse(&found.key, message, cure);
+        }
         self.one_template(file, &settings.chat_template);
         settings
     }
@@ -105,8 +113,9 @@ impl Check<'_> {
 
     /// Refuses keys of language models, for other tasks.
     fn no_keys_of_rows(&mut self, file: &RunFile) {
-        let run: [(&str, Option<&At>); 11] = [
+        let run: [(&str, Option<&At>); 12] = [
             ("train_on_inputs", place(&file.train_on_inputs)),
+            ("assistant_only_loss", place(&file.assistant_only_loss)),
             ("roles_to_train", place(&file.roles_to_train)),
             ("train_on_eos", place(&file.train_on_eos)),
             ("eot_tokens", place(&file.eot_tokens)),

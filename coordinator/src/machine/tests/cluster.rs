@@ -240,7 +240,7 @@ pub(super) fn compute(
 /// A record without what may depend on the schedule.
 fn facts(record: Record) -> String {
     match record {
-        Record::Step { step, totals, learning_rate, applied, skipped, workers: _ } => {
+        Record::Step { step, totals, learning_rate, applied, skipped, workers: _, metrics: _ } => {
             format!(
                 "{step} {} {:x} {learning_rate} {:x} {skipped:?}",
                 totals.samples,
