@@ -9,6 +9,7 @@
 //! | [`store`] | Where is that? A URL becomes an object store and a path. |
 //! | [`data`] | Which rows and labels are there? An index over files, and readers of single rows. |
 //! | [`model`] | Which tensors does a network have, and how do they begin? |
+//! | [`adapter`] | What trains beside a frozen network? Low-rank adapters, in and out, as PEFT lays them out. |
 //! | [`checkpoint`] | Which values do they have? safetensors, in and out, as transformers lays them out. |
 //! | [`network`] | All of that together: a network ready to be trained. |
 //! | [`draw`] | What is drawn at random? A pure function of what it is for. |

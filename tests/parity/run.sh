@@ -12,6 +12,7 @@ python=${HEADSTART_PYTHON:-$(scripts/python-env.sh $here/requirements.txt)}
 rm -rf "$runs"
 mkdir -p "$runs"
 "$python" "$here/families.py" "$runs/families"
+"$python" "$here/adapters.py" "$runs/adapters"
 headstart init "$here/run.yaml" "$runs/start"
 headstart rows "$here/run.yaml" --steps 20 >"$runs/rows.jsonl"
 headstart train "$here/run.yaml"
