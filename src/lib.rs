@@ -11,6 +11,7 @@
 //! | [`model`] | Which tensors does a network have, and how do they begin? |
 //! | [`tokenizer`] | Which token ids is a text? |
 //! | [`chat`] | Which text does a row of a conversation become, and which of its tokens are trained? |
+//! | [`adapter`] | What trains beside a frozen network? Low-rank adapters, in and out, as PEFT lays them out. |
 //! | [`checkpoint`] | Which values do they have? safetensors, in and out, as transformers lays them out. |
 //! | [`network`] | All of that together: a network ready to be trained. |
 //! | [`tokenising`] | How many tokens have a language model's rows, and which rows are left out? Planning's pass over them. |

@@ -26,16 +26,17 @@ use headstart::run_file::RunSpec;
 use headstart::tree::{Fold, Node};
 
 use crate::evaluation::Best;
-use crate::event::{Effect, Event, Record, Refused};
+use crate::event::{Effect, Event, Record};
 use crate::lease::{Lease, LeaseTable};
 use crate::master::{Applied, NotFinite};
-use crate::membership::{Membership, Rejected};
+use crate::membership::Membership;
 use crate::objective::Objective;
 use crate::schedule::Schedule;
 
 mod audit;
 mod leases;
 mod partials;
+mod refusals;
 mod resume;
 mod saving;
 mod status;
@@ -43,6 +44,7 @@ mod status;
 mod tests;
 
 use audit::Audits;
+use refusals::{refuse_after_end, turn_away};
 use saving::Saving;
 pub use status::{Activity, Counts, Delivered, Snapshot, WorkerLine};
 
@@ -392,31 +394,5 @@ impl Machine {
         }
         self.phase = Phase::Ended(reason);
         effects.push(Effect::End(exit, detail));
-    }
-}
-
-fn turn_away(worker: WorkerId, rejected: Rejected, effects: &mut Vec<Effect>) {
-    let reason = match rejected {
-        Rejected::OtherClass(_) | Rejected::OtherCanary => StopReason::NumericClass,
-        Rejected::OtherBase { .. } => StopReason::OtherBase,
-        Rejected::Full(_) | Rejected::Banned(_) | Rejected::OtherParameters { .. } => StopReason::Refused,
-    };
-    effects.push(Effect::Send(worker, ToWorker::Stop { reason, detail: rejected.to_string() }));
-    effects.push(Effect::Close(worker));
-}
-
-/// After the end, refuses pushes and tells joining workers why.
-fn refuse_after_end(reason: Option<StopReason>, event: &Event) -> Vec<Effect> {
-    match event {
-        Event::PushBegun(partial, _) | Event::PushEnded(partial, ..) => {
-            let refused = Refused::NotLeased { lease: partial.lease, worker: partial.worker };
-            vec![Effect::Answer(Err(refused))]
-        }
-        Event::Joined(worker, _) => {
-            let stop = reason.map(|reason| ToWorker::Stop { reason, detail: "the run is over".into() });
-            let told = stop.map(|stop| Effect::Send(*worker, stop));
-            told.into_iter().chain([Effect::Close(*worker)]).collect()
-        }
-        _ => Vec::new(),
     }
 }

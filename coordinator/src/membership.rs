@@ -135,16 +135,17 @@ impl Membership {
         if found != parameters {
             return Err(Rejected::OtherParameters { found, expected: parameters.to_owned() });
         }
-        match &self.bound {
+        match &mut self.bound {
             None => self.bound = Some(Bound { class, canary, base }),
-            Some(bound) if bound.base != base => {
+            Some(bound) if bound.base.is_some() && bound.base != base => {
                 return Err(Rejected::OtherBase { found: shown(base), expected: shown(bound.base) });
             }
             Some(bound) if bound.class != class => {
                 return Err(Rejected::OtherClass(difference(&bound.class, &class)));
             }
             Some(bound) if bound.canary != canary => return Err(Rejected::OtherCanary),
-            Some(_) => {}
+            // What an older version committed has no such hash.
+            Some(bound) => bound.base = base,
         }
         if let Some(member) = self.members.get_mut(&worker) {
             member.ready = true;

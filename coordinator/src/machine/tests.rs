@@ -8,9 +8,10 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::leases::FIRST_LEASE;
 use super::*;
-use crate::event::SegmentUse;
+use crate::event::{Refused, SegmentUse};
 
 mod audits;
+mod base;
 mod cluster;
 mod rejoin;
 mod unfit;

@@ -1,6 +1,7 @@
 //! Audits: who is believed, and what becomes of a step.
 
 use super::*;
+use crate::membership::Rejected;
 
 #[test]
 fn audits_change_nothing_where_everybody_is_right() {
