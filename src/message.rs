@@ -12,6 +12,23 @@ pub enum Pass {
     Train,
     /// Metrics over the evaluation rows.
     Eval,
+    /// Log probabilities of some rows under the final weights, so that any server of them can be checked.
+    Golden,
+}
+
+/// A row's tokens and how likely each was to follow the ones before it.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct GoldenRow {
+    /// The text of exactly these tokens.
+    pub prompt: String,
+    pub token_ids: Vec<u32>,
+    /// Of each token but the first: the natural logarithm of its probability after the tokens before it.
+    pub logprobs: Vec<f32>,
+}
+
+impl GoldenRow {
+    /// Most tokens of a row; a longer one is cut.
+    pub const LONGEST: usize = 256;
 }
 
 /// One node of one step (or of the evaluation of one weights version).
@@ -43,6 +60,8 @@ pub struct Totals {
     pub measures: Vec<f64>,
     /// Unmasked input tokens; images count as one each.
     pub tokens: u64,
+    /// [`Pass::Golden`]: what was computed, in the order of shards.
+    pub golden: Vec<GoldenRow>,
     /// Time a worker computed. Never part of a result.
     pub compute: Duration,
 }
@@ -63,6 +82,7 @@ impl Totals {
             loss: left.loss + right.loss,
             counts: added(left.counts, right.counts),
             measures: added(left.measures, right.measures),
+            golden: left.golden.into_iter().chain(right.golden).collect(),
             tokens: left.tokens.saturating_add(right.tokens),
             compute: left.compute.saturating_add(right.compute),
         }

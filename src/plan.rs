@@ -9,7 +9,7 @@ use std::ops::Range;
 use crate::data::{Blocks, RowIndex};
 use crate::id::Step;
 use crate::message::{Pass, Work};
-use crate::run_file::{RunSpec, Shuffle};
+use crate::run_file::{RunSpec, Shuffle, Task};
 use crate::tree::Tree;
 
 use order::InBlocks;
@@ -27,7 +27,11 @@ pub struct Plan {
     eval_shard: u64,
     seed: u64,
     steps: u64,
+    golden: bool,
 }
+
+/// Most rows of [`Pass::Golden`].
+const GOLDEN: u64 = 8;
 
 /// Why a plan cannot be made.
 #[derive(Debug, thiserror::Error, PartialEq)]
@@ -95,6 +99,7 @@ impl Plan {
             eval_shard,
             seed: spec.seed,
             steps,
+            golden: spec.task == Task::CausalLm,
         })
     }
 
@@ -145,6 +150,7 @@ impl Plan {
                 Tree::new((last * u64::from(self.shards) / self.batch) as u32 + 1)
             }
             Pass::Eval => Tree::new(self.eval_rows.div_ceil(self.eval_shard).max(1) as u32),
+            Pass::Golden => Tree::new(self.golden().count().max(1) as u32),
         }
     }
 
@@ -152,10 +158,20 @@ impl Plan {
     pub fn rows(&self, pass: Pass, step: Step, shard: u32) -> Vec<u64> {
         match pass {
             Pass::Train => self.train_rows(step, self.positions(step, shard)),
+            Pass::Golden => self.golden().skip(shard as usize).take(1).collect(),
             Pass::Eval => {
                 let first = u64::from(shard) * self.eval_shard;
                 (first..(first + self.eval_shard).min(self.eval_rows)).collect()
             }
+        }
+    }
+
+    /// The rows of [`Pass::Golden`]: of a language model, the first evaluation rows or, without any, the last training rows.
+    pub fn golden(&self) -> Range<u64> {
+        match (self.golden, self.eval_rows) {
+            (false, _) => 0..0,
+            (true, 0) => self.rows.saturating_sub(GOLDEN)..self.rows,
+            (true, rows) => 0..rows.min(GOLDEN),
         }
     }
 
@@ -207,6 +223,7 @@ mod tests {
             eval_shard: 4,
             seed: 7,
             steps: 100,
+            golden: false,
         }
     }
 

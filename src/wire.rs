@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::id::{CoordinatorEpoch, LeaseId, Step, Version, WorkerId};
-use crate::message::{PartialId, Pass, Totals, Work};
+use crate::message::{GoldenRow, PartialId, Pass, Totals, Work};
 use crate::shared_memory::Address;
 use crate::tree::Node;
 
@@ -97,6 +97,7 @@ impl From<Pass> for pb::Pass {
         match pass {
             Pass::Train => pb::Pass::Train,
             Pass::Eval => pb::Pass::Eval,
+            Pass::Golden => pb::Pass::Golden,
         }
     }
 }
@@ -106,6 +107,7 @@ pub fn pass(number: i32) -> Result<Pass, WireError> {
     match pb::Pass::try_from(number) {
         Ok(pb::Pass::Train) => Ok(Pass::Train),
         Ok(pb::Pass::Eval) => Ok(Pass::Eval),
+        Ok(pb::Pass::Golden) => Ok(Pass::Golden),
         Ok(pb::Pass::Unspecified) | Err(_) => {
             Err(WireError::Invalid { message: "Work", field: "pass", found: number.to_string() })
         }
@@ -143,17 +145,36 @@ impl TryFrom<pb::Work> for Work {
 }
 
 impl From<Totals> for pb::Totals {
-    fn from(Totals { samples, divisor, loss, counts, measures, tokens, compute }: Totals) -> Self {
-        pb::Totals { samples, divisor, loss, counts, measures, tokens, compute_micros: micros(compute) }
+    fn from(totals: Totals) -> Self {
+        let Totals { samples, divisor, loss, counts, measures, tokens, golden, compute } = totals;
+        let golden = golden.into_iter().map(|GoldenRow { prompt, token_ids, logprobs }| pb::GoldenRow {
+            prompt,
+            token_ids,
+            logprobs,
+        });
+        pb::Totals {
+            samples,
+            divisor,
+            loss,
+            counts,
+            measures,
+            tokens,
+            golden: golden.collect(),
+            compute_micros: micros(compute),
+        }
     }
 }
 
 impl From<pb::Totals> for Totals {
-    fn from(
-        pb::Totals { samples, divisor, loss, counts, measures, tokens, compute_micros }: pb::Totals,
-    ) -> Self {
+    fn from(totals: pb::Totals) -> Self {
+        let pb::Totals { samples, divisor, loss, counts, measures, tokens, golden, compute_micros } = totals;
+        let golden = golden.into_iter().map(|pb::GoldenRow { prompt, token_ids, logprobs }| GoldenRow {
+            prompt,
+            token_ids,
+            logprobs,
+        });
         let compute = Duration::from_micros(compute_micros);
-        Totals { samples, divisor, loss, counts, measures, tokens, compute }
+        Totals { samples, divisor, loss, counts, measures, tokens, golden: golden.collect(), compute }
     }
 }
 

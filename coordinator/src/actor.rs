@@ -1,14 +1,14 @@
 //! The one loop that owns the machine: takes events in, performs effects.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use headstart::exit::Exit;
 use headstart::id::WorkerId;
 use headstart::manifest::RunState;
-use headstart::message::ToWorker;
+use headstart::message::{GoldenRow, ToWorker};
 use headstart::plan::Plan;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
@@ -45,6 +45,8 @@ pub struct Actor {
     records: Records,
     clock: Clock,
     best: Option<Arc<Best>>,
+    /// The final weights and records, once they are committed.
+    concluded: Arc<Mutex<Option<Kept>>>,
     outboxes: BTreeMap<WorkerId, mpsc::Sender<ToWorker>>,
     inbox: mpsc::Receiver<Mail>,
     handle: Handle,
@@ -94,6 +96,7 @@ impl Actor {
             records,
             clock,
             best: best.map(Arc::new),
+            concluded: Arc::default(),
             outboxes: BTreeMap::new(),
             inbox,
             handle: handle.clone(),
@@ -178,7 +181,8 @@ impl Actor {
                     self.best = Some(Arc::new(Best { version: version.0, weights, eval }));
                 }
                 Effect::Commit(standing) => self.commit(standing),
-                Effect::Finish { best, standing } => self.finish(best, standing),
+                Effect::Conclude { best, standing } => self.conclude(best, standing),
+                Effect::Finish(golden) => self.finish(golden),
                 Effect::Export(standing) => self.export(standing),
                 Effect::End(exit, detail) => ended = Some((exit, detail)),
             }
@@ -255,11 +259,28 @@ impl Actor {
         });
     }
 
-    fn finish(&mut self, best: bool, standing: RunState) {
+    fn conclude(&mut self, best: bool, standing: RunState) {
         let (commit, kept) = self.state(standing);
-        let (committer, handle) = (self.committer.clone(), self.handle.clone());
+        let (committer, handle, master) = (self.committer.clone(), self.handle.clone(), self.master.clone());
+        let concluded = self.concluded.clone();
         tokio::spawn(async move {
-            let event = match committer.finish(commit, best, kept).await {
+            let event = match committer.conclude(commit, best, kept, &master).await {
+                Ok(kept) => {
+                    *concluded.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+                    Event::Concluded
+                }
+                Err(error) => Event::Failed(error.exit(), error.to_string()),
+            };
+            let _ = handle.tell(event).await;
+        });
+    }
+
+    fn finish(&mut self, golden: Vec<GoldenRow>) {
+        let (committer, handle) = (self.committer.clone(), self.handle.clone());
+        let kept = self.concluded.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let kept = kept.expect("a run concludes before it finishes");
+        tokio::spawn(async move {
+            let event = match committer.finish(kept, &golden).await {
                 Ok(()) => Event::Finished,
                 Err(error) => Event::Failed(error.exit(), error.to_string()),
             };

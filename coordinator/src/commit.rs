@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use headstart::exit::Exit;
 use headstart::id::Version;
+use headstart::message::GoldenRow;
 use tokio::sync::Mutex;
 
 use crate::finish::{Kept, WriteError, Writer};
 use crate::journal::save::{Commit, Exports};
 use crate::journal::{Journal, JournalError};
+use crate::master::Master;
 
 /// Commits states of a run, one at a time.
 #[derive(Debug)]
@@ -55,12 +57,20 @@ impl Committer {
         }
     }
 
-    /// Commits the last state of a run, writes `final/`, and drops what only a resumption would have needed.
-    pub async fn finish(&self, commit: Commit, best: bool, kept: Kept) -> Result<(), CommitError> {
+    /// Commits the last state of a run, and publishes its final weights as `final/` will store them, if rows are to be
+    /// computed with them; returns what `final/` is written from.
+    pub async fn conclude(
+        &self,
+        commit: Commit,
+        best: bool,
+        kept: Kept,
+        master: &Master,
+    ) -> Result<Kept, CommitError> {
         let chosen = commit.best.clone().filter(|_| best);
+        let published = Version(kept.version.0 + 1);
         let mut journal = self.journal.lock().await;
         let weights = journal.save(commit, Exports { add: false, limit: None }).await?;
-        let kept = match chosen {
+        let mut kept = match chosen {
             Some(best) => Kept {
                 version: Version(best.version),
                 weights: best.weights.clone(),
@@ -69,9 +79,19 @@ impl Committer {
             },
             None => Kept { weights, ..kept },
         };
+        if !self.writer.plan.golden().is_empty() {
+            self.writer.network.round_as_stored(self.writer.spec.task, &mut kept.weights);
+            master.publish(published, &kept.weights);
+        }
+        Ok(kept)
+    }
+
+    /// Writes `final/`, and drops what only a resumption would have needed.
+    pub async fn finish(&self, kept: Kept, golden: &[GoldenRow]) -> Result<(), CommitError> {
+        let mut journal = self.journal.lock().await;
         // Another coordinator may have taken over, and be writing the same files, or have written them.
         journal.check_newest().await?;
-        let seal = self.writer.finish(kept).await?;
+        let seal = self.writer.finish(kept, golden).await?;
         journal.check_newest().await?;
         self.writer.seal(seal).await?;
         Ok(journal.close().await?)

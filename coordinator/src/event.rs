@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use headstart::exit::Exit;
 use headstart::id::{LeaseId, Step, Version, WorkerId};
 use headstart::manifest::RunState;
-use headstart::message::{Failure, Join, PartialId, Pass, Ready, TimeBreakdown, ToWorker, Totals, Work};
+use headstart::message::{
+    Failure, GoldenRow, Join, PartialId, Pass, Ready, TimeBreakdown, ToWorker, Totals, Work,
+};
 use headstart::tree::Tree;
 
 use crate::master::{Applied, NotFinite};
@@ -37,6 +39,9 @@ pub enum Event {
     /// The commit that the machine asked for is made.
     Committed,
     /// Final weights are written.
+    /// The last state is committed, and the final weights are published.
+    Concluded,
+    /// `final/` is written.
     Finished,
     /// A client or a signal asks for the end of the run.
     StopRequested {
@@ -85,13 +90,15 @@ pub enum Effect {
     KeepBest(Version),
     /// Commit the current state of the run, in the background.
     Commit(RunState),
-    /// Commit the last state, then write the final weights.
-    Finish {
+    /// Commit the last state, and publish the final weights as `final/` will store them.
+    Conclude {
         /// The best evaluated ones rather than the last.
         best: bool,
         /// The machine's part of the state.
         standing: RunState,
     },
+    /// Write the final weights, and these rows beside them.
+    Finish(Vec<GoldenRow>),
     /// Commit the state of an unfinished run, and write its weights.
     Export(RunState),
     /// The run is over.
@@ -187,5 +194,6 @@ pub fn describe(work: &Work) -> String {
     match work.pass {
         Pass::Train => format!("{}, {}", work.step, work.node),
         Pass::Eval => format!("evaluation of {}, {}", work.version, work.node),
+        Pass::Golden => format!("rows of the final weights, {}", work.node),
     }
 }

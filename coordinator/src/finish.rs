@@ -7,13 +7,13 @@ use bytes::Bytes;
 use headstart::checkpoint::{self, CheckpointError, WrittenFile};
 use headstart::exit::Exit;
 use headstart::id::Version;
-use headstart::message::NumericClass;
+use headstart::message::{GoldenRow, NumericClass};
 use headstart::network::Network;
 use headstart::plan::Plan;
 use headstart::run_file::RunSpec;
 use headstart::store::{Location, StoreError};
 use headstart::trainable::SEGMENT;
-use headstart::verify::WORKERS;
+use headstart::verify::{GOLDEN, WORKERS};
 use serde_json::{Map, Value, json};
 
 use crate::card::model_card;
@@ -103,7 +103,7 @@ impl Writer {
     ///
     /// workers.json, which records the workers, is not hashed, so that a coordinator and its successor write identical
     /// results.
-    pub async fn finish(&self, kept: Kept) -> Result<Seal, WriteError> {
+    pub async fn finish(&self, kept: Kept, golden: &[GoldenRow]) -> Result<Seal, WriteError> {
         let directory = self.output.join("final")?;
         let sums = directory.join("SHA256SUMS")?;
         let mut written = self.write_model(&directory, &kept).await?;
@@ -116,6 +116,10 @@ impl Writer {
         ];
         for (name, text) in texts {
             written.push(put(&directory, name, text).await?);
+        }
+        if !golden.is_empty() {
+            let line = |row| serde_json::to_string(row).expect("a row is plain data") + "\n";
+            written.push(put(&directory, GOLDEN, golden.iter().map(line).collect()).await?);
         }
         let workers = json!({
             "started": kept.started_unix,

@@ -210,10 +210,16 @@ impl Machine {
             Event::PushBroke(partial, unfit) => self.push_broke(now, &partial, unfit, &mut effects),
             Event::Updated(step, outcome) => self.updated(step, outcome, &mut effects),
             Event::Committed => self.commit_made(&mut effects),
+            Event::Concluded => self.concluded(&mut effects),
             Event::Finished => self.end(Exit::Ok, "the run is complete".into(), &mut effects),
             Event::StopRequested { reason, exit } => {
                 self.stop = Some((reason, exit));
                 match &self.phase {
+                    // All is committed; whoever resumes the run writes final/.
+                    Phase::Reducing { work, .. } if work.pass == Pass::Golden => {
+                        let (reason, exit) = self.stop.clone().expect("set above");
+                        self.end(exit, reason, &mut effects);
+                    }
                     Phase::Reducing { work, .. } => self.export(work.pass == Pass::Train, &mut effects),
                     // A save that waits becomes the export.
                     Phase::Saving if self.saving.is_save_waiting() => self.export(false, &mut effects),
@@ -285,6 +291,10 @@ impl Machine {
                 self.phase = Phase::Updating { step, totals, learning_rate };
             }
             Pass::Eval => self.evaluated(totals, effects),
+            Pass::Golden => {
+                self.phase = Phase::Saving;
+                effects.push(Effect::Finish(totals.golden));
+            }
         }
     }
 
@@ -375,7 +385,9 @@ impl Machine {
         self.not_finite.clear();
         self.failures.clear();
         self.audits = Audits::default();
-        let work = WorkKind { pass, step, version: self.version };
+        // The final weights are published after all others.
+        let version = if pass == Pass::Golden { Version(self.version.0 + 1) } else { self.version };
+        let work = WorkKind { pass, step, version };
         self.phase = Phase::Reducing { work, table: LeaseTable::new(tree), totals: Fold::new(tree) };
     }
 

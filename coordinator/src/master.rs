@@ -179,6 +179,17 @@ impl Master {
         Ok(Applied { norm, gradient: hash::of_segments(&gradients), weights: hash::of_segments(&hashes) })
     }
 
+    /// Replaces the weights, segment by segment, under a version of their own. The moments stay: nothing is trained any more.
+    pub fn publish(&self, version: Version, weights: &[Vec<f32>]) {
+        for (state, weights) in self.segments.iter().zip(weights) {
+            let mut state = write(state);
+            state.save_held();
+            state.weights.copy_from_slice(weights);
+            state.version = version;
+        }
+        self.version.send_replace(version);
+    }
+
     /// The next version with the weights and moments of this one: nothing was counted.
     fn skip(&self, sums: &[Whole]) -> Applied {
         let next = Version(self.version().0 + 1);

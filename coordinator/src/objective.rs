@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use headstart::message::{Pass, Totals};
+use headstart::message::{GoldenRow, Pass, Totals};
 use headstart::run_file::{Metric, Task};
 
 /// How a run's sums are read.
@@ -20,6 +20,9 @@ pub enum Objective {
     /// `measures` the sums of negative log likelihoods and of entropies, in nats.
     CausalLm,
 }
+
+/// Bytes of the longest text of a golden row: tokens can be long, but not all of them.
+const LONGEST_PROMPT: usize = 1 << 20;
 
 /// What is known of a pass's rows before they are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +44,15 @@ impl Objective {
     /// Judges the sums of a pass before any of them is added. The error completes "step 3, shards 0..2 …".
     pub fn check(&self, pass: Pass, expected: Expected, totals: &Totals) -> Result<(), String> {
         let Expected { rows, trained } = expected;
-        let Totals { samples, divisor, loss, counts, measures, tokens, compute: _ } = totals;
+        let Totals { samples, divisor, loss, counts, measures, tokens, golden, compute: _ } = totals;
         if *samples != rows {
             return Err(format!("has {rows} samples, not {samples}"));
+        }
+        if golden.len() as u64 != if pass == Pass::Golden { rows } else { 0 } {
+            return Err(format!("has {} rows with log probabilities", golden.len()));
+        }
+        if pass == Pass::Golden {
+            return golden.iter().try_for_each(check_golden);
         }
         let divisors = match self {
             Objective::Classification { .. } => rows..=rows,
@@ -104,6 +113,18 @@ impl Objective {
 pub fn known(written: &str) -> Option<&'static str> {
     let tasks = [Task::SequenceClassification, Task::ImageClassification, Task::CausalLm];
     tasks.iter().flat_map(|task| Metric::of(*task)).map(|metric| metric.name()).find(|name| *name == written)
+}
+
+fn check_golden(row: &GoldenRow) -> Result<(), String> {
+    let GoldenRow { prompt, token_ids, logprobs } = row;
+    let tokens = token_ids.len();
+    if tokens == 0 || tokens > GoldenRow::LONGEST || logprobs.len() != tokens - 1 {
+        return Err(format!("has {} log probabilities for {tokens} tokens", logprobs.len()));
+    }
+    match prompt.len() > LONGEST_PROMPT {
+        true => Err(format!("has a text of {} bytes for {tokens} tokens", prompt.len())),
+        false => Ok(()),
+    }
 }
 
 /// Perplexity, accuracy and entropy of tokens, as TRL defines them.

@@ -65,7 +65,7 @@ impl Spans {
                     debug_span!(parent: &work, "update", divisor = *divisor, learning_rate = *learning_rate);
             }
             Effect::Record(record) => self.recorded(record),
-            Effect::Finish { best, .. } => {
+            Effect::Conclude { best, .. } => {
                 self.write = debug_span!(parent: &self.run, "final write", best = *best);
             }
             Effect::Export(standing) => {
@@ -82,6 +82,7 @@ impl Spans {
                 debug_span!(parent: None, "step", step, loss = Empty, grad_norm = Empty, workers = Empty)
             }
             Pass::Eval => debug_span!(parent: None, "evaluation", step, loss = Empty, samples = Empty),
+            Pass::Golden => debug_span!(parent: None, "golden rows", step),
         };
         span.follows_from(&self.run);
         &self.work.insert(((pass, step), span)).1

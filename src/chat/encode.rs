@@ -83,6 +83,8 @@ pub struct EncodedRow {
     pub text: String,
     /// Token ids.
     pub input_ids: Vec<u32>,
+    /// For each token, the bytes of the text up to its end.
+    pub ends: Vec<usize>,
     /// For each token, whether the model learns to write it. Never the first.
     pub trained: Vec<bool>,
     /// The format that the row has.
@@ -91,6 +93,18 @@ pub struct EncodedRow {
     pub truncated: bool,
     /// What the user should know.
     pub warnings: Vec<RowWarning>,
+}
+
+impl EncodedRow {
+    /// The text of the first tokens.
+    pub fn beginning(&self, tokens: usize) -> &str {
+        let end = match self.ends.get(tokens.wrapping_sub(1)) {
+            Some(_) if tokens == self.ends.len() && !self.truncated => self.text.len(),
+            Some(&end) => self.text.floor_char_boundary(end),
+            None => 0,
+        };
+        &self.text[..end]
+    }
 }
 
 impl RowEncoder {
@@ -167,7 +181,9 @@ impl RowEncoder {
                 let rendered = self.conversation(&conversation, format, policy)?;
                 let located = self.tokenizer.locate(&rendered.text).map_err(tokenizer_failed)?;
                 let trained = in_spans(&located.bytes, &rendered.spans);
+                let ends = located.bytes.iter().map(|(_, end)| *end).collect();
                 let row = EncodedRow {
+                    ends,
                     text: rendered.text,
                     input_ids: located.ids,
                     trained,
@@ -249,6 +265,8 @@ impl RowEncoder {
         trained.extend(in_spans(&located.bytes, &[span]));
         let ends_with_eos = |ids: &[u32], eos: u32| ids.last() == Some(&eos);
         input_ids.extend(&located.ids);
+        let mut ends = vec![0; before.len()];
+        ends.extend(located.bytes.iter().map(|(_, end)| *end));
         let after = match (&plain.eos, plain.after.split_first()) {
             // The text has its own EOS: the tokenizer adds no second one.
             (Some((_, eos)), Some((first, rest))) if first == eos && ends_with_eos(&located.ids, *eos) => {
@@ -263,8 +281,10 @@ impl RowEncoder {
             input_ids.push(*eos);
             text.push_str(end);
         }
+        ends.resize(input_ids.len(), text.len());
         trained.resize(input_ids.len(), true);
         self.finished(EncodedRow {
+            ends,
             text,
             input_ids,
             trained,
@@ -290,6 +310,7 @@ impl RowEncoder {
                 }
                 ExcessLength::Truncate => {
                     row.input_ids.truncate(limit);
+                    row.ends.truncate(limit);
                     row.trained.truncate(limit);
                     row.truncated = true;
                 }

@@ -1,5 +1,7 @@
 //! A network as a directory: a whole model that transformers opens, or an adapter that PEFT opens.
 
+use half::{bf16, f16};
+
 use super::Network;
 use crate::adapter::{Adapted, Written, peft_name};
 use crate::checkpoint::{
@@ -8,7 +10,7 @@ use crate::checkpoint::{
 use crate::model::Parameter;
 use crate::run_file::{RunSpec, Task};
 use crate::store::Location;
-use crate::trainable::Slot;
+use crate::trainable::{SEGMENT, Slot};
 
 impl Network {
     /// Writes weights, configuration, and the files that training does not change. `trained` gives the values of the
@@ -48,6 +50,25 @@ impl Network {
         };
         written.extend(checkpoint::copy_files(self.directory(), directory).await?);
         Ok(written)
+    }
+
+    /// Rounds the trainable vector, held in segments, to the numbers that its tensors are written in.
+    pub fn round_as_stored(&self, task: Task, segments: &mut [Vec<f32>]) {
+        if self.adapter.is_some() {
+            return;
+        }
+        let tensors = self.tensors(task);
+        for slot in self.trainable.slots() {
+            let round: fn(f32) -> f32 = match tensors[slot.parameter].dtype {
+                Dtype::BF16 => |value| bf16::from_f32(value).to_f32(),
+                Dtype::F16 => |value| f16::from_f32(value).to_f32(),
+                _ => continue,
+            };
+            for element in slot.range.clone() {
+                let value = &mut segments[element / SEGMENT][element % SEGMENT];
+                *value = round(*value);
+            }
+        }
     }
 
     /// The table as it is written.

@@ -33,7 +33,7 @@ pub(super) struct Outcome {
 
 impl From<EncodedRow> for Outcome {
     fn from(row: EncodedRow) -> Self {
-        let EncodedRow { text: _, input_ids, trained, format, truncated, warnings } = row;
+        let EncodedRow { text: _, ends: _, input_ids, trained, format, truncated, warnings } = row;
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let counts = RowTokens {
             tokens: count(input_ids.len()),

@@ -28,6 +28,8 @@ pub use log::Log;
 const SUMS: &str = "SHA256SUMS";
 /// Records the workers and how long each took part. It is not part of the result and not hashed.
 pub const WORKERS: &str = "workers.json";
+/// Log probabilities of some rows, so that any server of a language model can be checked.
+pub const GOLDEN: &str = "golden.jsonl";
 /// What pins the run.
 const RUN: &str = "run.json";
 /// What each step computed.

@@ -166,6 +166,24 @@ impl Collator {
         }
     }
 
+    /// A language model's row, cut after `most` tokens, all of which but the first are predicted; and the text of these tokens.
+    pub fn whole(&self, sample: &Sample<'_>, row: u64, most: usize) -> Result<(String, Batch), CollateError> {
+        let (Kind::Language { encoder, .. }, Sample::Json { object, entry }) = (&self.kind, *sample) else {
+            return Err(CollateError::OtherKind(row));
+        };
+        let encoded = encoder
+            .encode(object, entry)
+            .map_err(|refusal| CollateError::Text { row, reason: refusal.to_string() })?;
+        let tokens = encoded.input_ids.len().min(most);
+        let batch = Batch::Text {
+            input_ids: encoded.input_ids[..tokens].iter().map(|&id| i64::from(id)).collect(),
+            token_type_ids: vec![0; tokens],
+            lengths: vec![tokens],
+            targets: Targets::Tokens((0..tokens).map(|token| token > 0).collect()),
+        };
+        Ok((encoded.beginning(tokens).to_owned(), batch))
+    }
+
     fn texts(
         &self,
         samples: &[Sample<'_>],

@@ -16,12 +16,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use headstart::message::{Failure, Pass, Totals, Work};
+use headstart::message::{Failure, GoldenRow, Pass, Totals, Work};
 use headstart::shared_memory::{self, Address, Region, Values};
 use headstart::tree::{self, Fold, Node, Tree};
 use tokio::time::Instant;
 
-use crate::data::Loader;
+use crate::data::{Loaded, Loader};
 use crate::engine::{Ended, Engine};
 use crate::trainer::{Batch, Draw, Sums, TrainError, Trainer};
 
@@ -127,18 +127,19 @@ pub async fn compute(
             .map(|shard| {
                 let (loader, skipped) = (loader.clone(), skipped.contains(&shard));
                 async move {
-                    let batches = if skipped { Ok(Vec::new()) } else { loader.shard(&work, shard).await };
-                    (shard, batches)
+                    let loaded =
+                        if skipped { Ok(Loaded::default()) } else { loader.shard(&work, shard).await };
+                    (shard, loaded)
                 }
             })
             .buffered(AHEAD)
     );
     let (mut sum, mut computed) = (Subtree::new(work.node, buffers.clone()), Duration::ZERO);
-    while let Some((shard, batches)) = shards.next().await {
+    while let Some((shard, loaded)) = shards.next().await {
         if revoked.load(Ordering::Relaxed) {
             return Err(Unfinished::Revoked);
         }
-        let batches = batches.map_err(|error| Unfinished::Failed(error.into()))?;
+        let Loaded { batches, prompt } = loaded.map_err(|error| Unfinished::Failed(error.into()))?;
         let draw = Draw { seed, step: work.step.0, shard, micro_batch: 0 };
         let began = Instant::now();
         let (outcome, back) = engine
@@ -146,6 +147,7 @@ pub async fn compute(
                 let outcome = match work.pass {
                     Pass::Train => sum.add_gradient(trainer, draw, &batches),
                     Pass::Eval => sum.add_metrics(trainer, shard, &batches).map(|()| true),
+                    Pass::Golden => sum.add_golden(trainer, shard, &batches, prompt).map(|()| true),
                 };
                 (outcome, sum)
             })
@@ -211,6 +213,34 @@ impl Subtree {
         Ok(())
     }
 
+    /// Adds a row's log probabilities.
+    fn add_golden(
+        &mut self,
+        trainer: &mut dyn Trainer,
+        shard: u32,
+        batches: &[Batch],
+        prompt: String,
+    ) -> Result<(), TrainError> {
+        let [batch @ Batch::Text { input_ids, .. }] = batches else {
+            return Err(TrainError::Torch("one text was expected".into()));
+        };
+        let logprobs: Vec<f32> = trainer.nll(batch)?.into_iter().map(|nll| -nll).collect();
+        let totals = Totals {
+            samples: 1,
+            divisor: logprobs.len() as u64,
+            loss: logprobs.iter().map(|logprob| -f64::from(*logprob)).sum(),
+            tokens: batch.tokens(),
+            golden: vec![GoldenRow {
+                prompt,
+                token_ids: input_ids.iter().map(|&id| id as u32).collect(),
+                logprobs,
+            }],
+            ..Totals::default()
+        };
+        self.insert(shard, Partial { gradient: None, totals });
+        Ok(())
+    }
+
     fn insert(&mut self, shard: u32, leaf: Partial) {
         let node = Node { first: shard - self.first, shards: 1 };
         let merge = |left: Partial, right: Partial| {
@@ -231,7 +261,7 @@ impl Subtree {
 }
 
 fn totals_of(Sums { samples, divisor, loss, finite: _, tokens, counts, measures }: Sums) -> Totals {
-    Totals { samples, divisor, loss, counts, measures, tokens, compute: Duration::ZERO }
+    Totals { samples, divisor, loss, counts, measures, tokens, ..Totals::default() }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use headstart::data::{Cache, Content, DataError, Row, RowIndex, Rows};
 use headstart::exit::Exit;
-use headstart::message::{Failure, Pass, Work};
+use headstart::message::{Failure, GoldenRow, Pass, Work};
 use headstart::plan::Plan;
 use headstart::run_file::RunSpec;
 use headstart::store::Stores;
@@ -85,17 +85,20 @@ impl Loader {
         self.collator.sequence_len()
     }
 
-    /// A shard's micro-batches, in order. An evaluation shard is one batch.
-    pub async fn shard(&self, work: &Work, shard: u32) -> Result<Vec<Batch>, LoadError> {
-        let (rows, size) = match work.pass {
-            Pass::Train => (&self.train, self.micro_batch),
-            Pass::Eval => (&self.eval, usize::MAX),
+    /// A shard, ready to compute. An evaluation shard is one batch.
+    pub async fn shard(&self, work: &Work, shard: u32) -> Result<Loaded, LoadError> {
+        let rows = match work.pass {
+            Pass::Train => &self.train,
+            Pass::Eval => &self.eval,
+            Pass::Golden if self.eval.index().is_empty() => &self.train,
+            Pass::Golden => &self.eval,
         };
+        let size = if work.pass == Pass::Train { self.micro_batch } else { usize::MAX };
         let (index, rows) = (rows.index(), rows.read(&self.plan.rows(work.pass, work.step, shard)).await?);
-        let collator = self.collator.clone();
+        let (collator, pass) = (self.collator.clone(), work.pass);
         let entries: Vec<usize> = rows.iter().map(|row| index.entry_of(row.number)).collect();
-        let batches = self.place.run(move || batches(&collator, &rows, &entries, size)).await;
-        batches.map_err(|error| {
+        let loaded = self.place.run(move || load(&collator, pass, &rows, &entries, size)).await;
+        loaded.map_err(|error| {
             let place = error.row().and_then(|row| index.row(row).ok());
             let file = place.map_or_else(String::new, |place| index.files()[place.file].url.clone());
             LoadError::Collate { file, error }
@@ -103,12 +106,22 @@ impl Loader {
     }
 }
 
-fn batches(
+/// A shard's rows.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Its micro-batches, in order.
+    pub batches: Vec<Batch>,
+    /// [`Pass::Golden`]: the text of its row.
+    pub prompt: String,
+}
+
+fn load(
     collator: &Collator,
+    pass: Pass,
     rows: &[Row],
     entries: &[usize],
     size: usize,
-) -> Result<Vec<Batch>, CollateError> {
+) -> Result<Loaded, CollateError> {
     let samples: Vec<Sample<'_>> = rows
         .iter()
         .zip(entries)
@@ -120,5 +133,14 @@ fn batches(
         .collect();
     let labels: Vec<i64> = rows.iter().map(|row| i64::from(row.label)).collect();
     let numbers: Vec<u64> = rows.iter().map(|row| row.number).collect();
-    collator.batches(&samples, &labels, &numbers, size)
+    match (pass, &samples[..]) {
+        (Pass::Golden, [sample]) => {
+            let (prompt, batch) = collator.whole(sample, numbers[0], GoldenRow::LONGEST)?;
+            Ok(Loaded { batches: vec![batch], prompt })
+        }
+        _ => {
+            let batches = collator.batches(&samples, &labels, &numbers, size)?;
+            Ok(Loaded { batches, prompt: String::new() })
+        }
+    }
 }

@@ -50,6 +50,8 @@ impl Prepared {
         let indexes = pull_indexes(exchange, welcome.labels.len()).await?;
         let collator = Collator::for_network(&network).await?;
         let transforms = collator.hash();
+        // Of a language model, planning has counted the tokens of every row.
+        let counted = indexes.iter().flat_map(|index| index.tokens()).max().copied();
         let reading = Reading { stores, cache: settings.cache.clone(), place };
         let loader = Loader::new(plan, &spec, indexes, collator, reading);
         let mut values = vec![Values::F32(Vec::new()); network.table.len()];
@@ -68,7 +70,7 @@ impl Prepared {
             objective: Objective::new(&spec),
             threads: spec.threads_per_worker,
             micro_batch: spec.batch.per_device_train_batch_size,
-            sequence_len: loader.sequence_len(),
+            sequence_len: counted.unwrap_or(loader.sequence_len()),
             device: settings.device.clone(),
             values,
             checkpointing: spec.gradient_checkpointing,

@@ -192,6 +192,9 @@ pub trait Trainer: Send {
 
     /// Forward pass without dropout: loss and counts.
     fn evaluate(&mut self, batch: &Batch) -> Result<Sums, TrainError>;
+
+    /// Negative log likelihoods, in nats, of the tokens that a batch predicts, in their order.
+    fn nll(&mut self, batch: &Batch) -> Result<Vec<f32>, TrainError>;
 }
 
 /// [`Trainer::load_trainable`] by [`Trainer::set_trainable`], piece by piece.

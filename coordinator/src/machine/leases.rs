@@ -171,7 +171,7 @@ impl Machine {
             let Some(member) = self.members.get_mut(worker) else { continue };
             let limit = match work.pass {
                 Pass::Train => share.min(longest_node(member.join.memory, self.run.trainable)),
-                Pass::Eval => share.min(LONGEST_EVAL),
+                Pass::Eval | Pass::Golden => share.min(LONGEST_EVAL),
             };
             // The first lease of a pass reads data, which may take longer than computing.
             let known = work.pass == Pass::Train || member.evaluated;
@@ -208,7 +208,7 @@ impl Machine {
                 Pass::Train => {
                     self.skipped.keys().copied().filter(|&shard| node.range().contains(&shard)).collect()
                 }
-                Pass::Eval => Vec::new(),
+                Pass::Eval | Pass::Golden => Vec::new(),
             };
             let lease = ToWorker::Lease { lease: id, work, skipped, traceparent: None };
             effects.push(Effect::Send(worker, lease));

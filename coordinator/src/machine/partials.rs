@@ -87,7 +87,7 @@ impl Machine {
             let took = now.saturating_sub(lease.granted);
             member.credit(node.shards, totals.compute, took, partial.work.pass == Pass::Train);
         }
-        let pass = usize::from(partial.work.pass == Pass::Eval);
+        let pass = usize::from(partial.work.pass != Pass::Train);
         self.counts.partials[pass] += 1;
         self.counts.shards[pass] += u64::from(node.shards);
         self.counts.compute += totals.compute;

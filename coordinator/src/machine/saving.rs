@@ -3,6 +3,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use headstart::manifest::RunState;
+use headstart::message::Pass;
 
 use super::{Machine, Phase};
 use crate::event::Effect;
@@ -55,7 +56,15 @@ impl Machine {
         }
         let best = self.run.spec.evaluation.load_best_model_at_end && self.best.best().is_some();
         let standing = RunState { finished: true, ..self.standing() };
-        effects.push(Effect::Finish { best, standing });
+        effects.push(Effect::Conclude { best, standing });
+    }
+
+    /// Nothing can be lost any more: a language model's golden rows are computed, then `final/` is written.
+    pub(super) fn concluded(&mut self, effects: &mut Vec<Effect>) {
+        match self.run.plan.golden().is_empty() {
+            true => effects.push(Effect::Finish(Vec::new())),
+            false => self.begin(Pass::Golden, effects),
+        }
     }
 
     pub(super) fn export(&mut self, evaluated: bool, effects: &mut Vec<Effect>) {

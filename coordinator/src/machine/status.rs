@@ -156,6 +156,7 @@ impl Machine {
             Phase::Reducing { work, table, .. } if work.pass == Pass::Eval => {
                 Activity::Evaluating { done: table.done(), total: table.shards() }
             }
+            Phase::Reducing { work, .. } if work.pass == Pass::Golden => Activity::Saving,
             Phase::Reducing { .. } | Phase::Updating { .. } => Activity::Training,
             Phase::Saving => Activity::Saving,
             Phase::Ended(_) => Activity::Ended,

@@ -136,7 +136,8 @@ impl Coordinator {
                     assert!(self.commit.is_none(), "one commit at a time");
                     self.commit = Some(self.state(standing));
                 }
-                Effect::Finish { best, standing } => self.finish(at, best, standing),
+                Effect::Conclude { best, standing } => self.conclude(at, best, standing),
+                Effect::Finish(_) => drop(self.tell(at, Event::Finished)),
                 Effect::Export(_) => unreachable!("nobody stops the run"),
                 Effect::End(exit, detail) => self.ended = Some((exit, detail)),
             }
@@ -156,14 +157,14 @@ impl Coordinator {
         }
     }
 
-    fn finish(&mut self, at: Duration, best: bool, standing: RunState) {
+    fn conclude(&mut self, at: Duration, best: bool, standing: RunState) {
         let commit = self.state(standing);
         let chosen = commit.best.clone().filter(|_| best);
         match now(self.journal.save(commit, Exports { add: false, limit: None })) {
             Ok(weights) => {
                 let weights = chosen.map_or(weights, |best| best.weights.clone());
                 self.left = Some((self.records.ledger().to_owned(), weights));
-                self.tell(at, Event::Finished);
+                self.tell(at, Event::Concluded);
             }
             Err(error) => drop(self.tell(at, Event::Failed(error.exit(), error.to_string()))),
         }

@@ -143,12 +143,12 @@ pub fn compute(plan: &Plan, work: &Work, node: Node, skipped: &[u32], weights: &
             let hits = rows.iter().filter(|&&row| draw(row, salt) > 0.0).count() as u64;
             vec![hits, 0, samples, 0, samples, 0]
         }
-        Pass::Train => Vec::new(),
+        Pass::Train | Pass::Golden => Vec::new(),
     };
     let compute = std::time::Duration::from_millis(5);
     (
         gradient.collect(),
-        Totals { samples, divisor: samples, loss, counts, measures: Vec::new(), tokens: samples, compute },
+        Totals { samples, divisor: samples, loss, counts, tokens: samples, compute, ..Totals::default() },
     )
 }
 

@@ -126,7 +126,7 @@ impl Worker {
                         Ok(open) => Some(open),
                         Err(_) => return Moved::Refused,
                     },
-                    Pass::Eval => None,
+                    Pass::Eval | Pass::Golden => None,
                 };
                 match coordinator.tell(now, Event::PushBegun(partial, totals.clone())) {
                     Some(Ok(_)) => (Stage::Push { gradient, totals, open }, Moved::On),

@@ -72,11 +72,6 @@ impl TorchTrainer {
         let logits = self.transformer.evaluate(batch, self.parameters.device())?;
         host::elements(&logits, <[f32]>::to_vec)
     }
-
-    /// Negative log likelihoods, in nats, of the tokens that a batch predicts, in their order.
-    pub fn nll(&self, batch: &Batch) -> Result<Vec<f32>, TrainError> {
-        self.objective.nll(&self.transformer, batch, self.parameters.device())
-    }
 }
 
 /// What must be equal on two machines for equal bits.
@@ -150,5 +145,9 @@ impl Trainer for TorchTrainer {
 
     fn evaluate(&mut self, batch: &Batch) -> Result<Sums, TrainError> {
         self.objective.evaluate(&self.transformer, batch, self.parameters.device())
+    }
+
+    fn nll(&mut self, batch: &Batch) -> Result<Vec<f32>, TrainError> {
+        self.objective.nll(&self.transformer, batch, self.parameters.device())
     }
 }

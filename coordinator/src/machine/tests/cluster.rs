@@ -163,7 +163,8 @@ impl Cluster {
                         self.tell(Event::Committed);
                     }
                 }
-                Effect::Finish { .. } => drop(self.tell(Event::Finished)),
+                Effect::Conclude { .. } => drop(self.tell(Event::Concluded)),
+                Effect::Finish(_) => drop(self.tell(Event::Finished)),
                 Effect::Export(standing) => {
                     self.exports.push(standing);
                     self.tell(Event::Exported);
@@ -228,12 +229,12 @@ pub(super) fn compute(
     let hits = (samples + work.step.0) % 2;
     let counts = match work.pass {
         Pass::Eval => vec![hits, 0, samples, 0, samples, 0],
-        Pass::Train => Vec::new(),
+        Pass::Train | Pass::Golden => Vec::new(),
     };
     let compute = Duration::from_millis(5);
     (
         gradient,
-        Totals { samples, divisor: samples, loss, counts, measures: Vec::new(), tokens: samples, compute },
+        Totals { samples, divisor: samples, loss, counts, tokens: samples, compute, ..Totals::default() },
     )
 }
 
