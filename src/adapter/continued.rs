@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Adapted, AdapterConfig, AdapterError, modules, peft_name};
+use super::{Adapted, AdapterConfig, AdapterError, modules};
 use crate::checkpoint::{Checkpoint, CheckpointError, Resolution};
 use crate::model::{Blueprint, Parameter};
 use crate::run_file::{ALL_LINEAR, Lora};
@@ -34,7 +34,7 @@ impl Continued {
 
     /// The network with this adapter.
     pub fn adapt(&self, blueprint: &Blueprint) -> Result<Adapted, AdapterError> {
-        let modules = modules::of_table(&blueprint.parameters());
+        let modules = modules::of_table(&blueprint.identity, &blueprint.parameters());
         let mut config = self.config.clone();
         // PEFT lists the usual names of classifiers, whether or not the network has them.
         config.modules_to_save.retain(|name| {
@@ -65,8 +65,10 @@ impl Continued {
         let mut sources = vec![None; table.len()];
         let mut used = BTreeSet::new();
         for (source, parameter) in sources.iter_mut().zip(table).filter(|(_, one)| adapted.trains(one)) {
-            let key = peft_name(&parameter.name);
-            let Some(entry) = self.checkpoint.tensors.get(&key) else {
+            let (key, older) = (adapted.peft_name(&parameter.name), adapted.older_name(&parameter.name));
+            let tensors = &self.checkpoint.tensors;
+            let Some((key, entry)) = tensors.get_key_value(&key).or_else(|| tensors.get_key_value(&older))
+            else {
                 return Err(self.of_another(format!("it has no tensor {key:?}")));
             };
             if entry.shape != parameter.shape {
@@ -74,10 +76,10 @@ impl Continued {
                 return Err(self.of_another(format!("the shape of {key:?} is {shapes}")));
             }
             used.insert(key.clone());
-            *source = Some(key);
+            *source = Some(key.clone());
         }
         // The copy that PEFT keeps of a tied embedding.
-        let copy = |key: &String| adapted.config.tied && *key == peft_name("lm_head.weight");
+        let copy = |key: &String| adapted.config.tied && *key == adapted.peft_name("lm_head.weight");
         if let Some(key) = self.checkpoint.tensors.keys().find(|key| !used.contains(*key) && !copy(key)) {
             return Err(
                 self.of_another(format!("it has a tensor {key:?}, which the network has no place for"))
