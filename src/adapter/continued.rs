@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Deserialize;
+
 use super::{Adapted, AdapterConfig, AdapterError, modules};
-use crate::checkpoint::{Checkpoint, CheckpointError, Resolution};
+use crate::checkpoint::{Checkpoint, CheckpointError, Resolution, json};
 use crate::model::{Blueprint, Parameter};
 use crate::run_file::{ALL_LINEAR, Lora};
 use crate::store::Stores;
@@ -16,7 +18,18 @@ const USUAL_HEADS: [&str; 2] = ["classifier", "score"];
 pub struct Continued {
     pub config: AdapterConfig,
     checkpoint: Checkpoint,
+    /// The labels of its head, in order, where a run of this program wrote it.
+    labels: Option<Vec<String>>,
 }
+
+/// What is read of the `run.json` beside an adapter.
+#[derive(Deserialize)]
+struct Run {
+    labels: Vec<String>,
+}
+
+/// Bytes of the largest `run.json` read.
+const LARGEST_RUN: u64 = 64 << 20;
 
 impl Continued {
     /// Reads `adapter_config.json` and the header of `adapter_model.safetensors`. Keys of the run file must not
@@ -29,7 +42,9 @@ impl Continued {
             config.dropout = dropout;
         }
         agrees(lora, &config, directory.url())?;
-        Ok(Continued { config, checkpoint })
+        let run: Option<Run> =
+            json(&directory.join("run.json").map_err(CheckpointError::from)?, LARGEST_RUN).await?;
+        Ok(Continued { config, checkpoint, labels: run.map(|run| run.labels) })
     }
 
     /// The network with this adapter.
@@ -47,6 +62,18 @@ impl Continued {
                 "it holds an embedding apart from the output head, and the network has one tensor for both",
             )),
             false => Ok(adapted),
+        }
+    }
+
+    /// Refuses a head for other labels, or for the same in another order.
+    pub fn check_labels(&self, labels: &[String]) -> Result<(), AdapterError> {
+        match &self.labels {
+            Some(own) if own != labels => Err(self.of_another(format!(
+                "its head is for the labels {}, and the run's are {}: set `labels` to the former",
+                own.join(", "),
+                labels.join(", ")
+            ))),
+            _ => Ok(()),
         }
     }
 
