@@ -90,6 +90,11 @@ impl Trainable {
         places
     }
 
+    /// Whether a parameter of the table trains.
+    pub fn trains(&self, parameter: usize) -> bool {
+        self.slots.iter().any(|slot| slot.parameter == parameter)
+    }
+
     /// The parameters in the vector's order.
     pub fn slots(&self) -> &[Slot] {
         &self.slots

@@ -81,6 +81,11 @@ fn an_adapter_is_continued_where_it_ended() {
         std::fs::read(adapter("out")).expect("written"),
         std::fs::read(adapter("more")).expect("written")
     );
+    let swapped = ["train", "run.yaml", "--set", "output_dir=x", "--set", "labels=[other, code]"];
+    let continued = ["--set", "adapter=lora", "--set", "lora_model_dir=out/final"];
+    let swapped = headstart(directory.path(), &[&swapped[..], &continued].concat());
+    assert_eq!(swapped.status.code(), Some(12), "{}", text(&swapped));
+    assert!(text(&swapped).contains("its head is for the labels code, other"), "{}", text(&swapped));
     let mut arguments =
         vec!["train", "run.yaml", "--set", "output_dir=other", "--set", "lora_model_dir=out/final"];
     arguments.extend(["--set", "adapter=lora", "--set", "lora_r=5"]);

@@ -284,8 +284,10 @@ fn a_tokenizer_is_followed_and_copied_to_the_byte() {
     assert!(!text(&longer).contains("model_max_length"), "{}", text(&longer));
     succeed(directory.path(), &["train", "run.yaml", "--workers", "2"]);
     for (name, _) in files.iter().chain(&[("tokenizer.json", "")]) {
-        let read = |path: &Path| std::fs::read(path.join(name)).expect("it is there");
-        assert_eq!(read(&directory.path().join("out/final")), read(&model), "{name}");
+        let read = |path: &Path| std::fs::read_to_string(path.join(name)).expect("it is there");
+        // The one exception: version 4 of transformers does not know the class.
+        let expected = read(&model).replace("TokenizersBackend", "PreTrainedTokenizerFast");
+        assert_eq!(read(&directory.path().join("out/final")), expected, "{name}");
     }
 }
 

@@ -12,7 +12,6 @@ use headstart::host;
 use headstart::id::{CoordinatorEpoch, Version};
 use headstart::job::Job;
 use headstart::manifest::Pins;
-use headstart::model::Parameter;
 use headstart::network::Network;
 use headstart::run_file::RunSpec;
 use headstart::store::StoreError;
@@ -261,7 +260,10 @@ async fn open(job: &Job, identity: Identity, clock: &Clock) -> Result<Option<Ope
 /// Weights version 0, with moments of zero.
 async fn load(network: &Network, spec: &RunSpec) -> Result<Master, ServeError> {
     let rule = OptimizerConfig::new(spec);
-    let largest = network.table.iter().map(Parameter::len).max().unwrap_or_default();
+    // Without an adapter, frozen tensors pass through when a whole model is written.
+    let passes = |index: &usize| network.adapter.is_none() || network.trainable.trains(*index);
+    let passing = (0..network.table.len()).filter(passes);
+    let largest = passing.map(|index| network.table[index].len()).max().unwrap_or_default();
     let total = host::total_memory().unwrap_or(u64::MAX);
     memory_check::check(network.trainable.len(), largest, rule.moments(), total)?;
     let initial = network.initial_vector().await?;

@@ -1,6 +1,8 @@
 //! The JSON files that say what a network is: `config.json`, `preprocessor_config.json` and a tokenizer's.
 #![no_main]
 
+use headstart::adapter::AdapterConfig;
+use headstart::checkpoint::config_text;
 use headstart::model::blueprint::ImageInput;
 use headstart::model::tokenizer::{Registered, TokenizerFiles, TokenizerSpec};
 use headstart::model::{Blueprint, ImageProcessor, hash};
@@ -12,6 +14,7 @@ use serde_json::Value;
 
 fuzz_target!(|bytes: &[u8]| {
     tokenizer(bytes);
+    adapter(bytes);
     let opened = run(async {
         let directory = directory(&[("config.json", bytes)]).await;
         headstart::checkpoint::Checkpoint::config_only(&directory).await
@@ -45,6 +48,21 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(resize.is_none_or(|[height, width]| height.max(width) <= 300 << 14));
     }
 });
+
+/// The bytes as `adapter_config.json`, and as a text whose keys are changed.
+fn adapter(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    let Ok(config) = serde_json::from_str::<Value>(text) else { return };
+    if let Ok(config) = AdapterConfig::from_json("a", &config) {
+        let again = AdapterConfig::from_json("a", &config.to_json("b", Task::CausalLm)).expect("it was written here");
+        assert_eq!((again.rank, again.scale()), (config.rank, config.scale()));
+    }
+    let changes = [("r".to_owned(), Some(1.into())), ("bias".to_owned(), None)].into();
+    if let Some(changed) = config_text::change(text, &changes) {
+        let changed: Value = serde_json::from_str(&changed).expect("it is JSON as before");
+        assert!(changed["r"] == 1 && changed.get("bias").is_none());
+    }
+}
 
 /// The bytes as each file of a tokenizer, beside sound ones.
 fn tokenizer(bytes: &[u8]) {

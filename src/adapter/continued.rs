@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Adapted, AdapterConfig, AdapterError, modules, peft_name};
-use crate::checkpoint::{Checkpoint, CheckpointError, Resolution};
+use serde::Deserialize;
+
+use super::{Adapted, AdapterConfig, AdapterError, modules};
+use crate::checkpoint::{Checkpoint, CheckpointError, Resolution, json};
 use crate::model::{Blueprint, Parameter};
 use crate::run_file::{ALL_LINEAR, Lora};
 use crate::store::Stores;
@@ -16,7 +18,18 @@ const USUAL_HEADS: [&str; 2] = ["classifier", "score"];
 pub struct Continued {
     pub config: AdapterConfig,
     checkpoint: Checkpoint,
+    /// The labels of its head, in order, where a run of this program wrote it.
+    labels: Option<Vec<String>>,
 }
+
+/// What is read of the `run.json` beside an adapter.
+#[derive(Deserialize)]
+struct Run {
+    labels: Vec<String>,
+}
+
+/// Bytes of the largest `run.json` read.
+const LARGEST_RUN: u64 = 64 << 20;
 
 impl Continued {
     /// Reads `adapter_config.json` and the header of `adapter_model.safetensors`. Keys of the run file must not
@@ -29,12 +42,14 @@ impl Continued {
             config.dropout = dropout;
         }
         agrees(lora, &config, directory.url())?;
-        Ok(Continued { config, checkpoint })
+        let run: Option<Run> =
+            json(&directory.join("run.json").map_err(CheckpointError::from)?, LARGEST_RUN).await?;
+        Ok(Continued { config, checkpoint, labels: run.map(|run| run.labels) })
     }
 
     /// The network with this adapter.
     pub fn adapt(&self, blueprint: &Blueprint) -> Result<Adapted, AdapterError> {
-        let modules = modules::of_table(&blueprint.parameters());
+        let modules = modules::of_table(&blueprint.identity, &blueprint.parameters());
         let mut config = self.config.clone();
         // PEFT lists the usual names of classifiers, whether or not the network has them.
         config.modules_to_save.retain(|name| {
@@ -47,6 +62,18 @@ impl Continued {
                 "it holds an embedding apart from the output head, and the network has one tensor for both",
             )),
             false => Ok(adapted),
+        }
+    }
+
+    /// Refuses a head for other labels, or for the same in another order.
+    pub fn check_labels(&self, labels: &[String]) -> Result<(), AdapterError> {
+        match &self.labels {
+            Some(own) if own != labels => Err(self.of_another(format!(
+                "its head is for the labels {}, and the run's are {}: set `labels` to the former",
+                own.join(", "),
+                labels.join(", ")
+            ))),
+            _ => Ok(()),
         }
     }
 
@@ -65,8 +92,10 @@ impl Continued {
         let mut sources = vec![None; table.len()];
         let mut used = BTreeSet::new();
         for (source, parameter) in sources.iter_mut().zip(table).filter(|(_, one)| adapted.trains(one)) {
-            let key = peft_name(&parameter.name);
-            let Some(entry) = self.checkpoint.tensors.get(&key) else {
+            let (key, older) = (adapted.peft_name(&parameter.name), adapted.older_name(&parameter.name));
+            let tensors = &self.checkpoint.tensors;
+            let Some((key, entry)) = tensors.get_key_value(&key).or_else(|| tensors.get_key_value(&older))
+            else {
                 return Err(self.of_another(format!("it has no tensor {key:?}")));
             };
             if entry.shape != parameter.shape {
@@ -74,10 +103,10 @@ impl Continued {
                 return Err(self.of_another(format!("the shape of {key:?} is {shapes}")));
             }
             used.insert(key.clone());
-            *source = Some(key);
+            *source = Some(key.clone());
         }
         // The copy that PEFT keeps of a tied embedding.
-        let copy = |key: &String| adapted.config.tied && *key == peft_name("lm_head.weight");
+        let copy = |key: &String| adapted.config.tied && *key == adapted.peft_name("lm_head.weight");
         if let Some(key) = self.checkpoint.tensors.keys().find(|key| !used.contains(*key) && !copy(key)) {
             return Err(
                 self.of_another(format!("it has a tensor {key:?}, which the network has no place for"))

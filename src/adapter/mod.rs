@@ -17,10 +17,10 @@ use std::collections::BTreeSet;
 pub use config::AdapterConfig;
 pub use continued::Continued;
 pub use error::AdapterError;
-pub use peft::{Written, consumer_warnings, peft_name};
+pub use peft::{Written, consumer_warnings};
 
-use crate::model::Blueprint;
 use crate::model::blueprint::{Adapter, Head, Layer, Linear};
+use crate::model::{Blueprint, Parameter};
 use crate::run_file::ALL_LINEAR;
 
 /// A network with an adapter.
@@ -57,17 +57,20 @@ impl Blueprint {
         let adapter = Adapter { rank: config.rank, scale: config.scale(), dropout: config.dropout };
         for (number, layer) in blueprint.layers.iter_mut().enumerate() {
             if config.adapts_layer(number) {
-                for linear in linears_mut(layer).into_iter().filter(|linear| config.targets(&linear.name)) {
-                    linear.adapter = Some(adapter);
-                    adapted.insert(linear.name.clone());
+                for linear in linears_mut(layer) {
+                    let name = modules::in_memory(&self.identity, &linear.name);
+                    if config.targets(&name) || config.targets(&linear.name) {
+                        linear.adapter = Some(adapter);
+                        adapted.insert(name);
+                    }
                 }
             }
         }
-        self.check_targets(config, &adapted)?;
+        self.check_targets(config, &blueprint)?;
         if !blueprint.fits() {
             return Err(AdapterError::TooLarge { rank: config.rank });
         }
-        let modules = modules::of_table(&self.parameters());
+        let modules = modules::of_table(&self.identity, &self.parameters());
         let (to_save, tied) = self.modules_to_save(config, &modules)?;
         let saved_modules: BTreeSet<&String> = modules
             .iter()
@@ -82,9 +85,8 @@ impl Blueprint {
             return Err(AdapterError::Both { module: module.clone() });
         }
         let table = self.parameters();
-        let saved =
-            table.iter().filter(|parameter| within(&parameter.name)).map(|parameter| parameter.name.clone());
-        let saved = saved.collect();
+        let is_saved = |parameter: &&Parameter| within(&modules::in_memory(&self.identity, &parameter.name));
+        let saved = table.iter().filter(is_saved).map(|parameter| parameter.name.clone()).collect();
         // PEFT looks for names within the chosen layers only, where layers are chosen.
         let others: BTreeSet<String> = modules
             .iter()
@@ -99,7 +101,14 @@ impl Blueprint {
     }
 
     /// Whether each name means something.
-    fn check_targets(&self, config: &AdapterConfig, adapted: &BTreeSet<String>) -> Result<(), AdapterError> {
+    fn check_targets(&self, config: &AdapterConfig, adapted: &Blueprint) -> Result<(), AdapterError> {
+        let adapted: Vec<String> = adapted
+            .layers
+            .iter()
+            .flat_map(linears)
+            .filter(|linear| linear.adapter.is_some())
+            .flat_map(|linear| [linear.name.clone(), modules::in_memory(&self.identity, &linear.name)])
+            .collect();
         let meant = |name: &&String| {
             *name == ALL_LINEAR || adapted.iter().any(|module| modules::is_suffix(module, name))
         };
@@ -113,11 +122,9 @@ impl Blueprint {
         }
         let layers = self.layers.iter().enumerate().filter(|(number, _)| config.adapts_layer(*number));
         let known: Vec<String> = layers
-            .flat_map(|(number, layer)| {
-                linears(layer)
-                    .into_iter()
-                    .map(move |linear| modules::within_layer(&linear.name, number).to_owned())
-            })
+            .flat_map(|(number, layer)| linears(layer).into_iter().map(move |linear| (number, linear)))
+            .map(|(number, linear)| (number, modules::in_memory(&self.identity, &linear.name)))
+            .map(|(number, name)| modules::within_layer(&name, number).to_owned())
             .collect();
         let known = modules::listed(known.iter().map(String::as_str));
         Err(AdapterError::Unknown { key: "lora_target_modules", name, done: "adapted", known })
@@ -176,8 +183,8 @@ impl Blueprint {
     fn in_layers(&self, config: &AdapterConfig, module: &str) -> bool {
         let layers = self.layers.iter().enumerate().filter(|(number, _)| config.adapts_layer(*number));
         layers.into_iter().any(|(number, layer)| {
-            let query = &layer.attention.query.name;
-            let start = &query[..query.len() - modules::within_layer(query, number).len()];
+            let query = modules::in_memory(&self.identity, &layer.attention.query.name);
+            let start = &query[..query.len() - modules::within_layer(&query, number).len()];
             module.starts_with(start)
         })
     }

@@ -3,15 +3,39 @@
 use std::collections::BTreeSet;
 
 use crate::model::Parameter;
+use crate::model::blueprint::Identity;
 
 /// Names listed in a message.
 const MOST_LISTED: usize = 40;
+/// What checkpoints of vision transformers call modules, and what transformers 5 calls them in memory, in the order in which
+/// they are replaced. Adapters are named after memory.
+const OF_VISION: [(&str, &str); 7] = [
+    (".encoder.layer.", ".layers."),
+    (".attention.attention.query", ".attention.q_proj"),
+    (".attention.attention.key", ".attention.k_proj"),
+    (".attention.attention.value", ".attention.v_proj"),
+    (".attention.output.dense", ".attention.o_proj"),
+    (".intermediate.dense", ".mlp.fc1"),
+    (".output.dense", ".mlp.fc2"),
+];
 
-/// Every module of a network: what holds a parameter, and what holds such a module.
-pub(super) fn of_table(table: &[Parameter]) -> BTreeSet<String> {
+/// What transformers calls a parameter or module in memory, by its name in checkpoints.
+pub(super) fn in_memory(identity: &Identity, name: &str) -> String {
+    let mut name = name.to_owned();
+    if ["vit", "deit"].contains(&identity.model_type) {
+        for (stored, modern) in OF_VISION {
+            name = name.replacen(stored, modern, 1);
+        }
+    }
+    name
+}
+
+/// Every module of a network in memory: what holds a parameter, and what holds such a module.
+pub(super) fn of_table(identity: &Identity, table: &[Parameter]) -> BTreeSet<String> {
     let mut modules = BTreeSet::new();
     for parameter in table {
-        let mut name = parameter.name.as_str();
+        let name = in_memory(identity, &parameter.name);
+        let mut name = name.as_str();
         while let Some((module, _)) = name.rsplit_once('.') {
             if !modules.insert(module.to_owned()) {
                 break;

@@ -1,6 +1,6 @@
 //! An adapter as PEFT writes it: names of tensors, and what programs that read it make of it.
 
-use super::{Adapted, AdapterConfig};
+use super::{Adapted, AdapterConfig, modules};
 use crate::model::{Parameter, Part};
 use crate::run_file::Task;
 
@@ -18,9 +18,16 @@ pub struct Written {
     pub parameter: usize,
 }
 
-/// The name that PEFT gives to a parameter in files.
-pub fn peft_name(parameter: &str) -> String {
-    format!("{PREFIX}{parameter}")
+impl Adapted {
+    /// The name that PEFT gives to a parameter in files.
+    pub fn peft_name(&self, parameter: &str) -> String {
+        format!("{PREFIX}{}", modules::in_memory(&self.blueprint.identity, parameter))
+    }
+
+    /// The name of older versions, after the checkpoint's names.
+    pub(super) fn older_name(&self, parameter: &str) -> String {
+        format!("{PREFIX}{parameter}")
+    }
 }
 
 impl Adapted {
@@ -34,9 +41,9 @@ impl Adapted {
         let tokens = self.blueprint.text().map(|text| text.tokens.weight());
         let mut tensors = Vec::new();
         for (index, parameter) in table.iter().enumerate().filter(|(_, parameter)| self.trains(parameter)) {
-            let (name, shape) = (peft_name(&parameter.name), parameter.shape.clone());
+            let (name, shape) = (self.peft_name(&parameter.name), parameter.shape.clone());
             if self.config.tied && Some(&parameter.name) == tokens.as_ref() {
-                let name = peft_name("lm_head.weight");
+                let name = self.peft_name("lm_head.weight");
                 tensors.push(Written { name, shape: shape.clone(), parameter: index });
             }
             tensors.push(Written { name, shape, parameter: index });

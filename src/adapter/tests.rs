@@ -66,8 +66,8 @@ fn all_linear_modules_of_the_layers_are_named_so_that_nothing_else_is_meant() {
             vec!["k_lin", "lin1", "lin2", "out_lin", "q_lin", "v_lin"],
             vec!["classifier", "pre_classifier"],
         ),
-        // Nothing else of a ViT ends with dense.
-        ("vit", vec!["dense", "key", "query", "value"], vec!["classifier"]),
+        // The names that transformers 5 uses in memory, which are not the checkpoint's.
+        ("vit", vec!["fc1", "fc2", "k_proj", "o_proj", "q_proj", "v_proj"], vec!["classifier"]),
     ] {
         let network = network(family);
         let adapted = network.with_fresh_adapter(&lora(&[ALL_LINEAR], &[])).unwrap();
@@ -77,6 +77,19 @@ fn all_linear_modules_of_the_layers_are_named_so_that_nothing_else_is_meant() {
         let again = network.with_adapter(&adapted.config).unwrap();
         assert_eq!(again, adapted, "{family}: the names that are written mean the same");
     }
+}
+
+#[test]
+fn both_names_of_a_vision_transformers_modules_are_known() {
+    let [stored, modern] =
+        ["query", "q_proj"].map(|name| network("vit").with_adapter(&lora(&[name], &[])).unwrap());
+    assert_eq!(stored, modern);
+    assert_eq!(modern.config.target_modules, ["q_proj"]);
+    let table = modern.blueprint.parameters();
+    assert_eq!(
+        modern.tensors(&table)[0].name,
+        "base_model.model.vit.layers.0.attention.q_proj.lora_A.weight"
+    );
 }
 
 #[test]

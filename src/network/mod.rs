@@ -112,6 +112,7 @@ impl Network {
         };
         let continued = match (continued, &adapter) {
             (Some(continued), Some(adapted)) => {
+                continued.check_labels(labels)?;
                 let resolution = continued.resolve(adapted, &table)?;
                 Some((continued.checkpoint().clone(), resolution))
             }

@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 
 use super::Network;
-use crate::adapter::{Adapted, Written, peft_name};
+use crate::adapter::{Adapted, Written};
 use crate::checkpoint::{
     self, CheckpointError, Content, Dtype, HashedFile, SHARD_BYTES, ToWrite, WrittenFile, config_text,
 };
@@ -126,9 +126,11 @@ impl Network {
     /// Names of the tensors of `adapter_model.safetensors` that make up the trainable vector, in its order;
     /// empty without an adapter.
     pub fn adapter_order(&self) -> Vec<String> {
-        let name = |slot: &Slot| peft_name(&self.table[slot.parameter].name);
-        match self.adapter {
-            Some(_) => self.trainable.slots().iter().map(name).collect(),
+        match &self.adapter {
+            Some(adapted) => {
+                let name = |slot: &Slot| adapted.peft_name(&self.table[slot.parameter].name);
+                self.trainable.slots().iter().map(name).collect()
+            }
             None => Vec::new(),
         }
     }

@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::leases::FIRST_LEASE;
 use super::*;
 use crate::event::{Refused, SegmentUse};
+use crate::membership::Rejected;
 
 mod audits;
 mod base;

@@ -113,7 +113,7 @@ impl Sizes<'_> {
             Optimizer::Sgd => 0.0,
         };
         let read = match self.spec.init {
-            InitFrom::Pretrained => COORDINATOR_LOADED * F32 * self.parameters as f64,
+            InitFrom::Pretrained => COORDINATOR_LOADED * F32 * self.trainable as f64,
             InitFrom::Random => 0.0,
         };
         let text = match self.spec.task {

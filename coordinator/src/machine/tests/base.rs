@@ -1,7 +1,6 @@
 //! Workers and the frozen weights that they read.
 
 use super::*;
-use crate::membership::Rejected;
 
 #[test]
 fn a_worker_with_other_frozen_weights_is_refused_also_after_a_restart() {
