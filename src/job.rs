@@ -63,7 +63,7 @@ pub enum JobError {
     Data(#[from] DataError),
     /// The rows cannot be trained on.
     #[error(transparent)]
-    Rows(#[from] RowsError),
+    Rows(Box<RowsError>),
     /// The network cannot be built.
     #[error(transparent)]
     Network(#[from] NetworkError),
@@ -94,6 +94,12 @@ impl Job {
         let file = self.output.join(WRITE_CHECK)?;
         file.write(Bytes::from_static(b"Whether results can be written here.\n")).await?;
         file.delete().await
+    }
+}
+
+impl From<RowsError> for JobError {
+    fn from(error: RowsError) -> Self {
+        JobError::Rows(Box::new(error))
     }
 }
 

@@ -45,6 +45,11 @@ const CONFIGS: [&str; 5] = [
     include_str!("../../examples/digits/model/preprocessor_config.json"),
     r#"{"added_tokens": [{"id": 4, "content": "[X]"}], "model": {"vocab": {"a": 0, "b": 1}}}"#,
 ];
+/// Templates of both kinds, each with a row after a zero.
+const CHATS: [&str; 2] = [
+    "{% for m in messages %}{{ '<' + m.role + '>' + m.content|trim + eos_token }}{% endfor %}{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}\0{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"aa\", \"train\": true}]}",
+    "{% set n = namespace(x=[]) %}{%- for m in messages -%}{% set n.x = n.x + [m] %}{%- generation -%}{{ m.tool_calls|tojson(indent=2) }}{%- endgeneration -%}{%- endfor -%}{{ n.x }}\0{\"messages\": [{\"role\": \"assistant\", \"content\": \"a\", \"tool_calls\": [{\"function\": {\"name\": \"a\", \"arguments\": \"{}\"}}]}], \"tools\": []}",
+];
 const JSONL: &str = "{\"text\":\"a \\u00e9\",\"label\":\"x\"}\n{\"label\":7,\"text\":\"b\",\"more\":[1,{}]}\n\n{\"text\":\"c\",\"label\":true}";
 const CSV: &str = "label,text,more\r\nx,\"a \"\"b\"\",\nc\",1\r\ny,d,\n\n7,e,\"\"\n";
 /// Of the program's own tests, as pyarrow writes them: each codec, both versions of data pages, and what is refused.
@@ -87,6 +92,7 @@ fn main() {
     let bytes = |text: &str| text.as_bytes().to_vec();
     let mut run_files: Vec<Vec<u8>> = RUN_FILES.map(bytes).into();
     run_files.push(format!("{}\0cluster.min_workers=2", RUN_FILES[0]).into_bytes());
+    save("chat", CHATS.map(|seed| seed.as_bytes().to_vec()).into());
     save("run_file", run_files);
     save("weights", WEIGHTS.map(<[u8]>::to_vec).into());
     let index = SHARD_INDEX.replace("00003-of", "00002-of");

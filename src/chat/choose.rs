@@ -17,22 +17,39 @@ const SECOND_ANSWER: &str = "Vbk9answer";
 
 /// Names of templates in other trainers' run files, and what each makes of a question and an answer, apart from a system
 /// prompt before them and an end-of-text token behind them.
-const KNOWN: [(&[&str], &str); 6] = [
+const KNOWN: [(&[&str], &str); 14] = [
     (
-        &["chatml", "qwen_25", "qwen2_5"],
+        &["chatml", "qwen_25", "qwen2_vl", "falcon_h1"],
         "<|im_start|>user\n{q}<|im_end|>\n<|im_start|>assistant\n{a}<|im_end|>",
     ),
     (
-        &["qwen3"],
+        &["qwen3", "qwen3_5"],
         "<|im_start|>user\n{q}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n{a}<|im_end|>",
     ),
     (
         &["llama3"],
         "<|start_header_id|>user<|end_header_id|>\n\n{q}<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n{a}<|eot_id|>",
     ),
-    (&["gemma", "gemma3"], "<start_of_turn>user\n{q}<end_of_turn>\n<start_of_turn>model\n{a}<end_of_turn>"),
+    (
+        &["llama4"],
+        "<|header_start|>user<|header_end|>\n\n{q}<|eot|><|header_start|>assistant<|header_end|>\n\n{a}<|eot|>",
+    ),
+    (
+        &["gemma", "gemma3", "gemma3n"],
+        "<start_of_turn>user\n{q}<end_of_turn>\n<start_of_turn>model\n{a}<end_of_turn>",
+    ),
     (&["phi_3", "phi_35"], "<|user|>\n{q}<|end|>\n<|assistant|>\n{a}<|end|>"),
+    (&["phi_4"], "<|im_start|>user<|im_sep|>{q}<|im_end|><|im_start|>assistant<|im_sep|>{a}<|im_end|>"),
     (&["mistral_v1"], "[INST] {q} [/INST] {a}</s>"),
+    (&["mistral_v2v3"], "[INST] {q}[/INST] {a}</s>"),
+    (&["mistral_v3_tekken", "mistral_v7_tekken"], "[INST]{q}[/INST]{a}</s>"),
+    (&["deepseek_v3"], "<｜User｜>{q}<｜Assistant｜>{a}<｜end▁of▁sentence｜>"),
+    (
+        &["cohere", "aya"],
+        "<|START_OF_TURN_TOKEN|><|USER_TOKEN|>{q}<|END_OF_TURN_TOKEN|><|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>{a}<|END_OF_TURN_TOKEN|>",
+    ),
+    (&["exaone"], "[|user|]{q}\n[|assistant|]{a}[|endofturn|]"),
+    (&["exaone4"], "[|user|]\n{q}[|endofturn|]\n[|assistant|]\n<think>\n\n</think>\n\n{a}[|endofturn|]"),
 ];
 
 /// The templates of a run.
@@ -59,6 +76,22 @@ impl Templates {
         context: &Context,
         today: Option<Date>,
     ) -> Result<Templates, ChatError> {
+        let mut templates = Templates::compile(settings, sources, today)?;
+        for template in [&mut templates.default, &mut templates.tool_use].into_iter().flatten() {
+            template.prompts = has_prompt(template, context);
+        }
+        let explicit = sources.path.is_some() || settings.chat_template_jinja.is_some();
+        if let (TemplateChoice::Named(name), false) = (&settings.chat_template, explicit) {
+            templates.check_name(name, context)?;
+        }
+        Ok(templates)
+    }
+
+    fn compile(
+        settings: &ChatSettings,
+        sources: &Sources<'_>,
+        today: Option<Date>,
+    ) -> Result<Templates, ChatError> {
         let one = |name: &str, source: &str| {
             Ok(Templates { default: Some(Template::new(name, source, today)?), tool_use: None })
         };
@@ -66,20 +99,13 @@ impl Templates {
             return one(settings.chat_template_path.as_deref().unwrap_or("chat_template_path"), source);
         }
         match (&settings.chat_template, &settings.chat_template_jinja) {
-            (TemplateChoice::Jinja, None) => return Err(ChatError::NoJinja),
-            (TemplateChoice::Jinja | TemplateChoice::TokenizerDefault, Some(source)) => {
-                return one("chat_template_jinja", source);
-            }
-            _ => {}
+            (TemplateChoice::Jinja, None) => Err(ChatError::NoJinja),
+            (_, Some(source)) => one("chat_template_jinja", source),
+            (_, None) => match sources.jinja {
+                Some(source) => one(JINJA, source),
+                None => Templates::of_config(sources.config, today),
+            },
         }
-        let templates = match sources.jinja {
-            Some(source) => one(JINJA, source)?,
-            None => Templates::of_config(sources.config, today)?,
-        };
-        if let TemplateChoice::Named(name) = &settings.chat_template {
-            templates.check_name(name, context)?;
-        }
-        Ok(templates)
     }
 
     /// The key of `tokenizer_config.json`: a template, or a list of named ones.
@@ -161,6 +187,22 @@ impl Templates {
             !before.contains(QUESTION) && !after.trim().contains(char::is_whitespace)
         });
         if same { Ok(()) } else { Err(ChatError::OtherTemplate { name: name.to_owned() }) }
+    }
+}
+
+/// Whether what stands before an answer can be rendered: the template adds a generation prompt, or needs none because
+/// answers follow questions at once. A template that refuses the question may have a prompt all the same.
+fn has_prompt(template: &Template, context: &Context) -> bool {
+    let turns = probe(&[("user", QUESTION), ("assistant", ANSWER)]);
+    let render = |turns: &[minijinja::Value], prompt: bool| template.render(context, turns, prompt, false);
+    let [with, without] = [true, false].map(|prompt| render(&turns[..1], prompt));
+    let at_once = |question: &str| {
+        let whole = render(&turns, false).unwrap_or_default();
+        whole.strip_prefix(question).is_some_and(|rest| rest.trim_start().starts_with(ANSWER))
+    };
+    match (with, without) {
+        (Ok(with), Ok(without)) => with != without || at_once(&without),
+        _ => true,
     }
 }
 

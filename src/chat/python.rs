@@ -259,8 +259,28 @@ impl Json {
     }
 }
 
+/// Refuses a value that nests too deep. Counts its items.
+pub(super) fn check_depth(value: &Value, items: &mut u64) -> Result<(), Error> {
+    fn check(value: &Value, items: &mut u64, depth: usize) -> Result<(), Error> {
+        let inside = matches!(value.kind(), ValueKind::Seq | ValueKind::Map);
+        let Some(depth) = depth.checked_sub(1) else { return Err(too_deep()) };
+        if inside {
+            for item in value.try_iter()?.checked() {
+                let item = item?;
+                *items += 1;
+                match value.kind() {
+                    ValueKind::Map => check(&value.get_item(&item)?, items, depth)?,
+                    _ => check(&item, items, depth)?,
+                }
+            }
+        }
+        Ok(())
+    }
+    check(value, items, DEEPEST)
+}
+
 fn too_deep() -> Error {
-    invalid("a value is nested too deep to be printed")
+    invalid("a value nests too deep")
 }
 
 pub(super) fn invalid(reason: impl Into<std::borrow::Cow<'static, str>>) -> Error {

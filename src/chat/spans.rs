@@ -206,7 +206,7 @@ fn vanished(messages: &[Message], text: &str) -> Vec<RowWarning> {
     for (number, message) in messages.iter().enumerate() {
         let mut warn = |key: &str, part: &str| {
             let mut pieces = part.split("<think>").flat_map(|piece| piece.split("</think>")).map(str::trim);
-            if !pieces.all(|piece| text.contains(piece)) {
+            if !pieces.all(|piece| is_shown(text, piece)) {
                 warnings.push(RowWarning::Vanished { message: number, key: key.to_owned() });
             }
         };
@@ -216,4 +216,12 @@ fn vanished(messages: &[Message], text: &str) -> Vec<RowWarning> {
         }
     }
     warnings
+}
+
+/// Whether a text holds a piece, as it is or as JSON.
+fn is_shown(text: &str, piece: &str) -> bool {
+    text.contains(piece) || {
+        let quoted = serde_json::Value::from(piece).to_string();
+        text.contains(&quoted[1..quoted.len() - 1])
+    }
 }

@@ -10,11 +10,12 @@ use minijinja::{Environment, Error, ErrorKind, State, Value};
 
 use super::ChatError;
 use super::date::Date;
-use super::generation::{self, FILTER, MARKS};
+use super::generation::{FILTER, MARKS};
 use super::python::{self, invalid};
+use super::rewrite::{self, Rewritten, SHALLOW};
 
 /// What one rendering may cost: about this many instructions, or 64 bytes of data each.
-const FUEL: u64 = 4_000_000;
+const FUEL: u64 = 2_000_000;
 /// Templates by name in their environment: with marks around generation blocks, and without.
 const MARKED: &str = "marked";
 const PLAIN: &str = "plain";
@@ -24,6 +25,8 @@ pub(super) struct Template {
     environment: Environment<'static>,
     /// Whether it has generation blocks.
     pub tagged: bool,
+    /// Whether `add_generation_prompt` adds something. Found out by who has the variables to render it.
+    pub prompts: bool,
 }
 
 /// What a template is given.
@@ -72,8 +75,7 @@ impl std::error::Error for Raised {}
 impl Template {
     /// Compiles a template. `name` says in messages where it comes from; `today` is what `strftime_now` gives.
     pub(super) fn new(name: &str, source: &str, today: Option<Date>) -> Result<Template, ChatError> {
-        let source = generation::rewrite(source);
-        let tagged = matches!(source, std::borrow::Cow::Owned(_));
+        let Rewritten { source, tagged } = rewrite::rewrite(source);
         let syntax = |error: &Error| ChatError::Syntax {
             source_name: name.to_owned(),
             line: error.line().unwrap_or_default(),
@@ -83,9 +85,9 @@ impl Template {
         let config = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(config.expect("these are the default delimiters"));
         for name in [PLAIN, MARKED] {
-            environment.add_template_owned(name, source.to_string()).map_err(|error| syntax(&error))?;
+            environment.add_template_owned(name, source.clone()).map_err(|error| syntax(&error))?;
         }
-        Ok(Template { environment, tagged })
+        Ok(Template { environment, tagged, prompts: true })
     }
 
     /// Renders messages. `marked`: the text of generation blocks is enclosed in [`MARKS`].
@@ -141,6 +143,12 @@ fn environment(today: Option<Date>) -> Environment<'static> {
     environment.add_filter(FILTER, |state: &State, text: String| match state.name() {
         MARKED => format!("{}{text}{}", MARKS[0], MARKS[1]),
         _ => text,
+    });
+    environment.add_filter(SHALLOW, |state: &State, value: &Value| {
+        let mut items = 0;
+        python::check_depth(value, &mut items)?;
+        state.consume_fuel(items / 16)?;
+        Ok::<_, Error>(value.clone())
     });
     let is = |kinds: &'static [ValueKind]| move |value: &Value| kinds.contains(&value.kind());
     use ValueKind::{Iterable, Map, Seq, String as Text, Undefined};

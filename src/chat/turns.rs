@@ -105,7 +105,7 @@ impl Turns<'_> {
 
     /// All before a turn of the assistant, through its generation prompt.
     fn generation_prompt(&self, turn: usize) -> Option<String> {
-        if self.messages[turn].role != "assistant" {
+        if self.messages[turn].role != "assistant" || !self.template.prompts {
             return None;
         }
         let mut prompt = self.template.render(self.context, &self.values[..turn], true, false).ok()?;
@@ -129,7 +129,7 @@ impl Turns<'_> {
 
     /// The same for a turn that begins the conversation, where the template renders no prompt without messages.
     fn after_usual_prompt(&self, turn: usize, end: usize) -> Option<usize> {
-        if turn > 0 || self.messages[turn].role != "assistant" {
+        if turn > 0 || self.messages[turn].role != "assistant" || !self.template.prompts {
             return None;
         }
         let question = probe(&[("user", PLACEHOLDERS[0])]);

@@ -270,7 +270,7 @@ def check_templates(program, templates, report):
             elif twin:
                 compare_twin(counts, report, where, text, reference(twin, special, conversation), masked)
             else:
-                counts["no twin: " + ("spans" if "spans" in masked else "refused by name")] += 1
+                compare_answers(counts, report, where, conversation, text, masked)
     return counts
 
 
@@ -319,6 +319,26 @@ def compare_twin(counts, report, where, text, twin, masked):
             counts["twin: DIFFERENT"] += 1
             pieces = [[text[a:b] for a, b in which] for which in (expected, found)]
             report(f"{where}: twin\n  twin:      {pieces[0]!r}\n  headstart: {pieces[1]!r}")
+
+
+def compare_answers(counts, report, where, conversation, text, masked):
+    """Without a twin: spans hold every answer and no other message."""
+    if "spans" not in masked:
+        counts["no twin: refused by name"] += 1
+        report(f"{where}: refused: {masked['refused']}")
+        return
+    trained = "\0".join(text[start:end] for start, end in masked["spans"])
+    said = collections.defaultdict(list)
+    for message in conversation["messages"]:
+        content = message["content"] or ""
+        parts = [content] if isinstance(content, str) else [part["text"] for part in content]
+        said[message["role"] == ASSISTANT] += [part.split("</think>")[-1].strip() for part in parts]
+    answers = "\0".join(said[True])
+    missing = [answer for answer in said[True] if answer not in trained]
+    leaked = [other for other in said[False] if other in trained and other not in answers]
+    counts["no twin: DIFFERENT" if missing or leaked else "no twin: spans hold the answers and no other message"] += 1
+    if missing or leaked:
+        report(f"{where}: no twin: missing {missing!r}, leaked {leaked!r} in {trained!r}")
 
 
 def check_tokens(program, templates, report):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A step of every family, and twenty steps of one run, give what PyTorch and transformers make of them; then transformers
-# opens and evaluates what Headstart wrote.
+# Chat templates render and mask conversations as transformers does. A step of every family, and twenty steps of one run, give
+# what PyTorch and transformers make of them; then transformers opens and evaluates what Headstart wrote.
 # HEADSTART_PYTHON may name a Python that has the packages of requirements.txt; else they are installed (3 GB, once).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -8,6 +8,12 @@ cd "$(dirname "$0")/../.."
 here=tests/parity
 runs=runs/parity
 python=${HEADSTART_PYTHON:-$(scripts/python-env.sh $here/requirements.txt)}
+
+# Of these packages only the template files are read.
+templates=$(scripts/python-env.sh $here/templates.txt --no-deps)
+"${CARGO:-cargo}" build --release --quiet --example chat_rows
+"$python" "$here/chat.py" "${CARGO_TARGET_DIR:-target}/release/examples/chat_rows" \
+    --packages "$(dirname "$(dirname "$templates")")/packages"
 
 rm -rf "$runs"
 mkdir -p "$runs"

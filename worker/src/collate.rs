@@ -5,10 +5,10 @@ use headstart::model::ImageProcessor;
 use headstart::model::blueprint::Input;
 use headstart::model::tokenizer::{Side, TokenizerError};
 use headstart::network::{Network, NetworkError};
+use headstart::tokenizer::{Encoded, Padding, TextTokenizer};
 
 use crate::image::{self, ImageError};
 use crate::trainer::Batch;
-use headstart::tokenizer::{Encoded, Padding, TextTokenizer};
 
 /// Makes batches for one network.
 pub struct Collator {

@@ -1,5 +1,5 @@
 //! The tokenizer files beside a checkpoint, as transformers' `AutoTokenizer` (version 5) understands them. Nothing is
-//! tokenised here: the coordinator refuses what a worker could not use, without a tokenizer library.
+//! tokenised here; [`crate::tokenizer`] does that.
 //!
 //! transformers first decides on a class (`class`). A class with a constructor of its own takes vocabulary, merges and
 //! post-processor from `tokenizer.json` and builds the rest from the switches of `tokenizer_config.json` (`build`); for

@@ -1,5 +1,6 @@
 //! What people write into run files, and what comes of it.
 
+#[allow(clippy::unwrap_used)]
 mod chat;
 mod foreign;
 mod properties;
