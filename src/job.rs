@@ -11,7 +11,7 @@ use crate::chat;
 use crate::data::{self, DataError, DataRequest, Estimate, Indexed, Note, RowIndex, RowsOf};
 use crate::exit::Exit;
 use crate::hash::hex;
-use crate::manifest::{self, Manifest};
+use crate::manifest;
 use crate::network::{self, Network, NetworkError};
 use crate::plan::{Plan, PlanError};
 use crate::run_file::{RunSpec, Shuffle, Task};
@@ -63,7 +63,7 @@ pub enum JobError {
     Data(#[from] DataError),
     /// The rows cannot be trained on.
     #[error(transparent)]
-    Rows(#[from] RowsError),
+    Rows(Box<RowsError>),
     /// The network cannot be built.
     #[error(transparent)]
     Network(#[from] NetworkError),
@@ -94,6 +94,12 @@ impl Job {
         let file = self.output.join(WRITE_CHECK)?;
         file.write(Bytes::from_static(b"Whether results can be written here.\n")).await?;
         file.delete().await
+    }
+}
+
+impl From<RowsError> for JobError {
+    fn from(error: RowsError) -> Self {
+        JobError::Rows(Box::new(error))
     }
 }
 
@@ -142,8 +148,9 @@ async fn recorded_date(spec: &RunSpec, output: &Location) -> Result<Option<Strin
     for (file, _) in files.iter().rev() {
         // What is damaged is judged by those who resume.
         let bytes = file.read(manifest::LARGEST).await?;
-        if let Ok(Manifest { pins, .. }) = serde_json::from_slice(&bytes) {
-            return Ok(pins.keys.get("chat_template_date").and_then(|date| Some(date.as_str()?.to_owned())));
+        if let Ok(manifest) = serde_json::from_slice::<serde_json::Value>(&bytes) {
+            let date = manifest.pointer("/pins/keys/chat_template_date");
+            return Ok(date.and_then(|date| Some(date.as_str()?.to_owned())));
         }
     }
     Ok(None)
@@ -349,4 +356,31 @@ async fn job(
         |index: &RowIndex, estimate: Option<Estimate>| estimate.map_or(index.len(), |found| found.rows);
     let plan = Plan::new(&spec, rows(&train, estimates.train), rows(&eval, estimates.eval))?.over(&train);
     Ok((Job { spec, labels, notes, train, eval, network, plan, output }, estimates))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::run_file;
+
+    #[tokio::test]
+    async fn a_resumed_run_keeps_the_date_that_it_began_with() {
+        let directory = tempfile::tempdir().unwrap();
+        let output = directory.path().join("out").display().to_string();
+        let file = format!("{{base_model: m, task: causal-lm, datasets: d, output_dir: {output:?}}}");
+        let spec = |resume: &str| {
+            run_file::parse("run.yaml", &file, &[format!("resume_from_checkpoint={resume}")]).unwrap()
+        };
+        let location = Stores::default().locate(&output).unwrap();
+        assert_eq!(recorded_date(&spec("auto"), &location).await.unwrap(), None);
+        let dates = [(0, r#"{"pins": {"keys": {"chat_template_date": "2026-01-02"}}}"#), (1, "cut sho")];
+        for (number, content) in dates {
+            let file = location.join(&format!("manifests/{number:020}.json")).unwrap();
+            file.write(Bytes::from_static(content.as_bytes())).await.unwrap();
+        }
+        assert_eq!(recorded_date(&spec("auto"), &location).await.unwrap().as_deref(), Some("2026-01-02"));
+        assert_eq!(recorded_date(&spec("no"), &location).await.unwrap(), None);
+        assert_eq!(today().len(), "2026-01-02".len());
+    }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use headstart::chat::RowFormat;
 use headstart::data::index_in;
 use headstart::id::{CoordinatorEpoch, LeaseId, Step, Version, WorkerId};
 use headstart::manifest::{BestParts, Manifest, Number, Parts, Piece, Pins, RunState, State};

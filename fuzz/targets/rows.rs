@@ -57,7 +57,8 @@ async fn read(url: &str, content: &[u8], text_pair_column: Option<String>, task:
     let rows = Rows::new(Arc::new(index), Some(cache), stores);
     let rows = rows.read(&numbers).await.expect("planned rows can be read");
     assert!(rows.iter().all(|row| match &row.content {
-        Content::Text { text, pair } => !whole && !text.is_empty() && pair.as_ref().is_none_or(|pair| !pair.is_empty()),
+        Content::Text { text, pair } =>
+            !whole && !text.is_empty() && pair.as_ref().is_none_or(|pair| !pair.is_empty()),
         Content::Image(_) => false,
         Content::Json(_) => whole,
     }));

@@ -78,11 +78,7 @@ impl Templates {
     ) -> Result<Templates, ChatError> {
         let mut templates = Templates::compile(settings, sources, today)?;
         for template in [&mut templates.default, &mut templates.tool_use].into_iter().flatten() {
-            let question = probe(&[("user", QUESTION)]);
-            let [with, without] =
-                [true, false].map(|prompt| template.render(context, &question, prompt, false));
-            // A template that refuses the question may have a prompt all the same.
-            template.prompts = with.is_err() || with != without;
+            template.prompts = has_prompt(template, context);
         }
         let explicit = sources.path.is_some() || settings.chat_template_jinja.is_some();
         if let (TemplateChoice::Named(name), false) = (&settings.chat_template, explicit) {
@@ -191,6 +187,22 @@ impl Templates {
             !before.contains(QUESTION) && !after.trim().contains(char::is_whitespace)
         });
         if same { Ok(()) } else { Err(ChatError::OtherTemplate { name: name.to_owned() }) }
+    }
+}
+
+/// Whether what stands before an answer can be rendered: the template adds a generation prompt, or needs none because
+/// answers follow questions at once. A template that refuses the question may have a prompt all the same.
+fn has_prompt(template: &Template, context: &Context) -> bool {
+    let turns = probe(&[("user", QUESTION), ("assistant", ANSWER)]);
+    let render = |turns: &[minijinja::Value], prompt: bool| template.render(context, turns, prompt, false);
+    let [with, without] = [true, false].map(|prompt| render(&turns[..1], prompt));
+    let at_once = |question: &str| {
+        let whole = render(&turns, false).unwrap_or_default();
+        whole.strip_prefix(question).is_some_and(|rest| rest.trim_start().starts_with(ANSWER))
+    };
+    match (with, without) {
+        (Ok(with), Ok(without)) => with != without || at_once(&without),
+        _ => true,
     }
 }
 

@@ -137,7 +137,7 @@ pub struct RowFormat {
     #[serde(rename = "type")]
     pub kind: Option<RowType>,
     /// Column of a text. Default: `text`. It is a key of every dataset, so that it is not serialized here.
-    #[serde(skip)]
+    #[serde(skip_serializing)]
     pub text_column: Option<String>,
     /// Column of a prompt. Default: `prompt`.
     pub field_prompt: Option<String>,

@@ -49,9 +49,12 @@ pub(super) fn text_and_cell(
     Ok((cell.into_text(text.name)?, other))
 }
 
-/// Checks that a row is an object.
+/// Checks that a row is an object that [`whole`] will read.
 pub(super) fn check(object: &[u8]) -> Result<(), RowProblem> {
-    cells(object, []).map(|[]| ())
+    match object.trim_ascii_start().first() {
+        Some(b'{') => whole(object).map(drop),
+        _ => cells(object, []).map(|[]| ()),
+    }
 }
 
 /// A row as the object that it is.

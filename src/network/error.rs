@@ -63,7 +63,7 @@ pub enum NetworkError {
     },
     /// Templates and end tokens that rows cannot be made tokens with.
     #[error("{url}: {error}")]
-    Chat { url: String, error: ChatError },
+    Chat { url: String, error: Box<ChatError> },
     /// A template or a configuration that is no text.
     #[error("{url}: not valid UTF-8")]
     NotText { url: String },

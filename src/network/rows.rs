@@ -57,7 +57,8 @@ impl Network {
         let keys = (self.sequence_len, vocab, &spec.chat, &entries, columns);
         hashes.push(hash::of_bytes(&serde_json::to_vec(&keys).expect("keys are JSON")));
         let url = self.directory().url().to_owned();
-        let encoder = RowEncoder::new(parts).map_err(|error| NetworkError::Chat { url, error })?;
+        let encoder =
+            RowEncoder::new(parts).map_err(|error| NetworkError::Chat { url, error: Box::new(error) })?;
         Ok(Rows { encoder: Arc::new(encoder), hash: hash::of_segments(&hashes) })
     }
 }

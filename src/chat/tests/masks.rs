@@ -121,6 +121,20 @@ fn thoughts_and_calls_of_a_turn_are_trained() {
     assert!(marked.ends_with("assistant\n[<call>{\"x\": 1.0}<|im_end|>]\n"), "{marked}");
 }
 
+/// As Mistral's: an answer follows its question at once, and a call is shown without its content.
+#[test]
+fn a_call_behind_a_question_without_a_prompt_is_trained() {
+    let template = "{% for m in messages %}{% if m.role == 'user' %}{{ '[INST]' + m.content + '[/INST]' }}{% elif m.tool_calls %}\
+                    {{ '[CALL]' + m.tool_calls|tojson + '<|im_end|>' }}{% else %}{{ m.content + '<|im_end|>' }}{% endif %}{% endfor %}";
+    let mut row = chat(&["a", "", "c", "d"]);
+    row["messages"][1]["tool_calls"] = json!([{"function": {"name": "f"}}]);
+    let marked = Setup::of(template).marked(row.clone());
+    let call = r#"[CALL][{"function": {"name": "f"}}]"#;
+    assert_eq!(marked, format!("[INST]a[/INST][{call}<|im_end|>][INST]c[/INST][d<|im_end|>]"));
+    row["messages"][1]["content"] = "words that are not shown".into();
+    assert!(matches!(Setup::of(template).refused(row), ChatError::NotVerbatim { message: 1, .. }));
+}
+
 /// Templates of models that think show the thoughts of the last turn only.
 #[test]
 fn a_text_that_the_template_leaves_out_is_a_warning() {

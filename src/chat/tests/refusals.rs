@@ -16,7 +16,7 @@ fn assert_says(error: &ChatError, words: &[&str], exit: Exit) {
 }
 
 fn not_built(setup: &Setup) -> ChatError {
-    setup.build().err().expect("it is refused")
+    setup.build().expect_err("it is refused")
 }
 
 #[test]

@@ -49,6 +49,12 @@ async fn rows_of_json_are_their_objects() {
     let error = rows("t.jsonl", b"{\"text\": \"a\"}\n[1]\n").await.unwrap_err();
     assert!(error.to_string().contains("t.jsonl:2: not a JSON object"), "{error}");
     assert_eq!(error.exit(), Exit::Data);
+    // What planning accepts can be read later: depth, numbers and escapes too.
+    for value in [format!("{}1{}", "[".repeat(200), "]".repeat(200)), "1e999".into(), "\"\\ud800\"".into()] {
+        let error =
+            rows("t.jsonl", format!("{{\"text\": {value}}}\n").as_bytes()).await.unwrap_err().to_string();
+        assert!(error.contains("t.jsonl:1: not valid JSON"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What people write into run files, and what comes of it.
 
 mod adapter;
+#[allow(clippy::unwrap_used)]
 mod chat;
 mod foreign;
 mod properties;
