@@ -25,7 +25,7 @@ from peft_trainer import IGNORED, json_lines
 SMOLLM2 = pathlib.Path("examples/assistant/model")
 DATA = pathlib.Path("examples/assistant/data")
 STEPS, ROWS_PER_STEP, MICRO_BATCH = 50, 4, 2
-LONGEST, EVAL_ROWS = 80, 16
+LONGEST, SEQUENCE_LEN, EVAL_ROWS = 80, 128, 16
 RANK, ALPHA = 16, 32
 WARMUP_STEPS, WEIGHT_DECAY, MAX_GRAD_NORM = 4, 0.01, 1.0
 # Random weights need a larger one to learn anything in fifty steps.
@@ -72,6 +72,7 @@ def write_run_file(case, base, name, changes):
         "lora_target_modules": "all-linear",
         "datasets": [{"path": str(case.parent / "train.jsonl")}],
         "output_dir": str(case / name),
+        "sequence_len": SEQUENCE_LEN,
         "per_device_train_batch_size": MICRO_BATCH,
         "per_device_eval_batch_size": MICRO_BATCH,
         "global_batch_size": ROWS_PER_STEP,
