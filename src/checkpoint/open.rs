@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::header::{self, Dtype, Stored};
 use super::{CheckpointError, HeaderProblem, hub};
@@ -26,7 +26,7 @@ pub struct Checkpoint {
     pub directory: Location,
     /// `config.json`.
     pub config: Value,
-    /// Its text, without white space around it.
+    /// Its text.
     pub config_text: String,
     /// The files with weights; empty when only the config was wanted.
     pub files: Vec<TensorFile>,
@@ -130,18 +130,17 @@ impl Checkpoint {
     /// Reads `config.json` only: for training from random weights.
     pub async fn config_only(directory: &Location) -> Result<Checkpoint, CheckpointError> {
         let location = directory.join("config.json")?;
-        let Some(text) = json::<Box<RawValue>>(&location, LARGEST_JSON).await? else {
+        let Some((config, text)) = json_and_text::<Value>(&location, LARGEST_JSON).await? else {
             return Err(CheckpointError::Missing { directory: directory.to_string(), wanted: "config.json" });
         };
-        let failed = |reason: String| CheckpointError::Json { url: location.to_string(), reason };
-        let config: Value = serde_json::from_str(text.get()).map_err(|error| failed(error.to_string()))?;
         if !config.is_object() {
-            return Err(failed("must hold a JSON object".to_owned()));
+            let reason = "must hold a JSON object".to_owned();
+            return Err(CheckpointError::Json { url: location.to_string(), reason });
         }
         Ok(Checkpoint {
             directory: directory.clone(),
             config,
-            config_text: text.get().to_owned(),
+            config_text: String::from_utf8_lossy(&text).into_owned(),
             files: Vec::new(),
             tensors: BTreeMap::new(),
             absent: BTreeMap::new(),
@@ -252,17 +251,29 @@ pub(crate) async fn json<T: for<'de> Deserialize<'de>>(
     location: &Location,
     largest: u64,
 ) -> Result<Option<T>, CheckpointError> {
+    Ok(json_and_text(location, largest).await?.map(|(value, _)| value))
+}
+
+/// The same, and the file's bytes.
+async fn json_and_text<T: for<'de> Deserialize<'de>>(
+    location: &Location,
+    largest: u64,
+) -> Result<Option<(T, Bytes)>, CheckpointError> {
     let failed = |reason: String| CheckpointError::Json { url: location.to_string(), reason };
-    match location.read(largest).await {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| match stand_in(&bytes) {
+    let bytes = match location.read(largest).await {
+        Ok(bytes) => bytes,
+        Err(StoreError::NotFound { .. }) => return Ok(None),
+        Err(StoreError::TooLarge { size, limit, .. }) => {
+            return Err(failed(format!("{size} bytes, more than the {limit} allowed")));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(value) => Ok(Some((value, bytes))),
+        Err(error) => Err(match stand_in(&bytes) {
             Some(found) => CheckpointError::StandIn { url: location.to_string(), found },
             None if bytes.is_empty() => failed("the file is empty".to_owned()),
             None => failed(error.to_string()),
         }),
-        Err(StoreError::NotFound { .. }) => Ok(None),
-        Err(StoreError::TooLarge { size, limit, .. }) => {
-            Err(failed(format!("{size} bytes, more than the {limit} allowed")))
-        }
-        Err(error) => Err(error.into()),
     }
 }

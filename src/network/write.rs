@@ -120,7 +120,7 @@ impl Network {
     fn config_text(&self) -> String {
         let changes = config_text::difference(&self.checkpoint.config, &self.config);
         let text = config_text::change(&self.checkpoint.config_text, &changes);
-        text.unwrap_or_else(|| format!("{:#}", self.config)) + "\n"
+        text.unwrap_or_else(|| format!("{:#}\n", self.config))
     }
 
     /// Names of the tensors of `adapter_model.safetensors` that make up the trainable vector, in its order;

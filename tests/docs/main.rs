@@ -54,6 +54,7 @@ macro_rules! pages {
 
 pages! {
     readme: "README.md",
+    adapters: "docs/adapters.md",
     data: "docs/data.md",
     determinism: "docs/determinism.md",
     durability: "docs/durability.md",
