@@ -10,6 +10,7 @@ use headstart::id::WorkerId;
 use headstart::manifest::RunState;
 use headstart::message::{GoldenRow, ToWorker};
 use headstart::plan::Plan;
+use headstart::run_file::Precision;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
@@ -235,9 +236,19 @@ impl Actor {
             bytes_down: total.1 - self.counted.1,
         };
         self.counted = total;
-        self.records.begin(self.machine.base());
+        if self.records.begin(self.machine.base()) {
+            self.warn_of_precision();
+        }
         if let Some(speed) = self.records.add(record, &self.plan, observed) {
             self.status.send_modify(|status| status.samples_per_second = speed);
+        }
+    }
+
+    /// What was asked for is not what the workers can do.
+    fn warn_of_precision(&self) {
+        let on_cpu = self.machine.numeric_class().is_some_and(|class| class.device == "cpu");
+        if self.committer.spec().precision == Precision::Bf16 && on_cpu {
+            warn!("bf16: true is for GPUs: these workers are CPUs and compute in 32-bit floats");
         }
     }
 

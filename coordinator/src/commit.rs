@@ -5,6 +5,7 @@ use std::sync::Arc;
 use headstart::exit::Exit;
 use headstart::id::Version;
 use headstart::message::GoldenRow;
+use headstart::run_file::RunSpec;
 use tokio::sync::Mutex;
 
 use crate::finish::{Kept, WriteError, Writer};
@@ -43,6 +44,11 @@ impl Committer {
     /// Commits through a log, to where a writer writes.
     pub fn new(journal: Journal, writer: Arc<Writer>) -> Committer {
         Committer { journal: Mutex::new(journal), writer }
+    }
+
+    /// The run that it commits.
+    pub fn spec(&self) -> &RunSpec {
+        &self.writer.spec
     }
 
     /// Commits a state, then writes its weights as `checkpoint-<step>/`; returns the directory's URL, or `None` at version

@@ -61,6 +61,7 @@ impl Reference {
             device: "cpu".to_owned(),
             values,
             checkpointing: false,
+            precision: spec.precision,
         }
     }
 

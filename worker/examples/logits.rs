@@ -53,6 +53,7 @@ async fn print(directory: &str, count: u64) -> Result<(), Box<dyn Error>> {
         network: Arc::new(network),
         values,
         checkpointing: false,
+        precision: spec.precision,
     };
     let trainer = TorchTrainer::new(job)?;
     let samples: Vec<Sample<'_>> = rows

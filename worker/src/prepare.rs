@@ -74,6 +74,7 @@ impl Prepared {
             device: settings.device.clone(),
             values,
             checkpointing: spec.gradient_checkpointing,
+            precision: spec.precision,
         };
         let engine = Engine::start(place, move || make(job)).await??;
         let (class, canary) = engine.run(|trainer| (trainer.numeric_class(), trainer.canary())).await?;

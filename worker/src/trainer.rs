@@ -5,6 +5,7 @@ use std::sync::Arc;
 use headstart::checkpoint::Values;
 use headstart::message::NumericClass;
 use headstart::network::Network;
+use headstart::run_file::Precision;
 
 use crate::objective::Objective;
 
@@ -25,6 +26,8 @@ pub struct TrainerJob {
     pub values: Vec<Values>,
     /// Whether a layer is computed again in the backward pass, instead of keeping what its graph holds.
     pub checkpointing: bool,
+    /// Numbers in which the forward and backward pass compute on a GPU; on a CPU these are 32-bit floats.
+    pub precision: Precision,
 }
 
 /// Makes a trainer, on the thread that will own it.

@@ -4,7 +4,7 @@ use headstart::checkpoint::Values;
 use headstart::model::blueprint::{Blueprint, Input, TextInput};
 use headstart::model::{Init, Parameter, canary, initial_values};
 use headstart::trainable::Trainable;
-use tch::Device;
+use tch::{Device, Kind};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 use super::network::Transformer;
@@ -23,13 +23,13 @@ pub(super) fn hash(
     objective: Objective,
     micro_batch: usize,
     sequence_len: usize,
-    device: Device,
+    (device, compute): (Device, Kind),
 ) -> Result<u128, TrainError> {
     let blueprint = canary::network(blueprint);
     let table: Vec<Parameter> = blueprint.parameters().into_iter().map(noisy).collect();
     let layout = Trainable::new(&table, &[]).map_err(|error| TrainError::Torch(error.to_string()))?;
     let values = table.iter().map(|parameter| Values::F32(initial_values(parameter, SEED))).collect();
-    let parameters = Parameters::new(&table, &layout, values, device)?;
+    let parameters = Parameters::new(&table, &layout, values, device)?.computing(compute);
     let network = Transformer::new(&blueprint, &parameters);
     let mut hash = Xxh3::new();
     for (number, batch) in (0..).zip(batches(&blueprint, micro_batch, sequence_len)) {

@@ -1,6 +1,6 @@
 //! The tensors of an objective: targets, loss, predictions.
 
-use tch::{Device, Reduction, Tensor};
+use tch::{Device, Kind, Reduction, Tensor};
 
 use super::network::Transformer;
 use super::parts::Judged;
@@ -79,6 +79,7 @@ fn classified(logits: &Tensor, batch: &Batch, smoothing: f64) -> Result<Tensor, 
     /// No class has this id: every row counts.
     const NO_LABEL: i64 = -100;
     let targets = Tensor::f_from_slice(batch.labels())?.f_to_device(logits.device())?;
+    let logits = logits.f_to_kind(Kind::Float)?;
     Ok(logits.f_cross_entropy_loss::<&Tensor>(&targets, None, Reduction::Sum, NO_LABEL, smoothing)?)
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Parameters {
     blocks: Vec<Block>,
     len: usize,
     device: Device,
+    /// Numbers of the forward and backward pass between the blocks.
+    compute: Kind,
 }
 
 /// A trainable parameter of a block.
@@ -82,6 +84,7 @@ impl Parameters {
             blocks: table.iter().map(|parameter| parameter.block).collect(),
             len: layout.len(),
             device,
+            compute: Kind::Float,
         })
     }
 
@@ -92,6 +95,16 @@ impl Parameters {
         device: Device,
     ) -> Result<Parameters, TrainError> {
         Parameters::new(&network.table, &network.trainable, values, device)
+    }
+
+    /// The same, for passes that compute in this number format.
+    pub(super) fn computing(self, compute: Kind) -> Parameters {
+        Parameters { compute, ..self }
+    }
+
+    /// Numbers of the forward and backward pass between the blocks. Norms, losses and all that trains are f32 always.
+    pub(super) fn compute(&self) -> Kind {
+        self.compute
     }
 
     /// Where they are.

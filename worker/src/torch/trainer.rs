@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use headstart::message::NumericClass;
 use headstart::network::Network;
+use headstart::run_file::Precision;
 use rayon::prelude::*;
-use tch::Device;
+use tch::{Device, Kind};
 
 use super::canary;
 use super::network::Transformer;
@@ -47,10 +48,12 @@ impl TorchTrainer {
             device,
             values,
             checkpointing,
+            precision,
         } = job;
         shim::deterministic()?;
         tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
-        let parameters = Parameters::of(&network, values, device::device(&device))?;
+        let device = device::device(&device);
+        let parameters = Parameters::of(&network, values, device)?.computing(compute(precision, device));
         let transformer = Transformer::new(&network.blueprint, &parameters);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build();
         let pool = pool.map_err(|error| TrainError::Device(error.to_string()))?;
@@ -74,8 +77,16 @@ impl TorchTrainer {
     }
 }
 
+/// The number format of the forward and backward pass.
+fn compute(precision: Precision, device: Device) -> Kind {
+    match (precision, device) {
+        (Precision::F32, _) | (_, Device::Cpu) => Kind::Float,
+        (Precision::Bf16 | Precision::Auto, _) => Kind::BFloat16,
+    }
+}
+
 /// What must be equal on two machines for equal bits.
-fn class(device: Device, threads: u32) -> NumericClass {
+fn class(device: Device, threads: u32, compute: Kind) -> NumericClass {
     NumericClass {
         headstart: env!("CARGO_PKG_VERSION").to_owned(),
         libtorch: shim::version(),
@@ -85,21 +96,21 @@ fn class(device: Device, threads: u32) -> NumericClass {
             _ => String::new(),
         },
         threads,
-        precision: "f32".to_owned(),
+        precision: if compute == Kind::BFloat16 { "bf16" } else { "f32" }.to_owned(),
     }
 }
 
 /// The numeric class on a device that [`choose_device`](super::choose_device) returned, and the number of GPUs, in JSON.
 pub fn describe(device: &str, threads: u32) -> serde_json::Value {
-    let mut text =
-        serde_json::to_value(class(device::device(device), threads)).expect("a class is plain data");
+    let mut text = serde_json::to_value(class(device::device(device), threads, Kind::Float))
+        .expect("a class is plain data");
     text["gpus"] = tch::Cuda::device_count().into();
     text
 }
 
 impl Trainer for TorchTrainer {
     fn numeric_class(&self) -> NumericClass {
-        class(self.parameters.device(), self.threads)
+        class(self.parameters.device(), self.threads, self.parameters.compute())
     }
 
     fn canary(&mut self) -> Result<u128, TrainError> {
@@ -109,7 +120,7 @@ impl Trainer for TorchTrainer {
             self.objective,
             self.micro_batch as usize,
             self.sequence_len as usize,
-            device,
+            (device, self.parameters.compute()),
         )
     }
 

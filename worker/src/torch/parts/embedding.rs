@@ -18,6 +18,8 @@ pub(in super::super) struct Embedding {
     norm: Option<Norm>,
     dropout: f64,
     projection: Option<Linear>,
+    /// Numbers of what it gives.
+    compute: Kind,
 }
 
 enum Source {
@@ -64,6 +66,7 @@ impl Embedding {
             norm: part.norm.as_ref().map(|norm| Norm::new(norm, parameters)),
             dropout: part.dropout,
             projection: part.projection.as_ref().map(|linear| Linear::new(linear, parameters)),
+            compute: parameters.compute(),
         }
     }
 
@@ -100,7 +103,7 @@ impl Embedding {
         if let Some(norm) = &self.norm {
             hidden = norm.forward(&hidden)?;
         }
-        hidden = dropout(&hidden, self.dropout, rng)?;
+        hidden = dropout(&hidden, self.dropout, rng)?.f_to_kind(self.compute)?;
         self.projection
             .as_ref()
             .map_or(Ok(hidden.shallow_clone()), |projection| projection.forward(&hidden, rng))

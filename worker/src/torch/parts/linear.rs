@@ -42,14 +42,17 @@ impl Linear {
 
     /// `[…, from]` in, `[…, to]` out.
     pub(super) fn forward(&self, input: &Tensor, rng: Option<&DropoutRng>) -> Result<Tensor, TrainError> {
-        let (weight, bias) = (&self.weight, self.bias.as_ref());
-        let output = match weight.requires_grad() {
-            true => input.f_linear(weight, bias)?,
-            false => shim::frozen_linear(input, weight, bias)?,
+        // Of equal formats this is the tensor itself.
+        let kind = input.f_kind()?;
+        let bias = self.bias.as_ref().map(|bias| bias.f_to_kind(kind)).transpose()?;
+        let output = match self.weight.requires_grad() {
+            true => input.f_linear(&self.weight.f_to_kind(kind)?, bias.as_ref())?,
+            false => shim::frozen_linear(input, &self.weight, bias.as_ref())?,
         };
         let Some(Adapter { a, b, scale, dropout: p }) = &self.adapter else { return Ok(output) };
         // The small product is scaled, not the large one.
-        let narrow = dropout(input, *p, rng)?.f_linear(a, None::<&Tensor>)?.f_mul_scalar(*scale)?;
+        let (a, b) = (a.f_to_kind(kind)?, b.f_to_kind(kind)?);
+        let narrow = dropout(input, *p, rng)?.f_linear(&a, None::<&Tensor>)?.f_mul_scalar(*scale)?;
         Ok(output.f_addmm(&narrow, &b.f_tr()?)?)
     }
 }

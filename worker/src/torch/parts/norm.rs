@@ -25,8 +25,12 @@ impl Norm {
         }
     }
 
-    /// `[…, width]` in and out.
+    /// `[…, width]` in and out, in the input's number format; computed in f32.
     pub(super) fn forward(&self, input: &Tensor) -> Result<Tensor, TrainError> {
+        Ok(self.normalised(&input.f_to_kind(Kind::Float)?)?.f_to_kind(input.f_kind()?)?)
+    }
+
+    fn normalised(&self, input: &Tensor) -> Result<Tensor, TrainError> {
         match self.kind {
             NormKind::Layer => {
                 let (shape, bias) = (self.weight.size(), self.bias.as_ref());

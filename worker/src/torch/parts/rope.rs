@@ -35,5 +35,6 @@ pub(super) fn turn(heads: &Tensor, [cosines, sines]: &[Tensor; 2]) -> Result<Ten
         first.f_mul(cosines)?.f_sub(&second.f_mul(sines)?)?,
         second.f_mul(cosines)?.f_add(&first.f_mul(sines)?)?,
     ];
-    Ok(Tensor::f_cat(&turned.into_iter().chain(still).collect::<Vec<_>>(), -1)?)
+    let turned = Tensor::f_cat(&turned.into_iter().chain(still).collect::<Vec<_>>(), -1)?;
+    Ok(turned.f_to_kind(heads.f_kind()?)?)
 }

@@ -7,7 +7,7 @@ use headstart::model::{Init, Parameter, Part, initial_values};
 use headstart::run_file::Task;
 use headstart::trainable::Trainable;
 use serde_json::{Value, json};
-use tch::Device;
+use tch::{Device, Kind};
 
 use super::super::network::Transformer;
 use super::super::parameters::Parameters;
@@ -37,6 +37,16 @@ struct Small {
 impl Small {
     /// `adapter`: what every linear layer has; then nothing else trains. `store`: how weights are stored.
     fn new(config: &Value, adapter: Option<Adapter>, store: fn(Vec<f32>) -> Values) -> Small {
+        Small::computing(config, adapter, store, Kind::Float)
+    }
+
+    /// The same, computing in this number format.
+    fn computing(
+        config: &Value,
+        adapter: Option<Adapter>,
+        store: fn(Vec<f32>) -> Values,
+        compute: Kind,
+    ) -> Small {
         let mut blueprint = Blueprint::from_config(config, Task::CausalLm, 0).expect("a llama");
         for layer in &mut blueprint.layers {
             let (attention, mlp) = (&mut layer.attention, &mut layer.mlp);
@@ -64,6 +74,7 @@ impl Small {
             false => store(values(row).into_iter().map(|value| bf16::from_f32(value).to_f32()).collect()),
         });
         let parameters = Parameters::new(&table, &layout, stored.collect(), Device::Cpu).expect("they fit");
+        let parameters = parameters.computing(compute);
         let network = Transformer::new(&blueprint, &parameters);
         Small { table, layout, parameters, network }
     }
@@ -190,6 +201,31 @@ fn storage_in_16_bits_changes_no_bit() {
             (sums, bits(&gradient))
         });
         assert_eq!(wide, narrow);
+    }
+}
+
+/// Only GPUs compute in bf16; that the formats fit each other everywhere is seen here.
+#[test]
+fn computing_in_16_bits_stays_close_to_32() {
+    let _turn = take_turn();
+    for adapter in [None, lora(0.0)] {
+        let batch = rows(&[9, 9, 4]);
+        let wide = Small::new(&config(), adapter, Values::F32);
+        let small = Small::computing(&config(), adapter, Values::F32, Kind::BFloat16);
+        let (expected, gradient) = wide.step(PLAIN, false, &batch);
+        for checkpointing in [false, true] {
+            let (sums, found) = small.step(PLAIN, checkpointing, &batch);
+            assert!(
+                (sums.loss - expected.loss).abs() < 0.02 * expected.loss,
+                "{} {}",
+                sums.loss,
+                expected.loss
+            );
+            let off =
+                found.iter().zip(&gradient).map(|(one, other)| (one - other).powi(2)).sum::<f32>().sqrt();
+            let size = gradient.iter().map(|value| value.powi(2)).sum::<f32>().sqrt();
+            assert!(off < 0.1 * size && off > 1e-4 * size, "{off} of {size}");
+        }
     }
 }
 
