@@ -58,6 +58,8 @@ pub struct RunStatus {
     pub learning_rate: f64,
     /// Training speed of the last step.
     pub samples_per_second: f64,
+    /// The same in tokens; 0 where samples say it.
+    pub tokens_per_second: f64,
     /// Workers with a session.
     pub workers: Vec<WorkerStatus>,
     /// Metrics of the last evaluation, with the `eval_` prefix.
@@ -112,10 +114,11 @@ impl From<pb::RunStatus> for RunStatus {
     fn from(status: pb::RunStatus) -> Self {
         let pb::RunStatus {
             run_id, state: number, detail, step, total_steps, epoch, loss, learning_rate, samples_per_second, workers,
-            eval, eval_step, output_dir, eval_done, eval_total, exit_code, coordinator_epoch,
+            eval, eval_step, output_dir, eval_done, eval_total, exit_code, coordinator_epoch, tokens_per_second,
         } = status;
         RunStatus {
             run_id, state: state(number), detail, step, total_steps, epoch, loss, learning_rate, samples_per_second,
+            tokens_per_second,
             workers: workers.into_iter().map(WorkerStatus::from).collect(),
             eval: eval.into_iter().collect(),
             eval_step, output_dir, eval_done, eval_total, exit_code, coordinator_epoch,

@@ -22,7 +22,7 @@ use crate::journal::save::{Best, Commit};
 use crate::machine::Machine;
 use crate::master::Master;
 use crate::meter::{Meter, Stopwatch};
-use crate::record::{Observed, Records};
+use crate::record::{Observed, Records, Speed};
 use crate::reduce::Reducer;
 use crate::spans::Spans;
 
@@ -79,7 +79,7 @@ impl Actor {
         let Parts { machine, master, reducer, committer, plan, records, best, clock } = parts;
         let (sender, inbox) = mpsc::channel(INBOX);
         let status =
-            Status { snapshot: machine.snapshot(), samples_per_second: 0.0, ended: None, kept: None };
+            Status { snapshot: machine.snapshot(), speed: Speed::default(), ended: None, kept: None };
         let (status, followed) = watch::channel(status);
         let handle = Handle {
             inbox: sender,
@@ -240,7 +240,7 @@ impl Actor {
             self.warn_of_precision();
         }
         if let Some(speed) = self.records.add(record, &self.plan, observed) {
-            self.status.send_modify(|status| status.samples_per_second = speed);
+            self.status.send_modify(|status| status.speed = speed);
         }
     }
 

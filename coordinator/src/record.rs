@@ -42,6 +42,15 @@ pub struct Observed {
     pub bytes_down: u64,
 }
 
+/// How fast a step was.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Speed {
+    /// Samples a second.
+    pub samples: f64,
+    /// Of language models, tokens a second; else 0.
+    pub tokens: f64,
+}
+
 impl Records {
     /// A ledger that will begin with what version 0 is made of, which [`Records::begin`] completes.
     pub fn new(parameters: &str, weights: u128, data: &str, plan: &Plan) -> Records {
@@ -87,8 +96,8 @@ impl Records {
         }
     }
 
-    /// Takes note of a record; returns the training speed in samples a second, when it is one of a step.
-    pub fn add(&mut self, record: &Record, plan: &Plan, observed: Observed) -> Option<f64> {
+    /// Takes note of a record; returns the training speed, when it is one of a step.
+    pub fn add(&mut self, record: &Record, plan: &Plan, observed: Observed) -> Option<Speed> {
         match record {
             Record::Step { step, totals, metrics, learning_rate, applied, skipped, workers } => {
                 let number = step.0 + 1;
@@ -138,12 +147,20 @@ impl Records {
         }
     }
 
-    fn step_metrics(&mut self, facts: Value, totals: &Totals, workers: usize, seen: Observed) -> Option<f64> {
+    fn step_metrics(
+        &mut self,
+        facts: Value,
+        totals: &Totals,
+        workers: usize,
+        seen: Observed,
+    ) -> Option<Speed> {
+        let by_tokens = facts.get("num_tokens").is_some();
         let mut line = with(facts, "time", seen.unix);
         let took = self.last_step_at.replace(seen.elapsed).map(|before| seen.elapsed.saturating_sub(before));
         let mut speed = None;
         if let Some(took) = took.map(|took| took.as_secs_f64()).filter(|took| *took > 0.0) {
-            speed = Some(totals.samples as f64 / took);
+            let tokens = if by_tokens { totals.tokens as f64 / took } else { 0.0 };
+            speed = Some(Speed { samples: totals.samples as f64 / took, tokens });
             line = with(line, "step_time", took);
             line = with(line, "samples_per_second", totals.samples as f64 / took);
             line = with(line, "tokens_per_second", totals.tokens as f64 / took);

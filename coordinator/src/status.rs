@@ -11,7 +11,7 @@ use headstart::id::Version;
 
 /// Translates a status.
 pub fn describe(facts: &Facts, status: &Status) -> pb::RunStatus {
-    let Status { snapshot, samples_per_second, ended, kept } = status;
+    let Status { snapshot, speed, ended, kept } = status;
     let Snapshot { activity, step, total_steps, epoch, loss, learning_rate, eval, workers, .. } = snapshot;
     let (Version(eval_step), metrics) = eval;
     let (state, detail) = state(activity, ended, kept);
@@ -28,7 +28,8 @@ pub fn describe(facts: &Facts, status: &Status) -> pb::RunStatus {
         epoch: *epoch,
         loss: *loss,
         learning_rate: *learning_rate,
-        samples_per_second: *samples_per_second,
+        samples_per_second: speed.samples,
+        tokens_per_second: speed.tokens,
         workers: workers.iter().map(worker).collect(),
         eval: metrics.iter().map(|(name, value)| (format!("eval_{name}"), *value)).collect(),
         output_dir: facts.output_dir.clone(),

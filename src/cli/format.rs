@@ -3,6 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use headstart::client::RunStatus;
+
+/// How fast a run is: in tokens where it counts them.
+pub(super) fn speed(status: &RunStatus) -> String {
+    match status.tokens_per_second > 0.0 {
+        true => format!("{:.0} tokens/s", status.tokens_per_second),
+        false => format!("{:.0} samples/s", status.samples_per_second),
+    }
+}
+
 /// How a metric is shown and judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MetricKind {

@@ -33,12 +33,12 @@ fn describe(status: &RunStatus) -> String {
     let mut lines = vec![
         format!("run {}: {}", status.run_id, activity(status)),
         format!(
-            "step {} of {} (epoch {:.2}), loss {}, {:.0} samples/s",
+            "step {} of {} (epoch {:.2}), loss {}, {}",
             status.step,
             status.total_steps,
             status.epoch,
             format::loss(status.loss),
-            status.samples_per_second
+            format::speed(status)
         ),
     ];
     if !status.eval.is_empty() {

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::event::{Event, Refused, SegmentUse};
 use crate::machine::Snapshot;
 use crate::meter::Meter;
+use crate::record::Speed;
 
 /// Capacity of a worker's command queue. The session of a worker whose queue is full is closed.
 const OUTBOX: usize = 256;
@@ -38,8 +39,8 @@ pub struct Traffic {
 #[derive(Clone, Debug)]
 pub struct Status {
     pub snapshot: Snapshot,
-    /// Training speed of the last step.
-    pub samples_per_second: f64,
+    /// Of the last step.
+    pub speed: Speed,
     /// How the run ended, once it has.
     pub ended: Option<(Exit, String)>,
     /// What a stopped run left behind.

@@ -98,7 +98,7 @@ impl Families {
         self.gauge("headstart_grad_norm", help, *grad_norm);
         self.gauge("headstart_learning_rate", "Learning rate of the step in flight.", *learning_rate);
         let help = "Training speed of the last step.";
-        self.gauge("headstart_samples_per_second", help, status.samples_per_second);
+        self.gauge("headstart_samples_per_second", help, status.speed.samples);
         let samples = eval.1.iter().map(|(metric, value)| gauge((&[("metric", metric)], *value))).collect();
         self.add(MetricType::GAUGE, "headstart_eval", "Metrics of the last evaluation.", samples);
     }

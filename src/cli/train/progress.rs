@@ -166,7 +166,7 @@ impl Progress {
         let mut parts = Vec::new();
         if status.loss.is_finite() {
             parts.push(format!("loss {}", format::loss(status.loss)));
-            parts.push(format!("{:.0} samples/s", status.samples_per_second));
+            parts.push(format::speed(status));
         }
         parts.extend(left.map(|left| format!("{} left", format::duration(left))));
         parts.extend(self.activity(status));
@@ -195,6 +195,7 @@ impl Progress {
             "loss": status.loss,
             "learning_rate": status.learning_rate,
             "samples_per_second": status.samples_per_second,
+            "tokens_per_second": status.tokens_per_second,
             "seconds_left": left.map(|left| left.as_secs()),
             "waits_for": self.activity(status),
         })
@@ -223,6 +224,7 @@ mod tests {
             loss: f64::NAN,
             learning_rate: 0.0,
             samples_per_second: 0.0,
+            tokens_per_second: 0.0,
             workers: Vec::new(),
             eval: BTreeMap::new(),
             eval_step: 0,
