@@ -27,7 +27,7 @@ pub(super) fn dataset(path: impl Into<String>) -> Dataset {
         text_column: "text".into(),
         text_pair_column: None,
         image_column: "image".into(),
-        label_column: "label".into(),
+        label_column: Some("label".into()),
         rows: RowFormat::default(),
     }
 }
