@@ -188,9 +188,7 @@ impl Scan {
             parser.value(place, column.name)?;
         }
         match (label, &self.label_column) {
-            (Some(label), Some(name)) => {
-                self.collected.labels.of_field(parser.value(*label, name)?, name)
-            }
+            (Some(label), Some(name)) => self.collected.labels.of_field(parser.value(*label, name)?, name),
             _ => Ok(0),
         }
     }

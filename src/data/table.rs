@@ -23,7 +23,8 @@ pub(super) async fn add(
 ) -> Result<(Collected, u64), DataError> {
     let source = Source::new(file, meta);
     let url = planned.url.clone();
-    let reading = tokio::task::spawn_blocking(move || read(source, planned, label_column.as_deref(), collected, some));
+    let reading =
+        tokio::task::spawn_blocking(move || read(source, planned, label_column.as_deref(), collected, some));
     reading.await.unwrap_or_else(|_| Err(contradicts(url)))
 }
 

@@ -159,6 +159,17 @@ pub enum Task {
     CausalLm,
 }
 
+impl Task {
+    /// As run files name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Task::SequenceClassification => "sequence-classification",
+            Task::ImageClassification => "image-classification",
+            Task::CausalLm => "causal-lm",
+        }
+    }
+}
+
 /// Where weights begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
