@@ -6,6 +6,7 @@ mod kinds;
 mod objects;
 mod refused;
 mod texts;
+mod unlabelled;
 
 use std::path::Path;
 use std::sync::Arc;

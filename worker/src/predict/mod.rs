@@ -185,7 +185,7 @@ impl Model {
             let (own, others) = rest.split_at(tokens);
             rest = others;
             self.check(row, own)?;
-            write_line(out, &Scored { nll: own.iter().map(|&nll| f64::from(nll)).sum(), tokens })?;
+            write_line(out, &Scored { nll: own.iter().fold(0.0, |sum, &nll| sum + f64::from(nll)), tokens })?;
         }
         Ok(())
     }
