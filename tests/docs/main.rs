@@ -54,11 +54,13 @@ macro_rules! pages {
 
 pages! {
     readme: "README.md",
+    chat: "docs/chat.md",
     data: "docs/data.md",
     determinism: "docs/determinism.md",
     durability: "docs/durability.md",
     errors: "docs/errors.md",
     metrics: "docs/metrics.md",
+    predict: "docs/predict.md",
     troubleshooting: "docs/troubleshooting.md",
     tutorial: "docs/tutorial.md",
 }

@@ -21,8 +21,7 @@ impl Check<'_> {
         }
         let defaults = ChatSettings::default();
         let text = |found: &Option<Located<String>>| found.as_ref().map(|found| found.value.clone());
-        let chat_template =
-            text(&file.chat_template).map_or(defaults.chat_template, |name| TemplateChoice::from(name));
+        let chat_template = text(&file.chat_template).map_or(defaults.chat_template, TemplateChoice::from);
         let settings = ChatSettings {
             train_on_inputs: value_or(&file.train_on_inputs, defaults.train_on_inputs),
             roles_to_train: list(&file.roles_to_train).unwrap_or(defaults.roles_to_train),
