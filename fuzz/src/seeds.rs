@@ -131,7 +131,7 @@ fn row_index(name: &str, content: &[u8]) -> Vec<u8> {
         text_column: "text".into(),
         text_pair_column: None,
         image_column: "image".into(),
-        label_column: Some("label".into()),
+        label_column: "label".into(),
     };
     headstart_fuzz::run(async {
         let file = stores.locate(&path).expect("a plain URL");

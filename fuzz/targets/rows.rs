@@ -36,7 +36,7 @@ async fn read(url: &str, content: &[u8], text_pair_column: Option<String>) {
         text_column: "text".into(),
         text_pair_column,
         image_column: "image".into(),
-        label_column: Some("label".into()),
+        label_column: "label".into(),
     };
     let Ok((index, labels)) = index_in(&stores, &[dataset], Task::SequenceClassification, None).await else {
         return;

@@ -48,7 +48,7 @@ pub(super) enum CliError {
     Replay(#[from] ReplayError),
     /// A model that cannot be asked about the data.
     #[error(transparent)]
-    Predict(#[from] PredictError),
+    Predict(Box<PredictError>),
     /// A worker that cannot be asked.
     #[error(transparent)]
     Probe(#[from] ProbeError),
@@ -68,6 +68,12 @@ pub(super) enum CliError {
     /// Standard output.
     #[error("standard output: {0}")]
     Output(#[from] std::io::Error),
+}
+
+impl From<PredictError> for CliError {
+    fn from(error: PredictError) -> Self {
+        CliError::Predict(Box::new(error))
+    }
 }
 
 impl CliError {

@@ -54,7 +54,6 @@ macro_rules! pages {
 
 pages! {
     readme: "README.md",
-    chat: "docs/chat.md",
     data: "docs/data.md",
     determinism: "docs/determinism.md",
     durability: "docs/durability.md",

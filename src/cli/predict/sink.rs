@@ -10,7 +10,7 @@ use crate::cli::error::CliError;
 /// Standard output, or a file that appears when it is complete.
 pub(super) enum Sink {
     Output,
-    File(Writer),
+    File(Box<Writer>),
 }
 
 impl Sink {
@@ -19,7 +19,7 @@ impl Sink {
         let Some(url) = url else { return Ok(Sink::Output) };
         let location = Location::parse(url)?;
         location.writable()?;
-        Ok(Sink::File(location.writer()))
+        Ok(Sink::File(Box::new(location.writer())))
     }
 
     /// Whether a person sees the lines as they come.
