@@ -158,7 +158,7 @@ async fn recorded_date(spec: &RunSpec, output: &Location) -> Result<Option<Strin
 
 /// The day on which a run is planned, for chat templates that show a date.
 #[allow(clippy::disallowed_methods, reason = "the day is recorded, and a resumed run takes what is recorded")]
-fn today() -> String {
+pub(crate) fn today() -> String {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     chat::utc_day(since.map_or(0, |since| since.as_secs()))
 }

@@ -15,6 +15,7 @@
 //! | [`checkpoint`] | Which values do they have? safetensors, in and out, as transformers lays them out. |
 //! | [`network`] | All of that together: a network ready to be trained. |
 //! | [`tokenising`] | How many tokens have a language model's rows, and which rows are left out? Planning's pass over them. |
+//! | [`predict`] | Which model is in these files, and on which rows is it asked? What `headstart predict` hands a worker. |
 //! | [`draw`] | What is drawn at random? A pure function of what it is for. |
 //! | [`plan`] | Which sample belongs to which step and shard? A pure function of the seed. |
 //! | [`tree`] | In which order are sums added? The canonical reduction tree. |
@@ -46,6 +47,7 @@ pub mod message;
 pub mod model;
 pub mod network;
 pub mod plan;
+pub mod predict;
 pub mod run_file;
 pub mod shared_memory;
 pub mod store;

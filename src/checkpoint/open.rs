@@ -65,7 +65,7 @@ struct Index {
 impl Checkpoint {
     /// The checkpoint that a run begins from; without weights if they are drawn.
     pub async fn of_run(stores: &Stores, spec: &RunSpec) -> Result<Checkpoint, CheckpointError> {
-        let directory = Checkpoint::directory_of_run(stores, spec)?;
+        let directory = Checkpoint::directory_at(stores, &spec.base_model)?;
         let opened = match spec.init {
             InitFrom::Pretrained => Checkpoint::open(&directory).await,
             InitFrom::Random => Checkpoint::config_only(&directory).await,
@@ -75,16 +75,21 @@ impl Checkpoint {
 
     /// The same without weights, also if they will be read later.
     pub async fn config_of_run(stores: &Stores, spec: &RunSpec) -> Result<Checkpoint, CheckpointError> {
-        let directory = Checkpoint::directory_of_run(stores, spec)?;
-        let opened = Checkpoint::config_only(&directory).await;
-        opened.map_err(|error| hub::explained(error, &spec.base_model))
+        Checkpoint::config_at(stores, &spec.base_model).await
     }
 
-    fn directory_of_run(stores: &Stores, spec: &RunSpec) -> Result<Location, CheckpointError> {
-        if let Some(id) = hub::in_url(&spec.base_model) {
-            return Err(CheckpointError::HubId { id, found: spec.base_model.clone() });
+    /// The checkpoint that a person names, without weights.
+    pub async fn config_at(stores: &Stores, model: &str) -> Result<Checkpoint, CheckpointError> {
+        let directory = Checkpoint::directory_at(stores, model)?;
+        let opened = Checkpoint::config_only(&directory).await;
+        opened.map_err(|error| hub::explained(error, model))
+    }
+
+    fn directory_at(stores: &Stores, model: &str) -> Result<Location, CheckpointError> {
+        if let Some(id) = hub::in_url(model) {
+            return Err(CheckpointError::HubId { id, found: model.to_owned() });
         }
-        Ok(stores.locate(&spec.base_model)?)
+        Ok(stores.locate(model)?)
     }
 
     /// Reads `config.json` and the headers of all weights.

@@ -6,6 +6,7 @@ use headstart::checkpoint::CheckpointError;
 use headstart::client::ClientError;
 use headstart::exit::Exit;
 use headstart::job::JobError;
+use headstart::predict::PredictError;
 use headstart::run_file::{Problem, SpecError};
 use headstart::store::StoreError;
 use headstart::verify::VerifyError;
@@ -45,6 +46,9 @@ pub(super) enum CliError {
     /// A step that cannot be computed again, or is another one now.
     #[error(transparent)]
     Replay(#[from] ReplayError),
+    /// A model that cannot be asked about the data.
+    #[error(transparent)]
+    Predict(Box<PredictError>),
     /// A worker that cannot be asked.
     #[error(transparent)]
     Probe(#[from] ProbeError),
@@ -66,6 +70,12 @@ pub(super) enum CliError {
     Output(#[from] std::io::Error),
 }
 
+impl From<PredictError> for CliError {
+    fn from(error: PredictError) -> Self {
+        CliError::Predict(Box::new(error))
+    }
+}
+
 impl CliError {
     /// The exit code of a process that fails with this.
     pub(super) fn exit(&self) -> Exit {
@@ -79,6 +89,7 @@ impl CliError {
             CliError::Start(error) => error.exit(),
             CliError::Verify(error) => error.exit(),
             CliError::Replay(error) => error.exit(),
+            CliError::Predict(error) => error.exit(),
             CliError::Probe(error) => error.exit(),
             CliError::Output(_) => Exit::Internal,
         }

@@ -10,6 +10,7 @@ mod error;
 mod export;
 mod format;
 mod plan;
+mod predict;
 mod preprocess;
 mod probe;
 mod status;
@@ -44,6 +45,8 @@ enum Command {
     Validate(RunFile),
     /// Show the first rows of a language model's data as tokens, with those marked that are trained.
     Preprocess(preprocess::Arguments),
+    /// Ask a model about each row of data: the label of a classifier, the likelihood by a language model.
+    Predict(predict::Arguments),
     /// Predict steps, network traffic, memory and time of a run, and recommend a number of workers.
     Plan(plan::Arguments),
     /// Check whether this machine, storage and network can carry a run, and suggest fixes.
@@ -128,6 +131,7 @@ async fn perform(command: Command) -> Result<ExitCode, CliError> {
         Command::Train(arguments) => train::run(arguments).await,
         Command::Validate(file) => validate::run(&file).await.map(done),
         Command::Preprocess(arguments) => preprocess::run(arguments).await.map(done),
+        Command::Predict(arguments) => predict::run(arguments).await,
         Command::Plan(arguments) => plan::run(arguments).await.map(done),
         Command::Doctor(arguments) => doctor::run(arguments).await,
         Command::Status(arguments) => status::run(&arguments).await.map(done),

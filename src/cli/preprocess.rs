@@ -12,7 +12,6 @@ use serde_json::json;
 use unicode_width::UnicodeWidthChar;
 
 use super::error::CliError;
-use super::validate::task_name;
 use super::{RunFile, console};
 
 /// Columns of a line.
@@ -37,7 +36,7 @@ pub(super) struct Arguments {
 pub(super) async fn run(Arguments { file, rows, json }: Arguments) -> Result<(), CliError> {
     let spec = file.load_interactive()?;
     if spec.task != Task::CausalLm {
-        return Err(CliError::NoRows { task: task_name(spec.task) });
+        return Err(CliError::NoRows { task: spec.task.name() });
     }
     let (stores, index, network) = job::rows(&spec, rows).await?;
     for warning in &network.warnings {

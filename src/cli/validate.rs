@@ -40,7 +40,7 @@ fn summary(job: &Job, estimates: Estimates) -> String {
     let Job { spec, labels, notes, train, eval, network, plan, output } = job;
     let parameters: usize = network.table.iter().map(|parameter| parameter.len()).sum();
     let trains = network.trainable.len();
-    let task = task_name(spec.task);
+    let task = spec.task.name();
     let init = match spec.init {
         InitFrom::Pretrained => "pretrained weights",
         InitFrom::Random => "random weights",
@@ -102,15 +102,6 @@ fn summary(job: &Job, estimates: Estimates) -> String {
         ("output_dir", output.to_string()),
     ]);
     lines.iter().map(|(name, text)| line(name, text)).collect::<Vec<_>>().join("\n")
-}
-
-/// A task as run files name it.
-pub(super) fn task_name(task: Task) -> &'static str {
-    match task {
-        Task::SequenceClassification => "sequence-classification",
-        Task::ImageClassification => "image-classification",
-        Task::CausalLm => "causal-lm",
-    }
 }
 
 /// `name   text`, with further lines of the text below the first.

@@ -114,7 +114,7 @@ mod tests {
             text_column: "text".into(),
             text_pair_column: None,
             image_column: "image".into(),
-            label_column: "label".into(),
+            label_column: Some("label".into()),
             rows: RowFormat::default(),
         }];
         let (task, kept) = (Task::SequenceClassification, Some(directory.path()));

@@ -14,7 +14,8 @@ const SEPARATOR: &[u8] = b"sep=";
 /// One file being scanned.
 pub(super) struct Scan {
     pub(super) file: DataFile,
-    pub(super) label_column: String,
+    /// `None`: rows have no label, and get class id 0.
+    pub(super) label_column: Option<String>,
     pub(super) window: Window,
     pub(super) collected: Collected,
     /// Rows after which it may stop.
@@ -116,7 +117,8 @@ impl Scan {
             true => None,
             false => {
                 let texts = self.file.text_columns().all().map(place).collect::<Result<Vec<usize>, _>>()?;
-                Some((texts, place(label_column(&self.label_column))?))
+                let label = self.label_column.as_deref().map(|name| place(label_column(name))).transpose()?;
+                Some((texts, label))
             }
         };
         self.window.consume(taken);
@@ -165,12 +167,16 @@ impl Scan {
         if self.file.whole {
             return Header { columns: self.file.columns.clone(), all: false };
         }
-        let columns = self.file.text_columns().all().chain([label_column(&self.label_column)]);
+        let columns = self.file.text_columns().all().chain(self.label_column.as_deref().map(label_column));
         Header { columns: columns.map(|column| column.name.to_owned()).collect(), all: true }
     }
 
-    /// Checks a CSV record and gives its label's class id; 0 for whole rows.
-    fn check(&mut self, parser: &Parser, wanted: Option<&(Vec<usize>, usize)>) -> Result<u32, RowProblem> {
+    /// Checks a CSV record and gives its label's class id; 0 for rows without labels.
+    fn check(
+        &mut self,
+        parser: &Parser,
+        wanted: Option<&(Vec<usize>, Option<usize>)>,
+    ) -> Result<u32, RowProblem> {
         if parser.len() != self.file.columns.len() {
             return Err(RowProblem::Ragged { found: parser.len(), expected: self.file.columns.len() });
         }
@@ -181,8 +187,10 @@ impl Scan {
         for (&place, column) in texts.iter().zip(self.file.text_columns().all()) {
             parser.value(place, column.name)?;
         }
-        let label = *label;
-        self.collected.labels.of_field(parser.value(label, &self.label_column)?, &self.label_column)
+        match (label, &self.label_column) {
+            (Some(label), Some(name)) => self.collected.labels.of_field(parser.value(*label, name)?, name),
+            _ => Ok(0),
+        }
     }
 
     /// Brings the next CSV record to the front of the window; its length, or `None` at the end of the file.
@@ -205,14 +213,17 @@ impl Scan {
         }
     }
 
-    /// Checks the object at the front, and gives its label's class id; 0 for whole rows, which have none.
+    /// Checks the object at the front, and gives its label's class id; 0 for rows without labels.
     fn object(&mut self, length: usize) -> Result<u32, RowProblem> {
         let object = &self.window.bytes()[..length];
         if self.file.whole {
             return jsonl::check(object).map(|()| 0);
         }
-        let label = jsonl::label(object, self.file.text_columns(), label_column(&self.label_column))?;
-        self.collected.labels.of_cell(label, &self.label_column)
+        let Some(name) = &self.label_column else {
+            return jsonl::texts(object, self.file.text_columns()).map(|_| 0);
+        };
+        let label = jsonl::label(object, self.file.text_columns(), label_column(name))?;
+        self.collected.labels.of_cell(label, name)
     }
 
     fn push(&mut self, length: usize, label: Result<u32, RowProblem>) -> Result<(), DataError> {

@@ -54,4 +54,5 @@ pub(crate) use rows::content;
 pub use rows::{Content, Row, Rows};
 pub use sample::{Estimate, FIRST_ROWS, Survey, survey};
 pub use scan::{index, index_in};
+pub use stream::for_each_row;
 pub(crate) use stream::{Visitor, stream};

@@ -45,7 +45,7 @@ pub(super) fn header(dataset: &Dataset, task: Task) -> Header {
         return Header { columns: row_columns(dataset), all: false };
     }
     let texts = std::iter::once(text_column).chain(text_pair_column);
-    Header { columns: texts.chain([label_column]).cloned().collect(), all: true }
+    Header { columns: texts.chain(label_column).cloned().collect(), all: true }
 }
 
 /// The columns that may matter in rows of language models: those of every format, by the names of this dataset.

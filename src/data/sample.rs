@@ -115,7 +115,7 @@ async fn some_of_file(
 async fn beginning(
     (file, meta): &(Location, Meta),
     planned: DataFile,
-    label_column: String,
+    label_column: Option<String>,
     collected: Collected,
 ) -> Result<(Collected, f64), DataError> {
     let size = meta.size as f64;
@@ -138,7 +138,7 @@ async fn beginning(
 async fn slices(
     (file, meta): &(Location, Meta),
     planned: DataFile,
-    label_column: String,
+    label_column: Option<String>,
     mut collected: Collected,
 ) -> Result<(Collected, f64), DataError> {
     let before = collected.index.len();

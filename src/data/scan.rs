@@ -101,7 +101,7 @@ async fn add_texts(
 async fn add_text(
     (file, meta): &(Location, Meta),
     planned: DataFile,
-    label_column: String,
+    label_column: Option<String>,
     collected: Collected,
 ) -> Result<Collected, DataError> {
     let budget = Budget::new(meta.size, collected.room, collected.data_cache);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::parquet::{ParquetRow, ParquetTable, Source, contradicts};
 use super::unpack::{Broken, Budget, Pieces, Unpacked, read_through};
-use super::{DataError, DataFile, FilePosition, Packing, RowIndex, RowProblem};
+use super::{DataError, DataFile, FilePosition, Packing, Row, RowIndex, RowProblem, content};
 use crate::store::{Location, Meta, Stores};
 
 /// Bytes of rows that are given on together, about …
@@ -54,6 +54,41 @@ pub(crate) async fn stream<V: Visitor>(
         }
     }
     Ok(visitor)
+}
+
+/// Gives every row of the index to `take`, decoded, in order, on a thread that may block. After a break it is given no more.
+/// Memory does not grow with the files.
+pub async fn for_each_row<F>(stores: &Stores, index: &RowIndex, take: F) -> Result<(), DataError>
+where
+    F: FnMut(Row) -> ControlFlow<()> + Send + 'static,
+{
+    let decoder = stream(stores, index, u64::MAX, Decoder { take, problem: None }).await?;
+    let Some((row, problem)) = decoder.problem else { return Ok(()) };
+    let place = index.row(row)?;
+    let url = index.files()[place.file].url.clone();
+    Err(DataError::Row { url, place: FilePosition::Row { row, offset: place.offset }, problem })
+}
+
+/// Turns bytes into rows.
+struct Decoder<F> {
+    take: F,
+    /// The first row that cannot be decoded, and why.
+    problem: Option<(u64, RowProblem)>,
+}
+
+impl<F: FnMut(Row) -> ControlFlow<()> + Send + 'static> Visitor for Decoder<F> {
+    fn visit(&mut self, file: &DataFile, first: u64, rows: &[Bytes]) -> ControlFlow<()> {
+        for (number, bytes) in (first..).zip(rows) {
+            match content(file, bytes.clone()) {
+                Ok(content) => (self.take)(Row { number, label: 0, content })?,
+                Err(problem) => {
+                    self.problem = Some((number, problem));
+                    return ControlFlow::Break(());
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Rows on their way to a visitor.

@@ -17,26 +17,27 @@ const ROW: u64 = 16;
 pub(super) async fn add(
     (file, meta): &(Location, Meta),
     planned: DataFile,
-    label_column: String,
+    label_column: Option<String>,
     collected: Collected,
     some: Option<u64>,
 ) -> Result<(Collected, u64), DataError> {
     let source = Source::new(file, meta);
     let url = planned.url.clone();
-    let reading = tokio::task::spawn_blocking(move || read(source, planned, &label_column, collected, some));
+    let reading =
+        tokio::task::spawn_blocking(move || read(source, planned, label_column.as_deref(), collected, some));
     reading.await.unwrap_or_else(|_| Err(contradicts(url)))
 }
 
 fn read(
     source: Source,
     mut planned: DataFile,
-    label_column: &str,
+    label_column: Option<&str>,
     mut collected: Collected,
     some: Option<u64>,
 ) -> Result<(Collected, u64), DataError> {
     let mut budget = Budget::new(planned.size, collected.room, collected.data_cache);
-    let table = ParquetTable::open(source, &planned, Some(label_column))?;
-    if let Some(names) = table.classes() {
+    let table = ParquetTable::open(source, &planned, label_column)?;
+    if let (Some(names), Some(label_column)) = (table.classes(), label_column) {
         collected.declare(&planned.url, label_column, names)?;
         if !collected.fixed {
             collected.note(Note::DeclaredLabels { column: label_column.to_owned() });
@@ -49,11 +50,11 @@ fn read(
         check(format, pairs, content)?;
         let length = content.len() as u64;
         budget.spend(length + ROW)?;
-        let label = match whole {
-            true => 0,
-            false => {
+        let label = match label_column.filter(|_| !whole) {
+            None => 0,
+            Some(column) => {
                 let label = label.expect("a label column was asked for");
-                collected.labels.of_cell(label, label_column)?
+                collected.labels.of_cell(label, column)?
             }
         };
         collected.index.push_row(size, length as u32, label);

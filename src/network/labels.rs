@@ -47,6 +47,13 @@ impl HeadLabels {
         rows.iter().all(|&row| !std::mem::replace(&mut taken[row], true)).then_some(rows)
     }
 
+    /// The names, as transformers shows them.
+    pub(super) fn into_class_names(self) -> Vec<String> {
+        let HeadLabels { names, integers } = self;
+        let unnamed = |name: String| if integers { format!("LABEL_{name}") } else { name };
+        names.into_iter().map(unnamed).collect()
+    }
+
     /// Whether the head knows all of these.
     pub(super) fn know(&self, some: &[String]) -> bool {
         let names: HashSet<&String> = self.names.iter().collect();

@@ -204,6 +204,11 @@ async fn adapt(
     Ok((Some(adapted), Some(continued)))
 }
 
+/// The names of a checkpoint's classes by class id, as `config.json` has them: `LABEL_0` and so on where it has none.
+pub fn class_names(config: &Value) -> Vec<String> {
+    HeadLabels::of(config).into_class_names()
+}
+
 /// Orders labels as the checkpoint's head does, if it knows the same ones. Returns each label's new class id, in the order
 /// before; `None` if nothing changed.
 pub async fn checkpoint_order(

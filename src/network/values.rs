@@ -23,6 +23,17 @@ impl Network {
         Ok(())
     }
 
+    /// The first values of all parameters, in the order of the table, as [`Network::load_stored`] gives them.
+    pub async fn load_all(&self) -> Result<Vec<Values>, CheckpointError> {
+        let mut values = vec![Values::F32(Vec::new()); self.table.len()];
+        let take = |index: usize, loaded| {
+            values[index] = loaded;
+            Ok::<(), CheckpointError>(())
+        };
+        self.load_stored(|_| true, take).await?;
+        Ok(values)
+    }
+
     /// One parameter's first values.
     pub async fn load_one(&self, index: usize) -> Result<Vec<f32>, CheckpointError> {
         let (checkpoint, resolution) = match &self.continued {
@@ -33,6 +44,12 @@ impl Network {
             Some(values) => Ok(values.into_f32()),
             None => Ok(model::initial_values(&self.table[index], self.seed)),
         }
+    }
+
+    /// The first parameter whose values neither checkpoint nor adapter has, so that they are drawn.
+    pub fn first_drawn(&self) -> Option<&str> {
+        let drawn = |index: &usize| self.resolution.sources[*index].is_none() && !self.continues(*index);
+        (0..self.table.len()).find(drawn).map(|index| self.table[index].name.as_str())
     }
 
     /// Whether a parameter comes from the adapter that is continued.

@@ -159,6 +159,17 @@ pub enum Task {
     CausalLm,
 }
 
+impl Task {
+    /// As run files name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Task::SequenceClassification => "sequence-classification",
+            Task::ImageClassification => "image-classification",
+            Task::CausalLm => "causal-lm",
+        }
+    }
+}
+
 /// Where weights begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -180,8 +191,8 @@ pub struct Dataset {
     pub text_pair_column: Option<String>,
     /// Column of a Parquet file that holds the image.
     pub image_column: String,
-    /// Column that holds the label.
-    pub label_column: String,
+    /// Column that holds the label; `None`: rows have none, as where they are predicted.
+    pub label_column: Option<String>,
     /// Format of rows of language models, but for `text_column`.
     #[serde(flatten, skip_serializing_if = "is_default")]
     pub rows: RowFormat,

@@ -72,7 +72,7 @@ fn dataset(name: &str) -> Dataset {
         text_column: "text".into(),
         text_pair_column: None,
         image_column: "image".into(),
-        label_column: "label".into(),
+        label_column: Some("label".into()),
         rows: RowFormat::default(),
     }
 }

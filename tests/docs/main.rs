@@ -60,6 +60,7 @@ pages! {
     durability: "docs/durability.md",
     errors: "docs/errors.md",
     metrics: "docs/metrics.md",
+    predict: "docs/predict.md",
     troubleshooting: "docs/troubleshooting.md",
     tutorial: "docs/tutorial.md",
 }

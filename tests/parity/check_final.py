@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Open a run's final/ with transformers, evaluate it there, and compare with what Headstart measured.
 
-Nothing may be missing, unexpected or of another shape; the accuracy must be the one in metrics.jsonl; and, where a file
-of logits is given, each logit must agree.
+Nothing may be missing, unexpected or of another shape; the accuracy must be the one in metrics.jsonl; and, where what
+`headstart predict` printed is given, each logit and label must agree.
 """
 import argparse
 import json
@@ -33,7 +33,7 @@ def arguments():
     parser.add_argument("--text-column", default="text")
     parser.add_argument("--label-column", default="label")
     parser.add_argument("--sequence-len", type=int, default=128)
-    parser.add_argument("--logits", type=pathlib.Path, help='JSON: {"rows": [row numbers], "logits": [[…]]}')
+    parser.add_argument("--predictions", type=pathlib.Path, help="what headstart predict printed of the data")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="largest difference of a logit")
     return parser.parse_args()
 
@@ -96,15 +96,18 @@ def check_accuracy(rows, logits, metrics):
     print(f"accuracy over {len(truth)} rows: {correct / len(truth):.6f} here, {reported[-1]:.6f} reported")
 
 
-def check_logits(logits, path, tolerance):
-    given = json.loads(path.read_text())
-    ours, theirs = logits[given["rows"]], torch.tensor(given["logits"])
-    if not given["rows"] or ours.shape != theirs.shape:
-        sys.exit(f"check_final: {path} has logits of shape {list(theirs.shape)}, expected {list(ours.shape)}")
-    largest = (ours - theirs).abs().max().item()
+def check_predictions(rows, logits, path, tolerance):
+    given = json_lines(path)
+    theirs = torch.tensor([row["logits"] for row in given])
+    if logits.shape != theirs.shape:
+        sys.exit(f"check_final: {path} has logits of shape {list(theirs.shape)}, expected {list(logits.shape)}")
+    largest = (logits - theirs).abs().max().item()
     if not largest <= tolerance:
         sys.exit(f"check_final: logits differ by {largest:.1e}, more than {tolerance:g}")
-    print(f"logits of {len(given['rows'])} rows agree within {largest:.1e}")
+    id2label = rows.model.config.id2label
+    if [row["label"] for row in given] != [id2label[best] for best in theirs.argmax(-1).tolist()]:
+        sys.exit(f"check_final: {path} has a label that does not have the largest logit")
+    print(f"logits of {len(given)} rows agree within {largest:.1e}")
 
 
 def main():
@@ -114,8 +117,8 @@ def main():
         sys.exit(f"check_final: {options.data} has no rows")
     logits = logits_of(rows)
     check_accuracy(rows, logits, options.final / "metrics.jsonl")
-    if options.logits:
-        check_logits(logits, options.logits, options.tolerance)
+    if options.predictions:
+        check_predictions(rows, logits, options.predictions, options.tolerance)
 
 
 if __name__ == "__main__":

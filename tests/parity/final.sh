@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# final.sh RUN DATA: transformers opens RUN/final, evaluates DATA, and computes the logits that the worker computes.
+# final.sh RUN DATA: transformers opens RUN/final, evaluates DATA, and computes the logits that `headstart predict` gives.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 python=${HEADSTART_PYTHON:-$(scripts/python-env.sh tests/parity/requirements.txt)}
-logits=$(mktemp)
-trap 'rm -f "$logits"' EXIT
-"${CARGO:-cargo}" run --quiet --release --package headstart-worker --example logits -- "$1/final" 64 >"$logits"
-"$python" tests/parity/check_final.py "$1/final" "$2" --logits "$logits"
+predictions=$(mktemp)
+trap 'rm -f "$predictions"' EXIT
+if [ -d "$2" ]; then cut=(); else cut=(--sequence-len 128); fi
+headstart predict --model "$1/final" --data "$2" --device cpu "${cut[@]}" --output "$predictions"
+"$python" tests/parity/check_final.py "$1/final" "$2" --predictions "$predictions"

@@ -2,13 +2,16 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use headstart::telemetry::LogFormat;
 
 /// Computes gradients for a coordinator. Stateless: it may be killed, paused or added at any moment.
 #[derive(Debug, Parser)]
-#[command(name = "headstart-worker", version)]
+#[command(name = "headstart-worker", version, disable_help_subcommand = true)]
 pub struct Config {
+    /// Something else than computing for a coordinator.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// The coordinator's address.
     #[arg(long, env = "HEADSTART_COORDINATOR", default_value = "http://127.0.0.1:7070")]
     pub coordinator: String,
@@ -30,4 +33,12 @@ pub struct Config {
     /// Exit when standard input closes, which means that the parent process has ended.
     #[arg(long)]
     pub exit_with_parent: bool,
+}
+
+/// What a worker does for another program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Read a prediction's work from standard input, and write a line of JSON for each row.
+    #[command(hide = true)]
+    Predict,
 }

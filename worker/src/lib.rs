@@ -3,6 +3,7 @@
 //! [`session`] joins a coordinator, again whenever that breaks; [`prepare`] loads what a run needs, once. `control` takes
 //! commands, [`member`] performs them: [`data`] and [`collate`] turn rows into batches, [`compute`] folds a lease's shards
 //! along the canonical tree, [`exchange`] moves weights down and partials up.
+//! [`predict`] asks a model about rows, without a coordinator.
 //! What is learned is the [`objective`]. Gradients come from a [`trainer::Trainer`] that lives on one thread of its own, the [`engine`]: [`torch`] in earnest,
 //! [`fake`] in tests of everything around it.
 
@@ -20,6 +21,8 @@ pub mod image;
 pub mod member;
 pub mod objective;
 pub mod platform;
+#[cfg(feature = "torch")]
+pub mod predict;
 pub mod prepare;
 pub mod scratch;
 pub mod session;

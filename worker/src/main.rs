@@ -2,16 +2,17 @@
 
 #![allow(unsafe_code)]
 
-use std::io::Read;
+use std::io::{Read, Write};
 
 use clap::Parser;
 use headstart::exit::Exit;
 use headstart::host;
 use headstart::message::StopReason;
 use headstart::telemetry;
-use headstart_worker::config::Config;
+use headstart_worker::config::{Command, Config};
 use headstart_worker::error::WorkerError;
 use headstart_worker::platform::Platform;
+use headstart_worker::predict::{self, Failed};
 use headstart_worker::scratch::Scratch;
 use headstart_worker::settings::Settings;
 use headstart_worker::{session, torch};
@@ -44,6 +45,9 @@ fn run(config: Config) -> Exit {
         println!("{}", torch::describe(&device, config.threads.unwrap_or(1)));
         return Exit::Ok;
     }
+    if config.command == Some(Command::Predict) {
+        return predicted(predict::run(device, std::io::stdin().lock()));
+    }
     let cache = match cache_directory(&config) {
         Ok(cache) => cache,
         Err(error) => return fail(Exit::Internal, &format!("cache directory: {error}")),
@@ -70,6 +74,14 @@ fn run(config: Config) -> Exit {
             }
         }
     })
+}
+
+/// Ends a prediction as a command of a person's.
+fn predicted(ended: Result<(), Failed>) -> Exit {
+    let Err(error) = ended else { return Exit::Ok };
+    // Nobody is left who could be told that standard error is closed.
+    let _ = writeln!(std::io::stderr().lock(), "error: {error}");
+    error.exit()
 }
 
 fn report(ended: Result<(), WorkerError>) -> Exit {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headstart::checkpoint::{CheckpointError, Values};
+use headstart::checkpoint::Values;
 use headstart::data::RowIndex;
 use headstart::hash;
 use headstart::message::{Pass, Ready, Welcome};
@@ -54,13 +54,7 @@ impl Prepared {
         let counted = indexes.iter().flat_map(|index| index.tokens()).max().copied();
         let reading = Reading { stores, cache: settings.cache.clone(), place };
         let loader = Loader::new(plan, &spec, indexes, collator, reading);
-        let mut values = vec![Values::F32(Vec::new()); network.table.len()];
-        let every = |_| true;
-        let taken = |index: usize, loaded: Values| {
-            values[index] = loaded;
-            Ok::<(), CheckpointError>(())
-        };
-        network.load_stored(every, taken).await?;
+        let values = network.load_all().await?;
         let hashes: Vec<u128> = values.iter().map(Values::hash).collect();
         let base = network.frozen_hash(&hashes);
         let slots = network.trainable.slots().iter();

@@ -197,7 +197,7 @@ pub trait Trainer: Send {
     fn evaluate(&mut self, batch: &Batch) -> Result<Sums, TrainError>;
 
     /// Negative log likelihoods, in nats, of the tokens that a batch predicts, in their order.
-    fn nll(&mut self, batch: &Batch) -> Result<Vec<f32>, TrainError>;
+    fn nll(&self, batch: &Batch) -> Result<Vec<f32>, TrainError>;
 }
 
 /// [`Trainer::load_trainable`] by [`Trainer::set_trainable`], piece by piece.

@@ -225,7 +225,7 @@ fn texts(job: &Job, samples: u64) -> (Option<u64>, u64) {
 /// Bytes of a row besides its texts.
 fn around(data: &Dataset) -> u64 {
     let pair = data.text_pair_column.as_ref().map_or(0, |column| column.len() as u64 + PAIR_PUNCTUATION);
-    (data.text_column.len() + data.label_column.len()) as u64 + pair + PUNCTUATION
+    (data.text_column.len() + data.label_column.as_ref().map_or(0, String::len)) as u64 + pair + PUNCTUATION
 }
 
 /// Bytes of the rows that the run trains on.

@@ -27,6 +27,7 @@ use supervise::{Ran, Supervisor};
 pub(super) use count::idle as idle_workers;
 pub(super) use follow::follow;
 pub(super) use phase::{Event, STOP_PATIENCE};
+pub(super) use process::next_line;
 pub(super) use progress::Progress;
 
 /// What to train, and on what.

@@ -193,7 +193,7 @@ async fn forward(who: Who, mut stderr: impl AsyncBufRead + Unpin, console: Conso
 }
 
 /// A line, cut to [`LONGEST`] bytes; `None` at the end.
-async fn next_line(input: &mut (impl AsyncBufRead + Unpin)) -> Option<String> {
+pub(in crate::cli) async fn next_line(input: &mut (impl AsyncBufRead + Unpin)) -> Option<String> {
     let mut line = Vec::new();
     loop {
         let buffer = input.fill_buf().await.ok()?;

@@ -122,6 +122,15 @@ impl Folder {
         Ok(collected)
     }
 
+    /// Every image in the order of the names, whatever folder it lies in; class id 0.
+    pub(super) fn unlabelled(self, mut collected: Collected) -> Result<Collected, DataError> {
+        for file in self.images.values() {
+            push(file, 0, &mut collected)?;
+        }
+        self.note_others(&mut collected);
+        Ok(collected)
+    }
+
     /// Refuses class folders without an image: a class must not vanish because its files are of another kind.
     fn check_classes(&self) -> Result<(), DataError> {
         let top = |name: &str| name.split_once('/').map(|(top, _)| top.to_owned());

@@ -35,8 +35,9 @@ pub(super) async fn add(
     }
     let column = dataset.label_column.clone();
     let adding = tokio::task::spawn_blocking(move || match metadata {
+        _ if column.is_none() => folder.unlabelled(collected),
         None => folder.by_folder(collected),
-        Some(lines) => folder.by_metadata(&lines, &column, collected),
+        Some(lines) => folder.by_metadata(&lines, column.as_deref().unwrap_or_default(), collected),
     });
     adding.await.expect("looking at images does not panic")
 }

@@ -11,7 +11,7 @@ use crate::run_file::Dataset;
 
 /// A dataset with another column of labels.
 fn labelled(name: &str, label: &str) -> Dataset {
-    Dataset { label_column: label.into(), ..dataset(format!("memory://data/{name}.parquet")) }
+    Dataset { label_column: Some(label.into()), ..dataset(format!("memory://data/{name}.parquet")) }
 }
 
 /// The labels of the rows of files, by name.

@@ -6,6 +6,7 @@ mod kinds;
 mod objects;
 mod refused;
 mod texts;
+mod unlabelled;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub(super) fn dataset(path: impl Into<String>) -> Dataset {
         text_column: "text".into(),
         text_pair_column: None,
         image_column: "image".into(),
-        label_column: "label".into(),
+        label_column: Some("label".into()),
         rows: RowFormat::default(),
     }
 }

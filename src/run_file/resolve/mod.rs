@@ -150,7 +150,7 @@ impl Check<'_> {
                 text_column: named(text_column, &file.text_column, "text"),
                 text_pair_column: column(text_pair_column, &file.text_pair_column),
                 image_column: named(image_column, &file.image_column, "image"),
-                label_column: named(label_column, &file.label_column, "label"),
+                label_column: Some(named(label_column, &file.label_column, "label")),
                 rows: rows.clone(),
             }));
         }

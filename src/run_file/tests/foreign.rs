@@ -282,7 +282,7 @@ output_dir: runs/a
     let sources = [&spec.datasets, &spec.eval_datasets].map(|list| &list[0]);
     assert_eq!(sources.map(|one| one.path.as_str()), ["train.csv", "dev.csv"]);
     for source in sources {
-        assert_eq!((source.text_column.as_str(), source.label_column.as_str()), ("review", "stars"));
+        assert_eq!((source.text_column.as_str(), source.label_column.as_deref()), ("review", Some("stars")));
     }
     assert_eq!((spec.sequence_len, spec.update.warmup_steps), (Some(128), 100.0));
 }

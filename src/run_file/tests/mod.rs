@@ -58,7 +58,7 @@ fn absent_keys_have_the_defaults_of_transformers() {
         Cluster { min_workers: 1, max_workers: 32, store_retry_seconds: 30, shared_memory: true }
     );
     let dataset = &spec.datasets[0];
-    assert_eq!((dataset.text_column.as_str(), dataset.label_column.as_str()), ("text", "label"));
+    assert_eq!((dataset.text_column.as_str(), dataset.label_column.as_deref()), ("text", Some("label")));
 }
 
 #[test]
@@ -86,8 +86,8 @@ metric_for_best_model: eval_accuracy
     let paths: Vec<&str> = spec.datasets.iter().map(|dataset| dataset.path.as_str()).collect();
     assert_eq!(paths, ["a.jsonl", "b.jsonl"]);
     assert_eq!(
-        (spec.datasets[1].text_column.as_str(), spec.datasets[1].label_column.as_str()),
-        ("body", "section")
+        (spec.datasets[1].text_column.as_str(), spec.datasets[1].label_column.as_deref()),
+        ("body", Some("section"))
     );
     assert_eq!(spec.eval_datasets[0].path, "eval.jsonl");
     assert_eq!((spec.sequence_len, spec.batch.per_device_train_batch_size), (Some(128), 4));

@@ -21,7 +21,7 @@ fn dataset() -> impl proptest::strategy::Strategy<Value = Dataset> {
         text_column,
         text_pair_column: pair,
         image_column: label_column.clone(),
-        label_column,
+        label_column: Some(label_column),
         rows: RowFormat::default(),
     })
 }

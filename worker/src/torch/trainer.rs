@@ -158,7 +158,7 @@ impl Trainer for TorchTrainer {
         self.objective.evaluate(&self.transformer, batch, self.parameters.device())
     }
 
-    fn nll(&mut self, batch: &Batch) -> Result<Vec<f32>, TrainError> {
+    fn nll(&self, batch: &Batch) -> Result<Vec<f32>, TrainError> {
         self.objective.nll(&self.transformer, batch, self.parameters.device())
     }
 }
