@@ -14,7 +14,7 @@ use headstart::verify::VerifyError;
 use super::compare::CompareError;
 use super::probe::ProbeError;
 use super::train::StartError;
-use super::verify::ReplayError;
+use super::verify::{GoldenError, ReplayError};
 
 /// Why a command fails.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,9 @@ pub(super) enum CliError {
     /// A step that cannot be computed again, or is another one now.
     #[error(transparent)]
     Replay(#[from] ReplayError),
+    /// Golden rows that cannot be compared.
+    #[error(transparent)]
+    Golden(#[from] GoldenError),
     /// A model that cannot be asked about the data.
     #[error(transparent)]
     Predict(Box<PredictError>),
@@ -89,6 +92,7 @@ impl CliError {
             CliError::Start(error) => error.exit(),
             CliError::Verify(error) => error.exit(),
             CliError::Replay(error) => error.exit(),
+            CliError::Golden(error) => error.exit(),
             CliError::Predict(error) => error.exit(),
             CliError::Probe(error) => error.exit(),
             CliError::Output(_) => Exit::Internal,

@@ -52,6 +52,9 @@ pub enum PredictError {
         /// The first that is missing.
         parameter: String,
     },
+    /// A token that the model does not know.
+    #[error("token {token} is beyond the model's vocab_size {vocab}")]
+    Token { token: u32, vocab: u64 },
     /// A result that is no number.
     #[error("{url}, row {row} at byte {offset}: the model's output is not finite; its weights are damaged")]
     NotFinite { url: String, row: u64, offset: u64 },
@@ -95,6 +98,7 @@ impl PredictError {
             PredictError::Architecture { .. }
             | PredictError::NoClasses { .. }
             | PredictError::Incomplete { .. }
+            | PredictError::Token { .. }
             | PredictError::NotFinite { .. } => Exit::Checkpoint,
             PredictError::Row { exit, .. } => *exit,
             PredictError::Network(error) => error.exit(),

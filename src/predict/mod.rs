@@ -12,10 +12,11 @@ pub use work::Work;
 
 use crate::adapter;
 use crate::chat::{ChatSettings, ExcessLength, RowFormat};
-use crate::data::{self, DataRequest};
+use crate::data::{self, DataRequest, RowIndex};
 use crate::job;
 use crate::network::Network;
 use crate::run_file::{self, Dataset, Lora, RunSpec, Task};
+use crate::store::Location;
 use model::{Described, RunRecord};
 
 /// What a person asks for.
@@ -79,7 +80,40 @@ pub async fn prepare(request: &Request) -> Result<Prepared, PredictError> {
         DataRequest { datasets: &spec.datasets, task: spec.task, labels: None, data_cache, kept: None };
     let indexed = data::index(&stores, request).await?;
     warnings.extend(indexed.notes.iter().filter(|note| note.is_warning()).map(ToString::to_string));
-    Ok(Prepared { work: Work { spec, labels: found.labels, index: indexed.index }, warnings })
+    let (labels, index) = (found.labels, indexed.index);
+    Ok(Prepared { work: Work { spec, labels, index, golden: Vec::new() }, warnings })
+}
+
+/// The same for tokens whose log probabilities are asked for. `directory`: a model's, or an adapter's that names its base.
+pub async fn prepare_golden(
+    directory: &Location,
+    threads: u32,
+    golden: Vec<Vec<u32>>,
+) -> Result<Work, PredictError> {
+    let url = Some(directory.url().to_owned());
+    let is_adapter = directory.join("adapter_config.json")?.exists().await?;
+    let (model, adapter) = if is_adapter { (None, url) } else { (url, None) };
+    let request = Request {
+        model,
+        adapter,
+        data: String::new(),
+        text_column: None,
+        text_pair_column: None,
+        image_column: None,
+        sequence_len: None,
+        batch_size: 1,
+        threads,
+    };
+    let spec = run_file::parse("golden", ANY_RUN, &[]).expect("a run of the keys that it needs");
+    let stores = spec.cluster.stores();
+    let found = model::describe(&stores, &request).await?;
+    let spec = specify(spec, &request, &found);
+    let network = Network::open(&stores, &spec, &found.labels).await?;
+    let vocab = network.blueprint.text().map_or(0, |text| text.tokens.rows);
+    if let Some(&token) = golden.iter().flatten().find(|&&token| u64::from(token) >= vocab) {
+        return Err(PredictError::Token { token, vocab });
+    }
+    Ok(Work { spec, labels: found.labels, index: RowIndex::default(), golden })
 }
 
 /// Refuses options that the model has no use for.

@@ -21,19 +21,23 @@ pub struct Work {
     pub labels: Vec<String>,
     /// The rows. Their labels are 0.
     pub index: RowIndex,
+    /// Instead of rows: tokens whose log probabilities are asked for, each given the ones before it.
+    pub golden: Vec<Vec<u32>>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Header {
     spec: RunSpec,
     labels: Vec<String>,
+    golden: Vec<Vec<u32>>,
 }
 
 impl Work {
     /// As bytes.
     pub fn write(&self, mut to: impl Write) -> io::Result<()> {
-        let Work { spec, labels, index } = self;
-        let header = serde_json::to_vec(&Header { spec: spec.clone(), labels: labels.clone() })?;
+        let Work { spec, labels, index, golden } = self;
+        let (spec, labels, golden) = (spec.clone(), labels.clone(), golden.clone());
+        let header = serde_json::to_vec(&Header { spec, labels, golden })?;
         to.write_all(&(header.len() as u64).to_le_bytes())?;
         to.write_all(&header)?;
         to.write_all(&index.encode())?;
@@ -51,10 +55,10 @@ impl Work {
         }
         let mut header = Vec::new();
         from.by_ref().take(length).read_to_end(&mut header)?;
-        let Header { spec, labels } = serde_json::from_slice(&header)?;
+        let Header { spec, labels, golden } = serde_json::from_slice(&header)?;
         let mut index = Vec::new();
         from.read_to_end(&mut index)?;
         let index = RowIndex::decode(&index, 1).map_err(|error| wrong(error.to_string()))?;
-        Ok(Work { spec, labels, index })
+        Ok(Work { spec, labels, index, golden })
     }
 }

@@ -9,8 +9,11 @@ use std::process::{ExitCode, ExitStatus, Stdio};
 use clap::Args;
 use headstart::exit::Exit;
 use headstart::predict::{self, Prepared, Request, Work};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::task::JoinHandle;
+
+use indicatif::ProgressBar;
 
 use super::console::{self, Console, printable};
 use super::error::{CliError, beside};
@@ -60,35 +63,68 @@ pub(super) struct Arguments {
     threads: Option<u32>,
 }
 
+/// Starts a worker that answers, and gives it its work.
+async fn start(work: &Work, device: &str, console: Console) -> Result<Started, CliError> {
+    let program = beside(PROGRAM).map_err(StartError::from)?;
+    let mut command = Command::new(&program);
+    command.args(["--device", device, "predict"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().map_err(|error| StartError::Spawn { program, error })?;
+    let stdin = child.stdin.take().expect("it is a pipe");
+    let (stdout, stderr) = child.stdout.take().zip(child.stderr.take()).expect("they are pipes");
+    let heard = tokio::spawn(hear(stderr, console));
+    hand_over(stdin, work).await?;
+    Ok(Started { child, stdout, heard })
+}
+
+/// A worker that answers.
+struct Started {
+    child: Child,
+    stdout: ChildStdout,
+    /// Shows what the worker says.
+    heard: JoinHandle<()>,
+}
+
+impl Started {
+    /// Waits for its end; the exit code if it failed.
+    async fn end(mut self) -> Result<Option<Exit>, CliError> {
+        let status = self.child.wait().await?;
+        // What the worker said last is shown before this program ends.
+        let _ = self.heard.await;
+        Ok((!status.success()).then(|| failed(status)))
+    }
+}
+
+/// What a worker answers, line by line; `Err`: its exit code, after it has said why.
+pub(super) async fn ask(work: &Work, device: &str) -> Result<Result<Vec<String>, Exit>, CliError> {
+    let mut started = start(work, device, Console::new(ProgressBar::hidden())).await?;
+    let mut answer = String::new();
+    started.stdout.read_to_string(&mut answer).await?;
+    Ok(match started.end().await? {
+        Some(exit) => Err(exit),
+        None => Ok(answer.lines().map(str::to_owned).collect()),
+    })
+}
+
 /// Predicts, one line of JSON a row, in the order of the rows.
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
-    let program = beside(PROGRAM).map_err(StartError::from)?;
     let mut sink = Sink::open(arguments.output.as_deref())?;
     let device = arguments.device.clone();
     let Prepared { work, warnings } = predict::prepare(&request(arguments)).await?;
     for warning in &warnings {
         console::err(&printable(&format!("warning: {warning}")));
     }
-    let mut command = Command::new(&program);
-    command.args(["--device", &device, "predict"]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let mut child = command.spawn().map_err(|error| StartError::Spawn { program, error })?;
     let mut progress = Progress::new(work.index.len(), sink.is_terminal());
-    let stdin = child.stdin.take().expect("it is a pipe");
-    let (stdout, stderr) = child.stdout.take().zip(child.stderr.take()).expect("they are pipes");
-    let heard = tokio::spawn(hear(stderr, progress.console()));
-    hand_over(stdin, &work).await?;
+    let mut started = start(&work, &device, progress.console()).await?;
     drop(work);
-    if !relay(stdout, &mut sink, &mut progress).await? {
+    if !relay(&mut started.stdout, &mut sink, &mut progress).await? {
         // `| head` has seen enough.
         return Ok(Exit::Ok.into());
     }
-    let status = child.wait().await?;
-    // What the worker said last is shown before this program ends.
-    let _ = heard.await;
+    let failed = started.end().await?;
     progress.end();
-    if !status.success() {
-        return Ok(failed(status).into());
+    if let Some(exit) = failed {
+        return Ok(exit.into());
     }
     sink.finish().await?;
     Ok(Exit::Ok.into())

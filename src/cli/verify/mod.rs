@@ -1,5 +1,6 @@
 //! `headstart verify`: hashes everything again that a run left behind, and on request computes a step again.
 
+mod golden;
 mod replay;
 
 use std::process::ExitCode;
@@ -12,6 +13,7 @@ use headstart::verify::verify;
 use super::console;
 use super::error::CliError;
 
+pub(super) use golden::GoldenError;
 pub(super) use replay::ReplayError;
 
 /// What to verify.
@@ -22,6 +24,12 @@ pub(super) struct Arguments {
     /// Also recompute the run on this machine up to this step, and compare every line of the ledger.
     #[arg(long, value_name = "STEP")]
     replay: Option<u64>,
+    /// Also compute the rows of golden.jsonl on this machine, and compare their log probabilities.
+    #[arg(long)]
+    golden: bool,
+    /// Largest difference of a log probability that --golden accepts.
+    #[arg(long, default_value_t = 1e-3, requires = "golden", value_name = "NATS")]
+    tolerance: f32,
 }
 
 /// Verifies and prints a report. A run that differs from what was written ends with the exit code of a damaged checkpoint.
@@ -35,6 +43,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         return Ok(Exit::Checkpoint.into());
     }
     console::out(&console::printable(&format!("verified: {report}")));
+    if arguments.golden {
+        match golden::golden(&report.directory, arguments.tolerance).await? {
+            Exit::Ok => {}
+            failed => return Ok(failed.into()),
+        }
+    }
     match (arguments.replay, &report.run) {
         (Some(step), Some((facts, ledger))) => replay::replay(facts, ledger, step).await,
         (Some(_), None) => Err(ReplayError::NotFinished { url: place.url().to_owned() }.into()),

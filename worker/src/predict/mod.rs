@@ -22,7 +22,7 @@ use tracing::info;
 use crate::collate::{CollateError, Collator};
 use crate::objective::Objective;
 use crate::torch::TorchTrainer;
-use crate::trainer::{TrainError, Trainer, TrainerJob};
+use crate::trainer::{Batch, Targets, TrainError, Trainer, TrainerJob};
 use rows::{Asked, Preparer, lay_out};
 
 /// Batches prepared ahead of the one being computed.
@@ -71,7 +71,7 @@ impl Failed {
 /// Predicts the rows of the [`Work`] in `input` on a device that [`choose_device`](crate::torch::choose_device) returned. Writes
 /// a line of JSON for each to standard output, in order. Must be called on the program's main thread, which computes.
 pub fn run(device: String, input: impl Read) -> Result<(), Failed> {
-    let Work { spec, labels, index } = Work::read(input).map_err(Failed::Work)?;
+    let Work { spec, labels, index, golden } = Work::read(input).map_err(Failed::Work)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(READERS).enable_all().build()?;
     let stores = spec.cluster.stores();
     let network = Arc::new(runtime.block_on(Network::open(&stores, &spec, &labels))?);
@@ -90,6 +90,9 @@ pub fn run(device: String, input: impl Read) -> Result<(), Failed> {
         checkpointing: false,
         precision: spec.precision,
     })?;
+    if !golden.is_empty() {
+        return answer_golden(&trainer, &golden);
+    }
     let index = Arc::new(index);
     let preparer = Preparer::new(collator, encoder, index.clone(), batch_size, spec.threads_per_worker)?;
     let model = Model { trainer, task: spec.task, labels, index };
@@ -101,6 +104,22 @@ pub fn run(device: String, input: impl Read) -> Result<(), Failed> {
             writeln!(err, "warning: {cut} cut to {sequence_len} tokens, the model's limit or --sequence-len");
     }
     Ok(())
+}
+
+/// Writes a line for each list of tokens: the log probabilities of all but the first.
+fn answer_golden(trainer: &TorchTrainer, golden: &[Vec<u32>]) -> Result<(), Failed> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    for tokens in golden {
+        let batch = Batch::Text {
+            input_ids: tokens.iter().map(|&id| i64::from(id)).collect(),
+            token_type_ids: vec![0; tokens.len()],
+            lengths: vec![tokens.len()],
+            targets: Targets::Tokens((0..tokens.len()).map(|token| token > 0).collect()),
+        };
+        let logprobs: Vec<f32> = trainer.nll(&batch)?.into_iter().map(|nll| -nll).collect();
+        write_line(&mut out, &logprobs)?;
+    }
+    Ok(out.flush()?)
 }
 
 /// A model, and the rows that it is asked about.
