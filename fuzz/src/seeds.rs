@@ -140,7 +140,7 @@ fn row_index(name: &str, content: &[u8]) -> Vec<u8> {
         text_column: "text".into(),
         text_pair_column: None,
         image_column: "image".into(),
-        label_column: "label".into(),
+        label_column: Some("label".into()),
         rows: RowFormat::default(),
     };
     headstart_fuzz::run(async {
@@ -199,7 +199,7 @@ fn messages() -> Vec<Vec<u8>> {
     ];
     let partial = PartialId { run_id: "run".into(), epoch: CoordinatorEpoch(1), worker, lease, work };
     let totals =
-        Totals { samples: 8, divisor: 8, loss: 1.5, counts: vec![1, 2, 3], tokens: 90, compute: times[2] };
+        Totals { samples: 8, divisor: 8, loss: 1.5, counts: vec![1, 2, 3], tokens: 90, compute: times[2], ..Totals::default() };
     let chunk = pb::SegmentChunk {
         partial: Some(partial.into()),
         segment: 1,

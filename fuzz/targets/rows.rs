@@ -41,7 +41,7 @@ async fn read(url: &str, content: &[u8], text_pair_column: Option<String>, task:
         text_column: "text".into(),
         text_pair_column,
         image_column: "image".into(),
-        label_column: "label".into(),
+        label_column: Some("label".into()),
         rows: RowFormat::default(),
     };
     let Ok((index, labels)) = index_in(&stores, &[dataset], task, None).await else {

@@ -25,7 +25,8 @@ pub struct Continued {
 /// What is read of the `run.json` beside an adapter.
 #[derive(Deserialize)]
 struct Run {
-    labels: Vec<String>,
+    /// Absent in files of other programs.
+    labels: Option<Vec<String>>,
 }
 
 /// Bytes of the largest `run.json` read.
@@ -44,7 +45,7 @@ impl Continued {
         agrees(lora, &config, directory.url())?;
         let run: Option<Run> =
             json(&directory.join("run.json").map_err(CheckpointError::from)?, LARGEST_RUN).await?;
-        Ok(Continued { config, checkpoint, labels: run.map(|run| run.labels) })
+        Ok(Continued { config, checkpoint, labels: run.and_then(|run| run.labels) })
     }
 
     /// The network with this adapter.

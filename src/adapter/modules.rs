@@ -7,25 +7,11 @@ use crate::model::blueprint::Identity;
 
 /// Names listed in a message.
 const MOST_LISTED: usize = 40;
-/// What checkpoints of vision transformers call modules, and what transformers 5 calls them in memory, in the order in which
-/// they are replaced. Adapters are named after memory.
-const OF_VISION: [(&str, &str); 7] = [
-    (".encoder.layer.", ".layers."),
-    (".attention.attention.query", ".attention.q_proj"),
-    (".attention.attention.key", ".attention.k_proj"),
-    (".attention.attention.value", ".attention.v_proj"),
-    (".attention.output.dense", ".attention.o_proj"),
-    (".intermediate.dense", ".mlp.fc1"),
-    (".output.dense", ".mlp.fc2"),
-];
-
 /// What transformers calls a parameter or module in memory, by its name in checkpoints.
 pub(super) fn in_memory(identity: &Identity, name: &str) -> String {
     let mut name = name.to_owned();
-    if ["vit", "deit"].contains(&identity.model_type) {
-        for (stored, modern) in OF_VISION {
-            name = name.replacen(stored, modern, 1);
-        }
+    for (stored, modern) in identity.renamed {
+        name = name.replacen(stored, modern, 1);
     }
     name
 }

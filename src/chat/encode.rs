@@ -98,11 +98,11 @@ pub struct EncodedRow {
 impl EncodedRow {
     /// The text of the first tokens.
     pub fn beginning(&self, tokens: usize) -> &str {
-        let end = match self.ends.get(tokens.wrapping_sub(1)) {
-            Some(_) if tokens == self.ends.len() && !self.truncated => self.text.len(),
-            Some(&end) => self.text.floor_char_boundary(end),
-            None => 0,
-        };
+        let whole = tokens == self.ends.len() && !self.truncated;
+        let end = tokens.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or_default();
+        // A token may end within a character.
+        let end = if whole { self.text.len() } else { end.min(self.text.len()) };
+        let end = (0..=end).rev().find(|&end| self.text.is_char_boundary(end)).unwrap_or_default();
         &self.text[..end]
     }
 }

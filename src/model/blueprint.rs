@@ -41,6 +41,9 @@ pub struct Identity {
     pub prefix: &'static str,
     /// The tokenizer class that transformers gives to the model_type.
     pub tokenizer: Registered,
+    /// Parts of names in checkpoints, and what transformers 5 calls them in memory, in the order in which they are replaced.
+    /// Adapters are named after memory.
+    pub renamed: &'static [(&'static str, &'static str)],
 }
 
 /// What a network reads.

@@ -55,6 +55,7 @@ macro_rules! pages {
 pages! {
     readme: "README.md",
     adapters: "docs/adapters.md",
+    chat: "docs/chat.md",
     data: "docs/data.md",
     determinism: "docs/determinism.md",
     durability: "docs/durability.md",

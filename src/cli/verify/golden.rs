@@ -58,9 +58,9 @@ pub(super) async fn golden(directory: &Location, tolerance: f32) -> Result<Exit,
             return Err(GoldenError::Answer { row: number, found: found.len(), expected }.into());
         }
         for (token, (one, other)) in found.iter().zip(&row.logprobs).enumerate() {
-            let off = (one - other).abs();
             // What is no number differs.
-            if !(off <= worst.0) {
+            let off = Some((one - other).abs()).filter(|off| off.is_finite()).unwrap_or(f32::INFINITY);
+            if off > worst.0 {
                 worst = (off, number, token + 1);
             }
         }

@@ -36,6 +36,8 @@ struct Family {
     tokenizer: Registered,
     /// The transformers class that does a task.
     classes: &'static [(Task, &'static str)],
+    /// See [`Identity::renamed`].
+    renamed: &'static [(&'static str, &'static str)],
     /// Reads its keys, for a head with a number of labels, which a language model has not.
     read: fn(&Keys<'_>, Identity, usize) -> Result<Blueprint, ModelError>,
 }
@@ -50,6 +52,7 @@ const FAMILIES: &[Family] = &[
         prefix: "bert",
         tokenizer: Registered::as_class("BertTokenizer"),
         classes: &[(TEXTS, "BertForSequenceClassification")],
+        renamed: &[],
         read: bert::read,
     },
     Family {
@@ -57,6 +60,7 @@ const FAMILIES: &[Family] = &[
         prefix: "distilbert",
         tokenizer: Registered::as_class("BertTokenizer"),
         classes: &[(TEXTS, "DistilBertForSequenceClassification")],
+        renamed: &[],
         read: distilbert::read,
     },
     Family {
@@ -64,6 +68,7 @@ const FAMILIES: &[Family] = &[
         prefix: "electra",
         tokenizer: Registered::as_class("BertTokenizer"),
         classes: &[(TEXTS, "ElectraForSequenceClassification")],
+        renamed: &[],
         read: electra::read,
     },
     Family {
@@ -71,6 +76,7 @@ const FAMILIES: &[Family] = &[
         prefix: "roberta",
         tokenizer: Registered::as_class("RobertaTokenizer"),
         classes: &[(TEXTS, "RobertaForSequenceClassification")],
+        renamed: &[],
         read: roberta::read,
     },
     Family {
@@ -78,6 +84,7 @@ const FAMILIES: &[Family] = &[
         prefix: "roberta",
         tokenizer: Registered::as_class("XLMRobertaTokenizer"),
         classes: &[(TEXTS, "XLMRobertaForSequenceClassification")],
+        renamed: &[],
         read: roberta::read,
     },
     Family {
@@ -85,6 +92,7 @@ const FAMILIES: &[Family] = &[
         prefix: "vit",
         tokenizer: Registered::NONE,
         classes: &[(IMAGES, "ViTForImageClassification")],
+        renamed: vit::RENAMED,
         read: vit::read,
     },
     Family {
@@ -92,6 +100,7 @@ const FAMILIES: &[Family] = &[
         prefix: "deit",
         tokenizer: Registered::NONE,
         classes: &[(IMAGES, "DeiTForImageClassification")],
+        renamed: vit::RENAMED,
         read: vit::read_deit,
     },
     Family {
@@ -99,6 +108,7 @@ const FAMILIES: &[Family] = &[
         prefix: "model",
         tokenizer: Registered::NONE,
         classes: &[(LANGUAGE, "LlamaForCausalLM")],
+        renamed: &[],
         read: llama::read,
     },
     Family {
@@ -106,6 +116,7 @@ const FAMILIES: &[Family] = &[
         prefix: "model",
         tokenizer: Registered { class: Some("Qwen2Tokenizer"), overrides: true },
         classes: &[(LANGUAGE, "Qwen2ForCausalLM")],
+        renamed: &[],
         read: qwen2::read,
     },
     Family {
@@ -113,6 +124,7 @@ const FAMILIES: &[Family] = &[
         prefix: "model",
         tokenizer: Registered::as_class("Qwen2Tokenizer"),
         classes: &[(LANGUAGE, "Qwen3ForCausalLM")],
+        renamed: &[],
         read: qwen3::read,
     },
 ];
@@ -153,8 +165,8 @@ impl Blueprint {
         if task != LANGUAGE && !LABELS.contains(&labels) {
             return Err(ModelError::Labels(labels));
         }
-        let Family { model_type, prefix, tokenizer, .. } = *family;
-        let identity = Identity { model_type, class, prefix, tokenizer };
+        let Family { model_type, prefix, tokenizer, renamed, .. } = *family;
+        let identity = Identity { model_type, class, prefix, tokenizer, renamed };
         let blueprint = (family.read)(&keys, identity, labels)?;
         blueprint.check_size()?;
         let unknown = if task == LANGUAGE { no_effect::unknown(&keys)? } else { Vec::new() };

@@ -15,6 +15,17 @@ const LONGEST_SIDE: u64 = 1 << 12;
 /// Most channels of an image.
 const MOST_CHANNELS: u64 = 1 << 10;
 
+/// Names in checkpoints, and in memory: see `Identity::renamed`.
+pub(super) const RENAMED: &[(&str, &str)] = &[
+    (".encoder.layer.", ".layers."),
+    (".attention.attention.query", ".attention.q_proj"),
+    (".attention.attention.key", ".attention.k_proj"),
+    (".attention.attention.value", ".attention.v_proj"),
+    (".attention.output.dense", ".attention.o_proj"),
+    (".intermediate.dense", ".mlp.fc1"),
+    (".output.dense", ".mlp.fc2"),
+];
+
 pub(super) fn read(keys: &Keys<'_>, identity: Identity, labels: usize) -> Result<Blueprint, ModelError> {
     read_with(keys, identity, labels, &["cls_token"])
 }

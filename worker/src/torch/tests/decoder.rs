@@ -77,6 +77,7 @@ fn blueprint(rope: &serde_json::Value) -> Blueprint {
             class: "none",
             prefix: "none",
             tokenizer: Registered::NONE,
+            renamed: &[],
         },
         hidden: HIDDEN,
         initializer_range: 0.02,
