@@ -335,7 +335,8 @@ async fn job(
         eval.shift_entries(spec.datasets.len());
         let kept = data::kept_directory();
         let most = matches!(looked, Looked::AtSome(_)).then_some(SURVEYED_ROWS);
-        let with = Tokenising { encoder: rows.encoder.clone(), hash: rows.hash, kept: kept.as_deref(), most };
+        let (encoder, entries) = (rows.encoder.clone(), rows.entries.as_slice());
+        let with = Tokenising { encoder, hash: rows.hash, entries, kept: kept.as_deref(), most };
         let passes = [
             (RowsOf::Training, &mut train, &mut estimates.train),
             (RowsOf::Evaluation, &mut eval, &mut estimates.eval),

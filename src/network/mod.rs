@@ -20,6 +20,7 @@ use labels::HeadLabels;
 pub use rows::Rows;
 
 use crate::adapter::{self, Adapted, AdapterConfig, Continued};
+use crate::chat::ExcessLength;
 use crate::checkpoint::{self, Checkpoint, Resolution};
 use crate::model::{self, Blueprint, ConfigRead, ImageProcessor, Parameter};
 use crate::run_file::{InitFrom, RunSpec, Task};
@@ -45,6 +46,8 @@ pub struct Network {
     pub config: Value,
     /// Maximum tokens of a sequence; 0 for images, and if it was not determined.
     pub sequence_len: u32,
+    /// Tokens that the tokenizer knows; 0 for images, and if it was not determined.
+    pub vocabulary: u64,
     /// What the user should know of the files beside the weights.
     pub warnings: Vec<String>,
     /// The adapter that trains; `None`: the network itself does.
@@ -67,7 +70,7 @@ impl Network {
         let mut network = Network::open_without_files(stores, spec, labels).await?;
         let pairs =
             spec.datasets.iter().chain(&spec.eval_datasets).any(|data| data.text_pair_column.is_some());
-        network.check_files(spec.sequence_len, pairs).await?;
+        network.check_files(spec.sequence_len, pairs, spec.chat.excess_length_strategy).await?;
         if let (Task::CausalLm, Some(text)) = (spec.task, network.blueprint.text()) {
             network.rows = Some(network.rows(stores, spec, text.tokens.rows).await?);
         }
@@ -131,6 +134,7 @@ impl Network {
             seed: spec.seed,
             config,
             sequence_len: 0,
+            vocabulary: 0,
             warnings,
             adapter,
             rows: None,
@@ -181,9 +185,14 @@ impl Network {
         Ok(settings.map(|settings| (file, settings)))
     }
 
-    async fn check_files(&mut self, asked: Option<u32>, pairs: bool) -> Result<(), NetworkError> {
+    async fn check_files(
+        &mut self,
+        asked: Option<u32>,
+        pairs: bool,
+        excess: ExcessLength,
+    ) -> Result<(), NetworkError> {
         match self.blueprint.text().map(|text| text.tokens.rows) {
-            Some(vocab) => self.check_texts(vocab, asked, pairs).await,
+            Some(vocab) => self.check_texts(vocab, asked, pairs, excess).await,
             None => self.image_processor().await.map(drop),
         }
     }

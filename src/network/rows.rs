@@ -13,8 +13,10 @@ use crate::store::{Location, StoreError, Stores};
 pub struct Rows {
     /// Its dataset entries are those of training, then those of evaluation.
     pub encoder: Arc<RowEncoder>,
-    /// Hash (XXH3-128) of all that the encoder is made of: tokenizer, templates, keys, longest row.
+    /// Hash (XXH3-128) of all that the encoder is made of but for the dataset entries: tokenizer, templates, keys, longest row.
     pub hash: u128,
+    /// Hash of each dataset entry, in their order: rows of one become the same tokens whatever the others are.
+    pub entries: Vec<u128>,
 }
 
 impl Network {
@@ -53,13 +55,14 @@ impl Network {
         {
             hashes.push(text.as_ref().map_or(0, |text| hash::of_bytes(text.as_bytes())));
         }
-        let columns: Vec<&Option<String>> = entries.iter().map(|entry| &entry.text_column).collect();
-        let keys = (self.sequence_len, vocab, &spec.chat, &entries, columns);
-        hashes.push(hash::of_bytes(&serde_json::to_vec(&keys).expect("keys are JSON")));
+        let of_keys = |keys: serde_json::Result<Vec<u8>>| hash::of_bytes(&keys.expect("keys are JSON"));
+        hashes.push(of_keys(serde_json::to_vec(&(self.sequence_len, vocab, &spec.chat))));
+        let of_entry = |entry: &RowFormat| of_keys(serde_json::to_vec(&(entry, &entry.text_column)));
+        let of_entries = entries.iter().map(of_entry).collect();
         let url = self.directory().url().to_owned();
         let encoder =
             RowEncoder::new(parts).map_err(|error| NetworkError::Chat { url, error: Box::new(error) })?;
-        Ok(Rows { encoder: Arc::new(encoder), hash: hash::of_segments(&hashes) })
+        Ok(Rows { encoder: Arc::new(encoder), hash: hash::of_segments(&hashes), entries: of_entries })
     }
 }
 

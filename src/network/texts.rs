@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{LARGEST_JSON, Network, NetworkError, SHORTEST};
+use crate::chat::ExcessLength;
 use crate::checkpoint::CheckpointError;
 use crate::hash;
 use crate::model::blueprint::Head;
@@ -67,6 +68,7 @@ impl Network {
         vocab: u64,
         asked: Option<u32>,
         pairs: bool,
+        excess: ExcessLength,
     ) -> Result<(), NetworkError> {
         let url = self.directory().url().to_owned();
         let most = self.blueprint.longest().unwrap_or(u64::from(u32::MAX));
@@ -74,10 +76,9 @@ impl Network {
             return Err(NetworkError::TooLong { url, asked, most });
         }
         let (tokenizer, _) = self.tokenizer().await?;
-        let beyond = match self.blueprint.head {
-            Head::Classifier(_) => tokenizer.beyond(vocab),
-            Head::Language(_) => tokenizer.beyond_language(vocab),
-        };
+        self.vocabulary = tokenizer.vocabulary;
+        let language = matches!(self.blueprint.head, Head::Language(_));
+        let beyond = if language { tokenizer.beyond_language(vocab) } else { tokenizer.beyond(vocab) };
         if let Some(Token { text, number }) = beyond.cloned() {
             return Err(NetworkError::Token { url, token: text, number, vocab });
         }
@@ -91,8 +92,9 @@ impl Network {
         let length = match (asked, own) {
             (Some(asked), _) => u64::from(asked),
             (None, Some(own)) if own < most => {
+                let longer = if language { long_rows(excess) } else { "sequences are cut to" };
                 self.warnings.push(format!(
-                    "sequences are cut to {own} tokens, the tokenizer's model_max_length; sequence_len overrides it"
+                    "{longer} {own} tokens, the tokenizer's model_max_length; sequence_len overrides it"
                 ));
                 own
             }
@@ -103,5 +105,14 @@ impl Network {
         }
         self.sequence_len = u32::try_from(length).unwrap_or(u32::MAX);
         Ok(())
+    }
+}
+
+/// How a message about a language model's rows that are too long begins.
+fn long_rows(excess: ExcessLength) -> &'static str {
+    match excess {
+        ExcessLength::Drop => "rows are dropped that are longer than",
+        ExcessLength::Truncate => "rows are cut to",
+        ExcessLength::Raise => "rows are refused that are longer than",
     }
 }

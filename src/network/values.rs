@@ -83,6 +83,13 @@ impl Network {
             .any(|slot| stored(slot.parameter).is_some_and(|(_, entry)| entry.dtype != Dtype::F32))
     }
 
+    /// Whether a parameter's first values are held in 16 bits, as the checkpoint stores them. Fresh values never are.
+    pub fn is_stored_in_16_bits(&self, index: usize) -> bool {
+        let source = self.resolution.sources[index].as_ref();
+        let entry = source.and_then(|name| self.checkpoint.tensors.get(name));
+        !self.continues(index) && entry.is_some_and(|entry| matches!(entry.dtype, Dtype::BF16 | Dtype::F16))
+    }
+
     /// Hash of the frozen values from the hashes of all parameters' stored values ([`Values::hash`]), in the order of the
     /// table; `None` if nothing is frozen.
     pub fn frozen_hash(&self, hashes: &[u128]) -> Option<u128> {

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::WrongRow;
+use super::{Tokenising, WrongRow};
 use super::pass::Found;
 use super::summary::Summary;
 use crate::data::{KeptFile, RowIndex, RowTokens};
 use crate::hash::hex;
 
 /// Changes when tokenising does.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes of the smallest data for which it is worth a file.
 const SMALLEST: u64 = 64 << 10;
 /// Bytes of a row's counts.
@@ -24,18 +24,20 @@ pub(super) struct KeptPass(KeptFile);
 
 impl KeptPass {
     /// Where the pass over these rows is kept; `None` if they are too few, or their bytes are not known by hash.
-    pub(super) fn of(directory: &Path, index: &RowIndex, encoder: u128) -> Option<KeptPass> {
+    pub(super) fn of(directory: &Path, index: &RowIndex, with: &Tokenising<'_>) -> Option<KeptPass> {
         if index.content_size() < SMALLEST {
             return None;
         }
         let mut hash = Sha256::new();
         hash.update(VERSION.to_le_bytes());
         hash.update(env!("CARGO_PKG_VERSION"));
-        hash.update(encoder.to_le_bytes());
+        hash.update(with.hash.to_le_bytes());
         for file in index.files() {
             let content = file.sha256.or(file.flat.map(|flat| flat.sha256))?;
             hash.update(content);
-            let read = (file.entry, file.kind(), &file.columns, file.delimiter, &file.url);
+            // An entry by what it says, not by its number: evaluation data changes nothing for training rows.
+            hash.update(with.entries.get(file.entry as usize)?.to_le_bytes());
+            let read = (file.kind(), &file.columns, file.delimiter, &file.url);
             hash.update(serde_json::to_vec(&read).expect("texts and numbers are JSON"));
         }
         for row in 0..index.len() {

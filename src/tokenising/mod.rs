@@ -25,8 +25,10 @@ pub use summary::Summary;
 pub struct Tokenising<'a> {
     /// Makes tokens of rows.
     pub encoder: Arc<RowEncoder>,
-    /// Hash of all that the encoder is made of.
+    /// Hash of all that the encoder is made of but for the dataset entries.
     pub hash: u128,
+    /// Hash of each dataset entry.
+    pub entries: &'a [u128],
     /// Where what earlier runs found is kept, if it is.
     pub kept: Option<&'a Path>,
     /// The most rows that are looked at: the others leave the index. For those who do not mean to train.
@@ -89,7 +91,7 @@ pub async fn tokenise(
     if let Some(most) = with.most {
         index.truncate(most);
     }
-    let place = with.kept.and_then(|directory| KeptPass::of(directory, index, with.hash));
+    let place = with.kept.and_then(|directory| KeptPass::of(directory, index, with));
     let kept = match &place {
         Some(place) => place.read(index.len()).await,
         None => None,

@@ -103,7 +103,7 @@ async fn tokenised(
     let datasets: Vec<Dataset> = files.iter().map(|(name, _)| dataset(name)).collect();
     let (mut index, _) = index_in(&stores, &datasets, Task::CausalLm, None).await.unwrap();
     let encoder = encoder(48, settings, &datasets);
-    let mut with = Tokenising { encoder, hash: 7, kept: None, most: None };
+    let mut with = Tokenising { encoder, hash: 7, entries: &[1, 2], kept: None, most: None };
     change(&mut with);
     let notes = tokenise(&stores, &mut index, RowsOf::Training, &with).await?;
     Ok((index, notes))
@@ -234,7 +234,7 @@ async fn compressed_and_nested_files_are_read_as_planned() {
     let datasets = ["p.parquet", "z.jsonl.zst"].map(dataset);
     let (mut index, _) = index_in(&stores, &datasets, Task::CausalLm, None).await.unwrap();
     let encoder = encoder(64, &ChatSettings::default(), &datasets);
-    let with = Tokenising { encoder: encoder.clone(), hash: 0, kept: None, most: None };
+    let with = Tokenising { encoder: encoder.clone(), hash: 0, entries: &[1, 2], kept: None, most: None };
     // The second conversation of the Parquet file has null content, which this template cannot render.
     let error = tokenise(&stores, &mut index.clone(), RowsOf::Training, &with).await.unwrap_err();
     assert!(error.to_string().contains("p.parquet, row 1 "), "{error}");

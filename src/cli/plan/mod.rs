@@ -1,39 +1,26 @@
 //! `headstart plan`: predicts steps, traffic, memory and time of a run, and recommends a number of workers.
 
 mod memory;
+mod rows;
 mod show;
 mod time;
 
-use std::borrow::Cow;
-
 use clap::{Args, ValueEnum};
 use headstart::client::RunStatus;
-use headstart::id::Step;
 use headstart::job::{self, Job};
-use headstart::message::Pass;
-use headstart::run_file::{Dataset, Strategy, Task};
+use headstart::run_file::Strategy;
 use serde_json::json;
 
 use super::error::CliError;
 use super::train::first::{First, first_steps};
 use super::train::{StartError, idle_workers};
 use super::{RunFile, bandwidth, console};
-use memory::{Memory, Sizes};
+use memory::{Memory, Sizes, Weights};
+use rows::RowLengths;
 use time::Pace;
 
 /// Steps of the measurement: the first warms up, and the worker's speed is smoothed over the others.
 const MEASURED_STEPS: u64 = 4;
-/// Bytes of a text that make a token, estimated from English.
-const BYTES_OF_TOKEN: u64 = 5;
-/// Bytes of a row besides text and column names: quotes, colons, braces, a short label.
-const PUNCTUATION: u64 = 18;
-/// Bytes that a second text adds to these: its quotes, a colon, a comma.
-const PAIR_PUNCTUATION: u64 = 6;
-/// Tokens around a text; one more separates two.
-const SPECIAL_TOKENS: u64 = 2;
-/// Rows of a run that are looked up one by one; a longer run is taken to meet every row.
-const LOOKED_UP_ROWS: u64 = 1_000_000;
-
 /// What to plan.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -79,7 +66,8 @@ struct Known {
 struct Planned {
     job: Job,
     workers: u32,
-    tokens: Option<u64>,
+    /// `None` for images.
+    tokens: Option<Tokens>,
     samples: u64,
     memory: Memory,
     speed: Known,
@@ -88,6 +76,17 @@ struct Planned {
     steps: Vec<time::Step>,
     recommended: u32,
     warnings: Vec<String>,
+}
+
+/// Tokens of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tokens {
+    /// Of all steps.
+    total: u64,
+    /// Of the longest row.
+    longest: u64,
+    /// Whether planning counted them; else they are estimated from bytes.
+    counted: bool,
 }
 
 /// Reads what the run file names, measures what is not given, and prints the plan.
@@ -147,21 +146,14 @@ fn plan(job: Job, asked: Option<u32>, pace: Pace, [speed, link, coordinator_link
             .push(format!("{workers} workers, but cluster.max_workers is {most}: the others are refused"));
     }
     warnings.extend(pace.cannot_win(most));
-    let samples = samples(&job);
-    let (tokens, longest) = texts(&job, samples);
-    let table = &job.network.table;
-    let memory = Sizes {
-        spec: &job.spec,
-        blueprint: &job.network.blueprint,
-        parameters: table.iter().map(|parameter| parameter.len() as u64).sum(),
-        trainable: pace.trainable,
-        largest: table.iter().map(|parameter| parameter.len() as u64).max().unwrap_or_default(),
-        rows: job.train.len() + job.eval.len(),
+    let samples = samples_of(&job);
+    let lengths = RowLengths::of(&job);
+    let tokens = lengths.total(samples).zip(lengths.longest()).map(|(total, longest)| Tokens {
+        total,
         longest,
-        workers,
-        commits: commits_on_the_way(&job),
-    }
-    .memory();
+        counted: lengths.are_counted(),
+    });
+    let memory = memory(&job, &lengths, workers);
     let powers = std::iter::successors(Some(1u32), |workers| workers.checked_mul(2));
     let mut numbers: Vec<u32> = powers.take_while(|&power| power <= shards.min(most)).collect();
     numbers.extend([workers, recommended]);
@@ -183,8 +175,29 @@ fn plan(job: Job, asked: Option<u32>, pace: Pace, [speed, link, coordinator_link
     }
 }
 
+fn memory(job: &Job, lengths: &RowLengths<'_>, workers: u32) -> Memory {
+    let Job { spec, network, .. } = job;
+    // Of a language model, the canary takes the longest row that there is.
+    let longest = lengths.longest().filter(|_| lengths.are_counted());
+    let evaluates = spec.evaluation.eval_strategy != Strategy::No || spec.evaluation.eval_on_start;
+    let evaluations = lengths.largest_evaluations();
+    Sizes {
+        spec,
+        blueprint: &network.blueprint,
+        weights: Weights::of(network),
+        vocabulary: network.vocabulary,
+        rows: job.train.len() + job.eval.len(),
+        longest: longest.unwrap_or(u64::from(network.sequence_len)),
+        training: &lengths.largest_micro_batches(),
+        evaluation: if evaluates { &evaluations } else { &[] },
+        workers,
+        commits: commits_on_the_way(job),
+    }
+    .memory()
+}
+
 /// Samples of all steps: whole epochs, then full steps of the last one.
-fn samples(job: &Job) -> u64 {
+fn samples_of(job: &Job) -> u64 {
     let (rows, batch) = (job.train.len(), u64::from(job.spec.batch.global_batch_size));
     let (steps, per_epoch) = (job.plan.steps(), job.plan.steps_per_epoch());
     (steps / per_epoch).saturating_mul(rows).saturating_add((steps % per_epoch) * batch)
@@ -197,47 +210,13 @@ async fn measured_speed(job: &Job, device: &str) -> Result<Known, CliError> {
     let First { at_work, exit, .. } = first_steps(&spec, MEASURED_STEPS, device).await?;
     let shard = at_work.as_ref().and_then(shard_seconds).ok_or(StartError::NotMeasured(exit))?;
     let samples = f64::from(spec.batch.global_batch_size) / f64::from(spec.batch.shards_per_step);
-    Ok(Known { value: samples / shard, source: "measured with one worker on this machine" })
+    let lengths = RowLengths::of(job);
+    let value = samples / shard * lengths.share_of_tokens(MEASURED_STEPS, samples_of(job));
+    Ok(Known { value, source: "measured with one worker on this machine" })
 }
 
 fn shard_seconds(status: &RunStatus) -> Option<f64> {
     status.workers.iter().map(|worker| worker.shard_seconds).find(|seconds| *seconds > 0.0)
-}
-
-/// Tokens of the whole run and of its longest text, estimated from bytes; none for images.
-fn texts(job: &Job, samples: u64) -> (Option<u64>, u64) {
-    if job.spec.task != Task::SequenceClassification {
-        return (None, 0);
-    }
-    let limit = u64::from(job.network.sequence_len).max(3);
-    let around = job.spec.datasets.first().map_or(0, around);
-    let pairs = job.spec.datasets.iter().any(|data| data.text_pair_column.is_some());
-    let special = SPECIAL_TOKENS + u64::from(pairs);
-    let lengths = lengths(job, samples);
-    let tokens = || {
-        let bytes = lengths.iter().map(|&length| u64::from(length).saturating_sub(around));
-        bytes.map(|bytes| (bytes / BYTES_OF_TOKEN + special).min(limit))
-    };
-    let mean = tokens().sum::<u64>() as f64 / lengths.len().max(1) as f64;
-    (Some((mean * samples as f64) as u64), tokens().max().unwrap_or_default())
-}
-
-/// Bytes of a row besides its texts.
-fn around(data: &Dataset) -> u64 {
-    let pair = data.text_pair_column.as_ref().map_or(0, |column| column.len() as u64 + PAIR_PUNCTUATION);
-    (data.text_column.len() + data.label_column.as_ref().map_or(0, String::len)) as u64 + pair + PUNCTUATION
-}
-
-/// Bytes of the rows that the run trains on.
-fn lengths(job: &Job, samples: u64) -> Cow<'_, [u32]> {
-    let all = job.train.lengths();
-    if samples >= job.train.len() || samples > LOOKED_UP_ROWS {
-        return Cow::Borrowed(all);
-    }
-    let (plan, shards) = (&job.plan, job.spec.batch.shards_per_step);
-    let rows = (0..plan.steps())
-        .flat_map(|step| (0..shards).flat_map(move |shard| plan.rows(Pass::Train, Step(step), shard)));
-    Cow::Owned(rows.map(|row| all[row as usize]).collect())
 }
 
 fn as_json(planned: &Planned) -> serde_json::Value {
@@ -265,7 +244,11 @@ fn as_json(planned: &Planned) -> serde_json::Value {
         "steps_per_epoch": job.plan.steps_per_epoch(),
         "epochs": job.plan.epoch_after(steps),
         "samples": samples,
-        "tokens_estimated": tokens,
+        "tokens": tokens.map(|tokens| json!({
+            "total": tokens.total,
+            "longest_row": tokens.longest,
+            "counted": tokens.counted,
+        })),
         "shards_per_step": job.spec.batch.shards_per_step,
         "trainable_parameters": job.network.trainable.len(),
         "workers": workers,

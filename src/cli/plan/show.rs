@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use comfy_table::{Table, presets};
 
-use super::{Known, Planned};
+use super::{Known, Planned, Tokens};
 use crate::cli::format::{self, count};
 
 const MIB: f64 = (1 << 20) as f64;
@@ -13,7 +13,10 @@ const MIB: f64 = (1 << 20) as f64;
 pub(super) fn text(planned: &Planned) -> String {
     let Planned { job, workers, tokens, samples, memory, speed, link, coordinator_link, .. } = planned;
     let (plan, spec) = (&job.plan, &job.spec);
-    let tokens = tokens.map(|tokens| format!(", about {} tokens (estimated)", count(tokens)));
+    let tokens = tokens.map(|Tokens { total, longest, counted }| {
+        let (about, source) = if counted { ("", "counted") } else { ("about ", "estimated") };
+        format!(", {about}{} tokens, at most {} in a row ({source})", count(total), count(longest))
+    });
     let mut lines = vec![
         format!(
             "steps:       {}, {} to an epoch: {:.2} epochs",

@@ -56,6 +56,8 @@ pub struct TokenizerSpec {
     pub added: Vec<Vec<AddedToken>>,
     /// The ids that added tokens then have, by text.
     pub ids: Vec<Token>,
+    /// Number of tokens of its vocabulary, without those.
+    pub vocabulary: u64,
     /// Special tokens in a text are taken apart like any other words.
     pub split_special_tokens: bool,
     /// Whether it gives the network token types.
@@ -100,7 +102,9 @@ impl TokenizerSpec {
         let row = choice.row;
         let settings = Settings::read(files, stored.as_ref(), row)?;
         let recipe = Recipe::new(row, files, stored.as_ref(), &settings)?;
-        let mut ids = Ids::new(Vocabulary::read(recipe.vocabulary(), settings.texts())?);
+        let tokens = Vocabulary::read(recipe.vocabulary(), settings.texts())?;
+        let vocabulary = tokens.len;
+        let mut ids = Ids::new(tokens);
         let numbered = match &stored {
             Some(stored) if row.build.is_stored() => stored.added()?,
             _ => Vec::new(),
@@ -123,6 +127,7 @@ impl TokenizerSpec {
             post_processor,
             added,
             ids: ids.added(),
+            vocabulary,
             split_special_tokens: settings.flag("split_special_tokens", false)?,
             type_ids: settings.gives("token_type_ids", row.type_ids)?,
             max_length: settings.max_length()?,

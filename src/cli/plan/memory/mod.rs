@@ -1,16 +1,23 @@
 //! Memory of a worker and of the coordinator at their peak, by formula. Every measured constant is in this file.
 //!
-//! The formulas follow what is allocated; the constants were fitted to VmHWM of some 40 runs on x86-64 with AVX-512 and
-//! libtorch 2.11. A small network with a very large micro-batch is overestimated, by a third for 1 024 images of 8 × 8 pixels.
+//! The formulas follow what is allocated: `weights.rs` counts tensors, `layer.rs` what autograd keeps of a layer, `step.rs` puts
+//! them together for a micro-batch. The constants were fitted to VmHWM of some 60 runs on x86-64 with AVX-512 and libtorch 2.11.
 //!
 //! `bench/plan_memory.py` compares the formulas with VmHWM. After a change of buffers in worker or coordinator, run it and
 //! set the constants anew; `bench/MEMORY.md` has what it printed last.
 
-use headstart::model::blueprint::{Blueprint, ImageInput, Layer};
+mod layer;
+mod step;
+mod weights;
+
+use headstart::model::blueprint::{Blueprint, Input};
 use headstart::model::canary;
 use headstart::run_file::{InitFrom, Optimizer, RunSpec, Task};
 
+use super::rows::MicroBatch;
 use super::time::nodes;
+use step::StepCost;
+pub(super) use self::weights::Weights;
 
 const MIB: f64 = (1 << 20) as f64;
 /// Bytes of a float.
@@ -18,21 +25,12 @@ const F32: f64 = 4.0;
 
 /// A worker before it has read anything: libtorch's pages that are touched, and the program's own.
 const WORKER_BASE: f64 = 145.0 * MIB;
-/// A tokenizer with its vocabulary, 30 000 words.
-const WORKER_TOKENIZER: f64 = 41.0 * MIB;
-/// What reading a checkpoint leaves in the heap, in sizes of the weights: first values, and reads under way.
+/// Bytes that a tokenizer takes per token of its vocabulary.
+const TOKENIZER_TOKEN: f64 = 1400.0;
+/// What reading a checkpoint leaves in the heap, in sizes of what is read: first values, and reads under way.
 const WORKER_LOADED: f64 = 0.9;
-
-/// Floats that a layer keeps for its backward pass, per token, as numbers of hidden vectors and inner vectors. Fifteen
-/// hidden vectors are kept by name; the others are what the allocator cannot reuse.
-const KEPT_HIDDEN: u64 = 22;
-const KEPT_INNER: u64 = 2;
-/// Per token, head and token attended to: probabilities, dropout's draws, and their product.
-const KEPT_SCORES: u64 = 3;
-/// What one layer's backward pass holds on top: gradients on their way, in the same units.
-const BACKWARD_HIDDEN: u64 = 4;
-const BACKWARD_INNER: u64 = 2;
-const BACKWARD_SCORES: u64 = 2;
+/// Memory that activations take, in their own sizes: the allocator cannot use all of what they leave free.
+const ALLOCATED: f64 = 1.15;
 
 /// Sizes of the canary's network: first values, tensors, and the two gradients that are compared.
 const CANARY_COPIES: f64 = 3.5;
@@ -48,27 +46,29 @@ const SUMS: f64 = 2.15;
 const SUMS_OF_WORKER: f64 = 1.15;
 /// Workers whose partials find room in those.
 const WORKERS_IN_SUMS: u32 = 3;
-/// A tensor on its way into a file, in its own sizes; a frozen one is read first.
+/// A tensor on its way into a file, in its own sizes.
 const WRITTEN: f64 = 1.2;
 
-/// Bytes of a row in an index; the coordinator holds it encoded as well.
+/// Bytes of a row in an index, and of the counts of its tokens; the coordinator holds it encoded as well.
 const ROW: f64 = 16.0;
+const ROW_COUNTS: f64 = 8.0;
 
 /// What memory depends on.
 #[derive(Clone, Debug)]
 pub(super) struct Sizes<'a> {
     pub(super) spec: &'a RunSpec,
     pub(super) blueprint: &'a Blueprint,
-    /// Elements of all parameters.
-    pub(super) parameters: u64,
-    /// Elements that train.
-    pub(super) trainable: u64,
-    /// Elements of the largest tensor.
-    pub(super) largest: u64,
+    pub(super) weights: Weights<'a>,
+    /// Tokens that the tokenizer knows; 0 for images.
+    pub(super) vocabulary: u64,
     /// Rows to train and evaluate on.
     pub(super) rows: u64,
-    /// Tokens of the longest text, estimated; unused for images.
+    /// Tokens that a row may have, as the canary takes them; unused for images.
     pub(super) longest: u64,
+    /// The largest micro-batches, by whatever measure.
+    pub(super) training: &'a [MicroBatch],
+    /// The largest batches of an evaluation.
+    pub(super) evaluation: &'a [MicroBatch],
     pub(super) workers: u32,
     /// Whether states are committed while steps go on.
     pub(super) commits: bool,
@@ -91,41 +91,35 @@ impl Sizes<'_> {
 
     /// Weights, accumulators, and what the canary or a micro-batch needs: memory of the one serves the other.
     fn worker(&self) -> f64 {
-        let weights = F32 * self.parameters as f64;
-        let read = match self.spec.init {
-            InitFrom::Pretrained => WORKER_LOADED * weights,
-            InitFrom::Random => 0.0,
-        };
-        let tokenizer = if self.blueprint.text().is_some() { WORKER_TOKENIZER } else { 0.0 };
         let node = nodes(self.spec.batch.shards_per_step, self.workers).into_iter().max().unwrap_or(1);
-        let accumulators = F32 * self.trainable as f64 * f64::from(1 + node.ilog2());
-        let base = WORKER_BASE + tokenizer + ROW * self.rows as f64;
-        base + weights + read + accumulators + self.kept().max(self.canary())
+        let accumulators = self.weights.trained() * f64::from(1 + node.ilog2());
+        let base = WORKER_BASE + self.tokenizer() + self.row() * self.rows as f64;
+        let read = self.read(WORKER_LOADED * self.weights.read());
+        let held = base + read + self.weights.bytes();
+        (held + accumulators + self.step()).max(held + self.canary())
     }
 
     /// Weights, moments, sums under construction, the copy of the weights that is written, and what updates overwrite
     /// while a state is committed: at most all moments, on top of that copy.
     fn coordinator(&self) -> f64 {
-        let (trainable, largest) = (F32 * self.trainable as f64, F32 * self.largest as f64);
+        let trained = self.weights.trained();
         let moments = match self.spec.update.optim {
             Optimizer::AdamwTorch => 2.0,
             Optimizer::Sgd if self.spec.update.momentum > 0.0 => 1.0,
             Optimizer::Sgd => 0.0,
         };
-        let read = match self.spec.init {
-            InitFrom::Pretrained => COORDINATOR_LOADED * F32 * self.trainable as f64,
-            InitFrom::Random => 0.0,
-        };
+        let read = self.read(COORDINATOR_LOADED * trained);
         let text = match self.spec.task {
-            Task::SequenceClassification | Task::CausalLm => COORDINATOR_TEXT,
+            Task::SequenceClassification => COORDINATOR_TEXT,
+            // Rows are tokenised while they are counted.
+            Task::CausalLm => COORDINATOR_TEXT + self.tokenizer(),
             Task::ImageClassification => 0.0,
         };
-        let frozen = if self.trainable < self.parameters { 2.0 } else { 1.0 };
-        let base = COORDINATOR_BASE + text + 2.0 * ROW * self.rows as f64;
+        let base = COORDINATOR_BASE + text + 2.0 * self.row() * self.rows as f64;
         let held = if self.commits { moments } else { 0.0 };
-        base + trainable * (2.0 + moments + held)
-            + read.max(self.sums() * trainable)
-            + frozen * WRITTEN * largest
+        base + trained * (2.0 + moments + held)
+            + read.max(self.sums() * trained)
+            + WRITTEN * self.weights.largest_trained()
     }
 
     /// Number of sum vectors held at once.
@@ -135,48 +129,51 @@ impl Sizes<'_> {
         SUMS + SUMS_OF_WORKER * f64::from(parts.saturating_sub(WORKERS_IN_SUMS))
     }
 
-    /// Bytes that one micro-batch keeps for its backward pass.
-    fn kept(&self) -> f64 {
-        let rows = u64::from(self.spec.batch.per_device_train_batch_size);
-        self.activations(rows, self.tokens(self.longest), &self.blueprint.layers)
-    }
-
-    /// The same of the canary's largest batch, with its network.
-    fn canary(&self) -> f64 {
-        let small = canary::network(self.blueprint);
-        let asked = u64::from(self.spec.batch.per_device_train_batch_size);
-        let [rows, length] = canary::largest_batch(self.blueprint, asked, self.most_tokens());
-        let tokens = self.blueprint.image().map_or(length, ImageInput::tokens);
-        let network: usize = small.parameters().iter().map(|parameter| parameter.len()).sum();
-        CANARY_COPIES * F32 * network as f64 + self.activations(rows, tokens, &small.layers)
-    }
-
-    /// Tokens of a row, when the longest text has this many.
-    fn tokens(&self, longest: u64) -> u64 {
-        match self.blueprint.image() {
-            Some(image) => image.tokens(),
-            None => longest.min(self.most_tokens()).max(3),
+    /// Bytes of what a run from a checkpoint leaves behind.
+    fn read(&self, bytes: f64) -> f64 {
+        match self.spec.init {
+            InitFrom::Pretrained => bytes,
+            InitFrom::Random => 0.0,
         }
     }
 
-    /// Tokens that a text may have.
-    fn most_tokens(&self) -> u64 {
-        self.spec.sequence_len.map(u64::from).or(self.blueprint.longest()).unwrap_or(u64::MAX)
+    fn tokenizer(&self) -> f64 {
+        TOKENIZER_TOKEN * self.vocabulary as f64
     }
 
-    /// Bytes that layers keep over `rows` sequences of `tokens`, and the backward pass of the largest adds.
-    fn activations(&self, rows: u64, tokens: u64, layers: &[Layer]) -> f64 {
-        let hidden = self.blueprint.hidden;
-        let of_layer = |layer: &Layer, [of_hidden, of_inner, of_scores]: [u64; 3]| {
-            of_hidden * hidden + of_inner * layer.mlp.inner.to + of_scores * layer.attention.heads * tokens
-        };
-        let kept: u64 =
-            layers.iter().map(|layer| of_layer(layer, [KEPT_HIDDEN, KEPT_INNER, KEPT_SCORES])).sum();
-        let backward = layers
-            .iter()
-            .map(|layer| of_layer(layer, [BACKWARD_HIDDEN, BACKWARD_INNER, BACKWARD_SCORES]))
-            .max();
-        F32 * (rows * tokens) as f64 * (kept + backward.unwrap_or(0)) as f64
+    fn row(&self) -> f64 {
+        if self.spec.task == Task::CausalLm { ROW + ROW_COUNTS } else { ROW }
+    }
+
+    /// Bytes of the largest micro-batch of training or evaluation.
+    fn step(&self) -> f64 {
+        let cost = StepCost::new(self.blueprint, &self.weights, self.spec.gradient_checkpointing);
+        let training = self.training.iter().map(|batch| cost.training(*batch));
+        let evaluation = self.evaluation.iter().map(|batch| cost.evaluation(*batch));
+        training.chain(evaluation).fold(0.0, f64::max)
+    }
+
+    /// Bytes of the canary's largest batch, with its network.
+    fn canary(&self) -> f64 {
+        let small = canary::network(self.blueprint);
+        let table = small.parameters();
+        let weights = Weights::fresh(&table);
+        let cost = StepCost::new(&small, &weights, false);
+        CANARY_COPIES * weights.bytes() + cost.training(self.canary_batch())
+    }
+
+    /// The canary's largest batch: every second text has half the length, and almost all tokens are predicted.
+    fn canary_batch(&self) -> MicroBatch {
+        let asked = u64::from(self.spec.batch.per_device_train_batch_size);
+        let [rows, length] = canary::largest_batch(self.blueprint, asked, self.longest);
+        let narrow = |tokens: u64| u32::try_from(tokens).unwrap_or(u32::MAX);
+        match &self.blueprint.input {
+            Input::Image(image) => MicroBatch::of((0..rows).map(|_| (narrow(image.tokens()), 0))),
+            Input::Text(_) => MicroBatch::of((0..rows).map(|row| {
+                let tokens = narrow(if row % 2 == 0 { length } else { length.div_ceil(2) });
+                (tokens, if self.spec.task == Task::CausalLm { tokens } else { 0 })
+            })),
+        }
     }
 }
 
@@ -197,18 +194,17 @@ mod tests {
             "intermediate_size": 1536, "vocab_size": 30522,
         });
         let blueprint = Blueprint::from_config(&config, spec.task, 20).unwrap();
-        let lengths: Vec<u64> =
-            blueprint.parameters().iter().map(|parameter| parameter.len() as u64).collect();
-        let (parameters, largest) = (lengths.iter().sum(), *lengths.iter().max().unwrap());
-        let blueprint = &blueprint;
+        let table = blueprint.parameters();
+        let rows = spec.batch.per_device_train_batch_size;
         Sizes {
             spec: &spec,
-            blueprint,
-            parameters,
-            trainable: parameters,
-            largest,
+            blueprint: &blueprint,
+            weights: Weights::fresh(&table),
+            vocabulary: 30_522,
             rows: 52_000,
-            longest: 20,
+            longest: 128,
+            training: &[MicroBatch::of((0..rows).map(|_| (20, 0)))],
+            evaluation: &[],
             workers,
             commits: false,
         }
