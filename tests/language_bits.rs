@@ -108,6 +108,7 @@ fn until_commit(directory: &Path, coordinator: &mut Child, number: usize) {
     });
 }
 
+/// The run waits for three workers, so the killed one has taken part, and another must take its place.
 #[test]
 fn a_killed_worker_changes_no_bit() {
     let directory = chats();
@@ -119,10 +120,13 @@ fn a_killed_worker_changes_no_bit() {
     let [victim, mut second, mut third] = [(); 3].map(|()| worker(directory.path(), &address));
     until_commit(directory.path(), &mut run, 4);
     kill(victim);
+    let mut fourth = worker(directory.path(), &address);
     let output = run.wait_with_output().expect("it ends");
     assert!(output.status.success(), "{}", text(&output));
-    assert!(second.wait().expect("it ends").success() && third.wait().expect("it ends").success());
-    assert_eq!(delivered(&directory.path().join("out")).len(), 3);
+    for worker in [&mut second, &mut third, &mut fourth] {
+        assert!(worker.wait().expect("it ends").success());
+    }
+    assert!(delivered(&directory.path().join("out")).len() >= 3);
     assert_eq!(outcome(&directory.path().join("out")), expected);
 }
 
