@@ -155,7 +155,7 @@ fn a_killed_coordinator_changes_no_bit() {
 /// A successor knows nothing but what was written. So one that begins behind the last commit begins before the golden rows, and
 /// one that begins amid the writes of `final/` begins behind them.
 #[test]
-fn a_coordinator_may_die_at_any_write_after_the_last_step() {
+fn a_coordinator_may_die_at_any_write() {
     let directory = chats();
     let sets = [&LORA[..], &["max_steps=2", "eval_strategy=no", "resume_from_checkpoint=auto"]].concat();
     let objects = Arc::new(InMemory::new());

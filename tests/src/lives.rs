@@ -54,7 +54,7 @@ pub fn live(
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             tokio::select! {
-                ended = session::run(settings, fake::make_trainer) => eprintln!("ENDED {ended:?}"),
+                ended = session::run(settings, fake::make_trainer) => drop(ended),
                 _ = end => {}
             }
         });
