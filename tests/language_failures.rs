@@ -24,7 +24,7 @@
 use std::path::Path;
 
 use headstart_tests::language::{LORA, TEMPLATE, chat, chats, write};
-use headstart_tests::{headstart, sha256, succeed, text};
+use headstart_tests::{headstart, sha256, text};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -196,7 +196,7 @@ fn files_of_the_checkpoint_are_kept_byte_for_byte() {
     };
     // A spelling of version 4 with a key that nobody knows, oddly laid out.
     let config = String::from_utf8(at("model/config.json")).expect("UTF-8");
-    let config = config.replacen('{', "{ \"torch_dtype\":  \"bfloat16\",\n\"_notes\": [1,2 ],", 1);
+    let config = config.replacen('{', "{ \"torch_dtype\":  \"bfloat16\",\n\"_notes\": [1,2 ],", 1) + "\n";
     write(directory.path(), "model/config.json", &config);
     train(directory.path(), &["max_steps=1", "eval_strategy=no"]);
     for file in ["config.json", "chat_template.jinja", "tokenizer.json", "tokenizer_config.json"] {
@@ -228,20 +228,9 @@ fn what_is_not_trained_on_is_said() {
     let turn = |role: &str, content: &str| json!({"role": role, "content": content});
     let thoughts = json!({"messages": [turn("user", "a"), turn("assistant", "<think>why</think>b")]});
     write(directory.path(), "thoughts.jsonl", format!("{thoughts}\n"));
-    let mut arguments = vec!["validate", "run.yaml", "--set", "datasets.0.path=thoughts.jsonl"];
-    arguments.extend([
-        "--set",
-        "global_batch_size=1",
-        "--set",
-        "per_device_train_batch_size=1",
-        "--set",
-        "shards_per_step=1",
-    ]);
+    let mut arguments = vec!["validate", "run.yaml", "--set", "output_dir=thoughts"];
+    arguments.extend(["--set", "datasets.0.path=thoughts.jsonl"]);
     let output = headstart(directory.path(), &arguments);
     assert!(output.status.success(), "{}", text(&output));
-    assert!(text(&output).contains("content"), "{}", text(&output));
-    succeed(
-        directory.path(),
-        &["validate", "run.yaml", "--set", "datasets.0.path=cut.jsonl", "--set", "max_steps=1"],
-    );
+    assert!(text(&output).contains("leaves out content of message 1"), "{}", text(&output));
 }
