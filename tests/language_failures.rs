@@ -209,7 +209,7 @@ fn files_of_the_checkpoint_are_kept_byte_for_byte() {
         &[&STEP[..], &["output_dir=other", "chat_template_path=other.jinja"]].concat(),
     );
     assert_eq!(String::from_utf8(at("other/final/chat_template.jinja")).expect("UTF-8"), other);
-    assert!(said.contains("chat_template_path"), "the template is named: {said}");
+    assert!(said.contains("chat_template_path replaces the checkpoint's chat template"), "{said}");
 }
 
 /// 4 and 7: what is cut off, and what a template leaves out, is said before training.
@@ -232,5 +232,9 @@ fn what_is_not_trained_on_is_said() {
     arguments.extend(["--set", "datasets.0.path=thoughts.jsonl"]);
     let output = headstart(directory.path(), &arguments);
     assert!(output.status.success(), "{}", text(&output));
-    assert!(text(&output).contains("leaves out content of message 1"), "{}", text(&output));
+    assert!(
+        text(&output).contains("(number 0): the chat template leaves out content of a message"),
+        "{}",
+        text(&output)
+    );
 }

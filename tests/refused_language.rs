@@ -88,7 +88,7 @@ refused! {
     an_unknown_network: with("model_type", json!("mamba")), []
         => 12 ["config.json", "model_type \"mamba\" is not supported yet", "llama"],
     an_unknown_rope: with("rope_scaling", json!({"rope_type": "spiral", "factor": 2.0})), [] => 12 ["config.json", "spiral"],
-    a_token_beyond_the_embeddings: with("vocab_size", json!(257)), ["init=random"] => 12 ["token 257", "<|im_end|>", "257 embeddings"],
+    a_token_beyond_the_embeddings: with("vocab_size", json!(257)), ["init=random"] => 12 ["token \"<|im_end|>\" has number 257, beyond the network's vocab_size 257"],
     a_template_of_another_name: as_it_is, ["chat_template=llama3"] => 2 ["chat_template: llama3", "tokenizer_default"],
     an_unknown_template: as_it_is, ["chat_template=mine"] => 2 ["chat_template: mine", "tokenizer_default"],
 }

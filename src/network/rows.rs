@@ -8,6 +8,9 @@ use crate::hash;
 use crate::run_file::RunSpec;
 use crate::store::{Location, StoreError, Stores};
 
+/// The file beside a checkpoint that holds its template.
+pub(super) const TEMPLATE: &str = "chat_template.jinja";
+
 /// Makes tokens of rows.
 #[derive(Clone, Debug)]
 pub struct Rows {
@@ -15,6 +18,8 @@ pub struct Rows {
     pub encoder: Arc<RowEncoder>,
     /// Hash (XXH3-128) of all that the encoder is made of: tokenizer, templates, keys, longest row.
     pub hash: u128,
+    /// The template that the run file gives, where it is not the checkpoint's own.
+    pub template: Option<String>,
 }
 
 impl Network {
@@ -40,7 +45,7 @@ impl Network {
         let parts = EncoderParts {
             tokenizer: &tokenizer,
             tokenizer_config: file("tokenizer_config.json").await?,
-            chat_template: file("chat_template.jinja").await?,
+            chat_template: file(TEMPLATE).await?,
             template,
             generation_config: file("generation_config.json").await?,
             sequence_len: self.sequence_len,
@@ -56,10 +61,12 @@ impl Network {
         let columns: Vec<&Option<String>> = entries.iter().map(|entry| &entry.text_column).collect();
         let keys = (self.sequence_len, vocab, &spec.chat, &entries, columns);
         hashes.push(hash::of_bytes(&serde_json::to_vec(&keys).expect("keys are JSON")));
+        let given = parts.template.clone().or_else(|| spec.chat.chat_template_jinja.clone());
+        let template = given.filter(|given| parts.chat_template.as_ref() != Some(given));
         let url = self.directory().url().to_owned();
         let encoder =
             RowEncoder::new(parts).map_err(|error| NetworkError::Chat { url, error: Box::new(error) })?;
-        Ok(Rows { encoder: Arc::new(encoder), hash: hash::of_segments(&hashes) })
+        Ok(Rows { encoder: Arc::new(encoder), hash: hash::of_segments(&hashes), template })
     }
 }
 
