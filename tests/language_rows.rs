@@ -2,32 +2,15 @@
 
 use std::path::Path;
 
+use headstart_tests::language::{self, write};
 use headstart_tests::{headstart, succeed, text};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tempfile::TempDir;
-
-const TEMPLATE: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' + '\n' }}\
-                        {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
 /// A run of a small network with random weights, over 2,500 conversations; each hundredth is too long, and row 1 has no answer.
 fn run() -> TempDir {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let write = |name: &str, content: String| {
-        let path = directory.path().join(name);
-        std::fs::create_dir_all(path.parent().expect("it has one")).expect("writable");
-        std::fs::write(path, content).expect("writable");
-    };
-    let config = json!({
-        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 258, "hidden_size": 16,
-        "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
-        "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu",
-        "tie_word_embeddings": true,
-    });
-    write("model/config.json", config.to_string());
-    write("model/tokenizer.json", tokenizer().to_string());
-    let settings = json!({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>"});
-    write("model/tokenizer_config.json", settings.to_string());
-    write("model/chat_template.jinja", TEMPLATE.to_owned());
+    language::model(directory.path(), &language::config(258, 64));
     let rows = (0..2500).map(|row| {
         let answer = if row % 100 == 0 { "x".repeat(100) } else { "Grüße".to_owned() };
         let mut messages = vec![json!({"role": "user", "content": format!("q{row}?")})];
@@ -36,32 +19,10 @@ fn run() -> TempDir {
         }
         format!("{}\n", json!({"messages": messages}))
     });
-    write("chats.jsonl", rows.collect());
+    write(directory.path(), "chats.jsonl", rows.collect::<String>());
     let keys = "base_model: model\ntask: causal-lm\ninit: random\ndatasets: [{path: chats.jsonl}]\noutput_dir: out\n";
-    write("run.yaml", keys.to_owned());
+    write(directory.path(), "run.yaml", keys);
     directory
-}
-
-/// Each byte is a token, and two special ones open and close a turn.
-fn tokenizer() -> Value {
-    let printable = |byte: u32| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
-    let mut others = 256..;
-    let mut vocabulary = Map::new();
-    for byte in 0..256u32 {
-        let point = if printable(byte) { byte } else { others.next().expect("endless") };
-        vocabulary.insert(char::from_u32(point).expect("a letter").to_string(), byte.into());
-    }
-    let special = |id: u32, content: &str| {
-        json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
-            "special": true})
-    };
-    let level =
-        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": true});
-    json!({
-        "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
-        "added_tokens": [special(256, "<|im_start|>"), special(257, "<|im_end|>")],
-        "pre_tokenizer": level, "decoder": level, "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
-    })
 }
 
 #[test]
@@ -147,9 +108,7 @@ fn dropped_rows_are_never_planned() {
 #[test]
 fn what_cannot_be_trained_on_is_named_with_its_exit_code() {
     let directory = run();
-    let write = |name: &str, content: &str| {
-        std::fs::write(directory.path().join(name), content).expect("writable");
-    };
+    let write = |name: &str, content: &str| write(directory.path(), name, content);
     write("none.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n");
     write("unknown.jsonl", "{\"txet\": \"a\"}\n");
     write("raises.jinja", "{{ raise_exception('no such turn') }}");

@@ -111,7 +111,7 @@ impl Records {
                 let mut line = with(facts.clone(), "samples", totals.samples);
                 line = with(line, "gradient", format!("{:032x}", applied.gradient));
                 line = with(line, "weights", format!("{:032x}", applied.weights));
-                if totals.divisor != totals.samples {
+                if !metrics.is_empty() {
                     line = with(line, "trained_tokens", totals.divisor);
                 }
                 if !skipped.is_empty() {

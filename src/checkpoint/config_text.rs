@@ -33,9 +33,10 @@ pub fn change(text: &str, changes: &Changes) -> Option<String> {
         let value = span(text, raw)?;
         let before = &text[at..value.start];
         // The comma that ends the entry before it goes with that entry.
-        let before = before
-            .trim_start_matches(|letter: char| letter.is_whitespace() && letter != '\n' && letter != '\r');
-        let before = before.strip_prefix(',').unwrap_or(before);
+        let (gap, before) = match at == start {
+            true => ("", before),
+            false => before.split_once(',').unwrap_or(("", before)),
+        };
         at = value.end;
         let new = match changes.get(key) {
             Some(None) => continue,
@@ -44,6 +45,7 @@ pub fn change(text: &str, changes: &Changes) -> Option<String> {
         };
         written.push(key);
         if !first {
+            kept.push_str(gap);
             kept.push(',');
         }
         first = false;
@@ -134,6 +136,8 @@ mod tests {
         assert_eq!(change(text, &changes(&[("a", None), ("c", None)])).unwrap(), "{\n  \"b\" : [1,  2]\n}\n");
         assert_eq!(change("{}", &changes(&[("a", Some(json!(1)))])).unwrap(), "{\n  \"a\": 1}");
         assert_eq!(change("{\"a\":1,\"b\":2}", &changes(&[("a", None)])).unwrap(), "{\"b\":2}");
+        let odd = "{ \"a,b\" : 1 ,\t\"c\":2\n, \"d\": 3 }";
+        assert_eq!(change(odd, &Changes::new()).unwrap(), odd);
         assert_eq!(change("[]", &Changes::new()), None);
     }
 

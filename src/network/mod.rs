@@ -72,7 +72,18 @@ impl Network {
             spec.datasets.iter().chain(&spec.eval_datasets).any(|data| data.text_pair_column.is_some());
         network.check_files(spec.sequence_len, pairs, spec.chat.excess_length_strategy).await?;
         if let (Task::CausalLm, Some(text)) = (spec.task, network.blueprint.text()) {
-            network.rows = Some(network.rows(stores, spec, text.tokens.rows).await?);
+            let rows = network.rows(stores, spec, text.tokens.rows).await?;
+            if rows.template.is_some() {
+                let key = if spec.chat.chat_template_path.is_some() {
+                    "chat_template_path"
+                } else {
+                    "chat_template_jinja"
+                };
+                network.warnings.push(format!(
+                    "{key} replaces the checkpoint's chat template, also in what the run writes"
+                ));
+            }
+            network.rows = Some(rows);
         }
         Ok(network)
     }

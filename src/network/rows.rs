@@ -8,6 +8,9 @@ use crate::hash;
 use crate::run_file::RunSpec;
 use crate::store::{Location, StoreError, Stores};
 
+/// The file beside a checkpoint that holds its template.
+pub(super) const TEMPLATE: &str = "chat_template.jinja";
+
 /// Makes tokens of rows.
 #[derive(Clone, Debug)]
 pub struct Rows {
@@ -17,6 +20,8 @@ pub struct Rows {
     pub hash: u128,
     /// Hash of each dataset entry, in their order: rows of one become the same tokens whatever the others are.
     pub entries: Vec<u128>,
+    /// The template that the run file gives, where it is not the checkpoint's own.
+    pub template: Option<String>,
 }
 
 impl Network {
@@ -42,7 +47,7 @@ impl Network {
         let parts = EncoderParts {
             tokenizer: &tokenizer,
             tokenizer_config: file("tokenizer_config.json").await?,
-            chat_template: file("chat_template.jinja").await?,
+            chat_template: file(TEMPLATE).await?,
             template,
             generation_config: file("generation_config.json").await?,
             sequence_len: self.sequence_len,
@@ -59,10 +64,13 @@ impl Network {
         hashes.push(of_keys(serde_json::to_vec(&(self.sequence_len, vocab, &spec.chat))));
         let of_entry = |entry: &RowFormat| of_keys(serde_json::to_vec(&(entry, &entry.text_column)));
         let of_entries = entries.iter().map(of_entry).collect();
+        let given = parts.template.clone().or_else(|| spec.chat.chat_template_jinja.clone());
+        let template = given.filter(|given| parts.chat_template.as_ref() != Some(given));
         let url = self.directory().url().to_owned();
         let encoder =
             RowEncoder::new(parts).map_err(|error| NetworkError::Chat { url, error: Box::new(error) })?;
-        Ok(Rows { encoder: Arc::new(encoder), hash: hash::of_segments(&hashes), entries: of_entries })
+        let hash = hash::of_segments(&hashes);
+        Ok(Rows { encoder: Arc::new(encoder), hash, entries: of_entries, template })
     }
 }
 

@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 
 use super::Network;
+use super::rows::TEMPLATE;
 use crate::adapter::{Adapted, Written};
 use crate::checkpoint::{
     self, CheckpointError, Content, Dtype, HashedFile, SHARD_BYTES, ToWrite, WrittenFile, config_text,
@@ -49,6 +50,10 @@ impl Network {
             }
         };
         written.extend(checkpoint::copy_files(self.directory(), directory).await?);
+        if let Some(template) = self.rows.as_ref().and_then(|rows| rows.template.clone()) {
+            written.retain(|file| file.name != TEMPLATE);
+            written.push(put(directory, TEMPLATE, template).await?);
+        }
         Ok(written)
     }
 

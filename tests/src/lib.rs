@@ -1,7 +1,9 @@
 //! What the whole-system tests share: programs as a user starts them, data of their own, and hashes of what comes out.
 
 pub mod exposition;
+pub mod language;
 pub mod line;
+pub mod lives;
 pub mod processes;
 pub mod reference;
 pub mod refused;

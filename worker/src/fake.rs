@@ -4,7 +4,7 @@
 use headstart::message::NumericClass;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::objective::Objective;
+use crate::objective::{Objective, TokenSums};
 use crate::trainer::{Batch, Draw, Sums, TrainError, Trainer, TrainerJob};
 
 /// Pulls each weight towards a number that the row, the draw and the element decide.
@@ -94,7 +94,10 @@ impl Trainer for FakeTrainer {
         }
         let loss = self.loss(&targets);
         let finite = loss.is_finite() && headstart::tree::all_finite(gradient);
-        Ok(self.objective.trained(batch, loss, finite))
+        Ok(match self.objective {
+            Objective::Classification { .. } => self.objective.trained(batch, loss, finite),
+            Objective::CausalLm { .. } => self.objective.predicted(batch, tokens(loss), finite),
+        })
     }
 
     fn nll(&self, batch: &Batch) -> Result<Vec<f32>, TrainError> {
@@ -104,8 +107,16 @@ impl Trainer for FakeTrainer {
 
     fn evaluate(&mut self, batch: &Batch) -> Result<Sums, TrainError> {
         let targets = FakeTrainer::rows(batch, 0);
+        if let Objective::CausalLm { .. } = self.objective {
+            return Ok(self.objective.predicted(batch, tokens(self.loss(&targets)), true));
+        }
         let guess = |(&target, &actual): (&f32, &i64)| if self.weights[0] > target { actual } else { 0 };
         let predicted: Vec<i64> = targets.iter().zip(batch.labels()).map(guess).collect();
         Ok(self.objective.evaluated(batch, self.loss(&targets), &predicted, self.labels))
     }
+}
+
+/// A loss as a language model reports it: no token is the most likely one.
+fn tokens(loss: f64) -> TokenSums {
+    TokenSums { loss, nll: loss, entropy: 0.0, right: 0 }
 }

@@ -14,10 +14,10 @@ use headstart::model::blueprint::{Blueprint, Input};
 use headstart::model::canary;
 use headstart::run_file::{InitFrom, Optimizer, RunSpec, Task};
 
+pub(super) use self::weights::Weights;
 use super::rows::MicroBatch;
 use super::time::nodes;
 use step::StepCost;
-pub(super) use self::weights::Weights;
 
 const MIB: f64 = (1 << 20) as f64;
 /// Bytes of a float.

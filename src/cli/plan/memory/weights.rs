@@ -82,8 +82,9 @@ impl<'a> Weights<'a> {
 
     /// Bytes of the largest matrix held in 16 bits, once it is widened. Those of embedding and head are widened in parts.
     pub(super) fn widened(&self) -> f64 {
-        let narrow = (0..self.table.len())
-            .filter(|&index| matches!(self.table[index].block, Block::Layer(_)) && self.held(index) == NARROW);
+        let narrow = (0..self.table.len()).filter(|&index| {
+            matches!(self.table[index].block, Block::Layer(_)) && self.held(index) == NARROW
+        });
         F32 * narrow.map(|index| self.table[index].len()).max().unwrap_or_default() as f64
     }
 

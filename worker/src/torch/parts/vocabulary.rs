@@ -17,6 +17,8 @@ use crate::trainer::TrainError;
 
 /// Tokens of the vocabulary whose weights are widened at once.
 const BLOCK: i64 = 8192;
+/// Positions whose logits exist a second time at once.
+const PIECE: i64 = 32;
 
 pub(in super::super) struct Vocabulary {
     /// `[vocabulary, hidden]`, outside of any graph; as the checkpoint stores it where it does not train.
@@ -62,11 +64,14 @@ impl Vocabulary {
         let (mut sums, mut nll, mut finite) = (TokenSums::default(), Vec::new(), true);
         let of_hidden = gradient.is_some().then(|| hidden.f_zeros_like()).transpose()?;
         let chunk = LOGITS_CHUNK as i64;
+        // One for all chunks: the allocator keeps what many that come and go leave behind.
+        let scratch = hidden
+            .f_new_empty([PIECE.min(positions), self.weight.size()[0]], (Kind::Float, hidden.device()))?;
         for at in (0..positions).step_by(LOGITS_CHUNK) {
             let len = chunk.min(positions - at);
             let (vectors, targets) = (hidden.f_narrow(0, at, len)?, targets.f_narrow(0, at, len)?);
             let targets = targets.f_unsqueeze(1)?;
-            let scores = Scores::new(self.logits(&vectors)?, &targets, smoothing)?;
+            let scores = Scores::new(self.logits(&vectors)?, &targets, smoothing, &scratch)?;
             scores.add_to(&mut sums, &mut nll)?;
             let (Some(of_hidden), Some(gradient)) = (&of_hidden, gradient.as_deref_mut()) else { continue };
             let of_logits = scores.into_gradient(&targets, smoothing)?;
@@ -125,7 +130,7 @@ fn add_of_weight(of_logits: &Tensor, vectors: &Tensor, sum: &mut [f32]) -> Resul
     Ok(finite)
 }
 
-/// What follows from the logits of a chunk. At most two tensors of their size exist at a time.
+/// What follows from the logits of a chunk, in their place: no second tensor of their size exists.
 struct Scores {
     /// `exp(logits − maximum)`, `[positions, vocabulary]`.
     exponentials: Tensor,
@@ -138,7 +143,12 @@ struct Scores {
 }
 
 impl Scores {
-    fn new(mut logits: Tensor, targets: &Tensor, smoothing: f64) -> Result<Scores, TrainError> {
+    fn new(
+        mut logits: Tensor,
+        targets: &Tensor,
+        smoothing: f64,
+        scratch: &Tensor,
+    ) -> Result<Scores, TrainError> {
         let right = logits.f_argmax(1, true)?.f_eq_tensor(targets)?;
         let _ = logits.f_sub_(&logits.f_amax(&[1i64][..], true)?)?;
         let target = logits.f_gather(1, targets, false)?;
@@ -146,8 +156,7 @@ impl Scores {
             0.0 => None,
             _ => Some(logits.f_mean_dim(&[1i64][..], true, Kind::Float)?),
         };
-        let exponentials = logits.f_exp()?;
-        let normaliser = exponentials.f_sum_dim_intlist(&[1i64][..], true, Kind::Float)?;
+        let (normaliser, weighted) = exponentiate(&logits, scratch)?;
         let logarithm = normaliser.f_log()?;
         let nll = logarithm.f_sub(&target)?;
         let loss = match spread {
@@ -157,10 +166,8 @@ impl Scores {
                 nll.f_mul_scalar(1.0 - smoothing)?.f_add(&spread)?
             }
         };
-        let _ = logits.f_mul_(&exponentials)?;
-        let expected = logits.f_sum_dim_intlist(&[1i64][..], true, Kind::Float)?.f_div(&normaliser)?;
-        let entropy = logarithm.f_sub(&expected)?;
-        Ok(Scores { exponentials, normaliser, loss, nll, entropy, right })
+        let entropy = logarithm.f_sub(&weighted.f_div(&normaliser)?)?;
+        Ok(Scores { exponentials: logits, normaliser, loss, nll, entropy, right })
     }
 
     /// Adds the sums over the chunk's positions, in 64 bits.
@@ -186,4 +193,21 @@ impl Scores {
         let share = normaliser.f_full_like(smoothing - 1.0)?;
         Ok(exponentials.f_scatter_add_(1, targets, &share)?)
     }
+}
+
+/// Replaces scores `[positions, vocabulary]` by their exponentials. Returns, of each position, the sum of these and the sum of
+/// the scores weighted by these, `[positions, 1]`. `scratch`: room for [`PIECE`] positions.
+fn exponentiate(scores: &Tensor, scratch: &Tensor) -> Result<(Tensor, Tensor), TrainError> {
+    let positions = scores.size()[0];
+    let (mut sums, mut weighted) = (Vec::new(), Vec::new());
+    for first in (0..positions).step_by(PIECE as usize) {
+        let len = PIECE.min(positions - first);
+        let mut piece = scores.f_narrow(0, first, len)?;
+        let exponentials = piece.f_exp_out(&scratch.f_narrow(0, 0, len)?)?;
+        sums.push(exponentials.f_sum_dim_intlist(&[1i64][..], true, Kind::Float)?);
+        let _ = piece.f_mul_(&exponentials)?;
+        weighted.push(piece.f_sum_dim_intlist(&[1i64][..], true, Kind::Float)?);
+        piece.f_copy_(&exponentials)?;
+    }
+    Ok((Tensor::f_cat(&sums, 0)?, Tensor::f_cat(&weighted, 0)?))
 }
