@@ -46,6 +46,8 @@ pub struct Actor {
     records: Records,
     clock: Clock,
     best: Option<Arc<Best>>,
+    /// Whether it was looked at what the workers can do.
+    warned: bool,
     /// The final weights and records, once they are committed.
     concluded: Arc<Mutex<Option<Kept>>>,
     outboxes: BTreeMap<WorkerId, mpsc::Sender<ToWorker>>,
@@ -97,6 +99,7 @@ impl Actor {
             records,
             clock,
             best: best.map(Arc::new),
+            warned: false,
             concluded: Arc::default(),
             outboxes: BTreeMap::new(),
             inbox,
@@ -131,6 +134,7 @@ impl Actor {
             if let Some(worker) = left {
                 self.outboxes.remove(&worker);
             }
+            self.warn_of_precision();
             let snapshot = self.machine.snapshot();
             self.status.send_modify(|status| status.snapshot = snapshot);
         }
@@ -236,16 +240,18 @@ impl Actor {
             bytes_down: total.1 - self.counted.1,
         };
         self.counted = total;
-        if self.records.begin(self.machine.base()) {
-            self.warn_of_precision();
-        }
+        self.records.begin(self.machine.base());
         if let Some(speed) = self.records.add(record, &self.plan, observed) {
             self.status.send_modify(|status| status.speed = speed);
         }
     }
 
     /// What was asked for is not what the workers can do.
-    fn warn_of_precision(&self) {
+    fn warn_of_precision(&mut self) {
+        if self.warned || self.machine.numeric_class().is_none() {
+            return;
+        }
+        self.warned = true;
         let on_cpu = self.machine.numeric_class().is_some_and(|class| class.device == "cpu");
         if self.committer.spec().precision == Precision::Bf16 && on_cpu {
             warn!("bf16: true is for GPUs: these workers are CPUs and compute in 32-bit floats");

@@ -68,6 +68,12 @@ pub enum WriteError {
     /// Another file could not be written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The frozen weights here are not those that the workers computed with.
+    #[error(
+        "{url}: the frozen weights have the hash {found:032x}, those of the workers {expected:032x}: give coordinator and \
+         workers the same checkpoint"
+    )]
+    OtherBase { url: String, found: u128, expected: u128 },
 }
 
 impl WriteError {
@@ -76,6 +82,7 @@ impl WriteError {
         match self {
             WriteError::Checkpoint(error) => error.exit(),
             WriteError::Store(error) => error.exit(),
+            WriteError::OtherBase { .. } => Exit::Checkpoint,
         }
     }
 }
@@ -104,6 +111,7 @@ impl Writer {
     /// workers.json, which records the workers, is not hashed, so that a coordinator and its successor write identical
     /// results.
     pub async fn finish(&self, kept: Kept, golden: &[GoldenRow]) -> Result<Seal, WriteError> {
+        self.check_base(kept.base).await?;
         let directory = self.output.join("final")?;
         let sums = directory.join("SHA256SUMS")?;
         let mut written = self.write_model(&directory, &kept).await?;
@@ -130,6 +138,17 @@ impl Writer {
         written.sort_by(|left, right| left.name.cmp(&right.name));
         let text = written.iter().map(|file| format!("{}  {}\n", file.sha256, file.name)).collect();
         Ok(Seal { sums, text })
+    }
+
+    /// What is frozen is copied from this machine's checkpoint, where it is written at all.
+    async fn check_base(&self, base: Option<u128>) -> Result<(), WriteError> {
+        let Some(expected) = base.filter(|_| self.network.adapter.is_none()) else { return Ok(()) };
+        match self.network.read_frozen().await? {
+            Some(found) if found != expected => {
+                Err(WriteError::OtherBase { url: self.network.directory().to_string(), found, expected })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Says that what [`Writer::finish`] wrote is whole.

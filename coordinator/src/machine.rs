@@ -14,9 +14,9 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
+use headstart::data::RowCounts;
 use headstart::exit::Exit;
 use headstart::id::{CoordinatorEpoch, Step, Version, WorkerId};
 use headstart::manifest::RunState;
@@ -26,13 +26,14 @@ use headstart::run_file::RunSpec;
 use headstart::tree::{Fold, Node};
 
 use crate::evaluation::Best;
-use crate::event::{Effect, Event, Record};
+use crate::event::{Effect, Event};
 use crate::lease::{Lease, LeaseTable};
-use crate::master::{Applied, NotFinite};
+
 use crate::membership::Membership;
 use crate::objective::Objective;
 use crate::schedule::Schedule;
 
+mod advance;
 mod audit;
 mod leases;
 mod partials;
@@ -66,11 +67,23 @@ pub struct Run {
     pub trainable: u64,
     /// Bytes of all data files.
     pub data_bytes: u64,
-    /// Language models: trained tokens of each row, of training and evaluation; else empty.
-    pub trained: [Arc<[u32]>; 2],
+    /// The rows of training and evaluation.
+    pub counts: [RowCounts; 2],
     /// Hash of the frozen weights, as an earlier coordinator's workers read them; `None` if it is not known, or everything
     /// trains.
     pub base: Option<u128>,
+}
+
+impl Run {
+    /// The rows that a pass computes.
+    fn counts_of(&self, pass: Pass) -> &RowCounts {
+        let [train, eval] = &self.counts;
+        match pass {
+            Pass::Train => train,
+            Pass::Golden if self.plan.eval_rows() == 0 => train,
+            Pass::Eval | Pass::Golden => eval,
+        }
+    }
 }
 
 /// The state of a run.
@@ -272,100 +285,6 @@ impl Machine {
         let unbound = had_class && self.members.class().is_none();
         if unbound || (torn && self.run.spec.audit > 0.0 && pass == Pass::Train) {
             self.begin(pass, effects);
-        }
-    }
-
-    /// Every shard of a step or evaluation is in.
-    fn reduced(&mut self, totals: Totals, effects: &mut Vec<Effect>) {
-        let Phase::Reducing { work, .. } = &self.phase else { unreachable!("called while reducing") };
-        match work.pass {
-            Pass::Train => {
-                let step = work.step;
-                if let Some(detail) = self.quarantine() {
-                    return self.end(Exit::Data, detail, effects);
-                }
-                // From here on the update counts, even if workers leave while it runs.
-                self.committed = true;
-                let learning_rate = self.schedule.learning_rate(step.0);
-                effects.push(Effect::Update { step, divisor: totals.divisor, learning_rate });
-                self.phase = Phase::Updating { step, totals, learning_rate };
-            }
-            Pass::Eval => self.evaluated(totals, effects),
-            Pass::Golden => {
-                self.phase = Phase::Saving;
-                effects.push(Effect::Finish(totals.golden));
-            }
-        }
-    }
-
-    fn updated(&mut self, step: Step, outcome: Result<Applied, NotFinite>, effects: &mut Vec<Effect>) {
-        let Phase::Updating { step: expected, totals, learning_rate } = &mut self.phase else { return };
-        debug_assert_eq!(step, *expected);
-        let (totals, learning_rate) = (std::mem::take(totals), *learning_rate);
-        let applied = match outcome {
-            Ok(applied) => applied,
-            Err(NotFinite { norm }) => {
-                let detail =
-                    format!("diverged in {step}: the gradient's norm is {norm}; lower learning_rate");
-                return self.end(Exit::Diverged, detail, effects);
-            }
-        };
-        self.version = Version(step.0 + 1);
-        self.last_loss = totals.mean_loss();
-        self.last_norm = applied.norm;
-        let workers = self.members.ready().count();
-        let skipped = std::mem::take(&mut self.skipped);
-        let metrics = self.objective.of_step(&totals);
-        effects.push(Effect::Record(Record::Step {
-            step,
-            totals,
-            metrics,
-            learning_rate,
-            applied,
-            skipped,
-            workers,
-        }));
-        for (worker, _) in self.members.ready() {
-            effects.push(Effect::Send(worker, ToWorker::Publish(self.version)));
-        }
-        match () {
-            () if self.stop.is_some() => self.export(false, effects),
-            () if self.schedule.saves(self.version.0) => self.save(effects),
-            () => self.after_update(effects),
-        }
-    }
-
-    /// What follows an update, once its state is being committed if that is due.
-    fn after_update(&mut self, effects: &mut Vec<Effect>) {
-        match self.schedule.evaluates(self.version.0) {
-            true => self.begin(Pass::Eval, effects),
-            false => self.next_step(effects),
-        }
-    }
-
-    fn evaluated(&mut self, totals: Totals, effects: &mut Vec<Effect>) {
-        let metrics = self.objective.metrics(&totals);
-        self.committed = true;
-        let verdict = self.best.judge(self.version, &metrics);
-        self.last_eval = (self.version, metrics.clone());
-        effects.push(Effect::Record(Record::Eval {
-            version: self.version,
-            metrics,
-            samples: totals.samples,
-        }));
-        if verdict.best && self.run.spec.evaluation.load_best_model_at_end {
-            effects.push(Effect::KeepBest(self.version));
-        }
-        match verdict.stop {
-            true => self.finish(effects),
-            false => self.next_step(effects),
-        }
-    }
-
-    fn next_step(&mut self, effects: &mut Vec<Effect>) {
-        match self.version.0 >= self.run.plan.steps() {
-            true => self.finish(effects),
-            false => self.begin(Pass::Train, effects),
         }
     }
 

@@ -21,6 +21,8 @@ pub enum Objective {
     CausalLm,
 }
 
+/// How far above 0 rounding may lift the logarithm of a probability of 1.
+const ROUNDING: f32 = 1e-3;
 /// Bytes of the longest text of a golden row: tokens can be long, but not all of them.
 const LONGEST_PROMPT: usize = 1 << 20;
 
@@ -28,7 +30,9 @@ const LONGEST_PROMPT: usize = 1 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
     pub rows: u64,
-    /// Tokens of these rows that are trained; `None`: not known.
+    /// Tokens of these rows; `None`: not known.
+    pub tokens: Option<u64>,
+    /// Those that are trained; `None`: not known.
     pub trained: Option<u64>,
 }
 
@@ -43,7 +47,7 @@ impl Objective {
 
     /// Judges the sums of a pass before any of them is added. The error completes "step 3, shards 0..2 …".
     pub fn check(&self, pass: Pass, expected: Expected, totals: &Totals) -> Result<(), String> {
-        let Expected { rows, trained } = expected;
+        let Expected { rows, tokens: of_rows, trained } = expected;
         let Totals { samples, divisor, loss, counts, measures, tokens, golden, compute: _ } = totals;
         if *samples != rows {
             return Err(format!("has {rows} samples, not {samples}"));
@@ -52,7 +56,17 @@ impl Objective {
             return Err(format!("has {} rows with log probabilities", golden.len()));
         }
         if pass == Pass::Golden {
+            let longest = of_rows.map_or(u64::MAX, |tokens| tokens.min(rows * GoldenRow::LONGEST as u64));
+            if golden.iter().map(|row| row.token_ids.len() as u64).sum::<u64>() > longest {
+                return Err(format!("has more than {longest} tokens"));
+            }
             return golden.iter().try_for_each(check_golden);
+        }
+        if let Some(odd) = measures.iter().find(|_| pass == Pass::Train).filter(|value| !value.is_finite()) {
+            return Err(format!("has the measure {odd}"));
+        }
+        if let Some(expected) = of_rows.filter(|expected| expected != tokens) {
+            return Err(format!("has {expected} tokens, not {tokens}"));
         }
         let divisors = match self {
             Objective::Classification { .. } => rows..=rows,
@@ -121,6 +135,9 @@ fn check_golden(row: &GoldenRow) -> Result<(), String> {
     if tokens == 0 || tokens > GoldenRow::LONGEST || logprobs.len() != tokens - 1 {
         return Err(format!("has {} log probabilities for {tokens} tokens", logprobs.len()));
     }
+    if let Some(odd) = logprobs.iter().find(|logprob| **logprob > ROUNDING) {
+        return Err(format!("has the log probability {odd}"));
+    }
     match prompt.len() > LONGEST_PROMPT {
         true => Err(format!("has a text of {} bytes for {tokens} tokens", prompt.len())),
         false => Ok(()),
@@ -172,7 +189,7 @@ mod tests {
     use super::*;
 
     fn rows(rows: u64) -> Expected {
-        Expected { rows, trained: None }
+        Expected { rows, tokens: None, trained: None }
     }
 
     #[test]
@@ -222,7 +239,10 @@ mod tests {
         };
         let objective = Objective::new(Task::CausalLm, 0);
         for trained in [None, Some(4)] {
-            assert_eq!(objective.check(Pass::Train, Expected { rows: 2, trained }, &totals), Ok(()));
+            assert_eq!(
+                objective.check(Pass::Train, Expected { rows: 2, tokens: None, trained }, &totals),
+                Ok(())
+            );
         }
         let found = objective.metrics(&totals);
         assert_eq!((found["loss"], found["mean_token_accuracy"], found["entropy"]), (1.5, 0.75, 0.5));
@@ -231,7 +251,7 @@ mod tests {
         assert_eq!(objective.of_step(&totals).len(), 3);
         let refused = |trained, totals: &Totals| {
             objective
-                .check(Pass::Train, Expected { rows: 2, trained }, totals)
+                .check(Pass::Train, Expected { rows: 2, tokens: None, trained }, totals)
                 .expect_err("it cannot be right")
         };
         assert_eq!(refused(Some(5), &totals), "has the divisor 5, not 4");

@@ -65,14 +65,13 @@ impl Records {
     }
 
     /// Writes the first line, if it is not there. Workers have read the frozen weights, if there are any: `base` is the
-    /// hash of these. Whether it was written now.
-    pub fn begin(&mut self, base: Option<u128>) -> bool {
-        let Some(first) = self.first.take() else { return false };
+    /// hash of these.
+    pub fn begin(&mut self, base: Option<u128>) {
+        let Some(first) = self.first.take() else { return };
         self.write_ledger(match base {
             Some(base) => with(first, "base", format!("{base:032x}")),
             None => first,
         });
-        true
     }
 
     /// Goes on from lines of an earlier coordinator.

@@ -149,7 +149,7 @@ pub async fn serve<L: Listen>(
             train_rows: job.train.len(),
             trainable: network.trainable.len() as u64,
             data_bytes: job.train.content_size() + job.eval.content_size(),
-            trained: [&job.train, &job.eval].map(|index| index.trained().into()),
+            counts: [&job.train, &job.eval].map(RowIndex::counts),
             base: journal.base(),
         },
         &standing,

@@ -3,6 +3,7 @@
 mod message;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use prost::Message;
 
@@ -35,6 +36,37 @@ pub struct RowTokens {
     pub tokens: u32,
     /// Those of them that are targets.
     pub trained: u32,
+}
+
+/// What a language model's rows come to: one number a row, empty for other tasks.
+#[derive(Clone, Debug, Default)]
+pub struct RowCounts {
+    /// Tokens of each row.
+    pub tokens: Arc<[u32]>,
+    /// Those that are targets.
+    pub trained: Arc<[u32]>,
+    dropped: Arc<[u64]>,
+}
+
+impl RowCounts {
+    /// As [`RowIndex::data_row`].
+    pub fn data_row(&self, number: u64) -> u64 {
+        data_row(&self.dropped, number)
+    }
+}
+
+/// The number of a row before the rows numbered `dropped`, in order, left.
+fn data_row(dropped: &[u64], number: u64) -> u64 {
+    // Rows dropped before it: the k-th dropped row has k dropped rows, and so `row - k` others, before it.
+    let mut before = 0..dropped.len();
+    while !before.is_empty() {
+        let middle = before.start + before.len() / 2;
+        match dropped[middle] - middle as u64 <= number {
+            true => before.start = middle + 1,
+            false => before.end = middle,
+        }
+    }
+    number + before.start as u64
 }
 
 /// One file of a dataset, as it was when the run was planned.
@@ -181,16 +213,17 @@ impl RowIndex {
 
     /// The number of a row among all rows of the data, those that left the index included. Messages name rows by it.
     pub fn data_row(&self, number: u64) -> u64 {
-        // Rows dropped before it: the k-th dropped row has k dropped rows, and so `row - k` others, before it.
-        let mut before = 0..self.dropped.len();
-        while !before.is_empty() {
-            let middle = before.start + before.len() / 2;
-            match self.dropped[middle] - middle as u64 <= number {
-                true => before.start = middle + 1,
-                false => before.end = middle,
-            }
+        data_row(&self.dropped, number)
+    }
+
+    /// What is known of every row, without where it is.
+    pub fn counts(&self) -> RowCounts {
+        let RowIndex { tokens, trained, dropped, .. } = self;
+        RowCounts {
+            tokens: tokens.as_slice().into(),
+            trained: trained.as_slice().into(),
+            dropped: dropped.as_slice().into(),
         }
-        number + before.start as u64
     }
 
     /// Takes what tokenising came to, for every row. A row without tokens to train leaves the index: `None`.

@@ -44,7 +44,7 @@ pub use collected::Indexed;
 pub use error::{DataError, FilePosition};
 pub use format::{Format, Packing};
 pub use image_header::{LONGEST_SIDE, MOST_PIXELS};
-pub use index::{DataFile, Flat, RowIndex, RowPlace, RowTokens};
+pub use index::{DataFile, Flat, RowCounts, RowIndex, RowPlace, RowTokens};
 pub use index_cache::directory as kept_directory;
 pub(crate) use kept::KeptFile;
 pub use note::{FewRows, Note, RowsOf};

@@ -101,6 +101,13 @@ pub(super) fn describe(config: &mut Value, class: &str, labels: &[String]) {
     config["problem_type"] = "single_label_classification".into();
     if let Some(object) = config.as_object_mut() {
         object.remove("num_labels");
+    }
+    in_f32(config);
+}
+
+/// Says that weights are stored in 32 bits: transformers loads them in what the configuration says.
+pub(super) fn in_f32(config: &mut Value) {
+    if let Some(object) = config.as_object_mut() {
         object.remove("torch_dtype");
         object.insert("dtype".into(), "float32".into());
     }

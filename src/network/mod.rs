@@ -117,8 +117,10 @@ impl Network {
             }
             InitFrom::Random => Resolution::random(&table),
         };
-        if blueprint.labels() > 0 {
-            labels::describe(&mut config, blueprint.identity.class, labels);
+        match (blueprint.labels() > 0, spec.init) {
+            (true, _) => labels::describe(&mut config, blueprint.identity.class, labels),
+            (false, InitFrom::Random) => labels::in_f32(&mut config),
+            (false, InitFrom::Pretrained) => {}
         }
         let trainable = match &adapter {
             Some(adapted) => Trainable::of(&table, |index| adapted.trains(&table[index])),

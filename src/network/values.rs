@@ -90,6 +90,18 @@ impl Network {
         !self.continues(index) && entry.is_some_and(|entry| matches!(entry.dtype, Dtype::BF16 | Dtype::F16))
     }
 
+    /// Reads the frozen values; their hash as [`Network::frozen_hash`] gives it.
+    pub async fn read_frozen(&self) -> Result<Option<u128>, CheckpointError> {
+        let places = self.trainable.places(self.table.len());
+        let mut hashes = vec![0; self.table.len()];
+        let take = |index: usize, values: Values| {
+            hashes[index] = values.hash();
+            Ok::<(), CheckpointError>(())
+        };
+        self.load_stored(|index| places[index].is_none(), take).await?;
+        Ok(self.frozen_hash(&hashes))
+    }
+
     /// Hash of the frozen values from the hashes of all parameters' stored values ([`Values::hash`]), in the order of the
     /// table; `None` if nothing is frozen.
     pub fn frozen_hash(&self, hashes: &[u128]) -> Option<u128> {

@@ -75,6 +75,17 @@ pub enum CollateError {
 }
 
 impl CollateError {
+    /// The same error about the row of another number.
+    pub fn of_row(mut self, number: impl Fn(u64) -> u64) -> CollateError {
+        if let CollateError::Text { row, .. }
+        | CollateError::Image { row, .. }
+        | CollateError::OtherKind(row) = &mut self
+        {
+            *row = number(*row);
+        }
+        self
+    }
+
     /// The row it is about, if it is about one.
     pub fn row(&self) -> Option<u64> {
         match self {

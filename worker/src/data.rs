@@ -101,7 +101,7 @@ impl Loader {
         loaded.map_err(|error| {
             let place = error.row().and_then(|row| index.row(row).ok());
             let file = place.map_or_else(String::new, |place| index.files()[place.file].url.clone());
-            LoadError::Collate { file, error }
+            LoadError::Collate { file, error: error.of_row(|row| index.data_row(row)) }
         })
     }
 }

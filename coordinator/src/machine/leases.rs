@@ -96,8 +96,8 @@ impl Machine {
             return;
         }
         let (shards, step) = (table.shards(), work.step);
-        let rows = self.run.plan.rows(Pass::Train, step, shard);
-        self.skipped.insert(shard, rows);
+        let (rows, counts) = (self.run.plan.rows(Pass::Train, step, shard), self.run.counts_of(Pass::Train));
+        self.skipped.insert(shard, rows.into_iter().map(|row| counts.data_row(row)).collect());
         if self.skipped.len() as u32 * DIVERGED > shards {
             let bad: Vec<String> = self.skipped.keys().map(u32::to_string).collect();
             let detail = format!(

@@ -172,11 +172,12 @@ impl Machine {
         let shards = work.node.range().filter(|shard| !skipped(shard));
         let rows: Vec<u64> =
             shards.flat_map(|shard| self.run.plan.rows(work.pass, work.step, shard)).collect();
-        let [train, eval] = &self.run.trained;
-        let trained = if work.pass == Pass::Train { train } else { eval };
+        let counts = self.run.counts_of(work.pass);
         // Overflow cannot happen: a row has less than 2³² tokens.
-        let tokens = rows.iter().map(|&row| trained.get(row as usize).map(|&tokens| u64::from(tokens)));
-        let expected = Expected { rows: rows.len() as u64, trained: tokens.sum() };
+        let sum =
+            |of: &[u32]| rows.iter().map(|&row| of.get(row as usize).map(|&count| u64::from(count))).sum();
+        let (tokens, trained): (Option<u64>, Option<u64>) = (sum(&counts.tokens), sum(&counts.trained));
+        let expected = Expected { rows: rows.len() as u64, tokens, trained };
         let implausible = |reason| Refused::Implausible(format!("{} {reason}", describe(work)));
         self.objective.check(work.pass, expected, totals).map_err(implausible)
     }

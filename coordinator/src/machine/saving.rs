@@ -3,7 +3,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use headstart::manifest::RunState;
-use headstart::message::Pass;
+use headstart::message::{GoldenRow, Pass};
 
 use super::{Machine, Phase};
 use crate::event::Effect;
@@ -61,10 +61,19 @@ impl Machine {
 
     /// Nothing can be lost any more: a language model's golden rows are computed, then `final/` is written.
     pub(super) fn concluded(&mut self, effects: &mut Vec<Effect>) {
-        match self.run.plan.golden().is_empty() {
-            true => effects.push(Effect::Finish(Vec::new())),
-            false => self.begin(Pass::Golden, effects),
+        match (self.run.plan.golden().is_empty(), self.stop.clone()) {
+            (true, _) => effects.push(Effect::Finish(Vec::new())),
+            // The pass needs workers, which may be stopping too. Whoever resumes the run computes it.
+            (false, Some((reason, exit))) => self.end(exit, reason, effects),
+            (false, None) => self.begin(Pass::Golden, effects),
         }
+    }
+
+    /// The golden rows are computed. One whose log probabilities are not finite says nothing, and is left out.
+    pub(super) fn finish_with(&mut self, mut golden: Vec<GoldenRow>, effects: &mut Vec<Effect>) {
+        golden.retain(|row| row.logprobs.iter().all(|logprob| logprob.is_finite()));
+        self.phase = Phase::Saving;
+        effects.push(Effect::Finish(golden));
     }
 
     pub(super) fn export(&mut self, evaluated: bool, effects: &mut Vec<Effect>) {

@@ -88,7 +88,7 @@ pub fn run(spec: &RunSpec, id: &str, epoch: u64) -> Run {
         train_rows: ROWS,
         trainable: ELEMENTS,
         data_bytes: 0,
-        trained: Default::default(),
+        counts: Default::default(),
         base: None,
     }
 }

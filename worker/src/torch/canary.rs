@@ -2,7 +2,7 @@
 
 use headstart::checkpoint::Values;
 use headstart::model::blueprint::{Blueprint, Input, TextInput};
-use headstart::model::{Init, Parameter, canary, initial_values};
+use headstart::model::{Init, Parameter, Part, canary, initial_values};
 use headstart::trainable::Trainable;
 use tch::{Device, Kind};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
@@ -27,7 +27,11 @@ pub(super) fn hash(
 ) -> Result<u128, TrainError> {
     let blueprint = canary::network(blueprint);
     let table: Vec<Parameter> = blueprint.parameters().into_iter().map(noisy).collect();
-    let layout = Trainable::new(&table, &[]).map_err(|error| TrainError::Torch(error.to_string()))?;
+    // Beside adapters, nothing else trains: that takes other paths through libtorch.
+    let adapted = table.iter().any(|parameter| parameter.part == Part::Adapter);
+    let frozen = table.iter().filter(|parameter| adapted && parameter.part != Part::Adapter);
+    let frozen: Vec<String> = frozen.map(|parameter| parameter.name.clone()).collect();
+    let layout = Trainable::new(&table, &frozen).map_err(|error| TrainError::Torch(error.to_string()))?;
     let values = table.iter().map(|parameter| Values::F32(initial_values(parameter, SEED))).collect();
     let parameters = Parameters::new(&table, &layout, values, device)?.computing(compute);
     let network = Transformer::new(&blueprint, &parameters);

@@ -4,6 +4,8 @@ use headstart::tree::{self, Tree};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::*;
+use crate::event::Record;
+use crate::master::Applied;
 
 const RUN_FILE: &str = "
 base_model: nowhere
@@ -36,7 +38,7 @@ fn run(sets: &[&str]) -> Run {
         train_rows: 45,
         trainable: 4,
         data_bytes: 0,
-        trained: Default::default(),
+        counts: Default::default(),
         base: None,
     }
 }
