@@ -4,9 +4,9 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::{Tokenising, WrongRow};
 use super::pass::Found;
 use super::summary::Summary;
+use super::{Tokenising, WrongRow};
 use crate::data::{KeptFile, RowIndex, RowTokens};
 use crate::hash::hex;
 

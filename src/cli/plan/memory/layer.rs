@@ -53,8 +53,7 @@ pub(super) fn kept(layer: &Layer, hidden: u64, weights: &Weights<'_>) -> Floats 
         + hidden
         + residual(around_attention, hidden, of_attention, weights)
         + residual(around_mlp, hidden, of_mlp, weights);
-    attend(attention, weights)
-        + Floats { of_token: own + feed_forward(mlp, weights), of_pair: 0 }
+    attend(attention, weights) + Floats { of_token: own + feed_forward(mlp, weights), of_pair: 0 }
 }
 
 /// What the layer's backward pass holds beside that.
@@ -115,7 +114,8 @@ fn feed_forward(mlp: &Mlp, weights: &Weights<'_>) -> u64 {
 fn residual(part: &Residual, hidden: u64, read: bool, weights: &Weights<'_>) -> u64 {
     let Residual { before, after, sum, dropout } = part;
     let before = before.as_ref().map_or(0, |norm| of_norm(norm, hidden, weights) + hidden * u64::from(read));
-    let inputs: u64 = [after, sum].into_iter().flatten().map(|norm| hidden + of_norm(norm, hidden, weights)).sum();
+    let inputs: u64 =
+        [after, sum].into_iter().flatten().map(|norm| hidden + of_norm(norm, hidden, weights)).sum();
     before + inputs + hidden * u64::from(*dropout > 0.0)
 }
 

@@ -71,7 +71,9 @@ impl StepCost {
             widened: weights.widened(),
             head: match &blueprint.head {
                 Head::Classifier(_) => None,
-                Head::Language(language) => Some(LanguageCost::new(&language.output.weight(), blueprint, weights)),
+                Head::Language(language) => {
+                    Some(LanguageCost::new(&language.output.weight(), blueprint, weights))
+                }
             },
         }
     }
@@ -119,5 +121,7 @@ fn embedding(blueprint: &Blueprint, kept: bool) -> Floats {
 }
 
 fn bytes(floats: Floats, batch: MicroBatch) -> f64 {
-    ALLOCATED * F32 * (floats.of_token as f64 * batch.tokens as f64 + floats.of_pair as f64 * batch.pairs as f64)
+    ALLOCATED
+        * F32
+        * (floats.of_token as f64 * batch.tokens as f64 + floats.of_pair as f64 * batch.pairs as f64)
 }

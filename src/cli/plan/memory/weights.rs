@@ -39,7 +39,8 @@ impl<'a> Weights<'a> {
         Weights::new(table, vec![true; table.len()], vec![WIDE; table.len()])
     }
 
-    fn new(table: &'a [Parameter], trains: Vec<bool>, stored: Vec<u64>) -> Weights<'a> {
+    /// Of these parameters: whether each trains, and bytes of a number as it is read.
+    pub(super) fn new(table: &'a [Parameter], trains: Vec<bool>, stored: Vec<u64>) -> Weights<'a> {
         let index = table.iter().enumerate().map(|(index, parameter)| (parameter.name.as_str(), index));
         Weights { table, index: index.collect(), trains, stored }
     }
@@ -82,8 +83,9 @@ impl<'a> Weights<'a> {
 
     /// Bytes of the largest matrix held in 16 bits, once it is widened. Those of embedding and head are widened in parts.
     pub(super) fn widened(&self) -> f64 {
-        let narrow = (0..self.table.len())
-            .filter(|&index| matches!(self.table[index].block, Block::Layer(_)) && self.held(index) == NARROW);
+        let narrow = (0..self.table.len()).filter(|&index| {
+            matches!(self.table[index].block, Block::Layer(_)) && self.held(index) == NARROW
+        });
         F32 * narrow.map(|index| self.table[index].len()).max().unwrap_or_default() as f64
     }
 
