@@ -141,8 +141,9 @@ bench-lora: build ## time an adapter of a chat model beside transformers and PEF
 	@$(BUILT) bench/lora.sh
 
 .PHONY: plan-memory
-plan-memory: build ## compare the memory that headstart plan predicts with the use of eight small runs
+plan-memory: build ## compare the memory that headstart plan predicts with the use of small runs
 	@examples/sections/setup.py
+	@examples/assistant/setup.py
 	@$(BUILT) $(PYTHON) bench/plan_memory.py
 
 .PHONY: bench-gpu

@@ -5,6 +5,10 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/headeronly/version.h>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include <cstddef>
 #include <cstring>
 #include <optional>
@@ -62,6 +66,13 @@ int headstart_deterministic() {
     } catch (...) {
         return -1;
     }
+}
+
+// Gives free memory of all arenas back to the system, where the allocator can.
+void headstart_give_back_memory() {
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 // See shim.rs. Returns a tensor of its caller's, or null and a reason.

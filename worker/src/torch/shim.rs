@@ -10,6 +10,7 @@ use crate::trainer::TrainError;
 
 unsafe extern "C" {
     fn headstart_deterministic() -> c_int;
+    fn headstart_give_back_memory();
     fn headstart_cpu_capability(buffer: *mut c_char, size: usize);
     fn headstart_torch_version(buffer: *mut c_char, size: usize);
     fn headstart_frozen_linear(
@@ -28,6 +29,13 @@ pub(super) fn deterministic() -> Result<(), TrainError> {
         0 => Ok(()),
         _ => Err(TrainError::Torch("deterministic algorithms cannot be switched on".into())),
     }
+}
+
+/// Gives memory that is free back to the system. The allocator keeps it otherwise, and each thread can use only what it freed
+/// itself: of a checkpoint's first values, read on other threads, nothing.
+pub(super) fn give_back_memory() {
+    // SAFETY: takes no arguments; glibc lets threads allocate meanwhile.
+    unsafe { headstart_give_back_memory() }
 }
 
 /// Instruction set of libtorch's own kernels, such as `AVX512`.

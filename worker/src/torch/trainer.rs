@@ -54,6 +54,7 @@ impl TorchTrainer {
         tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
         let device = device::device(&device);
         let parameters = Parameters::of(&network, values, device)?.computing(compute(precision, device));
+        shim::give_back_memory();
         let transformer = Transformer::new(&network.blueprint, &parameters);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build();
         let pool = pool.map_err(|error| TrainError::Device(error.to_string()))?;
@@ -115,13 +116,16 @@ impl Trainer for TorchTrainer {
 
     fn canary(&mut self) -> Result<u128, TrainError> {
         let device = self.parameters.device();
-        canary::hash(
+        let hash = canary::hash(
             &self.network.blueprint,
             self.objective,
             self.micro_batch as usize,
             self.sequence_len as usize,
             (device, self.parameters.compute()),
-        )
+        );
+        // It may have been larger than a micro-batch is.
+        shim::give_back_memory();
+        hash
     }
 
     fn trainable_len(&self) -> usize {

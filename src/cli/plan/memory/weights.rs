@@ -39,7 +39,8 @@ impl<'a> Weights<'a> {
         Weights::new(table, vec![true; table.len()], vec![WIDE; table.len()])
     }
 
-    fn new(table: &'a [Parameter], trains: Vec<bool>, stored: Vec<u64>) -> Weights<'a> {
+    /// Of these parameters: whether each trains, and bytes of a number as it is read.
+    pub(super) fn new(table: &'a [Parameter], trains: Vec<bool>, stored: Vec<u64>) -> Weights<'a> {
         let index = table.iter().enumerate().map(|(index, parameter)| (parameter.name.as_str(), index));
         Weights { table, index: index.collect(), trains, stored }
     }
