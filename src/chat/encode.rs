@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::choose::{Sources, Templates};
 use super::date::Date;
 use super::message::Names;
+use super::plain::PlainTexts;
 use super::row::{self, Columns, Conversation, Example};
 use super::spans::{self, Policy, Rendered};
 use super::template::{self, Context};
@@ -44,11 +45,11 @@ pub struct EncoderParts<'a> {
 
 /// Turns rows into tokens. One serves a whole run, on any number of threads.
 pub struct RowEncoder {
-    tokenizer: TextTokenizer,
+    pub(super) tokenizer: TextTokenizer,
     templates: Templates,
     context: Context,
     entries: Vec<Entry>,
-    plain: PlainTexts,
+    pub(super) plain: PlainTexts,
     limit: u32,
     vocab: u64,
     excess: ExcessLength,
@@ -64,16 +65,6 @@ struct Entry {
     format: RowFormat,
     names: Names,
     policy: Policy,
-}
-
-/// How texts are tokenised that no template renders.
-struct PlainTexts {
-    bos: Option<u32>,
-    /// The tokenizer's EOS, where texts end with it.
-    eos: Option<(String, u32)>,
-    add_eos: bool,
-    before: Vec<u32>,
-    after: Vec<u32>,
 }
 
 /// A row's tokens.
@@ -95,18 +86,6 @@ pub struct EncodedRow {
     pub warnings: Vec<RowWarning>,
 }
 
-impl EncodedRow {
-    /// The text of the first tokens.
-    pub fn beginning(&self, tokens: usize) -> &str {
-        let whole = tokens == self.ends.len() && !self.truncated;
-        let end = tokens.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or_default();
-        // A token may end within a character.
-        let end = if whole { self.text.len() } else { end.min(self.text.len()) };
-        let end = (0..=end).rev().find(|&end| self.text.is_char_boundary(end)).unwrap_or_default();
-        &self.text[..end]
-    }
-}
-
 impl RowEncoder {
     /// Builds the tokenizer and compiles the templates.
     pub fn new(parts: EncoderParts<'_>) -> Result<RowEncoder, ChatError> {
@@ -116,7 +95,7 @@ impl RowEncoder {
         let mut variables: BTreeMap<_, _> =
             parts.tokenizer.special.iter().cloned().map(text_variable).collect();
         variables.extend(settings.chat_template_kwargs.iter().map(variable));
-        let context = Context { run: Arc::new(variables), ..Context::default() };
+        let context = Context::new(variables);
         let sources = Sources {
             config: parts.tokenizer_config.as_deref(),
             jinja: parts.chat_template.as_deref(),
@@ -178,8 +157,14 @@ impl RowEncoder {
                 self.plain(kind, prompt.clone() + &completion, prompt.len(), policy)
             }
             Example::Chat(conversation) => {
-                let rendered = self.conversation(&conversation, format, policy)?;
-                let located = self.tokenizer.locate(&rendered.text).map_err(tokenizer_failed)?;
+                let (rendered, located) = self.conversation(&conversation, format, policy, |text| {
+                    let located = self.tokenizer.locate(text).map_err(tokenizer_failed)?;
+                    // To tell its turns costs many renderings, which a row that leaves the data is not worth.
+                    match self.excess == ExcessLength::Drop && located.ids.len() > self.limit as usize {
+                        true => Err(RowRefusal::Dropped(DropReason::TooLong)),
+                        false => Ok(located),
+                    }
+                })?;
                 let trained = in_spans(&located.bytes, &rendered.spans);
                 let ends = located.bytes.iter().map(|(_, end)| *end).collect();
                 let row = EncodedRow {
@@ -203,9 +188,35 @@ impl RowEncoder {
     pub fn render(&self, row: &Map<String, Value>, entry: usize) -> Result<Option<Rendered>, RowRefusal> {
         let Entry { format, names, policy } = &self.entries[entry];
         match row::read(row, format, names)?.1 {
-            Example::Chat(conversation) => self.conversation(&conversation, format, policy).map(Some),
+            Example::Chat(conversation) => {
+                let (rendered, ()) = self.conversation(&conversation, format, policy, |_| Ok(()))?;
+                Ok(Some(rendered))
+            }
             Example::Text(_) | Example::Completion { .. } => Ok(None),
         }
+    }
+
+    /// The beginning of a row, of at most `most` tokens: a text, and its tokens. The text becomes exactly these tokens again,
+    /// behind those that the tokenizer puts before a text: it never ends within a character or a word, where other tokens
+    /// would come out. Where no beginning does, it is cut after `most` tokens.
+    pub fn beginning(&self, row: &EncodedRow, most: usize) -> Result<(String, Vec<u32>), RowRefusal> {
+        let most = most.min(row.input_ids.len());
+        let cut = |tokens: usize| {
+            let end = tokens.checked_sub(1).and_then(|last| row.ends.get(last)).copied().unwrap_or_default();
+            (0..=end.min(row.text.len()))
+                .rev()
+                .find(|&end| row.text.is_char_boundary(end))
+                .unwrap_or_default()
+        };
+        let before = row.ends.iter().take_while(|end| **end == 0).count();
+        for tokens in (before + 1..=most).rev() {
+            let text = &row.text[..cut(tokens)];
+            let found = self.tokenizer.locate(text).map_err(tokenizer_failed)?.ids;
+            if found == row.input_ids[before..tokens] {
+                return Ok((text.to_owned(), row.input_ids[..tokens].to_vec()));
+            }
+        }
+        Ok((row.text[..cut(most)].to_owned(), row.input_ids[..most].to_vec()))
     }
 
     /// What each token adds to the text before it, for people. Tokens that are parts of a character give U+FFFD.
@@ -224,82 +235,29 @@ impl RowEncoder {
         (0..ids.len()).map(piece).collect()
     }
 
-    fn conversation(
+    /// Renders a conversation. Its text goes to `accept` before its spans are found.
+    fn conversation<T>(
         &self,
         conversation: &Conversation,
         format: &RowFormat,
         policy: &Policy,
-    ) -> Result<Rendered, RowRefusal> {
+        accept: impl FnOnce(&str) -> Result<T, RowRefusal>,
+    ) -> Result<(Rendered, T), RowRefusal> {
         let template = self.templates.get(conversation.tools.is_some())?;
-        let mut context = self.context.clone();
-        context.tools = conversation.tools.as_ref().map(template::value).unwrap_or_else(|| ().into());
+        let mut context = self.context.for_row();
+        if let Some(tools) = &conversation.tools {
+            context.tools = template::value(tools);
+        }
         if !(format.chat_template_kwargs.is_empty() && conversation.kwargs.is_empty()) {
             // Of equal keys, the last counts.
             let variables = format.chat_template_kwargs.iter().chain(&conversation.kwargs);
             context.row = Arc::new(variables.map(variable).collect());
         }
-        spans::render(conversation, template, &context, policy)
+        spans::render(conversation, template, &context, policy, accept)
     }
 
-    /// A text that no template renders, trained from byte `from` on.
-    fn plain(
-        &self,
-        kind: RowKind,
-        mut text: String,
-        from: usize,
-        policy: &Policy,
-    ) -> Result<EncodedRow, RowRefusal> {
-        let plain = &self.plain;
-        if plain.add_eos && plain.eos.is_none() {
-            return Err(ChatError::NoEos.into());
-        }
-        let located = self.tokenizer.locate(&text).map_err(tokenizer_failed)?;
-        let starts_with_bos = plain.bos.is_some() && located.ids.first().copied() == plain.bos;
-        let before = match plain.before.split_last() {
-            Some((last, rest)) if starts_with_bos && Some(*last) == plain.bos => rest,
-            _ => &plain.before,
-        };
-        let span = if policy.train_on_inputs { 0 } else { from }..text.len();
-        let mut input_ids = before.to_vec();
-        let mut trained = vec![policy.train_on_inputs; before.len()];
-        trained.extend(in_spans(&located.bytes, &[span]));
-        let ends_with_eos = |ids: &[u32], eos: u32| ids.last() == Some(&eos);
-        input_ids.extend(&located.ids);
-        let mut ends = vec![0; before.len()];
-        ends.extend(located.bytes.iter().map(|(_, end)| *end));
-        let after = match (&plain.eos, plain.after.split_first()) {
-            // The text has its own EOS: the tokenizer adds no second one.
-            (Some((_, eos)), Some((first, rest))) if first == eos && ends_with_eos(&located.ids, *eos) => {
-                rest
-            }
-            _ => &plain.after,
-        };
-        input_ids.extend(after);
-        if let Some((end, eos)) =
-            plain.eos.as_ref().filter(|(_, eos)| plain.add_eos && !ends_with_eos(&input_ids, *eos))
-        {
-            input_ids.push(*eos);
-            text.push_str(end);
-        }
-        ends.resize(input_ids.len(), text.len());
-        trained.resize(input_ids.len(), true);
-        self.finished(EncodedRow {
-            ends,
-            text,
-            input_ids,
-            trained,
-            format: kind,
-            truncated: false,
-            warnings: Vec::new(),
-        })
-    }
-
-    /// Bounds of ids and length.
-    fn finished(&self, mut row: EncodedRow) -> Result<EncodedRow, RowRefusal> {
-        if let Some(&id) = row.input_ids.iter().find(|id| u64::from(**id) >= self.vocab) {
-            let token = self.tokenizer.token(id).unwrap_or_default();
-            return Err(ChatError::BeyondVocabulary { id, token, vocab: self.vocab }.into());
-        }
+    /// Bounds of length and ids.
+    pub(super) fn finished(&self, mut row: EncodedRow) -> Result<EncodedRow, RowRefusal> {
         let limit = self.limit as usize;
         if row.input_ids.len() > limit {
             match self.excess {
@@ -316,6 +274,10 @@ impl RowEncoder {
                 }
             }
         }
+        if let Some(&id) = row.input_ids.iter().find(|id| u64::from(**id) >= self.vocab) {
+            let token = self.tokenizer.token(id).unwrap_or_default();
+            return Err(ChatError::BeyondVocabulary { id, token, vocab: self.vocab }.into());
+        }
         if let Some(first) = row.trained.first_mut() {
             *first = false;
         }
@@ -324,22 +286,6 @@ impl RowEncoder {
         } else {
             Err(RowRefusal::Dropped(DropReason::NoTrainedTokens))
         }
-    }
-}
-
-impl PlainTexts {
-    fn new(
-        tokenizer: &TextTokenizer,
-        bos: Option<String>,
-        eos: Option<String>,
-        add_eos: bool,
-    ) -> Result<PlainTexts, ChatError> {
-        let [before, after] =
-            tokenizer.around().map_err(|reason| TokenizerError { file: "tokenizer.json", reason })?;
-        let id = |token: &String| tokenizer.id(token);
-        let bos = bos.as_ref().and_then(id);
-        let eos = eos.and_then(|eos| id(&eos).map(|id| (eos, id)));
-        Ok(PlainTexts { bos, eos, add_eos, before, after })
     }
 }
 
@@ -375,7 +321,7 @@ fn end_tokens(
     Ok(ends)
 }
 
-fn tokenizer_failed(reason: String) -> ChatError {
+pub(super) fn tokenizer_failed(reason: String) -> ChatError {
     TokenizerError { file: "tokenizer.json", reason }.into()
 }
 
@@ -388,7 +334,7 @@ fn variable((key, json): (&String, &Value)) -> (String, minijinja::Value) {
 }
 
 /// For each token, whether any of its characters lies in a span. Tokens without characters count as the one after them.
-fn in_spans(tokens: &[(usize, usize)], spans: &[Range<usize>]) -> Vec<bool> {
+pub(super) fn in_spans(tokens: &[(usize, usize)], spans: &[Range<usize>]) -> Vec<bool> {
     let inside = |&(start, end): &(usize, usize)| {
         let next = spans.partition_point(|span| span.end <= start);
         spans.get(next).is_some_and(|span| span.start < end.max(start + 1))

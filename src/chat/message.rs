@@ -10,6 +10,9 @@ use super::{ChatError, RowFormat};
 /// Names of a message's thoughts. The first that is there counts.
 pub(super) const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
+/// The key of OpenAI's format that says whether a message is trained. It counts where the entry's own key says nothing.
+const WEIGHT: &str = "weight";
+
 /// A message as the template gets it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Message {
@@ -74,9 +77,20 @@ impl Message {
         };
         let mut fields = Map::new();
         let mut train = None;
+        let mut weight = None;
         for (key, value) in pairs {
             if *key == names.train {
                 train = flag(value).ok_or_else(|| wrong(key, "must be true or false".into()))?;
+                continue;
+            }
+            if key == WEIGHT && !names.keys.iter().any(|(from, _)| from == key) {
+                weight = match value {
+                    Value::Null | Value::Number(_) => flag(value),
+                    _ => None,
+                }
+                .ok_or_else(|| {
+                    wrong(key, "must be 0 or 1, for a message that is not trained or is".into())
+                })?;
                 continue;
             }
             // A key of the template's own name is not overridden by another name for it.
@@ -109,7 +123,7 @@ impl Message {
             tool_calls(calls, &join(place, "tool_calls"))?;
         }
         name_reasoning(&mut fields);
-        Ok(Message { role, fields, train, in_prompt: false })
+        Ok(Message { role, fields, train: train.or(weight), in_prompt: false })
     }
 
     /// The texts that its content consists of.

@@ -12,6 +12,7 @@ mod encode;
 mod error;
 mod generation;
 mod message;
+mod plain;
 mod python;
 mod rewrite;
 mod row;

@@ -104,9 +104,11 @@ impl<'a> Columns<'a> {
         self.format.field_tools.as_deref().unwrap_or("tools")
     }
 
-    /// The format: the one that was asked for, or the first whose columns are there.
+    /// The format: the one that was asked for, or the first whose columns are there. Where the entry names columns of a
+    /// format, a row is never read as another one.
     pub(super) fn kind(&self, has: impl Fn(&str) -> bool) -> Option<RowType> {
         let [instruction, output, _] = self.alpaca();
+        let named = self.named();
         self.format.kind.or_else(|| {
             let known = [
                 (RowType::Messages, self.messages().into_iter().any(&has)),
@@ -114,8 +116,21 @@ impl<'a> Columns<'a> {
                 (RowType::Alpaca, has(instruction) && has(output)),
                 (RowType::Text, has(self.text())),
             ];
-            known.into_iter().find(|(_, there)| *there).map(|(kind, _)| kind)
+            let mut known = known.into_iter().filter(|(kind, _)| named.is_empty() || named.contains(kind));
+            known.find(|(_, there)| *there).map(|(kind, _)| kind).or(named.first().copied())
         })
+    }
+
+    /// The formats whose own columns the entry names.
+    fn named(&self) -> Vec<RowType> {
+        let format = self.format;
+        let given = [
+            (RowType::Messages, [&format.field_messages, &None, &None]),
+            (RowType::PromptCompletion, [&format.field_prompt, &format.field_completion, &None]),
+            (RowType::Alpaca, [&format.field_instruction, &format.field_output, &format.field_input]),
+        ];
+        let named = given.into_iter().filter(|(_, columns)| columns.iter().any(|column| column.is_some()));
+        named.map(|(kind, _)| kind).collect()
     }
 
     /// Every column that a row of this format can use. Where the format is not known, those of all.
@@ -158,7 +173,10 @@ pub(super) fn read(row: &Row, format: &RowFormat, names: &Names) -> Result<(RowK
         RowType::PromptCompletion => prompt_completion(row, &columns, names),
         RowType::Messages => {
             let candidates = columns.messages();
-            let column = candidates.iter().find(|column| has(column)).unwrap_or(&candidates[0]);
+            let Some(column) = candidates.iter().find(|column| has(column)) else {
+                let column = candidates.join(" or ");
+                return Err(ChatError::Missing { column, format: "messages" });
+            };
             let messages = messages(row, column, names)?;
             let kind = match *column {
                 "conversations" => RowKind::Conversations,
@@ -172,7 +190,7 @@ pub(super) fn read(row: &Row, format: &RowFormat, names: &Names) -> Result<(RowK
             let mut question = text(row, instruction, format)?.to_owned();
             if has(input) {
                 let input = text(row, input, format)?;
-                if !input.is_empty() {
+                if !input.trim().is_empty() {
                     question.push('\n');
                     question.push_str(input);
                 }
@@ -198,15 +216,16 @@ fn prompt_completion(
         let example = Example::Completion { prompt: question.clone(), completion: answer.clone() };
         return Ok((RowKind::PromptCompletion, example));
     }
-    let list = |column: &str| match row.get(column) {
-        None | Some(Value::Null) => Err(ChatError::Missing { column: column.to_owned(), format }),
-        Some(_) => messages(row, column, names),
-    };
-    let mut all = list(prompt)?;
+    for column in [prompt, completion] {
+        if row.get(column).is_none_or(Value::is_null) {
+            return Err(ChatError::Missing { column: column.to_owned(), format });
+        }
+    }
+    let mut all = messages(row, prompt, names)?;
     for message in &mut all {
         message.in_prompt = true;
     }
-    all.extend(list(completion)?);
+    all.extend(messages(row, completion, names)?);
     Ok((RowKind::PromptCompletionMessages, Example::Chat(conversation(row, columns, all)?)))
 }
 
@@ -227,23 +246,18 @@ fn conversation(
     mut messages: Vec<Message>,
 ) -> Result<Conversation, ChatError> {
     let system = columns.system();
-    if let Some(prompt) = row.get(system).filter(|prompt| !prompt.is_null())
+    if let Some(prompt) = optional(row, system)
         && messages.first().is_none_or(|first| first.role != "system")
     {
         let prompt = prompt.as_str().ok_or_else(|| message::not_a_text(system, prompt))?;
-        // Data sets of instructions hold an empty text where a row has none.
-        if !prompt.is_empty() {
-            let mut first = Message::new("system", prompt);
-            first.in_prompt = messages.first().is_some_and(|first| first.in_prompt);
-            messages.insert(0, first);
-        }
+        let mut first = Message::new("system", prompt);
+        first.in_prompt = messages.first().is_some_and(|first| first.in_prompt);
+        messages.insert(0, first);
     }
-    let tools = match row.get(columns.tools()) {
-        None | Some(Value::Null) => None,
-        Some(tools) => Some(message::tools(tools, columns.tools())?),
-    };
-    let kwargs = match row.get(KWARGS) {
-        None | Some(Value::Null) => Map::new(),
+    let tools =
+        optional(row, columns.tools()).map(|tools| message::tools(tools, columns.tools())).transpose()?;
+    let kwargs = match optional(row, KWARGS) {
+        None => Map::new(),
         Some(kwargs) => match message::parsed(kwargs, KWARGS)?.into_owned() {
             Value::Object(kwargs) => kwargs,
             other => {
@@ -253,6 +267,15 @@ fn conversation(
         },
     };
     Ok(Conversation { messages, tools, kwargs })
+}
+
+/// A value that a row may lack: datasets hold null or a blank text where a row has none.
+fn optional<'a>(row: &'a Row, column: &str) -> Option<&'a Value> {
+    row.get(column).filter(|value| match value {
+        Value::Null => false,
+        Value::String(text) => !text.trim().is_empty(),
+        _ => true,
+    })
 }
 
 fn text<'a>(row: &'a Row, column: &str, format: &'static str) -> Result<&'a str, ChatError> {

@@ -48,20 +48,22 @@ impl Policy {
     }
 }
 
-/// Renders a conversation and finds its trained spans.
-pub(super) fn render(
+/// Renders a conversation, gives the text to `accept`, and finds its trained spans.
+pub(super) fn render<T>(
     conversation: &Conversation,
     template: &Template,
     context: &Context,
     policy: &Policy,
-) -> Result<Rendered, RowRefusal> {
+    accept: impl FnOnce(&str) -> Result<T, RowRefusal>,
+) -> Result<(Rendered, T), RowRefusal> {
     let messages = &conversation.messages;
     let values: Vec<Value> = messages.iter().map(|message| object(&message.fields)).collect();
     let text = template.render(context, &values, false, false)?;
+    let accepted = accept(&text)?;
     let turns = Turns { template, context, messages, values: &values, text: &text };
     let mut warnings = vanished(messages, &text);
     let spans = if policy.train_on_inputs {
-        all_but_excluded(&turns)?
+        all_but_excluded(&turns, policy)?
     } else if !messages.iter().any(|message| policy.trains(message)) {
         return Err(RowRefusal::Dropped(DropReason::NoAssistantTurn));
     } else if template.tagged {
@@ -71,18 +73,19 @@ pub(super) fn render(
         by_turns(&turns, policy, &all)?
     };
     let spans = merged(spans);
-    Ok(Rendered { spans, warnings, text })
+    Ok((Rendered { spans, warnings, text }, accepted))
 }
 
-/// Everything, but for turns with `train: false`.
-fn all_but_excluded(turns: &Turns<'_>) -> Result<Vec<Range<usize>>, ChatError> {
+/// Everything, but for turns with `train: false` and their end tokens, which `train_on_eos: all` keeps.
+fn all_but_excluded(turns: &Turns<'_>, policy: &Policy) -> Result<Vec<Range<usize>>, ChatError> {
     let mut spans = Vec::new();
     let mut from = 0;
     for (turn, message) in turns.messages.iter().enumerate() {
         if message.train == Some(false) {
             let place = turns.locate(turn)?;
             spans.push(from..place.start.max(from));
-            from = place.end.max(from);
+            let end = end_of_turn(turns, policy, turn, place.end).filter(|_| policy.eos != TrainOnEos::All);
+            from = end.map_or(place.end, |end| end.end).max(from);
         }
     }
     spans.push(from..turns.text.len());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Object, Rest, ValueKind};
@@ -16,6 +17,8 @@ use super::rewrite::{self, Rewritten, SHALLOW};
 
 /// What one rendering may cost: about this many instructions, or 64 bytes of data each.
 const FUEL: u64 = 2_000_000;
+/// What all renderings of one row may cost, but for the last one. Each trained turn takes about four.
+const ROW_FUEL: u64 = 50 * FUEL;
 /// Templates by name in their environment: with marks around generation blocks, and without.
 const MARKED: &str = "marked";
 const PLAIN: &str = "plain";
@@ -30,7 +33,7 @@ pub(super) struct Template {
 }
 
 /// What a template is given.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Context {
     /// Special tokens and variables of the run.
     pub run: Arc<BTreeMap<String, Value>>,
@@ -38,6 +41,20 @@ pub(super) struct Context {
     pub row: Arc<BTreeMap<String, Value>>,
     /// A list of tools, or none.
     pub tools: Value,
+    /// Fuel that renderings with this context have used up.
+    spent: Arc<AtomicU64>,
+}
+
+impl Context {
+    /// For rows without tools: `tools` is none, as transformers gives it.
+    pub(super) fn new(run: BTreeMap<String, Value>) -> Context {
+        Context { run: Arc::new(run), row: Arc::default(), tools: Value::from(()), spent: Arc::default() }
+    }
+
+    /// As this one, for a row with fuel of its own.
+    pub(super) fn for_row(&self) -> Context {
+        Context { spent: Arc::default(), ..self.clone() }
+    }
 }
 
 /// The context of one rendering.
@@ -62,11 +79,15 @@ impl Object for Variables {
 
 /// What `raise_exception` was given.
 #[derive(Debug)]
-struct Raised(String);
+struct Raised {
+    message: String,
+    /// Fuel used up until then.
+    spent: u64,
+}
 
 impl fmt::Display for Raised {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.message)
     }
 }
 
@@ -98,25 +119,41 @@ impl Template {
         generation_prompt: bool,
         marked: bool,
     ) -> Result<String, ChatError> {
+        if context.spent.load(Ordering::Relaxed) >= ROW_FUEL {
+            return Err(ChatError::Fuel);
+        }
         let template = self.environment.get_template(if marked { MARKED } else { PLAIN });
         let messages = messages.iter().cloned().collect();
         let variables = Variables { context: context.clone(), messages, generation_prompt };
-        template.and_then(|template| template.render(Value::from_object(variables))).map_err(failed)
+        let rendered = template.and_then(|template| template.render_captured(Value::from_object(variables)));
+        let (spent, rendered) = match rendered {
+            Ok(captured) => {
+                let spent = captured.state().fuel_levels().map_or(0, |(spent, _)| spent);
+                (spent, Ok(captured.into_output()))
+            }
+            Err(error) => {
+                let (spent, error) = failed(error);
+                (spent, Err(error))
+            }
+        };
+        context.spent.fetch_add(spent, Ordering::Relaxed);
+        rendered
     }
 }
 
-fn failed(error: Error) -> ChatError {
+/// The fuel that a failed rendering has used up, all of it where that cannot be told; and why it failed.
+fn failed(error: Error) -> (u64, ChatError) {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(found) = cause {
         if let Some(raised) = found.downcast_ref::<Raised>() {
-            return ChatError::Raised(raised.0.clone());
+            return (raised.spent, ChatError::Raised(raised.message.clone()));
         }
         if found.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::OutOfFuel) {
-            return ChatError::Fuel;
+            return (FUEL, ChatError::Fuel);
         }
         cause = found.source();
     }
-    ChatError::Failed { line: error.line().unwrap_or_default(), reason: reason(&error) }
+    (FUEL, ChatError::Failed { line: error.line().unwrap_or_default(), reason: reason(&error) })
 }
 
 fn reason(error: &Error) -> String {
@@ -154,9 +191,10 @@ fn environment(today: Option<Date>) -> Environment<'static> {
     use ValueKind::{Iterable, Map, Seq, String as Text, Undefined};
     environment.add_test("iterable", is(&[Undefined, Text, Seq, Map, Iterable]));
     environment.add_test("sequence", is(&[Undefined, Text, Seq, Map]));
-    environment.add_function("raise_exception", |message: &Value| -> Result<Value, Error> {
+    environment.add_function("raise_exception", |state: &State, message: &Value| -> Result<Value, Error> {
         let message = python::str(message)?;
-        Err(invalid(message.clone()).with_source(Raised(message)))
+        let spent = state.fuel_levels().map_or(FUEL, |(spent, _)| spent);
+        Err(invalid(message.clone()).with_source(Raised { message, spent }))
     });
     environment.add_function("strftime_now", move |format: &str| match today {
         Some(today) => today.format(format).map_err(invalid),

@@ -9,7 +9,12 @@ use super::error::{Problem, SpecError};
 pub(super) struct Findings {
     problems: Vec<Problem>,
     ignored: Vec<(String, &'static str)>,
+    /// Rows of one step, which the messages of some keys name.
+    rows: u32,
 }
+
+/// What stands for the rows of one step in a message.
+const ROWS: &str = "{global_batch_size}";
 
 impl Findings {
     pub(super) fn push(&mut self, problem: Problem) {
@@ -21,14 +26,20 @@ impl Findings {
         self.ignored.push((key.into(), instead));
     }
 
+    /// Says how many rows a step has.
+    pub(super) fn step_has(&mut self, rows: u32) {
+        self.rows = rows;
+    }
+
     pub(super) fn problems(&self) -> &[Problem] {
         &self.problems
     }
 
     /// The keys without effect; an error when there were problems.
     pub(super) fn end(self, source_name: &str) -> Result<IgnoredKeys, SpecError> {
-        let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
+        let mut groups: Vec<(String, Vec<String>)> = Vec::new();
         for (key, instead) in self.ignored {
+            let instead = instead.replace(ROWS, &self.rows.to_string());
             match groups.iter_mut().find(|(same, _)| *same == instead) {
                 Some((_, keys)) => keys.push(key),
                 None => groups.push((instead, vec![key])),
@@ -45,7 +56,7 @@ impl Findings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IgnoredKeys {
     source_name: String,
-    groups: Vec<(&'static str, Vec<String>)>,
+    groups: Vec<(String, Vec<String>)>,
 }
 
 impl IgnoredKeys {

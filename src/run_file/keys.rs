@@ -99,8 +99,10 @@ keys! {
         excess_length_strategy: OneOf<ExcessLength>,
         /// Train every token of rows of language models, prompts and questions included. Default false.
         train_on_inputs | train_on_prompt: bool,
-        /// The opposite of train_on_inputs, as TRL has it. false is accepted beside train_on_inputs: true only.
-        assistant_only_loss | completion_only_loss: bool,
+        /// The opposite of train_on_inputs, as TRL has it for messages. false is accepted beside train_on_inputs: true only.
+        assistant_only_loss: bool,
+        /// The same, as TRL has it for prompts with completions.
+        completion_only_loss: bool,
         /// Roles whose turns are trained. Default [assistant].
         roles_to_train: Vec<String>,
         /// Turns whose end token is trained. turn: the trained ones. all: all. last: the last trained one. none: none.

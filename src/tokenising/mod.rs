@@ -6,6 +6,7 @@
 mod kept;
 mod pass;
 mod preview;
+mod row;
 mod summary;
 
 use std::path::Path;
@@ -17,7 +18,8 @@ use crate::exit::Exit;
 use crate::store::Stores;
 use kept::KeptPass;
 use pass::Pass;
-pub use preview::{Previewed, preview};
+pub use preview::preview;
+pub use row::Previewed;
 pub use summary::Summary;
 
 /// What rows are tokenised with.

@@ -10,10 +10,10 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIter
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::WrongRow;
+use super::row::{self, Previewed, Wrong};
 use super::summary::{Outcome, Summary};
-use crate::chat::{DropReason, RowEncoder, RowRefusal};
-use crate::data::{self, Content, DataError, DataFile, RowIndex, RowTokens, RowsOf, Visitor};
-use crate::exit::Exit;
+use crate::chat::{DropReason, RowEncoder};
+use crate::data::{self, DataError, DataFile, RowIndex, RowTokens, RowsOf, Visitor};
 use crate::store::Stores;
 
 /// Time between two messages about how far it is.
@@ -45,7 +45,7 @@ pub(super) struct Pass {
 enum Judged {
     Tokens(Outcome),
     Dropped(DropReason),
-    Wrong { reason: String, exit: Exit },
+    Wrong(Wrong),
 }
 
 impl Pass {
@@ -89,8 +89,12 @@ impl Visitor for Pass {
             if place > wrong.load(Ordering::Relaxed) {
                 return None;
             }
-            let judged = judge(encoder, file, row);
-            if matches!(judged, Judged::Wrong { .. }) {
+            let judged = match row::tokenise(encoder, file, row) {
+                Ok(Previewed::Tokens(row)) => Judged::Tokens(row.into()),
+                Ok(Previewed::Dropped(reason)) => Judged::Dropped(reason),
+                Err(wrong) => Judged::Wrong(wrong),
+            };
+            if matches!(judged, Judged::Wrong(_)) {
                 wrong.fetch_min(place, Ordering::Relaxed);
             }
             Some(judged)
@@ -107,27 +111,13 @@ impl Visitor for Pass {
                     self.found.summary.drop(row, reason);
                     self.found.rows.push(None);
                 }
-                Judged::Wrong { reason, exit } => {
-                    let (url, offset) = (file.url.clone(), self.offsets[row as usize]);
-                    self.found.wrong = Some(WrongRow { url, row, offset, reason, exit: exit as i32 });
+                Judged::Wrong(wrong) => {
+                    self.found.wrong = Some(wrong.at(file, row, self.offsets[row as usize]));
                     return ControlFlow::Break(());
                 }
             }
         }
         self.tell();
         ControlFlow::Continue(())
-    }
-}
-
-fn judge(encoder: &RowEncoder, file: &DataFile, row: &Bytes) -> Judged {
-    let object = match data::content(file, row.clone()) {
-        Ok(Content::Json(object)) => object,
-        Ok(_) => unreachable!("rows of language models are objects"),
-        Err(problem) => return Judged::Wrong { reason: problem.to_string(), exit: Exit::Data },
-    };
-    match encoder.encode(&object, file.entry as usize) {
-        Ok(row) => Judged::Tokens(row.into()),
-        Err(RowRefusal::Dropped(reason)) => Judged::Dropped(reason),
-        Err(RowRefusal::Fatal(error)) => Judged::Wrong { reason: error.to_string(), exit: error.exit() },
     }
 }

@@ -34,8 +34,7 @@ WEATHER = {
             "type": "object",
             "properties": {
                 "city": {"type": "string", "description": "Stadt, z. B. Köln"},
-                "days": {"type": "integer", "enum": [1, 2]},
-                "share": {"type": "number", "default": 1e-07},
+                "days": {"type": "integer", "enum": [1, 2]}, "share": {"type": "number", "default": 1e-07},
             },
             "required": ["city"],
         },
@@ -54,9 +53,7 @@ def call(name, **arguments):
 USER, ASSISTANT, SYSTEM, TOOL = "user", "assistant", "system", "tool"
 CONVERSATIONS = {
     "one turn": {"messages": [say(USER, "What is two plus two?"), say(ASSISTANT, "Four.")]},
-    "system": {
-        "messages": [say(SYSTEM, "Answer briefly."), say(USER, "Name a colour."), say(ASSISTANT, "Blue.")],
-    },
+    "system": {"messages": [say(SYSTEM, "Answer briefly."), say(USER, "Name a colour."), say(ASSISTANT, "Blue.")]},
     "many turns": {
         "messages": [
             say(USER, "Hello"), say(ASSISTANT, "Hi! What can I do?"), say(USER, "Count to three."),
@@ -69,12 +66,8 @@ CONVERSATIONS = {
             say(USER, "Really?"), say(ASSISTANT, "Aye."),
         ],
     },
-    "unicode": {
-        "messages": [say(USER, "Grüße, 世界 🙂 — e\u0301?"), say(ASSISTANT, "Привет, 👩‍👩‍👧 ½ “quoted” \u00a0x")],
-    },
-    "white space": {
-        "messages": [say(USER, "  two spaces  \n"), say(ASSISTANT, "\n an answer with a tail \n\n")],
-    },
+    "unicode": {"messages": [say(USER, "Grüße, 世界 🙂 — e\u0301?"), say(ASSISTANT, "Привет, 👩‍👩‍👧 ½ “quoted” \u00a0x")]},
+    "white space": {"messages": [say(USER, "  two spaces  \n"), say(ASSISTANT, "\n an answer with a tail \n\n")]},
     "code": {
         "messages": [
             say(USER, "Show {{ braces }} and {% tags %}"),
@@ -188,11 +181,8 @@ def shipped(packages):
     for package, folder in [("trl", "chat_templates"), ("axolotl", "utils/chat_templates/templates")]:
         places = [packages / package] if packages else map(pathlib.Path, importlib.util.find_spec(package).submodule_search_locations)
         roots[package] = next(iter(places)) / folder
-    found = {
-        f"{package}/{path.stem}": path.read_text(encoding="utf-8")
-        for package, root in roots.items()
-        for path in sorted(root.glob("*.jinja"))
-    }
+    paths = [(package, path) for package, root in roots.items() for path in sorted(root.glob("*.jinja"))]
+    found = {f"{package}/{path.stem}": path.read_text(encoding="utf-8") for package, path in paths}
     if len(found) < 50:
         sys.exit(f"chat.py: only {len(found)} templates below {list(map(str, roots.values()))}")
     return found
@@ -286,9 +276,7 @@ def compare_text(counts, report, where, text, error, whole):
 
 def compare_tagged(counts, report, where, spans, masked, text):
     found = masked.get("spans")
-    if found == spans or (not spans and masked.get("refused") == "no trained tokens"):
-        counts["tagged: spans equal"] += 1
-    elif found is None and masked["refused"] in ("no assistant turn", "no trained tokens") and not spans:
+    if found == spans or (not spans and masked.get("refused") in ("no assistant turn", "no trained tokens")):
         counts["tagged: spans equal"] += 1
     else:
         counts["tagged: DIFFERENT" if found is not None else "tagged: refused by name"] += 1

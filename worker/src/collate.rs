@@ -177,7 +177,8 @@ impl Collator {
         }
     }
 
-    /// A language model's row, cut after `most` tokens, all of which but the first are predicted; and the text of these tokens.
+    /// The beginning of a language model's row, at most `most` tokens, all of which but the first are predicted; and the text
+    /// that becomes these tokens.
     pub fn whole(&self, sample: &Sample<'_>, row: u64, most: usize) -> Result<(String, Batch), CollateError> {
         let (Kind::Language { encoder, .. }, Sample::Json { object, entry }) = (&self.kind, *sample) else {
             return Err(CollateError::OtherKind(row));
@@ -185,14 +186,17 @@ impl Collator {
         let encoded = encoder
             .encode(object, entry)
             .map_err(|refusal| CollateError::Text { row, reason: refusal.to_string() })?;
-        let tokens = encoded.input_ids.len().min(most);
+        let (text, ids) = encoder
+            .beginning(&encoded, most)
+            .map_err(|refusal| CollateError::Text { row, reason: refusal.to_string() })?;
+        let tokens = ids.len();
         let batch = Batch::Text {
-            input_ids: encoded.input_ids[..tokens].iter().map(|&id| i64::from(id)).collect(),
+            input_ids: ids.into_iter().map(i64::from).collect(),
             token_type_ids: vec![0; tokens],
             lengths: vec![tokens],
             targets: Targets::Tokens((0..tokens).map(|token| token > 0).collect()),
         };
-        Ok((encoded.beginning(tokens).to_owned(), batch))
+        Ok((text, batch))
     }
 
     fn texts(

@@ -77,6 +77,20 @@ fn a_system_column_precedes_messages_without_one() {
 }
 
 #[test]
+fn blank_columns_are_none() {
+    for blank in ["", " \n"] {
+        let mut row = chat(&["a", "b"]);
+        for column in ["system", "tools", "chat_template_kwargs"] {
+            row[column] = blank.into();
+        }
+        let template = format!("{{{{ 'tools' if tools is not none }}}}{CHATML}");
+        assert_eq!(Setup::of(&template).marked(row), ONE_TURN);
+        let row = json!({"instruction": "a", "input": blank, "output": "b"});
+        assert_eq!(Setup::default().marked(row), ONE_TURN);
+    }
+}
+
+#[test]
 fn texts_that_hold_json_are_parsed() {
     let row = json!({"messages": chat(&["a", "b"])["messages"].to_string()});
     assert_eq!(Setup::default().marked(row), ONE_TURN);

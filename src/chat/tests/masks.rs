@@ -59,7 +59,7 @@ fn train_on_inputs_trains_all_but_the_first_token() {
         assert_eq!(setup.marked(chat(&["a", "b"])), expected);
         let mut row = chat(&["a", "b"]);
         row["messages"][1]["train"] = false.into();
-        assert!(setup.marked(row).ends_with("assistant\n]b[<|im_end|>\n]"));
+        assert!(setup.marked(row).ends_with("assistant\n]b<|im_end|>[\n]"));
     }
 }
 
@@ -165,4 +165,34 @@ fn a_span_is_as_wide_as_the_tokens_that_it_touches() {
     let row = json!({"prompt": "é", "completion": "é"});
     let encoded = Setup::default().row(row);
     assert_eq!(encoded.trained, [false, false, true, true, true]);
+}
+
+#[test]
+fn an_excluded_turn_takes_its_end_token_along() {
+    let mut row = chat(&["a", "b", "c", "d"]);
+    row["messages"][1]["train"] = false.into();
+    let expected = |end: &str| {
+        format!(
+            "<|im_start|>[user\na<|im_end|>\n<|im_start|>assistant\n]b{end}\n<|im_start|>user\nc<|im_end|>\n\
+             <|im_start|>assistant\nd<|im_end|>\n]"
+        )
+    };
+    for (eos, end) in [("turn", "<|im_end|>["), ("all", "[<|im_end|>")] {
+        let setup = Setup::default().settings(json!({"train_on_inputs": true, "train_on_eos": eos}));
+        assert_eq!(setup.marked(row.clone()), expected(end), "{eos}");
+    }
+}
+
+#[test]
+fn a_weight_says_whether_a_message_is_trained() {
+    let mut row = chat(&["a", "b", "c", "d"]);
+    row["messages"][1]["weight"] = 0.into();
+    row["messages"][3]["weight"] = 1.into();
+    let expected = "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n<|im_start|>user\nc<|im_end|>\n\
+                    <|im_start|>assistant\n[d<|im_end|>]\n";
+    assert_eq!(Setup::default().marked(row.clone()), expected);
+    // The entry's own key comes first.
+    row["messages"][1]["train"] = true.into();
+    row["messages"][3]["train"] = false.into();
+    assert!(Setup::default().marked(row).contains("[b<|im_end|>]"));
 }

@@ -50,6 +50,10 @@ fn rows_of_other_shapes() {
         ),
         (json!({"messages": [], "tools": {}}), &["tools: must be a list of tools, not an object"]),
         (json!({"messages": [], "tools": "{"}), &["tools: the text is not JSON"]),
+        (
+            json!({"messages": [{"role": "assistant", "content": "a", "weight": 0.5}]}),
+            &["messages[0].weight: must be 0 or 1"],
+        ),
         (json!({"messages": [], "system": 1}), &["system: must be a text"]),
         (json!({"messages": [], "chat_template_kwargs": [1]}), &["chat_template_kwargs: must be an object"]),
         (json!({"text": 1}), &["text: must be a text, not a number"]),
@@ -72,9 +76,26 @@ fn a_type_whose_columns_are_missing() {
     assert_says(&setup("prompt_completion").refused(row()), &["\"prompt\""], Exit::Data);
     assert_says(
         &setup("chat_template").refused(row()),
-        &["messages: must be a list of messages, not null"],
+        &["\"messages or conversations\"", "format messages"],
         Exit::Data,
     );
+}
+
+#[test]
+fn a_column_that_the_entry_names_and_the_row_lacks() {
+    let row = || json!({"text": "x", "messages": [], "prompt": "a", "completion": "b"});
+    for (key, name) in [
+        ("field_messages", "talk"),
+        ("field_prompt", "question"),
+        ("field_completion", "answer"),
+        ("field_instruction", "task"),
+        ("field_output", "result"),
+    ] {
+        let refused = Setup::default().format(json!({(key): name})).refused(row());
+        let ChatError::Missing { column, .. } = &refused else { panic!("{key}: {refused}") };
+        // Of alpaca's columns, the first that is missing is named.
+        assert!(column == name || (key, column.as_str()) == ("field_output", "instruction"), "{refused}");
+    }
 }
 
 #[test]
@@ -126,6 +147,18 @@ fn a_template_that_never_ends() {
     }
     let error = Setup::of(loops[0]).refused(chat(&["a", "b"]));
     assert_says(&error, &["ran out of fuel"], Exit::Data);
+}
+
+/// Each rendering ends, but a row asks for more of them than all may cost.
+#[test]
+fn conversations_of_many_costly_renderings() {
+    // Data costs fuel by its size, and little time.
+    let costly = format!("{{% set a = 'x' * 99999999 %}}{CHATML}");
+    let turns = ["a"; 200];
+    let setup = Setup { sequence_len: 100_000, ..Setup::of(&costly) };
+    let error = setup.refused(chat(&turns));
+    assert_says(&error, &["ran out of fuel"], Exit::Data);
+    setup.row(chat(&turns[..4]));
 }
 
 /// Printing and dropping values must not overflow the stack.

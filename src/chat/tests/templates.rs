@@ -148,3 +148,11 @@ fn generation_tags_become_filters_and_nothing_else_does() {
         "{after_raw}"
     );
 }
+
+/// A template may ask whether tools are none, which undefined ones are not.
+#[test]
+fn probes_are_rendered_without_tools_as_rows_are() {
+    let template = format!("{{{{ raise_exception('tools') if tools is not none }}}}{CHATML}");
+    let setup = Setup::of(&template).settings(json!({"chat_template": "chatml"}));
+    assert!(setup.marked(chat(&["a", "b"])).ends_with("[b<|im_end|>]\n"));
+}

@@ -98,6 +98,38 @@ fn a_token_beyond_the_embeddings_is_refused() {
     assert_eq!(refused.exit(), Exit::Checkpoint);
 }
 
+#[test]
+fn tokens_that_are_cut_off_need_no_embedding() {
+    let settings = json!({"excess_length_strategy": "truncate"});
+    let setup = Setup { vocab: 256, sequence_len: 3, ..Setup::default().settings(settings) };
+    assert_eq!(setup.marked(json!({"text": "abc</s>"})), "a[bc]");
+}
+
+#[test]
+fn a_beginning_becomes_the_same_tokens_again() {
+    let text = "a\u{1f600}\u{1f600}b";
+    for (post_processor, before) in [(Value::Null, 0), (enclosed("<s>", ""), 1)] {
+        let setup = Setup { post_processor, ..Setup::default() };
+        let encoder = setup.build().expect("it is sound");
+        let row = setup.row(json!({"text": text}));
+        // One token a byte, four of which are an emoji.
+        for (most, end) in [(1, 1), (4, 1), (5, 5), (6, 5), (8, 5), (9, 9), (10, 10)] {
+            let (prompt, ids) = encoder.beginning(&row, most + before).expect("it is tokenised");
+            assert_eq!((prompt.as_str(), &ids[..]), (&text[..end], &row.input_ids[..end + before]), "{most}");
+        }
+        let (prompt, ids) = encoder.beginning(&row, 256).expect("it is tokenised");
+        assert_eq!((prompt, ids), (row.text.clone(), row.input_ids.clone()));
+    }
+}
+
+/// Its turns are not looked for, so that it is dropped even where that would fail.
+#[test]
+fn a_conversation_that_is_too_long_is_dropped_before_its_turns_are_told() {
+    let setup = Setup { sequence_len: 8, ..Setup::of("{{ messages[1].content|upper }}<|im_end|>") };
+    assert_eq!(setup.dropped(chat(&["a", "more than eight tokens"])), DropReason::TooLong);
+    assert!(matches!(setup.refused(chat(&["a", "few"])), ChatError::NotVerbatim { .. }));
+}
+
 /// The places of tokens hold their white space, whatever the post-processor says of offsets.
 #[test]
 fn white_space_between_words_is_trained() {

@@ -7,7 +7,8 @@
 mod no_effect;
 mod unsupported;
 
-use super::choice::plain;
+use super::Task;
+use super::choice::{self, plain};
 use super::error::{At, Problem};
 use super::findings::Findings;
 use super::keys::Names;
@@ -23,8 +24,15 @@ const OFF: [&str; 8] = ["", "none", "null", "false", "no", "off", "[]", "{}"];
 const LONGEST_SHOWN: usize = 40;
 
 /// Keys whose value `auto` leaves a choice to the trainer, and what this one chooses.
-const LEFT_TO_US: ([&str; 4], &str) =
-    (["fp16", "mixed_precision", "torch_dtype", "dtype"], "everything is computed in 32-bit floats");
+const LEFT_TO_US: ([&str; 4], &str) = (
+    ["fp16", "mixed_precision", "torch_dtype", "dtype"],
+    "bf16 says what is computed in bfloat16; all else is computed in 32-bit floats",
+);
+/// Keys for the number format of a checkpoint's weights.
+const STORED: [&str; 2] = ["torch_dtype", "dtype"];
+/// What becomes of bfloat16 weights of a language model.
+const STORED_ANYWAY: &str = "frozen weights stay in memory as the checkpoint stores them, and weights that train are 32-bit floats; \
+                             bf16: true computes in bfloat16 on GPUs";
 
 /// Keys that cannot change the result.
 struct NoEffect {
@@ -134,6 +142,9 @@ fn judge_known(
     if asks_for_nothing(value, row.anyway()) {
         return;
     }
+    if STORED.contains(&name) && is_bfloat16(value) && is_language_model(block) {
+        return findings.ignore(shown, STORED_ANYWAY);
+    }
     match row {
         Row::NoEffect(row) => findings.ignore(shown, row.instead),
         Row::Unsupported(row) => {
@@ -147,6 +158,15 @@ fn judge_known(
             findings.push(Problem::at(at, format!("{asked} is not supported yet")).help(row.cure));
         }
     }
+}
+
+fn is_bfloat16(value: &Value) -> bool {
+    spelled(value).is_some_and(|text| ["bfloat16", "bf16", "torch.bfloat16"].contains(&plain(&text).as_str()))
+}
+
+fn is_language_model(block: &Block<'_>) -> bool {
+    let task = (block.sibling)("task").and_then(spelled);
+    task.and_then(|text| choice::find(&text)) == Some(Task::CausalLm)
 }
 
 /// Whether a value is off, empty, or one of those that ask for what happens anyway.

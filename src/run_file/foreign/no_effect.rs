@@ -5,6 +5,11 @@ use super::NoEffect;
 /// What becomes of keys that say what is logged.
 pub(in super::super) const LOGGED: &str = "every step is logged, to final/metrics.jsonl";
 
+/// What becomes of keys that pack rows. A packed sequence holds many rows, so that a step here has fewer of them.
+const PACKED: &str = "rows are laid end to end without padding, and no row sees another; a step is global_batch_size = \
+    {global_batch_size} rows (not {global_batch_size} packed sequences): raise gradient_accumulation_steps to have as many \
+    updates as with packing";
+
 pub(super) const NO_EFFECT: &[NoEffect] = &[
     NoEffect {
         keys: &["do_train", "do_eval", "do_predict", "test_file", "test_dir", "max_predict_samples"],
@@ -175,13 +180,7 @@ pub(super) const NO_EFFECT: &[NoEffect] = &[
         instead: "each evaluation measures loss, accuracy and F1",
     },
     NoEffect {
-        keys: &[
-            "lora_task_type",
-            "peft_task_type",
-            "create_new_adapter",
-            "lora_fan_in_fan_out",
-            "lora_on_cpu",
-        ],
+        keys: &["lora_task_type", "peft_task_type", "lora_fan_in_fan_out", "lora_on_cpu"],
         anyway: &[],
         instead: "task and network decide how an adapter is made and written",
     },
@@ -211,17 +210,18 @@ pub(super) const NO_EFFECT: &[NoEffect] = &[
     },
     NoEffect {
         keys: &[
-            "sample_packing*",
-            "packing*",
+            "sample_packing_*",
+            "packing_*",
             "eval_packing",
+            "eval_sample_packing",
             "padding_free",
             "pad_to_sequence_len",
             "group_by_modality_length",
-            "neat_packing",
         ],
         anyway: &[],
         instead: "rows are laid end to end without padding, and no row sees another",
     },
+    NoEffect { keys: &["sample_packing", "packing", "neat_packing"], anyway: &[], instead: PACKED },
     NoEffect { keys: &["ds_type", "data_type"], anyway: &[], instead: "what a file is shows in its content" },
     NoEffect { keys: &["strict"], anyway: &[], instead: "unknown keys are always errors" },
 ];

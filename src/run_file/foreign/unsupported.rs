@@ -46,6 +46,13 @@ pub(super) const UNSUPPORTED: &[Unsupported] = &[
         cure: "write adapter: lora, and keys such as lora_r, lora_alpha and lora_target_modules",
     },
     Unsupported {
+        keys: &["create_new_adapter"],
+        anyway: &[],
+        same_as: None,
+        cure: "lora_model_dir continues its adapter; to train a new one on top, merge that adapter into the checkpoint first: \
+               remove it",
+    },
+    Unsupported {
         keys: &["peft_use_dora", "use_dora", "lora_weight_decomposition"],
         anyway: &[],
         same_as: None,
@@ -153,7 +160,7 @@ pub(super) const UNSUPPORTED: &[Unsupported] = &[
         cure: "write text_column, and for pairs of texts text_pair_column; more columns have to be joined in the data",
     },
     Unsupported {
-        keys: &["evals_per_epoch", "eval_sample_packing"],
+        keys: &["evals_per_epoch"],
         anyway: &["0"],
         same_as: None,
         cure: "use eval_strategy and eval_steps",

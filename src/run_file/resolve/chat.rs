@@ -42,13 +42,16 @@ impl Check<'_> {
                 .as_ref()
                 .map_or(defaults.excess_length_strategy, |found| found.value.0),
         };
-        if let Some(found) =
-            file.assistant_only_loss.as_ref().filter(|found| found.value == settings.train_on_inputs)
-        {
-            let message = "`assistant_only_loss` means the opposite of train_on_inputs".to_owned();
-            let cure =
-                "only answers are trained by default; to train prompts too, write train_on_inputs: true";
-            self.refuse(&found.key, message, cure);
+        for (key, found) in [
+            ("assistant_only_loss", &file.assistant_only_loss),
+            ("completion_only_loss", &file.completion_only_loss),
+        ] {
+            if let Some(found) = found.as_ref().filter(|found| found.value == settings.train_on_inputs) {
+                let message = format!("`{key}` means the opposite of train_on_inputs");
+                let cure =
+                    "only answers are trained by default; to train prompts too, write train_on_inputs: true";
+                self.refuse(&found.key, message, cure);
+            }
         }
         self.one_template(file, &settings.chat_template);
         settings
@@ -112,9 +115,10 @@ impl Check<'_> {
 
     /// Refuses keys of language models, for other tasks.
     fn no_keys_of_rows(&mut self, file: &RunFile) {
-        let run: [(&str, Option<&At>); 12] = [
+        let run: [(&str, Option<&At>); 13] = [
             ("train_on_inputs", place(&file.train_on_inputs)),
             ("assistant_only_loss", place(&file.assistant_only_loss)),
+            ("completion_only_loss", place(&file.completion_only_loss)),
             ("roles_to_train", place(&file.roles_to_train)),
             ("train_on_eos", place(&file.train_on_eos)),
             ("eot_tokens", place(&file.eot_tokens)),

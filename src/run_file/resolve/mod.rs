@@ -34,6 +34,7 @@ const LONGEST_RETRY: u32 = 3600;
 pub(super) fn resolve(file: RunFile, source: &Arc<Source>, findings: &mut Findings) -> Option<RunSpec> {
     let mut check = Check { source, findings };
     let batch = check.batch(&file);
+    check.findings.step_has(batch.global_batch_size);
     let (num_train_epochs, max_steps) = check.length(&file);
     let evaluation = check.evaluation(&file);
     let update = check.update(&file);

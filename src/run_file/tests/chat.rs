@@ -99,9 +99,27 @@ fn what_other_trainers_say_is_taken_or_told_of() {
     let (_, ignored) = lm(taken).unwrap();
     assert_eq!(ignored.keys().collect::<Vec<_>>(), ["sample_packing", "packing", "pad_to_sequence_len"]);
     assert!(ignored.to_string().contains("rows are laid end to end"), "{ignored}");
+    let (_, packed) =
+        lm("packing: true\nper_device_train_batch_size: 4\ngradient_accumulation_steps: 3\n").unwrap();
+    assert!(packed.to_string().contains("global_batch_size = 12 rows (not 12 packed sequences)"), "{packed}");
+    assert!(
+        lm("sample_packing: false\nneat_packing: false\neval_sample_packing: false\n").unwrap().1.is_empty()
+    );
+    let both = "assistant_only_loss: true\ncompletion_only_loss: true\n";
+    assert!(lm(both).unwrap().1.is_empty());
+    for dtype in ["torch_dtype: bfloat16\n", "dtype: torch.bfloat16\nbf16: true\n"] {
+        let (_, ignored) = lm(dtype).unwrap();
+        assert!(ignored.to_string().contains("frozen weights stay in memory"), "{ignored}");
+    }
     for (keys, says) in [
         ("assistant_only_loss: false\n", "train_on_inputs: true"),
         ("completion_only_loss: true\ntrain_on_inputs: true\n", "the opposite of train_on_inputs"),
+        (
+            "assistant_only_loss: true\ncompletion_only_loss: false\n",
+            "`completion_only_loss` means the opposite",
+        ),
+        ("create_new_adapter: true\n", "merge that adapter into the checkpoint"),
+        ("torch_dtype: float16\n", "`torch_dtype: float16` is not supported yet"),
         ("special_tokens: {pad_token: x}\n", "the tokenizer is used as the checkpoint has it"),
         ("mask_history: true\n", "`train: false` in the data"),
         (
