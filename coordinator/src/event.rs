@@ -38,7 +38,6 @@ pub enum Event {
     Updated(Step, Result<Applied, NotFinite>),
     /// The commit that the machine asked for is made.
     Committed,
-    /// Final weights are written.
     /// The last state is committed, and the final weights are published.
     Concluded,
     /// `final/` is written.

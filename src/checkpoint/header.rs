@@ -122,7 +122,7 @@ pub(super) fn parse(header: &[u8], data: u64) -> Result<Vec<Stored>, HeaderProbl
     Ok(tensors)
 }
 
-/// The header of a file that holds F32 tensors of these names and shapes in this order, with its length before it.
+/// The header of a file that holds tensors of these names, shapes and dtypes in this order, with its length before it.
 pub(super) fn write<'a>(tensors: impl Iterator<Item = (&'a str, &'a [u64], Dtype)>) -> Vec<u8> {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let mut json = String::from("{\"__metadata__\":{\"format\":\"pt\"}");

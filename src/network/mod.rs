@@ -2,6 +2,7 @@
 //!
 //! Coordinator and worker build it from the same run file and labels, and compare the hash of its parameters.
 
+mod as_written;
 mod error;
 mod labels;
 mod overrides;
@@ -54,6 +55,10 @@ pub struct Network {
     pub adapter: Option<Adapted>,
     /// Language models: how rows become tokens; `None` if it was not determined.
     pub rows: Option<Rows>,
+    /// Where the tokenizer's files lie.
+    files: Location,
+    /// Where `chat_template.jinja` is looked for.
+    template: Location,
     checkpoint: Checkpoint,
     /// The adapter that is continued, and which of its tensors become which parameters.
     continued: Option<(Checkpoint, Resolution)>,
@@ -67,7 +72,12 @@ const LARGEST_JSON: u64 = 64 << 20;
 impl Network {
     /// Opens the run's checkpoint and lays the network out for these labels. Reads headers, not weights.
     pub async fn open(stores: &Stores, spec: &RunSpec, labels: &[String]) -> Result<Network, NetworkError> {
-        let mut network = Network::open_without_files(stores, spec, labels).await?;
+        Network::open_without_files(stores, spec, labels).await?.with_files(stores, spec).await
+    }
+
+    /// Reads how texts or images are prepared for the network, and checks that they fit it.
+    async fn with_files(self, stores: &Stores, spec: &RunSpec) -> Result<Network, NetworkError> {
+        let mut network = self;
         let pairs =
             spec.datasets.iter().chain(&spec.eval_datasets).any(|data| data.text_pair_column.is_some());
         network.check_files(spec.sequence_len, pairs, spec.chat.excess_length_strategy).await?;
@@ -151,6 +161,8 @@ impl Network {
             warnings,
             adapter,
             rows: None,
+            files: checkpoint.directory.clone(),
+            template: checkpoint.directory.clone(),
             checkpoint,
             continued,
         })
@@ -164,6 +176,11 @@ impl Network {
 
     pub fn directory(&self) -> &Location {
         &self.checkpoint.directory
+    }
+
+    /// The directory of the tokenizer's files.
+    pub fn files(&self) -> &Location {
+        &self.files
     }
 
     /// How images become pixels.

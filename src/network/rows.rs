@@ -33,7 +33,7 @@ impl Network {
         vocab: u64,
     ) -> Result<Rows, NetworkError> {
         let (tokenizer, tokenizer_hash) = self.tokenizer().await?;
-        let file = async |name: &str| text(&self.directory().join(name)?).await;
+        let file = async |name: &str| text(&self.files.join(name)?).await;
         let template = match &spec.chat.chat_template_path {
             Some(path) => {
                 let location = stores.locate(path)?;
@@ -47,7 +47,7 @@ impl Network {
         let parts = EncoderParts {
             tokenizer: &tokenizer,
             tokenizer_config: file("tokenizer_config.json").await?,
-            chat_template: file(TEMPLATE).await?,
+            chat_template: text(&self.template.join(TEMPLATE)?).await?,
             template,
             generation_config: file("generation_config.json").await?,
             sequence_len: self.sequence_len,
@@ -66,7 +66,7 @@ impl Network {
         let of_entries = entries.iter().map(of_entry).collect();
         let given = parts.template.clone().or_else(|| spec.chat.chat_template_jinja.clone());
         let template = given.filter(|given| parts.chat_template.as_ref() != Some(given));
-        let url = self.directory().url().to_owned();
+        let url = self.files.url().to_owned();
         let encoder =
             RowEncoder::new(parts).map_err(|error| NetworkError::Chat { url, error: Box::new(error) })?;
         let hash = hash::of_segments(&hashes);

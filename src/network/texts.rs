@@ -18,14 +18,14 @@ impl Network {
         if !files.has(TokenizerFiles::ALWAYS[0]) {
             self.read_files(&mut files, &TokenizerFiles::WITHOUT_JSON).await?;
             for name in TokenizerFiles::SENTENCEPIECE {
-                if self.directory().join(name)?.exists().await? {
+                if self.files.join(name)?.exists().await? {
                     files.insert(name, Bytes::new());
                 }
             }
         }
         let registered = self.blueprint.identity.tokenizer;
         let spec = TokenizerSpec::resolve(&files, &self.checkpoint.config, registered);
-        let url = self.directory().url().to_owned();
+        let url = self.files.url().to_owned();
         let spec = spec.map_err(|error| NetworkError::Tokenizer { url, error })?;
         // config.json too can choose the class, so that the files alone do not decide.
         let hash = hash::of_segments(&[files.hash(), spec.hash()]);
@@ -38,7 +38,7 @@ impl Network {
         names: &[&'static str],
     ) -> Result<(), NetworkError> {
         for name in names {
-            let location = self.directory().join(name)?;
+            let location = self.files.join(name)?;
             match location.read(LARGEST_JSON).await {
                 Ok(bytes) => {
                     let url = location.to_string();
@@ -70,7 +70,7 @@ impl Network {
         pairs: bool,
         excess: ExcessLength,
     ) -> Result<(), NetworkError> {
-        let url = self.directory().url().to_owned();
+        let url = self.files.url().to_owned();
         let most = self.blueprint.longest().unwrap_or(u64::from(u32::MAX));
         if let Some(asked) = asked.map(u64::from).filter(|&asked| asked > most) {
             return Err(NetworkError::TooLong { url, asked, most });

@@ -116,7 +116,9 @@ impl Network {
         let contents = |index: usize| trained(parameters[index]);
         let mut written =
             checkpoint::write_model(directory, "adapter_model", &tensors, u64::MAX, contents).await?;
-        let config = adapted.config.to_json(&spec.base_model, spec.task);
+        // Whoever opens the adapter may stand in another directory.
+        let base = self.directory().local_path().map(|path| path.display().to_string());
+        let config = adapted.config.to_json(base.as_deref().unwrap_or(&spec.base_model), spec.task);
         written.push(put(directory, "adapter_config.json", format!("{config:#}\n")).await?);
         Ok(written)
     }

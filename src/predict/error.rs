@@ -24,6 +24,14 @@ pub enum PredictError {
     /// An adapter that does not name its base.
     #[error("{adapter}: adapter_config.json has no base_model_name_or_path; give the base as --model")]
     NoBase { adapter: String },
+    /// The base that an adapter names cannot be opened.
+    #[error(
+        "{adapter}/adapter_config.json: the base, base_model_name_or_path, is {base:?}: {error}; give the base as --model"
+    )]
+    Base { adapter: String, base: String, error: Box<PredictError> },
+    /// A base for what needs none.
+    #[error("{directory} holds a whole model: --model has no effect, leave it out")]
+    NotAdapter { directory: String },
     /// An adapter in the place of a model.
     #[error("{model} holds an adapter, not a model: give it as --adapter")]
     IsAdapter { model: String },
@@ -94,12 +102,14 @@ impl PredictError {
             PredictError::NoModel
             | PredictError::NoEffect { .. }
             | PredictError::NoBase { .. }
+            | PredictError::NotAdapter { .. }
             | PredictError::IsAdapter { .. } => Exit::Usage,
             PredictError::Architecture { .. }
             | PredictError::NoClasses { .. }
             | PredictError::Incomplete { .. }
             | PredictError::Token { .. }
             | PredictError::NotFinite { .. } => Exit::Checkpoint,
+            PredictError::Base { error, .. } => error.exit(),
             PredictError::Row { exit, .. } => *exit,
             PredictError::Network(error) => error.exit(),
             PredictError::Data(error) => error.exit(),

@@ -11,11 +11,11 @@ pub use error::PredictError;
 pub use work::Work;
 
 use crate::adapter;
-use crate::chat::{ChatSettings, ExcessLength, RowFormat};
+use crate::chat::{ChatSettings, ExcessLength};
 use crate::data::{self, DataRequest, RowIndex};
 use crate::job;
 use crate::network::Network;
-use crate::run_file::{self, Dataset, Lora, RunSpec, Task};
+use crate::run_file::{self, Dataset, Lora, Precision, RunSpec, Task};
 use crate::store::Location;
 use model::{Described, RunRecord};
 
@@ -58,7 +58,7 @@ pub async fn prepare(request: &Request) -> Result<Prepared, PredictError> {
     let found = model::describe(&stores, request).await?;
     check_options(request, found.task)?;
     let spec = specify(spec, request, &found);
-    let network = Network::open(&stores, &spec, &found.labels).await?;
+    let network = Network::open_as_written(&stores, &spec, &found.labels).await?;
     network.check_tied().await?;
     if let Some(parameter) = network.first_drawn() {
         let (model, parameter) = (spec.base_model, parameter.to_owned());
@@ -84,15 +84,21 @@ pub async fn prepare(request: &Request) -> Result<Prepared, PredictError> {
     Ok(Prepared { work: Work { spec, labels, index, golden: Vec::new() }, warnings })
 }
 
-/// The same for tokens whose log probabilities are asked for. `directory`: a model's, or an adapter's that names its base.
+/// The same for tokens whose log probabilities are asked for. `directory`: a model's, or an adapter's. `base`: the adapter's, in
+/// place of the one that it names.
 pub async fn prepare_golden(
     directory: &Location,
+    base: Option<String>,
     threads: u32,
     golden: Vec<Vec<u32>>,
 ) -> Result<Work, PredictError> {
     let url = Some(directory.url().to_owned());
     let is_adapter = directory.join("adapter_config.json")?.exists().await?;
-    let (model, adapter) = if is_adapter { (None, url) } else { (url, None) };
+    let (model, adapter) = match (is_adapter, base) {
+        (true, base) => (base, url),
+        (false, None) => (url, None),
+        (false, Some(_)) => return Err(PredictError::NotAdapter { directory: directory.url().to_owned() }),
+    };
     let request = Request {
         model,
         adapter,
@@ -107,8 +113,11 @@ pub async fn prepare_golden(
     let spec = run_file::parse("golden", ANY_RUN, &[]).expect("a run of the keys that it needs");
     let stores = spec.cluster.stores();
     let found = model::describe(&stores, &request).await?;
-    let spec = specify(spec, &request, &found);
-    let network = Network::open(&stores, &spec, &found.labels).await?;
+    let mut spec = specify(spec, &request, &found);
+    if found.record.as_ref().is_some_and(|record| record.bf16) {
+        spec.precision = Precision::Bf16;
+    }
+    let network = Network::open_without_files(&stores, &spec, &found.labels).await?;
     let vocab = network.blueprint.text().map_or(0, |text| text.tokens.rows);
     if let Some(&token) = golden.iter().flatten().find(|&&token| u64::from(token) >= vocab) {
         return Err(PredictError::Token { token, vocab });
@@ -140,7 +149,7 @@ fn specify(any: RunSpec, request: &Request, found: &Described) -> RunSpec {
     let Request {
         data, text_column, text_pair_column, image_column, sequence_len, batch_size, threads, ..
     } = request.clone();
-    let RunRecord { chat, model_overrides, .. } = found.record.clone().unwrap_or_default();
+    let RunRecord { chat, model_overrides, columns, .. } = found.record.clone().unwrap_or_default();
     let chat = match found.task {
         // A row that is too long is cut, as a classifier's is: one line a row.
         Task::CausalLm => ChatSettings {
@@ -152,13 +161,15 @@ fn specify(any: RunSpec, request: &Request, found: &Described) -> RunSpec {
         },
         Task::SequenceClassification | Task::ImageClassification => ChatSettings::default(),
     };
+    // Who names the column of texts describes the rows anew.
+    let columns = Some(columns).filter(|_| text_column.is_none()).unwrap_or_default();
     let dataset = Dataset {
         path: data,
-        text_column: text_column.unwrap_or_else(|| "text".to_owned()),
-        text_pair_column,
-        image_column: image_column.unwrap_or_else(|| "image".to_owned()),
+        text_column: text_column.or(columns.text_column).unwrap_or_else(|| "text".to_owned()),
+        text_pair_column: text_pair_column.or(columns.text_pair_column),
+        image_column: image_column.or(columns.image_column).unwrap_or_else(|| "image".to_owned()),
         label_column: None,
-        rows: RowFormat::default(),
+        rows: columns.rows,
     };
     let mut spec = RunSpec {
         base_model: found.model.clone(),

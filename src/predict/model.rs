@@ -6,8 +6,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{PredictError, Request};
-use crate::chat::ChatSettings;
+use crate::chat::{ChatSettings, RowFormat, TemplateChoice};
 use crate::checkpoint::{self, Checkpoint, CheckpointError};
+use crate::message::NumericClass;
 use crate::network;
 use crate::run_file::Task;
 use crate::store::{Location, Stores};
@@ -34,12 +35,29 @@ pub(super) struct RunRecord {
     pub(super) labels: Vec<String>,
     pub(super) chat: ChatSettings,
     pub(super) model_overrides: BTreeMap<String, Value>,
+    /// What the columns of its first dataset mean.
+    pub(super) columns: Columns,
+    /// Whether its workers computed in bfloat16.
+    pub(super) bf16: bool,
+}
+
+/// Which columns of a dataset hold what.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(super) struct Columns {
+    pub(super) text_column: Option<String>,
+    pub(super) text_pair_column: Option<String>,
+    pub(super) image_column: Option<String>,
+    #[serde(flatten)]
+    pub(super) rows: RowFormat,
 }
 
 #[derive(Deserialize)]
 struct RunJson {
     labels: Vec<String>,
     spec: RunKeys,
+    #[serde(default)]
+    numeric_class: Option<NumericClass>,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +66,8 @@ struct RunKeys {
     chat: ChatSettings,
     #[serde(default)]
     model_overrides: BTreeMap<String, Value>,
+    #[serde(default)]
+    datasets: Vec<Columns>,
 }
 
 /// Reads the configurations of model and adapter.
@@ -61,7 +81,13 @@ pub(super) async fn describe(stores: &Stores, request: &Request) -> Result<Descr
         (None, Some(adapter)) => base_of(adapter)?,
         (None, None) => return Err(PredictError::NoModel),
     };
-    let config = config(stores, &model).await?;
+    let config = match (config(stores, &model).await, &adapter) {
+        (Err(error), Some(adapter)) if request.model.is_none() => {
+            let (adapter, base, error) = (adapter.directory.to_string(), model, Box::new(error));
+            return Err(PredictError::Base { adapter, base, error });
+        }
+        (config, _) => config?,
+    };
     let directory = match &adapter {
         Some(adapter) => adapter.directory.clone(),
         None => stores.locate(&model)?,
@@ -112,9 +138,18 @@ async fn record(directory: &Location) -> Result<Option<RunRecord>, PredictError>
     }
     let failed =
         |error: serde_json::Error| CheckpointError::Json { url: file.to_string(), reason: error.to_string() };
-    let RunJson { labels, spec: RunKeys { chat, model_overrides } } =
+    let RunJson { labels, spec: RunKeys { chat, model_overrides, datasets }, numeric_class } =
         serde_json::from_value(run).map_err(failed)?;
-    Ok(Some(RunRecord { labels, chat, model_overrides }))
+    // The template lies beside the record: the run file's may have changed since.
+    let chat = ChatSettings {
+        chat_template: TemplateChoice::TokenizerDefault,
+        chat_template_jinja: None,
+        chat_template_path: None,
+        ..chat
+    };
+    let columns = datasets.into_iter().next().unwrap_or_default();
+    let bf16 = numeric_class.is_some_and(|class| class.precision == "bf16");
+    Ok(Some(RunRecord { labels, chat, model_overrides, columns, bf16 }))
 }
 
 /// What the adapter is for, if it says so, else what the model is for.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
+use crate::chat::TemplateChoice;
 use crate::exit::Exit;
 use crate::network::Network;
 
@@ -108,10 +109,13 @@ async fn a_language_model_renders_as_its_run_did_and_is_asked_about_every_token(
             .unwrap();
     }
     let spec = json!({"chat_template_date": "2026-01-02", "train_on_eos": "last", "add_eos": true,
-        "chat_template_kwargs": {"thinking": false}, "sequence_len": 9});
+        "chat_template_kwargs": {"thinking": false}, "sequence_len": 9, "chat_template_path": "gone.jinja",
+        "chat_template": "jinja", "datasets": [{"path": "x", "text_column": "text", "field_messages": "talk"}]});
     write(&directory, "model/run.json", &json!({"labels": [], "spec": spec}));
     let Prepared { work, .. } = prepare(&request(&directory, false)).await.unwrap();
+    assert_eq!(work.spec.datasets[0].rows.field_messages.as_deref(), Some("talk"));
     let chat = work.spec.chat;
+    assert_eq!((chat.chat_template_path, chat.chat_template), (None, TemplateChoice::TokenizerDefault));
     assert_eq!((work.labels.len(), work.spec.task, work.spec.sequence_len), (0, Task::CausalLm, None));
     assert_eq!(chat.chat_template_date.as_deref(), Some("2026-01-02"));
     assert_eq!(chat.chat_template_kwargs["thinking"], false);

@@ -60,6 +60,7 @@ pages! {
     determinism: "docs/determinism.md",
     durability: "docs/durability.md",
     errors: "docs/errors.md",
+    language_models: "docs/language_models.md",
     metrics: "docs/metrics.md",
     predict: "docs/predict.md",
     troubleshooting: "docs/troubleshooting.md",

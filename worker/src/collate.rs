@@ -106,7 +106,7 @@ impl Collator {
             (None, Input::Text(text)) => {
                 let (spec, hash) = network.tokenizer().await?;
                 let tokenizer = TextTokenizer::new(&spec, sequence_len).map_err(|error| {
-                    CollateError::Tokenizer { url: network.directory().url().to_owned(), error }
+                    CollateError::Tokenizer { url: network.files().url().to_owned(), error }
                 })?;
                 let kind = Kind::Text {
                     tokenizer: Box::new(tokenizer),
@@ -139,20 +139,7 @@ impl Collator {
         }
     }
 
-    /// Makes a batch of samples with these labels; `numbers` are the rows' numbers, for messages.
-    pub fn collate(
-        &self,
-        samples: &[Sample<'_>],
-        labels: &[i64],
-        numbers: &[u64],
-    ) -> Result<Batch, CollateError> {
-        match &self.kind {
-            Kind::Image(processor) => images(processor, samples, labels, numbers),
-            Kind::Text { .. } | Kind::Language { .. } => Ok(join(&self.texts(samples, labels, numbers)?)),
-        }
-    }
-
-    /// As [`Collator::collate`], in batches of `size` samples.
+    /// Makes batches of `size` samples with these labels; `numbers` are the rows' numbers, for messages.
     ///
     /// Texts are ordered by their length first, so that those of one length, which attention looks at together, meet in a
     /// batch; those of one length keep their order.
@@ -171,10 +158,16 @@ impl Collator {
             }
             Kind::Text { .. } | Kind::Language { .. } => {
                 let mut texts = self.texts(samples, labels, numbers)?;
-                texts.sort_by_key(|text| text.ids.len());
-                Ok(texts.chunks(size).map(join).collect())
+                texts.sort_by_key(Batch::tokens);
+                Ok(texts.chunks(size).filter_map(Batch::join).collect())
             }
         }
+    }
+
+    /// A row without a label, as a batch of its own.
+    pub fn row(&self, sample: Sample<'_>, row: u64) -> Result<Batch, CollateError> {
+        let mut batches = self.batches(&[sample], &[0], &[row], 1)?;
+        Ok(batches.pop().expect("a row makes a batch"))
     }
 
     /// The beginning of a language model's row, at most `most` tokens, all of which but the first are predicted; and the text
@@ -189,54 +182,39 @@ impl Collator {
         let (text, ids) = encoder
             .beginning(&encoded, most)
             .map_err(|refusal| CollateError::Text { row, reason: refusal.to_string() })?;
-        let tokens = ids.len();
-        let batch = Batch::Text {
-            input_ids: ids.into_iter().map(i64::from).collect(),
-            token_type_ids: vec![0; tokens],
-            lengths: vec![tokens],
-            targets: Targets::Tokens((0..tokens).map(|token| token > 0).collect()),
-        };
+        let batch = Batch::whole_row(&ids);
         Ok((text, batch))
     }
 
+    /// A batch for each row.
     fn texts(
         &self,
         samples: &[Sample<'_>],
         labels: &[i64],
         numbers: &[u64],
-    ) -> Result<Vec<Text>, CollateError> {
+    ) -> Result<Vec<Batch>, CollateError> {
         let rows = samples.iter().zip(labels).zip(numbers);
         rows.map(|((sample, &label), &row)| match (&self.kind, *sample) {
             (Kind::Text { tokenizer, vocab, token_types, .. }, Sample::Text { text, pair }) => {
                 let Encoded { ids, type_ids } = encode(tokenizer, (*vocab, *token_types), (text, pair))
                     .map_err(|reason| CollateError::Text { row, reason })?;
-                Ok(Text { ids, type_ids, target: Target::Label(label) })
+                Ok(Batch::Text {
+                    lengths: vec![ids.len()],
+                    input_ids: ids.into_iter().map(i64::from).collect(),
+                    token_type_ids: type_ids.into_iter().map(i64::from).collect(),
+                    targets: Targets::Labels(vec![label]),
+                })
             }
             (Kind::Language { encoder, .. }, Sample::Json { object, entry }) => {
                 let EncodedRow { input_ids, trained, .. } = encoder
                     .encode(object, entry)
                     .map_err(|refusal| CollateError::Text { row, reason: refusal.to_string() })?;
-                let type_ids = vec![0; input_ids.len()];
-                Ok(Text { ids: input_ids, type_ids, target: Target::Trained(trained) })
+                Ok(Batch::tokens_of_row(&input_ids, trained))
             }
             _ => Err(CollateError::OtherKind(row)),
         })
         .collect()
     }
-}
-
-/// A text as the network reads it.
-struct Text {
-    ids: Vec<u32>,
-    type_ids: Vec<u32>,
-    target: Target,
-}
-
-/// What is to be found in a text.
-enum Target {
-    Label(i64),
-    /// For each token, whether it is to be predicted.
-    Trained(Vec<bool>),
 }
 
 /// Tokens of a text or a pair, each of which the network has an embedding for. The error completes "row 3: …".
@@ -257,26 +235,6 @@ fn encode(
     match tokens.ids.is_empty() {
         true => Err("the text has no token".into()),
         false => Ok(tokens),
-    }
-}
-
-/// Lays rows end to end, those of one length beside each other.
-fn join(texts: &[Text]) -> Batch {
-    let mut texts: Vec<&Text> = texts.iter().collect();
-    texts.sort_by_key(|text| text.ids.len());
-    let wide = |values: &u32| i64::from(*values);
-    let (mut labels, mut trained) = (Vec::new(), Vec::new());
-    for text in &texts {
-        match &text.target {
-            Target::Label(label) => labels.push(*label),
-            Target::Trained(tokens) => trained.extend_from_slice(tokens),
-        }
-    }
-    Batch::Text {
-        input_ids: texts.iter().flat_map(|text| text.ids.iter().map(wide)).collect(),
-        token_type_ids: texts.iter().flat_map(|text| text.type_ids.iter().map(wide)).collect(),
-        lengths: texts.iter().map(|text| text.ids.len()).collect(),
-        targets: if labels.is_empty() { Targets::Tokens(trained) } else { Targets::Labels(labels) },
     }
 }
 
@@ -363,12 +321,12 @@ mod tests {
             // Beyond the limit of 8 the longer text is cut first.
             Sample::Text { text: "a a a a a a a a", pair: Some("b b") },
         ];
-        let batch = collator.collate(&samples, &[0, 1, 0], &[0, 1, 2]).expect("the texts are good");
-        let Batch::Text { input_ids, token_type_ids, lengths, .. } = batch else {
-            panic!("texts become texts")
+        let batches = collator.batches(&samples, &[0, 1, 0], &[0, 1, 2], 3).expect("the texts are good");
+        let [Batch::Text { input_ids, token_type_ids, lengths, .. }] = &batches[..] else {
+            panic!("texts become one batch of texts")
         };
-        assert_eq!(lengths, [1, 3, 8]);
-        assert_eq!(input_ids, [3, 1, 2, 3, 1, 1, 1, 1, 1, 1, 2, 2]);
-        assert_eq!(token_type_ids, [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 1]);
+        assert_eq!(lengths[..], [1, 3, 8]);
+        assert_eq!(input_ids[..], [3, 1, 2, 3, 1, 1, 1, 1, 1, 1, 2, 2]);
+        assert_eq!(token_type_ids[..], [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 1]);
     }
 }

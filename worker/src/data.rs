@@ -1,4 +1,4 @@
-//! Shards as batches: rows are read, tokenised or decoded, and padded, ahead of the computation.
+//! Shards as batches: rows are read, and tokenised or decoded, ahead of the computation.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -67,6 +67,52 @@ pub enum Targets {
 }
 
 impl Batch {
+    /// One row of a language model. `trained`: for each token, whether it is to be predicted; never the first.
+    pub fn tokens_of_row(ids: &[u32], trained: Vec<bool>) -> Batch {
+        Batch::Text {
+            input_ids: ids.iter().map(|&id| i64::from(id)).collect(),
+            token_type_ids: vec![0; ids.len()],
+            lengths: vec![ids.len()],
+            targets: Targets::Tokens(trained),
+        }
+    }
+
+    /// One row of a language model, all tokens of which but the first are to be predicted.
+    pub fn whole_row(ids: &[u32]) -> Batch {
+        Batch::tokens_of_row(ids, (0..ids.len()).map(|token| token > 0).collect())
+    }
+
+    /// One batch of the rows of several, in their order; `None` of none. They must be of one network.
+    pub fn join<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> Option<Batch> {
+        let mut batches = batches.into_iter();
+        let mut all = batches.next()?.clone();
+        batches.for_each(|batch| all.append(batch));
+        Some(all)
+    }
+
+    fn append(&mut self, other: &Batch) {
+        match (self, other) {
+            (
+                Batch::Text { input_ids, token_type_ids, lengths, targets },
+                Batch::Text { input_ids: ids, token_type_ids: types, lengths: more, targets: others },
+            ) => {
+                input_ids.extend(ids);
+                token_type_ids.extend(types);
+                lengths.extend(more);
+                match (targets, others) {
+                    (Targets::Labels(labels), Targets::Labels(others)) => labels.extend(others),
+                    (Targets::Tokens(trained), Targets::Tokens(others)) => trained.extend(others),
+                    _ => unreachable!("rows of one network have targets of one kind"),
+                }
+            }
+            (Batch::Image { pixels, labels, .. }, Batch::Image { pixels: more, labels: others, .. }) => {
+                pixels.extend(more);
+                labels.extend(others);
+            }
+            _ => unreachable!("rows of one network are of one kind"),
+        }
+    }
+
     /// Indexes into the run's labels, `[rows]`; none where tokens are predicted.
     pub fn labels(&self) -> &[i64] {
         match self {

@@ -99,6 +99,9 @@ impl Families {
         self.gauge("headstart_learning_rate", "Learning rate of the step in flight.", *learning_rate);
         let help = "Training speed of the last step.";
         self.gauge("headstart_samples_per_second", help, status.speed.samples);
+        let help =
+            "Tokens of all rows that the last step trained on, per second; 0 unless a language model trains.";
+        self.gauge("headstart_tokens_per_second", help, status.speed.tokens);
         let samples = eval.1.iter().map(|(metric, value)| gauge((&[("metric", metric)], *value))).collect();
         self.add(MetricType::GAUGE, "headstart_eval", "Metrics of the last evaluation.", samples);
     }

@@ -137,11 +137,12 @@ impl Machine {
         self.members.ever().map(line).collect()
     }
 
-    /// What must be equal on every worker, once one is ready.
+    /// Hash of the frozen weights that every worker must have read, once one is ready; `None` too if everything trains.
     pub fn base(&self) -> Option<u128> {
         self.members.base()
     }
 
+    /// What must be equal on every worker, once one is ready.
     pub fn numeric_class(&self) -> Option<&NumericClass> {
         self.members.class()
     }

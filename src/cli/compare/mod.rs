@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     /// Names to show, separated by commas. Default: the names of the directories.
     #[arg(long, value_delimiter = ',')]
     names: Vec<String>,
-    /// The metric to compare, as in metrics.jsonl without `eval_`: accuracy, f1 or loss.
+    /// The metric to compare, as in metrics.jsonl without `eval_`: accuracy, f1 or loss; of language models loss, perplexity, mean_token_accuracy or entropy.
     #[arg(long, default_value = "accuracy")]
     metric: String,
     /// Write the curves as an SVG picture.

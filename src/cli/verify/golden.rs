@@ -3,6 +3,7 @@
 use headstart::exit::Exit;
 use headstart::message::GoldenRow;
 use headstart::predict::prepare_golden;
+use headstart::run_file::Precision;
 use headstart::store::Location;
 use headstart::verify::GOLDEN;
 
@@ -19,6 +20,9 @@ pub(in super::super) enum GoldenError {
     /// The run is no language model's, or older than golden rows.
     #[error("{directory} has no {GOLDEN}: only runs with `task: causal-lm` write it")]
     Missing { directory: String },
+    /// Nothing to compare.
+    #[error("{url} has no row, so it proves nothing: a run writes at least one")]
+    Empty { url: String },
     /// Not what a run writes.
     #[error("{url}, line {line}: {reason}")]
     Line { url: String, line: usize, reason: String },
@@ -32,7 +36,7 @@ impl GoldenError {
     pub(in super::super) fn exit(&self) -> Exit {
         match self {
             GoldenError::Missing { .. } => Exit::Usage,
-            GoldenError::Line { .. } => Exit::Checkpoint,
+            GoldenError::Empty { .. } | GoldenError::Line { .. } => Exit::Checkpoint,
             GoldenError::Answer { .. } => Exit::Internal,
         }
     }
@@ -40,34 +44,31 @@ impl GoldenError {
 
 /// Computes the rows again on this machine and reports the largest difference; a larger one than `tolerance` ends with the exit
 /// code of a damaged checkpoint.
-pub(super) async fn golden(directory: &Location, tolerance: f32) -> Result<Exit, CliError> {
+pub(super) async fn golden(
+    directory: &Location,
+    base: Option<String>,
+    tolerance: f32,
+) -> Result<Exit, CliError> {
     let rows = read(directory).await?;
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(1024) as u32);
     let tokens = rows.iter().map(|row| row.token_ids.clone()).collect();
-    let work = prepare_golden(directory, threads, tokens).await?;
+    let work = prepare_golden(directory, base, threads, tokens).await?;
     let answers = match predict::ask(&work, "auto").await? {
         Ok(lines) => lines,
         Err(exit) => return Ok(exit),
     };
-    let mut worst = (0.0f32, 0, 0);
-    for (number, row) in rows.iter().enumerate() {
-        let found: Vec<f32> =
-            answers.get(number).and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
-        let expected = row.logprobs.len();
-        if found.len() != expected {
-            return Err(GoldenError::Answer { row: number, found: found.len(), expected }.into());
-        }
-        for (token, (one, other)) in found.iter().zip(&row.logprobs).enumerate() {
-            // What is no number differs.
-            let off = Some((one - other).abs()).filter(|off| off.is_finite()).unwrap_or(f32::INFINITY);
-            if off > worst.0 {
-                worst = (off, number, token + 1);
-            }
-        }
-    }
-    let (off, row, token) = worst;
+    // The worker's first line says what it computed in.
+    let (here, answers) = answers.split_first().map_or(("", &[][..]), |(here, rest)| (here.as_str(), rest));
+    let precision = match (work.spec.precision, here) {
+        (Precision::Bf16, "\"f32\"") => " (the run computed in bf16, this device in f32)",
+        _ => "",
+    };
+    let (off, row, token) = largest_difference(&rows, answers)?;
     let count: usize = rows.iter().map(|row| row.logprobs.len()).sum();
-    let what = format!("{} rows, {count} log probabilities; the largest difference is {off:.1e}", rows.len());
+    let what = format!(
+        "{} rows, {count} log probabilities; the largest difference is {off:.1e}{precision}",
+        rows.len()
+    );
     if off <= tolerance {
         console::out(&console::printable(&format!("golden: {what}")));
         return Ok(Exit::Ok);
@@ -77,6 +78,27 @@ pub(super) async fn golden(directory: &Location, tolerance: f32) -> Result<Exit,
          weights, or the base that the adapter names, are not those of the run"
     )));
     Ok(Exit::Checkpoint)
+}
+
+/// The largest difference of a log probability, and its row and token; `answers` has a line for each row.
+fn largest_difference(rows: &[GoldenRow], answers: &[String]) -> Result<(f32, usize, usize), GoldenError> {
+    let mut worst = (0.0f32, 0, 0);
+    for (number, row) in rows.iter().enumerate() {
+        let found: Vec<f32> =
+            answers.get(number).and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+        let expected = row.logprobs.len();
+        if found.len() != expected {
+            return Err(GoldenError::Answer { row: number, found: found.len(), expected });
+        }
+        for (token, (one, other)) in found.iter().zip(&row.logprobs).enumerate() {
+            // What is no number differs.
+            let off = Some((one - other).abs()).filter(|off| off.is_finite()).unwrap_or(f32::INFINITY);
+            if off > worst.0 {
+                worst = (off, number, token + 1);
+            }
+        }
+    }
+    Ok(worst)
 }
 
 async fn read(directory: &Location) -> Result<Vec<GoldenRow>, CliError> {
@@ -95,5 +117,9 @@ async fn read(directory: &Location) -> Result<Vec<GoldenRow>, CliError> {
             false => Err(wrong("token_ids and logprobs do not fit each other".to_owned())),
         }
     };
-    Ok(rows.map(row).collect::<Result<_, GoldenError>>()?)
+    let rows = rows.map(row).collect::<Result<Vec<GoldenRow>, GoldenError>>()?;
+    match rows.is_empty() {
+        true => Err(GoldenError::Empty { url: file.url().to_owned() }.into()),
+        false => Ok(rows),
+    }
 }

@@ -28,8 +28,16 @@ pub(super) struct Arguments {
     #[arg(long)]
     golden: bool,
     /// Largest difference of a log probability that --golden accepts.
-    #[arg(long, default_value_t = 1e-3, requires = "golden", value_name = "NATS")]
+    #[arg(long, default_value_t = 1e-3, requires = "golden", value_name = "NATS", value_parser = tolerance)]
     tolerance: f32,
+    /// The adapter's base for --golden, a path or URL. Default: the one that adapter_config.json names.
+    #[arg(long, requires = "golden", value_name = "URL")]
+    model: Option<String>,
+}
+
+fn tolerance(text: &str) -> Result<f32, String> {
+    let number = text.parse().ok().filter(|number: &f32| number.is_finite() && *number >= 0.0);
+    number.ok_or_else(|| "it must be a finite number, 0 or more".to_owned())
 }
 
 /// Verifies and prints a report. A run that differs from what was written ends with the exit code of a damaged checkpoint.
@@ -44,7 +52,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     }
     console::out(&console::printable(&format!("verified: {report}")));
     if arguments.golden {
-        match golden::golden(&report.directory, arguments.tolerance).await? {
+        match golden::golden(&report.directory, arguments.model, arguments.tolerance).await? {
             Exit::Ok => {}
             failed => return Ok(failed.into()),
         }

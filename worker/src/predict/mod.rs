@@ -12,7 +12,7 @@ use headstart::data::{DataFile, FewRows, Format, Packing, RowIndex};
 use headstart::exit::Exit;
 use headstart::network::{Network, NetworkError};
 use headstart::predict::{PredictError, Work};
-use headstart::run_file::Task;
+use headstart::run_file::{RunSpec, Task};
 use headstart::store::Stores;
 use serde::Serialize;
 use tokio::runtime::Runtime;
@@ -22,7 +22,7 @@ use tracing::info;
 use crate::collate::{CollateError, Collator};
 use crate::objective::Objective;
 use crate::torch::TorchTrainer;
-use crate::trainer::{Batch, Targets, TrainError, Trainer, TrainerJob};
+use crate::trainer::{Batch, TrainError, Trainer, TrainerJob};
 use rows::{Asked, Preparer, lay_out};
 
 /// Batches prepared ahead of the one being computed.
@@ -74,25 +74,18 @@ pub fn run(device: String, input: impl Read) -> Result<(), Failed> {
     let Work { spec, labels, index, golden } = Work::read(input).map_err(Failed::Work)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(READERS).enable_all().build()?;
     let stores = spec.cluster.stores();
-    let network = Arc::new(runtime.block_on(Network::open(&stores, &spec, &labels))?);
+    if !golden.is_empty() {
+        let network = runtime.block_on(Network::open_without_files(&stores, &spec, &labels))?;
+        let longest = golden.iter().map(Vec::len).max().unwrap_or_default();
+        let trainer = trainer(&runtime, &spec, Arc::new(network), device, longest as u32)?;
+        return answer_golden(&trainer, &golden);
+    }
+    let network = Arc::new(runtime.block_on(Network::open_as_written(&stores, &spec, &labels))?);
     let collator = runtime.block_on(Collator::for_network(&network))?;
     let batch_size = spec.batch.per_device_train_batch_size;
     let sequence_len = collator.sequence_len();
     let encoder = network.rows.as_ref().map(|rows| rows.encoder.clone());
-    let trainer = TorchTrainer::new(TrainerJob {
-        objective: Objective::new(&spec),
-        threads: spec.threads_per_worker,
-        micro_batch: batch_size,
-        sequence_len,
-        device,
-        values: runtime.block_on(network.load_all()).map_err(PredictError::from)?,
-        network,
-        checkpointing: false,
-        precision: spec.precision,
-    })?;
-    if !golden.is_empty() {
-        return answer_golden(&trainer, &golden);
-    }
+    let trainer = trainer(&runtime, &spec, network, device, sequence_len)?;
     let index = Arc::new(index);
     let preparer = Preparer::new(collator, encoder, index.clone(), batch_size, spec.threads_per_worker)?;
     let model = Model { trainer, task: spec.task, labels, index };
@@ -106,16 +99,33 @@ pub fn run(device: String, input: impl Read) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Writes a line for each list of tokens: the log probabilities of all but the first.
+/// Loads the weights. `sequence_len`: tokens of the longest row.
+fn trainer(
+    runtime: &Runtime,
+    spec: &RunSpec,
+    network: Arc<Network>,
+    device: String,
+    sequence_len: u32,
+) -> Result<TorchTrainer, Failed> {
+    Ok(TorchTrainer::new(TrainerJob {
+        objective: Objective::new(spec),
+        threads: spec.threads_per_worker,
+        micro_batch: spec.batch.per_device_train_batch_size,
+        sequence_len,
+        device,
+        values: runtime.block_on(network.load_all()).map_err(PredictError::from)?,
+        network,
+        checkpointing: false,
+        precision: spec.precision,
+    })?)
+}
+
+/// Writes what numbers this device computes in, then a line for each list of tokens: the log probabilities of all but the first.
 fn answer_golden(trainer: &TorchTrainer, golden: &[Vec<u32>]) -> Result<(), Failed> {
     let mut out = BufWriter::new(io::stdout().lock());
+    write_line(&mut out, &trainer.numeric_class().precision)?;
     for tokens in golden {
-        let batch = Batch::Text {
-            input_ids: tokens.iter().map(|&id| i64::from(id)).collect(),
-            token_type_ids: vec![0; tokens.len()],
-            lengths: vec![tokens.len()],
-            targets: Targets::Tokens((0..tokens.len()).map(|token| token > 0).collect()),
-        };
+        let batch = Batch::whole_row(tokens);
         let logprobs: Vec<f32> = trainer.nll(&batch)?.into_iter().map(|nll| -nll).collect();
         write_line(&mut out, &logprobs)?;
     }

@@ -14,7 +14,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::mpsc::Sender;
 
 use crate::collate::{CollateError, Collator, Sample};
-use crate::trainer::{Batch, Targets};
+use crate::trainer::Batch;
 
 /// A row as the network reads it.
 pub(super) struct Asked {
@@ -97,7 +97,7 @@ impl Converter {
             Content::Text { text, pair } => Sample::Text { text, pair: pair.as_deref() },
             Content::Image(file) => Sample::Image(file),
         };
-        match self.collator.collate(&[sample], &[0], &[number]) {
+        match self.collator.row(sample, number) {
             Ok(batch) => Ok(Asked { number, batch: Some(batch), cut: false }),
             Err(error) => {
                 let reason = match error {
@@ -114,12 +114,7 @@ impl Converter {
     fn encoded(&self, number: u64, found: Result<EncodedRow, RowRefusal>) -> Result<Asked, PredictError> {
         match found {
             Ok(EncodedRow { input_ids, trained, truncated, .. }) => {
-                let batch = Batch::Text {
-                    token_type_ids: vec![0; input_ids.len()],
-                    lengths: vec![input_ids.len()],
-                    input_ids: input_ids.into_iter().map(i64::from).collect(),
-                    targets: Targets::Tokens(trained),
-                };
+                let batch = Batch::tokens_of_row(&input_ids, trained);
                 Ok(Asked { number, batch: Some(batch), cut: truncated })
             }
             // Training would leave it out. Its sum is that of no tokens.
@@ -141,45 +136,16 @@ impl Converter {
 
 /// One batch of all rows that have one, in their order; `None` if none has.
 pub(super) fn lay_out(rows: &[Asked]) -> Option<Batch> {
-    let mut batches = rows.iter().filter_map(|row| row.batch.as_ref());
-    let mut all = batches.next()?.clone();
-    for batch in batches {
-        match (&mut all, batch) {
-            (
-                Batch::Text { input_ids, token_type_ids, lengths, targets },
-                Batch::Text { input_ids: ids, token_type_ids: types, lengths: more, targets: others },
-            ) => {
-                input_ids.extend(ids);
-                token_type_ids.extend(types);
-                lengths.extend(more);
-                match (targets, others) {
-                    (Targets::Labels(labels), Targets::Labels(others)) => labels.extend(others),
-                    (Targets::Tokens(trained), Targets::Tokens(others)) => trained.extend(others),
-                    _ => unreachable!("rows of one model have targets of one kind"),
-                }
-            }
-            (Batch::Image { pixels, labels, .. }, Batch::Image { pixels: more, labels: others, .. }) => {
-                pixels.extend(more);
-                labels.extend(others);
-            }
-            _ => unreachable!("rows of one model are of one kind"),
-        }
-    }
-    Some(all)
+    Batch::join(rows.iter().filter_map(|row| row.batch.as_ref()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trainer::Targets;
 
-    fn text(number: u64, ids: &[i64]) -> Asked {
-        let batch = Batch::Text {
-            input_ids: ids.to_vec(),
-            token_type_ids: vec![0; ids.len()],
-            lengths: vec![ids.len()],
-            targets: Targets::Tokens((0..ids.len()).map(|place| place > 0).collect()),
-        };
-        Asked { number, batch: Some(batch), cut: false }
+    fn text(number: u64, ids: &[u32]) -> Asked {
+        Asked { number, batch: Some(Batch::whole_row(ids)), cut: false }
     }
 
     #[test]
