@@ -47,6 +47,9 @@ fn settings(asked: Option<&str>) -> BTreeMap<&'static str, String> {
         // Memory of one pass is kept for the next rather than given back page by page. glibc allows 32 MiB at most.
         ("MALLOC_MMAP_THRESHOLD_", (32u64 << 20).to_string()),
         ("MALLOC_TRIM_THRESHOLD_", (1u64 << 30).to_string()),
+        // One heap for all threads. What the threads that read a checkpoint leave free in heaps of their own would stay resident
+        // until the end of the run; one thread allocates almost all of the rest.
+        ("MALLOC_ARENA_MAX", "1".to_owned()),
     ])
 }
 
