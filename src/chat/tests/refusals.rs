@@ -153,7 +153,7 @@ fn a_template_that_never_ends() {
 #[test]
 fn conversations_of_many_costly_renderings() {
     // Data costs fuel by its size, and little time.
-    let costly = format!("{{% set a = 'x' * 99999999 %}}{CHATML}");
+    let costly = format!("{{% for i in range(120) %}}{{% set a = 'x' * 999999 %}}{{% endfor %}}{CHATML}");
     let turns = ["a"; 200];
     let setup = Setup { sequence_len: 100_000, ..Setup::of(&costly) };
     let error = setup.refused(chat(&turns));
