@@ -74,11 +74,22 @@ fn golden_rows_are_computed_again_from_anywhere() {
     refused.says(&["adapter_config.json", "base_model_name_or_path", "--model"]);
     let output = headstart(here, &["verify", &run, "--golden", "--model", &absolute(at, "moved")]);
     assert!(output.status.success(), "{}", text(&output));
-    // Hashes that fit a file of no rows.
-    let (golden, sums) = (at.join("out/final/golden.jsonl"), at.join("out/final/SHA256SUMS"));
-    let listed = std::fs::read_to_string(&sums).expect("the run wrote it");
-    let before = sha256(&golden);
-    write(at, "out/final/golden.jsonl", "");
-    std::fs::write(&sums, listed.replace(&before, &sha256(&golden))).expect("writable");
+    // As if it had computed on a GPU.
+    let record = std::fs::read_to_string(at.join("out/final/run.json")).expect("the run wrote it");
+    let record = record.replace("\"precision\": \"f32\"", "\"precision\": \"bf16\"");
+    replace(at, "out/final/run.json", &record);
+    std::fs::rename(at.join("moved"), at.join("model")).expect("it is there");
+    let said = succeed(here, &["verify", &run, "--golden"]);
+    assert!(said.contains("the run computed in bf16, this device in f32"), "{said}");
+    replace(at, "out/final/golden.jsonl", "");
     Refused::of(here, &["verify", &run, "--golden"]).code(12).says(&["golden.jsonl has no row"]);
+}
+
+/// Writes another file in the place of one of `final/`, with the hash that fits it.
+fn replace(directory: &Path, name: &str, content: &str) {
+    let (file, sums) = (directory.join(name), directory.join("out/final/SHA256SUMS"));
+    let before = sha256(&file);
+    write(directory, name, content);
+    let listed = std::fs::read_to_string(&sums).expect("the run wrote it");
+    std::fs::write(&sums, listed.replace(&before, &sha256(&file))).expect("writable");
 }
