@@ -26,6 +26,7 @@ const OF_PAIR: u64 = 3;
 /// inner vectors; per pair of tokens, in scores of a head.
 const BACKWARD_HIDDEN: u64 = 4;
 const BACKWARD_INNER: u64 = 2;
+const BACKWARD_INNER_GATED: u64 = 4;
 const BACKWARD_OF_PAIR: u64 = 2;
 /// What a forward pass without a graph holds of a layer at once, in hidden vectors and inner vectors.
 const FORWARD_HIDDEN: u64 = 5;
@@ -58,8 +59,9 @@ pub(super) fn kept(layer: &Layer, hidden: u64, weights: &Weights<'_>) -> Floats 
 
 /// What the layer's backward pass holds beside that.
 pub(super) fn backward(layer: &Layer, hidden: u64) -> Floats {
+    let inner = if layer.mlp.gate.is_some() { BACKWARD_INNER_GATED } else { BACKWARD_INNER };
     Floats {
-        of_token: BACKWARD_HIDDEN * hidden + BACKWARD_INNER * layer.mlp.inner.to,
+        of_token: BACKWARD_HIDDEN * hidden + inner * layer.mlp.inner.to,
         of_pair: if scores_exist(&layer.attention) { BACKWARD_OF_PAIR * layer.attention.heads } else { 0 },
     }
 }
