@@ -203,6 +203,16 @@ async fn a_pass_is_kept_for_the_same_rows_and_tokenizer() {
     assert_eq!(tokenised(&files, &other, at(1)).await.unwrap(), first);
     assert_ne!(tokenised(&files, &other, at(2)).await.unwrap(), first);
     assert_eq!(kept(), 2);
+    // Entries beside it, such as evaluation data, change nothing; what the entry itself says does.
+    let with_entries = |entries: &'static [u128]| {
+        let change = at(1);
+        move |with: &mut Tokenising<'_>| {
+            change(with);
+            with.entries = entries;
+        }
+    };
+    assert_eq!(tokenised(&files, &other, with_entries(&[1])).await.unwrap(), first);
+    assert_ne!(tokenised(&files, &other, with_entries(&[3, 2])).await.unwrap(), first);
     // Damage is no harm.
     for file in std::fs::read_dir(directory.path()).unwrap() {
         std::fs::write(file.unwrap().path(), "x").unwrap();

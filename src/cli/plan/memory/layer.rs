@@ -22,11 +22,11 @@ pub(super) struct Floats {
 
 /// Pairs of tokens have, per head, probabilities, a mask and the product of both.
 const OF_PAIR: u64 = 3;
-/// What the backward pass of one layer holds beside what was kept: gradients on their way. Per token, in hidden vectors and
-/// inner vectors; per pair of tokens, in scores of a head.
+/// What the backward pass of one layer holds beside what was kept: gradients on their way, per token, in hidden vectors and inner
+/// vectors. Those of scores take the place of scores that are no longer needed.
 const BACKWARD_HIDDEN: u64 = 4;
 const BACKWARD_INNER: u64 = 2;
-const BACKWARD_OF_PAIR: u64 = 2;
+const BACKWARD_INNER_GATED: u64 = 4;
 /// What a forward pass without a graph holds of a layer at once, in hidden vectors and inner vectors.
 const FORWARD_HIDDEN: u64 = 5;
 const FORWARD_INNER: u64 = 3;
@@ -58,10 +58,8 @@ pub(super) fn kept(layer: &Layer, hidden: u64, weights: &Weights<'_>) -> Floats 
 
 /// What the layer's backward pass holds beside that.
 pub(super) fn backward(layer: &Layer, hidden: u64) -> Floats {
-    Floats {
-        of_token: BACKWARD_HIDDEN * hidden + BACKWARD_INNER * layer.mlp.inner.to,
-        of_pair: if scores_exist(&layer.attention) { BACKWARD_OF_PAIR * layer.attention.heads } else { 0 },
-    }
+    let inner = if layer.mlp.gate.is_some() { BACKWARD_INNER_GATED } else { BACKWARD_INNER };
+    Floats { of_token: BACKWARD_HIDDEN * hidden + inner * layer.mlp.inner.to, of_pair: 0 }
 }
 
 /// What the layer holds at once where no graph is built: in an evaluation, which has no dropout, so that attention is fused.

@@ -30,14 +30,12 @@ const F32: f64 = 4.0;
 const WORKER_BASE: f64 = 150.0 * MIB;
 /// Bytes that a tokenizer takes per token of its vocabulary.
 const TOKENIZER_TOKEN: f64 = 1400.0;
-/// First values that exist before tensors are made of them, in sizes of what is read, and reads under way at most.
-const WORKER_LOADED: f64 = 1.0;
-const READS: f64 = 96.0 * MIB;
-/// Memory that activations take, in their own sizes: the allocator cannot use all of what they leave free.
-const ALLOCATED: f64 = 1.3;
+/// Memory that activations take, in their own sizes: the allocator cannot use all of what they leave free. Scores of pairs of
+/// tokens are few and of one size, so that nothing is lost between them.
+const ALLOCATED: f64 = 1.2;
 
-/// Sizes of the canary's network: first values, tensors, and the two gradients that are compared.
-const CANARY_COPIES: f64 = 3.5;
+/// Sizes of the canary's network: its tensors and two gradients, in part where activations were.
+const CANARY_COPIES: f64 = 1.5;
 
 /// A coordinator before it has read anything.
 const COORDINATOR_BASE: f64 = 17.5 * MIB;
@@ -99,9 +97,8 @@ impl Sizes<'_> {
         let node = nodes(self.spec.batch.shards_per_step, self.workers).into_iter().max().unwrap_or(1);
         let accumulators = self.weights.trained() * f64::from(1 + node.ilog2());
         let base = WORKER_BASE + self.tokenizer() + self.row() * self.rows as f64;
-        let read = self.weights.read();
-        let reads = if self.spec.init == InitFrom::Pretrained { READS.min(read) } else { 0.0 };
-        let phases = [WORKER_LOADED * read + reads, self.canary(), accumulators + self.step()];
+        // All first values are there before tensors are made of them, and reads have ended.
+        let phases = [self.weights.read(), self.canary(), accumulators + self.step()];
         base + self.weights.bytes() + phases.into_iter().fold(0.0, f64::max)
     }
 

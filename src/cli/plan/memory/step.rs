@@ -121,7 +121,6 @@ fn embedding(blueprint: &Blueprint, kept: bool) -> Floats {
 }
 
 fn bytes(floats: Floats, batch: MicroBatch) -> f64 {
-    ALLOCATED
-        * F32
-        * (floats.of_token as f64 * batch.tokens as f64 + floats.of_pair as f64 * batch.pairs as f64)
+    let of_tokens = ALLOCATED * floats.of_token as f64 * batch.tokens as f64;
+    F32 * (of_tokens + floats.of_pair as f64 * batch.pairs as f64)
 }
