@@ -8,7 +8,7 @@ mod written;
 use bytes::Bytes;
 
 use super::header::{self, Dtype};
-use super::{Checkpoint, CheckpointError, Content, Mismatch, Resolution, ToWrite, copy_files, write_model};
+use super::{Checkpoint, CheckpointError, Mismatch, Resolution, ToWrite, write_model};
 use crate::exit::Exit;
 use crate::model::{Block, Init, Parameter, Part};
 use crate::store::{Location, StoreError};
@@ -347,6 +347,7 @@ async fn reads_span_files_gaps_and_large_tensors() {
     assert!(load(&checkpoint, &table).await.unwrap() == [ramp(7), ramp(large), ramp(10)]);
 }
 
+/// The coordinator and the worker do these as tasks of a multi-threaded runtime.
 #[tokio::test]
 async fn everything_can_be_spawned() {
     let checkpoint = open(SINGLE).await.unwrap();

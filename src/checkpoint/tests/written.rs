@@ -1,5 +1,6 @@
 //! Directories that are written: formats, names, and files that are copied.
 
+use super::super::{Content, copy_files};
 use super::*;
 
 #[tokio::test]
@@ -59,5 +60,3 @@ async fn the_tokenizer_is_copied_to_the_byte_and_weights_are_not() {
     assert_eq!(to.list().await.unwrap().len(), 2);
     assert_eq!(to.join("tokenizer.json").unwrap().read(100).await.unwrap(), files[0].1);
 }
-
-/// The coordinator and the worker do these as tasks of a multi-threaded runtime.
