@@ -24,7 +24,7 @@ async fn tensors_keep_their_formats_and_stored_ones_their_bytes() {
         Ok(if index == 2 { stored.clone() } else { values[index].clone().into() })
     };
     let out = Location::memory("out");
-    write_model(&out, "model", &tensors, super::SHARD_BYTES, give).await.unwrap();
+    write_model(&out, "model", &tensors, crate::checkpoint::SHARD_BYTES, give).await.unwrap();
     out.join("config.json").unwrap().write("{}".into()).await.unwrap();
     let written = Checkpoint::open(&out).await.unwrap();
     for (name, expected) in [("brain", vec![1.0, -3.0]), ("half", vec![1.0, 0.5]), ("layer.weight", ramp(6))]
