@@ -41,6 +41,8 @@ const CANARY_COPIES: f64 = 1.5;
 const COORDINATOR_BASE: f64 = 17.5 * MIB;
 /// Text files are read in pieces, and each row is looked at.
 const COORDINATOR_TEXT: f64 = 14.0 * MIB;
+/// Rows of language models are tokenised while they are counted, beside the tokenizer itself.
+const COORDINATOR_ROWS: f64 = 7.0 * MIB;
 /// What reading a checkpoint leaves in the heap, in sizes of the weights; sums take its place later.
 const COORDINATOR_LOADED: f64 = 1.7;
 /// Sums under construction and spare buffers, in vectors: with up to three workers, and for each one more.
@@ -117,8 +119,7 @@ impl Sizes<'_> {
         };
         let text = match self.spec.task {
             Task::SequenceClassification => COORDINATOR_TEXT,
-            // Rows are tokenised while they are counted.
-            Task::CausalLm => COORDINATOR_TEXT + self.tokenizer(),
+            Task::CausalLm => COORDINATOR_ROWS + self.tokenizer(),
             Task::ImageClassification => 0.0,
         };
         let base = COORDINATOR_BASE + text + 2.0 * self.row() * self.rows as f64;
