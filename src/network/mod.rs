@@ -147,6 +147,11 @@ impl Network {
         let mut warnings: Vec<String> = overrides::unknown(&unknown).into_iter().collect();
         if let Some(adapted) = &adapter {
             warnings.extend(adapter::consumer_warnings(&adapted.config, spec.task));
+            if spec.init == InitFrom::Random {
+                let random = "init: random: the adapter fits random weights, which only this run makes; with those of base_model \
+                              it is of no use";
+                warnings.push(random.to_owned());
+            }
         }
         Ok(Network {
             trainable,
