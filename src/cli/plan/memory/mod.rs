@@ -1,7 +1,7 @@
 //! Memory of a worker and of the coordinator at their peak, by formula. Every measured constant is in this file.
 //!
 //! The formulas follow what is allocated: `weights.rs` counts tensors, `layer.rs` what autograd keeps of a layer, `step.rs` puts
-//! them together for a micro-batch. The constants were fitted to VmHWM of some 60 runs on x86-64 with AVX-512 and libtorch 2.11.
+//! them together for a micro-batch. The constants were fitted to VmHWM of 18 runs on x86-64 with libtorch 2.11.
 //!
 //! `bench/plan_memory.py` compares the formulas with VmHWM. After a change of buffers in worker or coordinator, run it and
 //! set the constants anew; `bench/MEMORY.md` has what it printed last.
