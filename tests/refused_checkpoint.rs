@@ -251,8 +251,8 @@ refused! { TRAIN:
 }
 
 refused! { BOTH:
-    an_unknown_network: config("model_type", json!("llama"))
-        => ["config.json", "model_type \"llama\" is not supported yet; supported are bert, "],
+    an_unknown_network: config("model_type", json!("mamba"))
+        => ["config.json", "model_type \"mamba\" is not supported yet; supported are bert, "],
     no_kind_of_network: config("model_type", Value::Null) => ["config.json", "\"model_type\" is missing"],
     a_network_for_another_task: config("model_type", json!("vit")) => ["config.json"],
     heads_that_do_not_divide: config("num_attention_heads", json!(5))

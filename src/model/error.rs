@@ -33,7 +33,7 @@ pub enum ModelError {
         known: String,
     },
     /// The network cannot do the task.
-    #[error("a {model_type} network cannot do task {task:?}; choose a checkpoint of type {needed}")]
+    #[error("a {model_type} network cannot do task {}; choose a checkpoint of type {needed}", task.name())]
     WrongTask {
         /// The checkpoint's `model_type`.
         model_type: &'static str,
