@@ -68,10 +68,16 @@ pub async fn load(directory: &Location) -> Result<(), CheckpointError> {
     let resolution = checkpoint.resolve(&table, "bert", false)?;
     let fresh = |_: &Parameter| unreachable!("each parameter is a tensor of the checkpoint");
     checkpoint
-        .load(&resolution, &table, |_| true, fresh, |index, values| {
-            assert_eq!(values.len(), table[index].len(), "{}", table[index].name);
-            assert!(values.into_f32().iter().all(|value| value.is_finite()), "{}", table[index].name);
-            Ok(())
-        })
+        .load(
+            &resolution,
+            &table,
+            |_| true,
+            fresh,
+            |index, values| {
+                assert_eq!(values.len(), table[index].len(), "{}", table[index].name);
+                assert!(values.into_f32().iter().all(|value| value.is_finite()), "{}", table[index].name);
+                Ok(())
+            },
+        )
         .await
 }

@@ -198,8 +198,15 @@ fn messages() -> Vec<Vec<u8>> {
         ToWorker::Stop { reason: StopReason::Finished, detail: "done".into() },
     ];
     let partial = PartialId { run_id: "run".into(), epoch: CoordinatorEpoch(1), worker, lease, work };
-    let totals =
-        Totals { samples: 8, divisor: 8, loss: 1.5, counts: vec![1, 2, 3], tokens: 90, compute: times[2], ..Totals::default() };
+    let totals = Totals {
+        samples: 8,
+        divisor: 8,
+        loss: 1.5,
+        counts: vec![1, 2, 3],
+        tokens: 90,
+        compute: times[2],
+        ..Totals::default()
+    };
     let chunk = pb::SegmentChunk {
         partial: Some(partial.into()),
         segment: 1,

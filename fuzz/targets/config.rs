@@ -54,7 +54,8 @@ fn adapter(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     let Ok(config) = serde_json::from_str::<Value>(text) else { return };
     if let Ok(config) = AdapterConfig::from_json("a", &config) {
-        let again = AdapterConfig::from_json("a", &config.to_json("b", Task::CausalLm)).expect("it was written here");
+        let again =
+            AdapterConfig::from_json("a", &config.to_json("b", Task::CausalLm)).expect("it was written here");
         assert_eq!((again.rank, again.scale()), (config.rank, config.scale()));
     }
     let changes = [("r".to_owned(), Some(1.into())), ("bias".to_owned(), None)].into();

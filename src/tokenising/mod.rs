@@ -1,7 +1,7 @@
 //! Planning's pass over the rows of a language model: each is tokenised once, on all cores, and only its counts are kept.
 //!
 //! A row that cannot be trained on leaves the index here, before anything is planned, so that step, shard and divisor are
-//! functions of the rows that are left. What the pass came to is kept for later runs over the same data ([`kept`]).
+//! functions of the rows that are left. What the pass came to is kept for later runs over the same data (`kept`).
 
 mod kept;
 mod pass;
