@@ -129,7 +129,7 @@ pub struct Ready {
     /// Hash of gradients on synthetic weights and inputs, and of what the worker read: the first values of what trains, and
     /// the tokenizer or image processor.
     pub canary: u128,
-    /// Hash of the frozen weights as they are stored; `None` if everything trains.
+    /// Hash of the numbers of the frozen weights, whatever they are stored in; `None` if everything trains.
     pub base: Option<u128>,
     /// Hash of the parameter table it built.
     pub parameters: String,

@@ -13,7 +13,6 @@ use tokenizers::{
 pub struct TextTokenizer {
     tokenizer: Tokenizer,
     type_ids: bool,
-    padding: Padding,
     cut: TruncationParams,
 }
 
@@ -33,15 +32,6 @@ pub struct Located {
     pub ids: Vec<u32>,
     /// For each token, the bytes of the text that it covers, white space included: `(start, end)`.
     pub bytes: Vec<(usize, usize)>,
-}
-
-/// What fills up the shorter rows of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Padding {
-    /// The padding token; 0 where the tokenizer has none.
-    pub id: u32,
-    /// Where it goes.
-    pub side: Side,
 }
 
 impl TextTokenizer {
@@ -72,7 +62,7 @@ impl TextTokenizer {
         tokenizer.with_post_processor(Some(
             processor.map_err(|error| refuse(format!("post_processor: {error}")))?,
         ));
-        // The file's own padding and truncation are not used: the collator decides them.
+        // Rows are not padded, and are cut as the run says: what the file says of both is not used.
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(failed)?;
         let limit = limit as usize;
@@ -88,9 +78,7 @@ impl TextTokenizer {
         };
         let cut = TruncationParams { max_length: limit, direction, ..TruncationParams::default() };
         tokenizer.with_truncation(Some(cut.clone())).map_err(failed)?;
-        let id = spec.pad_id.and_then(|id| u32::try_from(id).ok()).unwrap_or_default();
-        let padding = Padding { id, side: spec.padding };
-        Ok(TextTokenizer { tokenizer, type_ids: spec.type_ids, padding, cut })
+        Ok(TextTokenizer { tokenizer, type_ids: spec.type_ids, cut })
     }
 
     /// A text, or a text and its pair, with special tokens; where they are too long, the longer one is cut first. Errors
@@ -182,11 +170,6 @@ impl TextTokenizer {
         tokens.retain(|(_, token)| token.special);
         tokens.sort_by_key(|(id, _)| *id);
         tokens.into_iter().map(|(_, token)| token.content).collect()
-    }
-
-    /// What fills up the shorter rows of a batch.
-    pub fn padding(&self) -> Padding {
-        self.padding
     }
 }
 
