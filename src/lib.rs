@@ -19,6 +19,8 @@
 //! | [`draw`] | What is drawn at random? A pure function of what it is for. |
 //! | [`plan`] | Which sample belongs to which step and shard? A pure function of the seed. |
 //! | [`tree`] | In which order are sums added? The canonical reduction tree. |
+//! | [`rounding`] | To which numbers are sums rounded, so that they travel in fewer bytes? |
+//! | [`optimizer`] | What does a gradient do to the weights? The one update that coordinator and replicas make. |
 //! | [`trainable`] | Which parameters train, and where do they sit in the flat vector and its segments? |
 //! | [`manifest`] | How far is a run, and which objects hold that? An entry of its commit log. |
 //! | [`message`] | What do coordinator and worker say to each other? |
@@ -46,8 +48,10 @@ pub mod manifest;
 pub mod message;
 pub mod model;
 pub mod network;
+pub mod optimizer;
 pub mod plan;
 pub mod predict;
+pub mod rounding;
 pub mod run_file;
 pub mod shared_memory;
 pub mod store;

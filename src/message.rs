@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::id::{CoordinatorEpoch, LeaseId, Step, Version, WorkerId};
+use crate::shared_memory::Address;
 use crate::tree::Node;
 
 /// What a lease computes.
@@ -133,6 +134,8 @@ pub struct Ready {
     pub base: Option<u128>,
     /// Hash of the parameter table it built.
     pub parameters: String,
+    /// Whether it keeps a replica of weights and optimizer state, which has to catch up first.
+    pub follows: bool,
 }
 
 /// How a worker has spent its time since it was ready.
@@ -161,6 +164,10 @@ pub enum FromWorker {
         lease: LeaseId,
         failure: Failure,
     },
+    /// A lease is computed; its partial is on its way.
+    Computed(LeaseId),
+    /// Its replica has caught up with this version.
+    Current(Version),
     /// A polite goodbye.
     Leaving { reason: String },
 }
@@ -179,6 +186,8 @@ pub enum Failure {
     Data(String),
     /// An object could not be read.
     Storage(String),
+    /// A sum of several shards is NaN or infinite, though each of them is finite.
+    SumNotFinite,
 }
 
 /// What the coordinator says on a session.
@@ -204,6 +213,13 @@ pub enum ToWorker {
     },
     /// New weights can be pulled.
     Publish(Version),
+    /// Keep a replica again.
+    Follow {
+        /// The one that there is differs from the coordinator's weights.
+        anew: bool,
+    },
+    /// Drop the replica: the run goes on faster without this worker.
+    Rest { reason: String },
     /// The session is over.
     Stop {
         /// Kind of ending.
@@ -232,6 +248,8 @@ pub struct Welcome {
     pub train_rows: u64,
     /// Evaluation rows.
     pub eval_rows: u64,
+    /// Where the coordinator's weights lie, for workers on the same machine.
+    pub memory: Option<Address>,
 }
 
 /// Why a session is over.

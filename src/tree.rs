@@ -142,19 +142,20 @@ impl<T> Fold<T> {
         Fold { tree, unmerged: BTreeMap::new() }
     }
 
-    /// Adds a node's value; `merge(left, right)` is called once for every edge pair that becomes complete.
+    /// Adds a node's value; `merge(node, left, right)` is called once for every inner node whose halves are there.
     pub fn insert(
         &mut self,
         node: Node,
         value: T,
-        mut merge: impl FnMut(T, T) -> T,
+        mut merge: impl FnMut(Node, T, T) -> T,
     ) -> Result<(), Unfoldable> {
         self.check(node)?;
         let (mut node, mut value) = (node, value);
         while let Some(parent) = self.tree.parent(node) {
             let sibling = if node == parent.left { parent.right } else { parent.left };
             let Some(other) = self.unmerged.remove(&sibling) else { break };
-            value = if node == parent.left { merge(value, other) } else { merge(other, value) };
+            let (left, right) = if node == parent.left { (value, other) } else { (other, value) };
+            value = merge(parent.node, left, right);
             node = parent.node;
         }
         self.unmerged.insert(node, value);
@@ -269,7 +270,7 @@ mod tests {
             for (_, node) in deliveries {
                 prop_assert_eq!(fold.first_missing().is_none(), delivered.len() == nodes.len());
                 let expected = if delivered.insert(node) { Ok(()) } else { Err(Unfoldable::Duplicate(node)) };
-                let inserted = fold.insert(node, sum(node, &leaves), |left, right| left + right);
+                let inserted = fold.insert(node, sum(node, &leaves), |_, left, right| left + right);
                 prop_assert_eq!(inserted, expected);
             }
             prop_assert_eq!(fold.take_root().map(f32::to_bits), Some(sum(tree.root(), &leaves).to_bits()));
@@ -287,7 +288,7 @@ mod tests {
             let nodes = cover(tree, &cuts);
             let held = nodes[first.index(nodes.len())];
             let mut fold = Fold::new(tree);
-            fold.insert(held, (), |(), ()| ()).expect("a node of the tree");
+            fold.insert(held, (), |_, (), ()| ()).expect("a node of the tree");
             for node in cover(tree, &other_cuts) {
                 let overlaps = node.first < held.end() && held.first < node.end();
                 prop_assert_eq!(fold.check(node).is_err(), overlaps, "{} and {}", held, node);
@@ -354,7 +355,7 @@ mod tests {
         let mut fold = Fold::new(Tree::new(32));
         let mut most = 0;
         for shard in 0..32 {
-            fold.insert(node(shard, 1), format!("{shard} "), |left, right| left + &right).expect("a leaf");
+            fold.insert(node(shard, 1), format!("{shard} "), |_, left, right| left + &right).expect("a leaf");
             most = most.max(fold.unmerged());
         }
         assert_eq!(most, 5, "log2(32), the value being added aside");
@@ -364,7 +365,7 @@ mod tests {
     #[test]
     fn what_is_covered_already_is_a_duplicate() {
         let mut fold = Fold::new(Tree::new(4));
-        fold.insert(node(0, 2), 1, |left, right| left + right).expect("a node");
+        fold.insert(node(0, 2), 1, |_, left, right| left + right).expect("a node");
         assert_eq!(fold.check(node(0, 1)), Err(Unfoldable::Duplicate(node(0, 1))));
         assert_eq!(fold.check(node(0, 4)), Err(Unfoldable::Duplicate(node(0, 4))));
         assert_eq!(fold.check(node(1, 2)), Err(Unfoldable::NotANode(node(1, 2))));

@@ -3,11 +3,10 @@
 //! Every message is destructured in full, so that a new field breaks the build here and nowhere else.
 
 pub mod channel;
+pub mod payload;
 mod session;
 
 use std::time::Duration;
-
-use bytes::Bytes;
 
 use crate::id::{CoordinatorEpoch, LeaseId, Step, Version, WorkerId};
 use crate::message::{GoldenRow, PartialId, Pass, Totals, Work};
@@ -26,7 +25,7 @@ pub mod pb {
 /// The protocol's name; a worker and a coordinator that differ in it do not work together.
 pub const PROTOCOL: &str = "headstart.v1";
 
-/// Payload of a bulk message in bytes.
+/// Payload of a message of bytes: a row index.
 pub const CHUNK: usize = 1 << 20;
 
 /// Longest text that travels in a status or stop message, in bytes: HTTP/2 headers have to hold it.
@@ -72,16 +71,16 @@ pub fn clip(text: &str) -> String {
     }
 }
 
-/// Numbers as little-endian bytes, the payload of a bulk message.
-pub fn payload(values: &[f32]) -> Bytes {
-    const { assert!(cfg!(target_endian = "little"), "big-endian machines need a conversion here") };
-    Bytes::copy_from_slice(bytemuck::cast_slice(values))
-}
-
-/// The numbers of a [`payload`]; `None` if its bytes are not a whole number of them.
-pub fn decode(payload: &[u8]) -> Option<impl ExactSizeIterator<Item = f32>> {
-    let (numbers, rest) = payload.as_chunks();
-    rest.is_empty().then(|| numbers.iter().map(|&bytes| f32::from_le_bytes(bytes)))
+/// The hash of the weights that a partial was computed with; none if the worker keeps no replica.
+pub fn weights_hash(bytes: &[u8]) -> Result<Option<u128>, WireError> {
+    match <[u8; 16]>::try_from(bytes) {
+        Ok(bytes) => Ok(Some(u128::from_be_bytes(bytes))),
+        Err(_) if bytes.is_empty() => Ok(None),
+        Err(_) => {
+            let found = format!("{} bytes long, not 16", bytes.len());
+            Err(WireError::Invalid { message: "SegmentChunk", field: "weights", found })
+        }
+    }
 }
 
 fn missing(message: &'static str, field: &'static str) -> WireError {
@@ -214,21 +213,5 @@ impl TryFrom<pb::PartialId> for PartialId {
             lease: LeaseId(lease_id),
             work: work.ok_or(missing("PartialId", "work"))?.try_into()?,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_payload_is_decoded_to_the_same_bits() {
-        let values = [0.0, -0.0, 1.5, f32::MIN_POSITIVE / 4.0, f32::INFINITY, f32::NAN];
-        let bytes = payload(&values);
-        let decoded: Vec<u32> = decode(&bytes).expect("whole numbers").map(f32::to_bits).collect();
-        assert_eq!(decoded, values.map(f32::to_bits));
-        assert_eq!(decode(&bytes).map(|numbers| numbers.len()), Some(6));
-        assert_eq!(decode(&[]).map(|numbers| numbers.len()), Some(0));
-        assert!(decode(&bytes[1..]).is_none() && decode(&bytes[..6]).is_none());
     }
 }

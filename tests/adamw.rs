@@ -1,8 +1,8 @@
 //! Worker and coordinator together against PyTorch: five updates of small networks, as `tests/reference/` records them.
 
+use headstart::optimizer::OptimizerConfig;
 use headstart::trainable::SEGMENT;
 use headstart_coordinator::master::Master;
-use headstart_coordinator::optimizer::OptimizerConfig;
 use headstart_coordinator::reduce::Whole;
 use headstart_tests::reference::{Reference, numbers};
 use headstart_worker::torch::make_trainer;
@@ -25,11 +25,12 @@ async fn losses_agree(name: &str) {
     for (step, expected) in (0..).zip(numbers(&expected["losses"])) {
         let mut gradient = vec![0.0; network.trainable.len()];
         let draw = Draw { seed: 1, step, shard: 0, micro_batch: 0 };
-        let sums = trainer.gradient(draw, &batch, &mut gradient).expect("a gradient");
+        let sums = trainer.gradient(draw, &batch, &mut gradient, &mut |_, _, _| {}).expect("a gradient");
         let loss = sums.loss / sums.divisor as f64;
         assert!((loss - expected).abs() < 2e-5, "{name}, step {step}: loss {loss}, PyTorch has {expected}");
         let segments: Vec<Whole> = gradient.chunks(SEGMENT).map(|part| Whole::new(part.to_vec())).collect();
-        master.update(&segments, sums.divisor, rate).expect("the norm is finite");
+        let prepared = master.prepare(&segments, sums.divisor, rate).expect("the norm is finite");
+        master.apply(prepared, &segments);
         trainer.set_trainable(0, &master.copy().concat()).expect("it fits");
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use headstart::id::{LeaseId, Step, Version};
 use headstart::message::{FromWorker, Join, NumericClass, PartialId, Ready, ToWorker, Totals, Work};
+use headstart::run_file::Wire;
 use headstart::wire::pb;
 use headstart_tests::processes::{address, coordinator, worker};
 use headstart_tests::{outcome, succeed, text, texts};
@@ -48,7 +49,7 @@ impl Peer {
             threads: 1,
             precision: "f32".into(),
         };
-        let ready = Ready { class, canary: 7, parameters: welcome.parameters, base: None };
+        let ready = Ready { class, canary: 7, parameters: welcome.parameters, base: None, follows: false };
         events.send(FromWorker::Ready(ready).into()).await.expect("the session is open");
         let mut bulk = pb::bulk_client::BulkClient::new(channel);
         let pull = pb::PullRequest { run_id: welcome.run_id.clone(), weights_version: 0, local: false };
@@ -109,16 +110,17 @@ fn totals(samples: u64) -> Totals {
 }
 
 fn chunk(segment: u32, offset: usize, values: &[f32]) -> pb::SegmentChunk {
-    let payload = headstart::wire::payload(values);
+    let mut payload = Vec::new();
+    headstart::wire::payload::encode(Wire::F32, values, &mut payload);
     let crc32 = crc32fast::hash(&payload);
-    pb::SegmentChunk { segment, offset: offset as u32, crc32, payload, ..Default::default() }
+    pb::SegmentChunk { segment, offset: offset as u32, crc32, payload: payload.into(), ..Default::default() }
 }
 
 /// Every way to push something that does not count, and the reason that is given.
 async fn everything_bad(peer: &mut Peer) {
     let len = peer.len;
     let zeros = vec![0.0; len];
-    let (first, second) = (chunk(0, 0, &zeros[..len / 2]), chunk(0, len / 2, &zeros[len / 2..]));
+    let (whole, second) = (chunk(0, 0, &zeros), chunk(0, len / 2, &zeros[len / 2..]));
     let says = |(code, message): (Code, String), expected: Code, part: &str| {
         assert!(code == expected && message.contains(part), "{code:?}: {message}; expected {part}");
     };
@@ -126,7 +128,7 @@ async fn everything_bad(peer: &mut Peer) {
     // The name and the totals.
     says(peer.refused_as_it_is(vec![]).await, Code::InvalidArgument, "the push is empty");
     says(
-        peer.refused_as_it_is(vec![first.clone()]).await,
+        peer.refused_as_it_is(vec![whole.clone()]).await,
         Code::InvalidArgument,
         "does not name its partial",
     );
@@ -153,34 +155,31 @@ async fn everything_bad(peer: &mut Peer) {
         ),
     ] {
         let head = peer.head(&other, totals(samples));
-        says(peer.refused_as_it_is(vec![head, first.clone(), second.clone()]).await, code, part);
+        says(peer.refused_as_it_is(vec![head, whole.clone()]).await, code, part);
     }
 
     // The segments.
-    let mut corrupt = first.clone();
-    corrupt.payload = headstart::wire::payload(&[1.0; 3]);
+    let mut corrupt = whole.clone();
+    corrupt.payload = vec![1; 3].into();
     says(peer.refused(samples, vec![corrupt]).await, Code::DataLoss, "the checksum is wrong");
     says(
         peer.refused(samples, vec![]).await,
         Code::InvalidArgument,
         &format!("the partial of {node} has 0 of"),
     );
-    says(peer.refused(samples, vec![first.clone()]).await, Code::InvalidArgument, "has 0 of");
+    says(peer.refused(samples, vec![second, whole.clone()]).await, Code::InvalidArgument, "out of order");
     says(
-        peer.refused(samples, vec![second.clone(), first.clone()]).await,
+        peer.refused(samples, vec![whole.clone(), whole.clone()]).await,
         Code::InvalidArgument,
-        "out of order",
+        "sent twice",
     );
-    says(
-        peer.refused(samples, vec![first.clone(), first.clone()]).await,
-        Code::InvalidArgument,
-        "out of order",
-    );
+    let half = chunk(0, 0, &zeros[..len / 2]);
+    says(peer.refused(samples, vec![half]).await, Code::InvalidArgument, "does not fit");
     says(peer.refused(samples, vec![chunk(1, 0, &[0.0])]).await, Code::InvalidArgument, "no such segment");
-    let long = chunk(0, len, &[0.0]);
-    says(peer.refused(samples, vec![first.clone(), long]).await, Code::InvalidArgument, "does not fit");
-    let far = pb::SegmentChunk { offset: u32::MAX, ..first.clone() };
-    says(peer.refused(samples, vec![far]).await, Code::InvalidArgument, "does not fit");
+    let long = chunk(0, 0, &[&zeros[..], &[0.0]].concat());
+    says(peer.refused(samples, vec![long]).await, Code::InvalidArgument, "does not fit");
+    let far = pb::SegmentChunk { offset: u32::MAX, ..whole.clone() };
+    says(peer.refused(samples, vec![far]).await, Code::InvalidArgument, "out of order");
     let huge = chunk(0, 0, &vec![0.0; 3 << 20]);
     says(peer.refused(samples, vec![huge]).await, Code::OutOfRange, "message length too large");
     let mut odd = chunk(0, 0, &[0.0]);
@@ -193,7 +192,7 @@ async fn everything_bad(peer: &mut Peer) {
     says(peer.refused_as_it_is(vec![head]).await, Code::NotFound, "cannot be read");
 
     // The lease is still the peer's; one good push ends it, and the same again is refused.
-    let good = vec![peer.head(&own, totals(samples)), first, second];
+    let good = vec![peer.head(&own, totals(samples)), whole];
     assert!(peer.push(good.clone()).await.expect("it is well-formed"), "it is new");
     says(peer.refused_as_it_is(good).await, Code::FailedPrecondition, "is not held by");
 }

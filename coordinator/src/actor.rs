@@ -212,7 +212,11 @@ impl Actor {
         tokio::spawn(async move {
             let update = move || {
                 let sums = reducer.take(step)?;
-                let outcome = master.update(&sums, divisor, learning_rate);
+                let outcome = master.prepare(&sums, divisor, learning_rate).map(|prepared| {
+                    // Replicas update while the master does.
+                    reducer.broadcast().apply(step, &sums, prepared.update);
+                    master.apply(prepared, &sums)
+                });
                 for sum in sums {
                     reducer.recycle(sum.values);
                 }

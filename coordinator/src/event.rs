@@ -27,8 +27,12 @@ pub enum Event {
     LeaseFailed(WorkerId, LeaseId, Failure),
     /// A session ended, politely or not.
     Left(WorkerId, String),
+    /// A worker has computed a lease; its partial is on its way.
+    Computed(WorkerId, LeaseId),
+    /// A worker's replica has caught up with this version.
+    Current(WorkerId, Version),
     /// A partial begins to arrive, with these sums beside it. Answered.
-    PushBegun(PartialId, Totals),
+    PushBegun(PartialId, Totals, Offer),
     /// All segments of a partial have been added, or only hashed, as the machine wanted; their hash, where it was wanted.
     /// Answered.
     PushEnded(PartialId, Totals, Option<u128>),
@@ -54,6 +58,15 @@ pub enum Event {
     Failed(Exit, String),
     /// Time passed.
     Tick,
+}
+
+/// What a worker says of a partial that it begins to send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// Hash of the weights that it computed with, if it keeps a replica.
+    pub weights: Option<u128>,
+    /// Whether it still computes.
+    pub computing: bool,
 }
 
 /// Why a partial that the machine wanted could not be added.
@@ -174,6 +187,19 @@ pub enum Refused {
         leased: String,
         /// What was sent.
         sent: String,
+    },
+    /// It was computed from other weights than the run's.
+    #[error(
+        "{worker} computed {work} from weights that hash to {found:032x}; the run's hash to {expected:032x}"
+    )]
+    OtherWeights {
+        worker: WorkerId,
+        /// What it computed.
+        work: String,
+        /// Hash of its weights.
+        found: u128,
+        /// Hash of ours.
+        expected: u128,
     },
     /// The sums cannot be right: no samples, more than the node has, or a loss that is no number.
     #[error("{0}")]

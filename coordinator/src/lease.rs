@@ -38,6 +38,8 @@ pub struct Lease {
     pub audit: bool,
     /// Whether its partial is on the way in, so that segments of it may have been added.
     pub pushing: bool,
+    /// Whether its worker has computed it, and could compute another.
+    pub computed: bool,
 }
 
 impl LeaseTable {
@@ -148,12 +150,31 @@ impl LeaseTable {
         Some(lease)
     }
 
-    /// The partial of a lease is on its way in, which may take until `expires`.
-    pub fn push(&mut self, id: LeaseId, expires: Duration) {
+    /// The partial of a lease is on its way in. It may take until `expires`, unless the lease is still computed.
+    pub fn push(&mut self, id: LeaseId, expires: Option<Duration>) {
         if let Some(lease) = self.out.get_mut(&id) {
-            lease.expires = lease.expires.max(expires);
+            lease.expires = lease.expires.max(expires.unwrap_or_default());
             lease.pushing = true;
         }
+    }
+
+    /// A lease is computed, and its worker could compute another; the partial may take until `expires`.
+    pub fn computed(&mut self, id: LeaseId, expires: Duration) {
+        if let Some(lease) = self.out.get_mut(&id) {
+            lease.expires = lease.expires.max(expires);
+            lease.computed = true;
+        }
+    }
+
+    /// Takes over which workers have failed on which nodes, from an attempt before.
+    pub fn remember_failures(&mut self, before: &LeaseTable) {
+        self.failed.clone_from(&before.failed);
+    }
+
+    /// Whether a worker computes nothing: it holds no lease, or one whose partial is on its way.
+    pub fn is_free(&self, worker: WorkerId) -> bool {
+        let mut held = self.out.values().filter(|lease| lease.worker == worker);
+        held.next().is_none_or(|lease| lease.computed) && held.next().is_none()
     }
 
     /// Whether a worker has failed on a node.

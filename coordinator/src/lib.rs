@@ -7,6 +7,7 @@
 
 pub mod actor;
 pub mod admin;
+pub mod broadcast;
 pub mod card;
 pub mod clock;
 pub mod commit;
@@ -14,6 +15,7 @@ pub mod config;
 pub mod evaluation;
 pub mod event;
 pub mod finish;
+mod follow;
 pub mod journal;
 pub mod lease;
 pub mod listen;
@@ -23,7 +25,6 @@ pub mod membership;
 pub mod memory_check;
 pub mod meter;
 pub mod objective;
-pub mod optimizer;
 pub mod pool;
 mod push;
 pub mod record;

@@ -23,6 +23,7 @@ use headstart::manifest::RunState;
 use headstart::message::{Pass, StopReason, ToWorker, Totals, Welcome};
 use headstart::plan::Plan;
 use headstart::run_file::RunSpec;
+use headstart::shared_memory::Address;
 use headstart::tree::{Fold, Node};
 
 use crate::evaluation::Best;
@@ -72,6 +73,10 @@ pub struct Run {
     /// Hash of the frozen weights, as an earlier coordinator's workers read them; `None` if it is not known, or everything
     /// trains.
     pub base: Option<u128>,
+    /// Hash of the weights that the run begins or resumes with.
+    pub weights: u128,
+    /// Where they lie, for workers on this machine.
+    pub memory: Option<Address>,
 }
 
 impl Run {
@@ -96,6 +101,8 @@ pub struct Machine {
     members: Membership,
     phase: Phase,
     version: Version,
+    /// Hash of the weights of this version.
+    weights: u128,
     /// Something has been recorded, which binds the numeric class.
     committed: bool,
     saving: Saving,
@@ -146,6 +153,7 @@ impl Machine {
             schedule,
             objective: Objective::new(run.spec.task, run.labels.len()),
             best: Best::new(&run.spec),
+            weights: run.weights,
             run,
             members: Membership::default(),
             phase: Phase::Saving,
@@ -212,11 +220,19 @@ impl Machine {
             Event::LeaseFailed(worker, lease, failure) => {
                 self.lease_failed(worker, lease, failure, &mut effects)
             }
+            Event::Computed(worker, lease) => self.computed(now, worker, lease),
+            Event::Current(worker, _) => {
+                if let Some(member) = self.members.get_mut(worker) {
+                    member.current = true;
+                }
+            }
             Event::Left(worker, _) => {
                 self.left(worker, &mut effects);
                 self.complete(&mut effects);
             }
-            Event::PushBegun(partial, totals) => self.push_begun(now, &partial, &totals, &mut effects),
+            Event::PushBegun(partial, totals, offer) => {
+                self.push_begun(now, &partial, &totals, offer, &mut effects)
+            }
             Event::PushEnded(partial, totals, hash) => {
                 self.push_ended(now, partial, totals, hash, &mut effects)
             }
@@ -261,6 +277,7 @@ impl Machine {
             heartbeat: HEARTBEAT,
             train_rows: self.run.train_rows,
             eval_rows: self.run.plan.eval_rows(),
+            memory: self.run.memory.clone(),
         }
     }
 
@@ -294,20 +311,27 @@ impl Machine {
         if pass == Pass::Train {
             effects.push(Effect::OpenStep(step, tree));
         }
-        if let Phase::Reducing { table, .. } = &self.phase {
-            // A step that begins anew: what is being computed for it is not wanted any more.
-            for (lease, Lease { worker, .. }) in table.all() {
-                let reason = "the step begins anew".to_owned();
-                effects.push(Effect::Send(worker, ToWorker::Revoke { lease, reason }));
+        let mut table = LeaseTable::new(tree);
+        match &self.phase {
+            // A step that begins anew: what is being computed for it is not wanted any more. But what failed before counts, or a
+            // shard that always fails would make it begin anew for ever.
+            Phase::Reducing { table: before, work, .. } if (work.pass, work.step) == (pass, step) => {
+                for (lease, Lease { worker, .. }) in before.all() {
+                    let reason = "the step begins anew".to_owned();
+                    effects.push(Effect::Send(worker, ToWorker::Revoke { lease, reason }));
+                }
+                table.remember_failures(before);
+            }
+            _ => {
+                self.not_finite.clear();
+                self.failures.clear();
             }
         }
-        self.not_finite.clear();
-        self.failures.clear();
         self.audits = Audits::default();
         // The final weights are published after all others.
         let version = if pass == Pass::Golden { Version(self.version.0 + 1) } else { self.version };
         let work = WorkKind { pass, step, version };
-        self.phase = Phase::Reducing { work, table: LeaseTable::new(tree), totals: Fold::new(tree) };
+        self.phase = Phase::Reducing { work, table, totals: Fold::new(tree) };
     }
 
     fn end(&mut self, exit: Exit, detail: String, effects: &mut Vec<Effect>) {

@@ -10,12 +10,12 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use headstart::hash;
 use headstart::id::{Segment, Version};
+use headstart::optimizer::{self, DecayRange, OptimizerConfig, Update};
 use headstart::shared_memory::{self, Address, Region, Values};
 use headstart::trainable::Trainable;
 use rayon::prelude::*;
 use tokio::sync::watch;
 
-use crate::optimizer::{self, DecayRange, OptimizerConfig};
 use crate::reduce::Whole;
 
 /// The trainable vector with its optimizer state.
@@ -24,7 +24,7 @@ pub struct Master {
     rule: OptimizerConfig,
     max_norm: f64,
     segments: Vec<RwLock<State>>,
-    stretches: Vec<Vec<DecayRange>>,
+    decays: Vec<Vec<DecayRange>>,
     version: watch::Sender<Version>,
     /// Where workers on this machine read the weights.
     region: Option<Region>,
@@ -68,6 +68,14 @@ pub struct Applied {
     pub weights: u128,
 }
 
+/// An update that is about to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Prepared {
+    /// Euclidean norm of the mean gradient, before clipping.
+    pub norm: f64,
+    pub update: Update,
+}
+
 /// The gradient's norm is NaN or infinite; the weights are as before.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error("the gradient's norm is {norm}")]
@@ -106,7 +114,7 @@ impl Master {
             rule,
             max_norm,
             segments: places.into_iter().zip(values).map(state).collect(),
-            stretches: (0..layout.segments()).map(|index| stretches(layout, index)).collect(),
+            decays: (0..layout.segments()).map(|index| DecayRange::of(layout, index)).collect(),
             version: watch::Sender::new(Version(0)),
             region,
         })
@@ -142,41 +150,35 @@ impl Master {
         self.version.subscribe()
     }
 
-    /// Divides the gradient sums by `divisor`, clips, updates and publishes. Runs on the compute pool.
-    ///
-    /// `sums`: one per segment.
-    pub fn update(&self, sums: &[Whole], divisor: u64, learning_rate: f64) -> Result<Applied, NotFinite> {
-        if divisor == 0 {
-            return Ok(self.skip(sums));
-        }
+    /// The next update, by sums of which one per segment is given: divided by `divisor`, and clipped.
+    pub fn prepare(&self, sums: &[Whole], divisor: u64, learning_rate: f64) -> Result<Prepared, NotFinite> {
         // In segment order: a sum's bits depend on its order.
-        let norm = sums.iter().map(|sum| sum.squares).sum::<f64>().sqrt() / divisor as f64;
+        let squares = sums.iter().map(|sum| sum.squares).sum::<f64>();
+        let norm = if divisor == 0 { 0.0 } else { squares.sqrt() / divisor as f64 };
         if !norm.is_finite() {
             return Err(NotFinite { norm });
         }
-        let next = Version(self.version().0 + 1);
+        let number = self.version().0 + 1;
         let factor = optimizer::clip_factor(norm, self.max_norm);
-        let gradients: Vec<u128> = sums.iter().map(|sum| sum.hash).collect();
-        let hashes: Vec<u128> = (&self.segments, &self.stretches, sums)
+        Ok(Prepared { norm, update: Update { rule: self.rule, number, learning_rate, divisor, factor } })
+    }
+
+    /// Makes an update and publishes it. Runs on the compute pool.
+    pub fn apply(&self, Prepared { norm, update }: Prepared, sums: &[Whole]) -> Applied {
+        let next = Version(update.number);
+        let hashes: Vec<u128> = (&self.segments, &self.decays, sums)
             .into_par_iter()
-            .map(|(state, stretches, sum)| {
+            .map(|(state, decays, sum)| {
                 let mut state = write(state);
                 state.save_held();
                 let State { version, weights, moments, held: _ } = &mut *state;
                 *version = next;
-                optimizer::Update {
-                    rule: self.rule,
-                    number: next.0,
-                    learning_rate,
-                    divisor,
-                    factor,
-                    stretches,
-                }
-                .apply(weights, &sum.values, moments)
+                update.apply(decays, &mut [(0, weights)], &sum.values, moments)
             })
             .collect();
         self.version.send_replace(next);
-        Ok(Applied { norm, gradient: hash::of_segments(&gradients), weights: hash::of_segments(&hashes) })
+        let gradients: Vec<u128> = sums.iter().map(|sum| sum.hash).collect();
+        Applied { norm, gradient: hash::of_segments(&gradients), weights: hash::of_segments(&hashes) }
     }
 
     /// Replaces the weights, segment by segment, under a version of their own. The moments stay: nothing is trained any more.
@@ -188,24 +190,6 @@ impl Master {
             state.version = version;
         }
         self.version.send_replace(version);
-    }
-
-    /// The next version with the weights and moments of this one: nothing was counted.
-    fn skip(&self, sums: &[Whole]) -> Applied {
-        let next = Version(self.version().0 + 1);
-        let hashes: Vec<u128> = self
-            .segments
-            .par_iter()
-            .map(|state| {
-                let mut state = write(state);
-                state.save_held();
-                state.version = next;
-                hash::segment(&state.weights)
-            })
-            .collect();
-        self.version.send_replace(next);
-        let gradients: Vec<u128> = sums.iter().map(|sum| sum.hash).collect();
-        Applied { norm: 0.0, gradient: hash::of_segments(&gradients), weights: hash::of_segments(&hashes) }
     }
 
     /// Hands part of a segment to `take`, provided it still is of the asked version.
@@ -240,6 +224,12 @@ impl Master {
             state.version = version;
         }
         self.version.send_replace(version);
+    }
+
+    /// A segment's vectors as they are, and their version.
+    pub fn state(&self, segment: Segment) -> (Version, Vectors) {
+        let state = read(&self.segments[segment.0 as usize]);
+        (state.version, state.vectors())
     }
 
     /// Freezes the current content of all vectors. Only one hold may exist.
@@ -314,22 +304,4 @@ fn read(state: &RwLock<State>) -> RwLockReadGuard<'_, State> {
 
 fn write(state: &RwLock<State>) -> RwLockWriteGuard<'_, State> {
     state.write().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Where weight decay applies within a segment.
-fn stretches(layout: &Trainable, index: usize) -> Vec<DecayRange> {
-    let segment = layout.segment(index);
-    let mut stretches: Vec<DecayRange> = Vec::new();
-    for slot in layout.slots() {
-        let (start, end) = (slot.range.start.max(segment.start), slot.range.end.min(segment.end));
-        if start >= end {
-            continue;
-        }
-        let range = start - segment.start..end - segment.start;
-        match stretches.last_mut() {
-            Some(last) if last.decay == slot.decay => last.range.end = range.end,
-            _ => stretches.push(DecayRange { range, decay: slot.decay }),
-        }
-    }
-    stretches
 }

@@ -16,6 +16,10 @@ pub struct Member {
     pub join: Join,
     /// Whether it can compute.
     pub ready: bool,
+    /// Whether it has the run's weights, or takes them with each lease.
+    pub current: bool,
+    /// Partials that it computed from other weights than the run's.
+    pub strays: u32,
     /// Shards of its partials that became part of a result.
     pub shards: u64,
     /// Compute time of one training shard, smoothed.
@@ -105,6 +109,8 @@ impl Membership {
         let member = Member {
             join,
             ready: false,
+            current: false,
+            strays: 0,
             shards: 0,
             shard_time: None,
             lease_time: None,
@@ -128,7 +134,7 @@ impl Membership {
     /// Marks a worker as ready if its parameters, numeric class and canary equal those of the run; otherwise refuses
     /// it.
     pub fn admit(&mut self, worker: WorkerId, ready: Ready, parameters: &str) -> Result<(), Rejected> {
-        let Ready { class, canary, base, parameters: found } = ready;
+        let Ready { class, canary, base, parameters: found, follows } = ready;
         if !self.members.contains_key(&worker) {
             return Ok(());
         }
@@ -149,6 +155,7 @@ impl Membership {
         }
         if let Some(member) = self.members.get_mut(&worker) {
             member.ready = true;
+            member.current = !follows;
         }
         Ok(())
     }
@@ -213,13 +220,18 @@ impl Membership {
         self.iter().filter(|(_, member)| member.ready)
     }
 
+    /// Those who can compute now: a replica that has to catch up cannot.
+    pub fn able(&self) -> impl Iterator<Item = (WorkerId, &Member)> {
+        self.ready().filter(|(_, member)| member.current)
+    }
+
     /// The share of `shards` that is fair for a worker by measured speed, at least 1. Those `served` a moment ago have
     /// theirs, and do not count.
     pub fn fair_share(&self, worker: WorkerId, shards: u32, served: &BTreeSet<WorkerId>) -> u32 {
         let known: Vec<f64> = self.ready().filter_map(|(_, m)| m.shard_time).map(speed).collect();
         let typical = if known.is_empty() { 1.0 } else { known.iter().sum::<f64>() / known.len() as f64 };
         let of = |member: &Member| member.shard_time.map_or(typical, speed);
-        let others = self.ready().filter(|(id, _)| !served.contains(id));
+        let others = self.able().filter(|(id, _)| !served.contains(id));
         let all: f64 = others.map(|(_, member)| of(member)).sum();
         let own = self.members.get(&worker).map_or(typical, of);
         ((f64::from(shards) * own / all + 0.5) as u32).clamp(1, shards.max(1))

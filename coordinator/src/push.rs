@@ -11,7 +11,7 @@ use headstart::message::PartialId;
 use headstart::shared_memory::{Address, Reader};
 use headstart::trainable::SEGMENT;
 use headstart::tree;
-use headstart::wire::{self, pb};
+use headstart::wire::{payload, pb};
 use tonic::{Code, Status, Streaming};
 
 use crate::event::{SegmentUse, Unfit};
@@ -19,7 +19,9 @@ use crate::reduce::{Inserted, OpenStep};
 use crate::services::Services;
 
 /// Longest pause between two messages of a push.
-const PAUSE: Duration = Duration::from_secs(60);
+pub(crate) const PAUSE: Duration = Duration::from_secs(60);
+/// The same, of one that began before its lease was computed: until then, the lease has a limit of its own.
+const COMPUTING: Duration = Duration::from_secs(3600);
 /// Maximum incomplete segments of one push; each holds a buffer.
 const OPEN_SEGMENTS: usize = 4;
 
@@ -37,10 +39,19 @@ pub(crate) struct Push<'a> {
     /// Per segment, its hash, where it is wanted.
     hashes: Vec<u128>,
     added: bool,
+    /// Computing time, where it came last.
+    compute: Option<Duration>,
 }
 
-/// What became of a partial: whether any of it was new, and its hash, where it was wanted.
-pub(crate) type Taken = (bool, Option<u128>);
+/// What became of a partial.
+pub(crate) struct Taken {
+    /// Whether any of it was new.
+    pub(crate) added: bool,
+    /// Its hash, where it was wanted.
+    pub(crate) hash: Option<u128>,
+    /// How long it was computed, where only its end tells.
+    pub(crate) compute: Option<Duration>,
+}
 
 impl<'a> Push<'a> {
     /// A partial without any segment received yet.
@@ -52,7 +63,17 @@ impl<'a> Push<'a> {
     ) -> Push<'a> {
         let segments = services.master.segments();
         let (whole, hashes) = (vec![false; segments], vec![0; segments]);
-        Push { services, open, partial, parts: Vec::new(), whole, wanted, hashes, added: false }
+        Push {
+            services,
+            open,
+            partial,
+            parts: Vec::new(),
+            whole,
+            wanted,
+            hashes,
+            added: false,
+            compute: None,
+        }
     }
 
     /// Copies every segment from the worker's memory, several concurrently.
@@ -73,7 +94,8 @@ impl<'a> Push<'a> {
     }
 
     fn taken(&self) -> Taken {
-        (self.added, self.wanted.hashes().then(|| hash::of_segments(&self.hashes)))
+        let hash = self.wanted.hashes().then(|| hash::of_segments(&self.hashes));
+        Taken { added: self.added, hash, compute: self.compute }
     }
 
     async fn copy_segment(
@@ -123,11 +145,19 @@ impl<'a> Push<'a> {
         }
     }
 
-    /// Takes every segment in.
-    pub(crate) async fn receive(mut self, chunks: &mut Streaming<pb::SegmentChunk>) -> Result<Taken, Status> {
-        while let Some(message) = next(chunks).await? {
-            let pb::SegmentChunk { partial: _, segment, offset, payload, crc32, totals: _, memory: _ } =
-                message;
+    /// Takes every segment in. `computing`: the worker sends while it computes.
+    pub(crate) async fn receive(
+        mut self,
+        chunks: &mut Streaming<pb::SegmentChunk>,
+        computing: bool,
+    ) -> Result<Taken, Status> {
+        let pause = if computing { COMPUTING } else { PAUSE };
+        while let Some(message) = next(chunks, pause).await? {
+            let pb::SegmentChunk { segment, offset, payload, crc32, compute_micros, .. } = message;
+            if computing && payload.is_empty() {
+                self.compute = Some(Duration::from_micros(compute_micros));
+                continue;
+            }
             self.services.handle.traffic().up.fetch_add(payload.len() as u64, Ordering::Relaxed);
             self.place(Segment(segment), offset as usize, &payload, crc32).await?;
         }
@@ -156,9 +186,6 @@ impl<'a> Push<'a> {
             return Err(Status::data_loss(format!("{segment}, offset {offset}: the checksum is wrong")));
         }
         let len = self.services.master.segment_len(segment).ok_or_else(|| bad("no such segment"))?;
-        let values = wire::decode(payload).filter(|values| offset + values.len() <= len);
-        let values = values.ok_or_else(|| bad("the chunk does not fit"))?;
-        let end = offset + values.len();
         if self.whole[segment.0 as usize] {
             return Err(bad("the segment was sent twice"));
         }
@@ -174,9 +201,9 @@ impl<'a> Push<'a> {
         if offset != *filled {
             return Err(bad("the chunk is out of order"));
         }
-        for (to, from) in buffer[offset..].iter_mut().zip(values) {
-            *to = from;
-        }
+        let end = (offset + payload::CHUNK).min(len);
+        let decoded = payload::decode(self.services.reducer.wire(), payload, &mut buffer[offset..end]);
+        decoded.map_err(|malformed| bad(&format!("the chunk does not fit: {malformed}")))?;
         if !tree::all_finite(&buffer[offset..end]) {
             self.services.handle.meter().not_finite.fetch_add(1, Ordering::Relaxed);
             return Err(Status::aborted(format!("{segment}: {}", Unusable::NotFinite)));
@@ -228,8 +255,9 @@ fn read_finite(reader: &Reader, segment: Segment, mut values: Vec<f32>) -> Resul
 /// The next message of a push.
 pub(crate) async fn next(
     chunks: &mut Streaming<pb::SegmentChunk>,
+    pause: Duration,
 ) -> Result<Option<pb::SegmentChunk>, Status> {
-    tokio::time::timeout(PAUSE, chunks.message())
+    tokio::time::timeout(pause, chunks.message())
         .await
         .map_err(|_| Status::deadline_exceeded("the push paused for too long"))?
 }

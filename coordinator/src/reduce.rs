@@ -14,10 +14,14 @@
 use std::sync::PoisonError;
 
 use headstart::id::{Segment, Step};
+use headstart::optimizer;
+use headstart::rounding::Rounding;
+use headstart::run_file::Wire;
+use headstart::trainable::SEGMENT;
 use headstart::tree::{Fold, Node, Tree, Unfoldable};
 use tokio::sync::Notify;
 
-use crate::optimizer;
+use crate::broadcast::Broadcast;
 use crate::pool::Pool;
 use crate::sync::{Arc, Mutex, MutexGuard};
 
@@ -25,6 +29,9 @@ use crate::sync::{Arc, Mutex, MutexGuard};
 #[derive(Debug)]
 pub struct Reducer {
     segments: usize,
+    rounding: Rounding,
+    /// Where whole sums go at once.
+    broadcast: std::sync::Arc<Broadcast>,
     open: Mutex<Option<Arc<OpenStep>>>,
     spare: Arc<Spare>,
     pool: Pool,
@@ -34,6 +41,9 @@ pub struct Reducer {
 #[derive(Debug)]
 pub struct OpenStep {
     step: Step,
+    attempt: u32,
+    rounding: Rounding,
+    broadcast: std::sync::Arc<Broadcast>,
     /// Values of a segment that may wait for their siblings: `log2(shards) + 2`.
     limit: usize,
     segments: Vec<Mutex<Sum>>,
@@ -108,9 +118,25 @@ pub enum Attempt {
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 impl Reducer {
-    /// A reducer for vectors of `segments` segments, which adds on `pool`.
-    pub fn new(segments: usize, pool: Pool) -> Reducer {
-        Reducer { segments, open: Mutex::new(None), spare: Arc::new(Spare::new(2 * segments)), pool }
+    /// A reducer for vectors of `segments` segments, which adds on `pool`, rounds each sum, and stages those of whole steps.
+    pub fn new(
+        segments: usize,
+        pool: Pool,
+        rounding: Rounding,
+        broadcast: std::sync::Arc<Broadcast>,
+    ) -> Reducer {
+        let spare = Arc::new(Spare::new(2 * segments));
+        Reducer { segments, rounding, broadcast, open: Mutex::new(None), spare, pool }
+    }
+
+    /// Where whole sums are staged.
+    pub fn broadcast(&self) -> &std::sync::Arc<Broadcast> {
+        &self.broadcast
+    }
+
+    /// The numbers in which partials travel.
+    pub fn wire(&self) -> Wire {
+        self.rounding.wire()
     }
 
     /// Where sums are computed.
@@ -124,7 +150,10 @@ impl Reducer {
         let sum = |_| Mutex::new(Sum { fold: Fold::new(tree), whole: None });
         let segments = (0..self.segments).map(sum).collect();
         let (merged, spare) = (Notify::new(), self.spare.clone());
-        let open = OpenStep { step, limit, segments, merged, spare, pool: self.pool };
+        let (rounding, broadcast) = (self.rounding, self.broadcast.clone());
+        let attempt = broadcast.open(step, self.segments);
+        let pool = self.pool;
+        let open = OpenStep { step, attempt, rounding, broadcast, limit, segments, merged, spare, pool };
         *lock(&self.open) = Some(Arc::new(open));
     }
 
@@ -198,25 +227,25 @@ impl OpenStep {
         if !welcome {
             return Attempt::Full(values);
         }
-        let inserted = fold.insert(node, values, |left, right| {
-            let sum = add(left, &right);
+        let inserted = fold.insert(node, values, |parent, mut sum, right| {
+            headstart::tree::add(&mut sum, &right);
             self.spare.put(right);
+            // A sum that is not finite stays as it is: the norm of the step's gradient will tell.
+            let _ = self.rounding.round(self.step, parent, segment.0 as usize * SEGMENT, &mut sum);
             sum
         });
         debug_assert!(inserted.is_ok(), "checked above under the same lock");
         if let Some(values) = fold.take_root() {
-            *whole = Some(Whole::new(values));
+            let sum = whole.insert(Whole::new(values));
+            // A sum that is not finite will never be applied.
+            if sum.squares.is_finite() {
+                self.broadcast.stage(self.step, self.attempt, segment, &sum.values);
+            }
         }
         drop(sum);
         self.merged.notify_waiters();
         Attempt::Done(Ok(Inserted::Added))
     }
-}
-
-/// `left + right`, element by element.
-fn add(mut left: Vec<f32>, right: &[f32]) -> Vec<f32> {
-    headstart::tree::add(&mut left, right);
-    left
 }
 
 /// Buffers between two uses.

@@ -7,16 +7,19 @@ use std::time::Duration;
 use futures::{Stream, StreamExt, stream};
 use headstart::id::{Segment, Version};
 use headstart::message::{FromWorker, PartialId, Pass, ToWorker, Totals};
+use headstart::run_file::Wire;
 use headstart::telemetry::context::extract;
-use headstart::wire::{self, CHUNK, pb};
+use headstart::wire::{self, CHUNK, payload, pb};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{Span, debug, debug_span, instrument};
 
 use crate::actor::Gone;
-use crate::event::Event;
+use crate::event::{Event, Offer};
+use crate::follow::WAITING;
 use crate::master::{Master, Overtaken};
-use crate::push::{self, Push};
+use crate::push::{self, Push, Taken};
 use crate::services::Services;
 use crate::status;
 
@@ -57,6 +60,8 @@ impl pb::control_server::Control for Services {
                         Ok(FromWorker::LeaseFailed { lease, failure }) => {
                             Event::LeaseFailed(worker, lease, failure)
                         }
+                        Ok(FromWorker::Computed(lease)) => Event::Computed(worker, lease),
+                        Ok(FromWorker::Current(version)) => Event::Current(worker, version),
                         Ok(FromWorker::Leaving { reason }) => break reason,
                         Ok(FromWorker::Join(_)) => break "it joined twice in one session".to_owned(),
                         Err(error) => break error.to_string(),
@@ -79,6 +84,7 @@ impl pb::control_server::Control for Services {
 impl pb::bulk_server::Bulk for Services {
     type PullWeightsStream = Answers<pb::SegmentChunk>;
     type PullIndexStream = Answers<pb::IndexChunk>;
+    type FollowStream = ReceiverStream<Result<pb::ReplicaUpdate, Status>>;
 
     #[instrument(level = "debug", name = "push", skip_all, fields(worker, lease, segments))]
     async fn push_partial(
@@ -88,32 +94,36 @@ impl pb::bulk_server::Bulk for Services {
         extract(&request);
         let _present = self.handle.meter().pushes.enter();
         let mut chunks = request.into_inner();
-        let first =
-            push::next(&mut chunks).await?.ok_or_else(|| Status::invalid_argument("the push is empty"))?;
-        let pb::SegmentChunk { partial, totals, memory, .. } = first;
+        let first = push::next(&mut chunks, push::PAUSE)
+            .await?
+            .ok_or_else(|| Status::invalid_argument("the push is empty"))?;
+        let pb::SegmentChunk { partial, totals, memory, weights, computing, .. } = first;
         let partial =
             partial.ok_or_else(|| Status::invalid_argument("the push does not name its partial"))?;
         let totals = totals.ok_or_else(|| Status::invalid_argument("the push has no totals"))?;
-        let (partial, totals) = (PartialId::try_from(partial)?, Totals::from(totals));
+        let (partial, mut totals) = (PartialId::try_from(partial)?, Totals::from(totals));
+        let offer = Offer { weights: wire::weights_hash(&weights)?, computing };
         Span::current().record("worker", partial.worker.0).record("lease", partial.lease.0);
         // Before the question whether the lease holds: should the step begin anew after it, these sums are dropped.
         let open = match partial.work.pass {
             Pass::Train => Some(self.reducer.current(partial.work.step)?),
             Pass::Eval | Pass::Golden => None,
         };
-        let wanted = self.handle.ask(Event::PushBegun(partial.clone(), totals.clone())).await??;
+        let wanted = self.handle.ask(Event::PushBegun(partial.clone(), totals.clone(), offer)).await??;
         let (accepted, hash) = match open {
             Some(open) => {
                 Span::current().record("segments", self.master.segments() as u64);
                 let push = Push::new(self, open, &partial, wanted);
                 let taken = match memory {
                     Some(memory) => push.copy(memory.into()).await,
-                    None => push.receive(&mut chunks).await,
+                    None => push.receive(&mut chunks, computing).await,
                 };
                 if let Some(unfit) = taken.as_ref().err().and_then(push::unfit) {
                     self.handle.tell(Event::PushBroke(partial.clone(), unfit)).await?;
                 }
-                taken?
+                let Taken { added, hash, compute } = taken?;
+                totals.compute = compute.unwrap_or(totals.compute);
+                (added, hash)
             }
             None => (true, None),
         };
@@ -152,17 +162,36 @@ impl pb::bulk_server::Bulk for Services {
             // Both last as long as the stream.
             let _held = (&span, &present);
             let offset = range.start as u32;
-            let payload = master.read(version, segment, range, wire::payload)?;
+            let mut payload = Vec::new();
+            master
+                .read(version, segment, range, |values| payload::encode(Wire::F32, values, &mut payload))?;
             handle.traffic().down.fetch_add(payload.len() as u64, Ordering::Relaxed);
             Ok(pb::SegmentChunk {
                 segment: segment.0,
                 offset,
                 crc32: crc32fast::hash(&payload),
-                payload,
+                payload: payload.into(),
                 ..Default::default()
             })
         });
         Ok(Response::new(Box::pin(chunks)))
+    }
+
+    async fn follow(
+        &self,
+        request: Request<pb::FollowRequest>,
+    ) -> Result<Response<Self::FollowStream>, Status> {
+        let pb::FollowRequest { run_id, coordinator_epoch, weights_version } = request.into_inner();
+        self.same_run(&run_id)?;
+        if coordinator_epoch != self.facts.epoch.0 {
+            let ours = self.facts.epoch;
+            return Err(Status::out_of_range(format!("this is {ours}; what another one sent is void")));
+        }
+        let known = weights_version.map(Version);
+        let follower = self.follower(known).await?;
+        let (to, messages) = mpsc::channel(WAITING);
+        tokio::spawn(self.clone().serve_follower(follower, known.is_none(), to));
+        Ok(Response::new(ReceiverStream::new(messages)))
     }
 
     async fn pull_index(
@@ -186,7 +215,7 @@ impl pb::bulk_server::Bulk for Services {
 
 /// Every chunk of the trainable vector, in order.
 fn chunk_places(master: &Master) -> Vec<(Segment, std::ops::Range<usize>)> {
-    let step = CHUNK / size_of::<f32>();
+    let step = payload::CHUNK;
     let mut places = Vec::new();
     for segment in (0..master.segments() as u32).map(Segment) {
         let len = master.segment_len(segment).expect("segments are numbered from 0");

@@ -13,6 +13,8 @@ use headstart::id::{CoordinatorEpoch, Version};
 use headstart::job::Job;
 use headstart::manifest::Pins;
 use headstart::network::Network;
+use headstart::optimizer::OptimizerConfig;
+use headstart::rounding::Rounding;
 use headstart::run_file::RunSpec;
 use headstart::store::StoreError;
 use headstart::wire::{channel, pb};
@@ -24,6 +26,7 @@ use tonic::transport::server::Connected;
 use tracing::{Instrument, info, info_span};
 
 use crate::actor::{Actor, Handle, Parts};
+use crate::broadcast::Broadcast;
 use crate::clock::Clock;
 use crate::commit::Committer;
 use crate::event::Event;
@@ -36,7 +39,6 @@ use crate::listen::{Connections, Listen};
 use crate::machine::{Machine, Run};
 use crate::master::Master;
 use crate::memory_check::{self, TooLarge};
-use crate::optimizer::OptimizerConfig;
 use crate::pool::Pool;
 use crate::record::{Records, hex};
 use crate::reduce::Reducer;
@@ -137,7 +139,9 @@ pub async fn serve<L: Listen>(
     let records = if ledger.is_empty() { begun } else { Records::resume(ledger, metrics) };
     let (run_id, epoch) = (journal.run_id().to_owned(), CoordinatorEpoch(journal.epoch()));
     let exported = finish::is_exported(&job.output, &journal.state().exports, standing.version).await?;
-    let reducer = Arc::new(Reducer::new(network.trainable.segments(), pool));
+    let rounding = Rounding::of(&job.spec);
+    let broadcast = Arc::new(Broadcast::new(rounding.wire(), master.bytes() * (1 + master.moments())));
+    let reducer = Arc::new(Reducer::new(network.trainable.segments(), pool, rounding, broadcast));
     let (machine, first) = Machine::new(
         Run {
             id: run_id.clone(),
@@ -151,6 +155,8 @@ pub async fn serve<L: Listen>(
             data_bytes: job.train.content_size() + job.eval.content_size(),
             counts: [&job.train, &job.eval].map(RowIndex::counts),
             base: journal.base(),
+            weights: master.hash(),
+            memory: master.address(),
         },
         &standing,
         exported,

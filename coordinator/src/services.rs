@@ -58,7 +58,9 @@ impl From<Refused> for Status {
     fn from(refused: Refused) -> Self {
         let text = wire::clip(&refused.to_string());
         match refused {
-            Refused::NotLeased { .. } | Refused::OtherRun { .. } => Status::failed_precondition(text),
+            Refused::NotLeased { .. } | Refused::OtherRun { .. } | Refused::OtherWeights { .. } => {
+                Status::failed_precondition(text)
+            }
             Refused::OtherWork { .. } | Refused::Implausible(_) => Status::invalid_argument(text),
         }
     }

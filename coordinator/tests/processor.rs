@@ -2,12 +2,16 @@
 //!
 //! `make test` runs this compiled for the oldest x86-64, `make test-slow` for x86-64-v3 (AVX2 and FMA).
 
+use std::sync::Arc;
+
 use headstart::id::{Segment, Step};
 use headstart::model::{Block, Init, Parameter, Part, initial_values};
+use headstart::optimizer::OptimizerConfig;
+use headstart::rounding::Rounding;
 use headstart::trainable::{SEGMENT, Trainable};
 use headstart::tree::{Node, Tree};
+use headstart_coordinator::broadcast::Broadcast;
 use headstart_coordinator::master::Master;
-use headstart_coordinator::optimizer::OptimizerConfig;
 use headstart_coordinator::pool::Pool;
 use headstart_coordinator::reduce::Reducer;
 use headstart_coordinator::schedule::Schedule;
@@ -41,7 +45,9 @@ async fn train(optimizer: &str) -> String {
     let master = Master::new(OptimizerConfig::new(&spec), spec.update.max_grad_norm, &layout, &initial)
         .expect("memory");
     let schedule = Schedule::new(&spec, STEPS, STEPS);
-    let reducer = Reducer::new(layout.segments(), Pool::Threads);
+    let rounding = Rounding::of(&spec);
+    let broadcast = Arc::new(Broadcast::new(spec.wire, 0));
+    let reducer = Reducer::new(layout.segments(), Pool::Threads, rounding, broadcast);
     let mut norms = 0.0;
     for step in (0..STEPS).map(Step) {
         reducer.open(step, Tree::new(SHARDS));
@@ -50,13 +56,17 @@ async fn train(optimizer: &str) -> String {
             let draws = parameter(&format!("gradient {} {shard}", step.0), ELEMENTS, true);
             let gradient = initial_values(&draws, 11);
             for segment in 0..layout.segments() {
-                let values = gradient[layout.segment(segment)].to_vec();
+                let place = layout.segment(segment);
+                let mut values = gradient[place.clone()].to_vec();
                 let node = Node { first: shard, shards: 1 };
+                rounding.round(step, node, place.start, &mut values).expect("all are finite");
                 open.insert(node, Segment(segment as u32), values).await.expect("a node of the tree");
             }
         }
         let sums = reducer.take(step).expect("all are in");
-        let applied = master.update(&sums, 3 * u64::from(SHARDS), schedule.learning_rate(step.0));
+        let rate = schedule.learning_rate(step.0);
+        let prepared = master.prepare(&sums, 3 * u64::from(SHARDS), rate);
+        let applied = prepared.map(|prepared| master.apply(prepared, &sums));
         norms += applied.expect("the norm is finite").norm;
     }
     format!("{:032x} {:016x}", master.hash(), norms.to_bits())
@@ -66,7 +76,11 @@ async fn train(optimizer: &str) -> String {
 async fn bits_do_not_depend_on_the_processor() {
     assert_eq!(train("optim: adamw_torch").await, ADAMW);
     assert_eq!(train("optim: sgd\noptim_args: \"momentum=0.9\"").await, SGD);
+    assert_eq!(train("wire: bf16").await, BF16);
+    assert_eq!(train("wire: int8").await, INT8);
 }
 
 const ADAMW: &str = "0fffccdce89674b76882756f1c83a3d4 403f251c9b29b976";
 const SGD: &str = "82149186c1a7a2a5448a91d624b116a4 403f251c9b29b976";
+const BF16: &str = "";
+const INT8: &str = "";

@@ -1,10 +1,20 @@
 //! The sum of a step does not depend on who sent what when, and strangers are refused by name.
 
+use std::sync::Arc;
+
 use headstart::id::{Segment, Step};
+use headstart::rounding::Rounding;
+use headstart::run_file::Wire;
 use headstart::tree::{self, Node, Tree};
+use headstart_coordinator::broadcast::Broadcast;
 use headstart_coordinator::pool::Pool;
 use headstart_coordinator::reduce::{Inserted, Reducer, Refused};
 use proptest::prelude::*;
+
+fn reducer(segments: usize, pool: Pool) -> Reducer {
+    let broadcast = Arc::new(Broadcast::new(Wire::F32, 0));
+    Reducer::new(segments, pool, Rounding::new(Wire::F32, 42), broadcast)
+}
 
 fn leaf(shard: u32) -> Vec<f32> {
     (0..8).map(|element| 1.0 / (1.0 + shard as f32 * 0.37 + element as f32 * 1.7)).collect()
@@ -47,7 +57,7 @@ proptest! {
         let twice = [nodes.clone(), nodes].concat();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let sum = runtime.block_on(async {
-            let reducer = Reducer::new(1, Pool::Threads);
+            let reducer = self::reducer(1, Pool::Threads);
             reducer.open(Step(3), tree);
             let open = reducer.current(Step(3)).expect("just opened");
             let pushes = twice.into_iter().map(|node| open.insert(node, Segment(0), partial(node)));
@@ -64,7 +74,7 @@ proptest! {
 
 #[tokio::test]
 async fn partials_that_cannot_merge_wait_until_memory_is_free() {
-    let reducer = Reducer::new(1, Pool::Threads);
+    let reducer = self::reducer(1, Pool::Threads);
     reducer.open(Step(0), Tree::new(16));
     let open = reducer.current(Step(0)).expect("just opened");
     let leaf_node = |first| Node { first, shards: 1 };
@@ -80,7 +90,7 @@ async fn partials_that_cannot_merge_wait_until_memory_is_free() {
 
 #[tokio::test]
 async fn strangers_are_refused_by_name() {
-    let reducer = Reducer::new(2, Pool::Inline);
+    let reducer = self::reducer(2, Pool::Inline);
     reducer.open(Step(4), Tree::new(6));
     assert_eq!(reducer.current(Step(3)).err(), Some(Refused::WrongStep(Step(3))));
     let open = reducer.current(Step(4)).expect("open");

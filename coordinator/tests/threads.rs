@@ -4,8 +4,10 @@
 //! The reducer is compiled into this test with shuttle's locks.
 
 use headstart::id::{Segment, Step};
+use headstart::rounding::Rounding;
+use headstart::run_file::Wire;
 use headstart::tree::{self, Node, Tree};
-use headstart_coordinator::{optimizer, pool};
+use headstart_coordinator::{broadcast, pool};
 use shuttle::thread;
 use sync::Arc;
 
@@ -64,7 +66,9 @@ fn deliver(reducer: &Reducer, node: Node) -> bool {
 
 /// The bits of the sum, whoever delivers what.
 fn sum(workers: &'static [&'static [(u32, u32)]], begins_anew: bool) -> Vec<Vec<u32>> {
-    let reducer = Arc::new(Reducer::new(SEGMENTS as usize, pool::Pool::Inline));
+    let broadcast = std::sync::Arc::new(broadcast::Broadcast::new(Wire::F32, 0));
+    let rounding = Rounding::new(Wire::F32, 42);
+    let reducer = Arc::new(Reducer::new(SEGMENTS as usize, pool::Pool::Inline, rounding, broadcast));
     reducer.open(Step(0), Tree::new(SHARDS));
     let mut threads: Vec<_> = workers
         .iter()

@@ -9,7 +9,6 @@ use sha2::{Digest, Sha256};
 
 use super::{CheckpointError, Dtype, TensorFile, config_text, header};
 use crate::store::{Location, StoreError, Writer};
-use crate::wire;
 
 /// Bytes of tensors in one file, at most; a larger tensor has a file of its own.
 pub const SHARD_BYTES: u64 = 5_000_000_000;
@@ -294,7 +293,7 @@ impl HashedFile {
     /// Appends numbers as little-endian f32, some of them at a time.
     pub async fn put_values(&mut self, values: &[f32]) -> Result<(), CheckpointError> {
         for chunk in values.chunks(CHUNK) {
-            self.put(wire::payload(chunk)).await?;
+            self.put(Bytes::copy_from_slice(bytemuck::cast_slice(chunk))).await?;
         }
         Ok(())
     }

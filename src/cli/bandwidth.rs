@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt, stream};
 use headstart::client::{ClientError, RunStatus};
-use headstart::wire::{CHUNK, channel, decode, payload, pb};
+use headstart::run_file::Wire;
+use headstart::wire::{channel, payload, pb};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -26,23 +27,20 @@ struct Sink;
 impl pb::bulk_server::Bulk for Sink {
     type PullWeightsStream = Answers<pb::SegmentChunk>;
     type PullIndexStream = Answers<pb::IndexChunk>;
+    type FollowStream = Answers<pb::ReplicaUpdate>;
 
     async fn push_partial(
         &self,
         request: Request<Streaming<pb::SegmentChunk>>,
     ) -> Result<Response<pb::PushSummary>, Status> {
         let mut chunks = request.into_inner();
-        let mut place = vec![0.0f32; CHUNK / size_of::<f32>()];
+        let mut place = vec![0.0f32; payload::CHUNK];
         while let Some(chunk) = chunks.message().await? {
             if crc32fast::hash(&chunk.payload) != chunk.crc32 {
                 return Err(Status::data_loss("the checksum is wrong"));
             }
-            let values = decode(&chunk.payload);
-            for (to, from) in
-                place.iter_mut().zip(values.ok_or(Status::invalid_argument("no whole numbers"))?)
-            {
-                *to = from;
-            }
+            let decoded = payload::decode(Wire::F32, &chunk.payload, &mut place);
+            decoded.map_err(|error| Status::invalid_argument(error.to_string()))?;
         }
         Ok(Response::new(pb::PushSummary { accepted: std::hint::black_box(&place).len() > 1 }))
     }
@@ -51,6 +49,10 @@ impl pb::bulk_server::Bulk for Sink {
         &self,
         _: Request<pb::PullRequest>,
     ) -> Result<Response<Self::PullWeightsStream>, Status> {
+        Err(Status::unimplemented("only pushes are measured"))
+    }
+
+    async fn follow(&self, _: Request<pb::FollowRequest>) -> Result<Response<Self::FollowStream>, Status> {
         Err(Status::unimplemented("only pushes are measured"))
     }
 
@@ -82,9 +84,12 @@ pub(super) async fn loopback() -> Result<f64, ClientError> {
 
 async fn push(url: &str) -> Result<f64, ClientError> {
     let mut client = client(url).await?;
-    let values = vec![0.5f32; CHUNK / size_of::<f32>()];
-    let chunks = stream::iter(0..BYTES / CHUNK).map(move |_| {
-        let payload = payload(&values);
+    let values = vec![0.5f32; payload::CHUNK];
+    let bytes = size_of_val(values.as_slice());
+    let chunks = stream::iter(0..BYTES / bytes).map(move |_| {
+        let mut payload = Vec::new();
+        payload::encode(Wire::F32, &values, &mut payload);
+        let payload = bytes::Bytes::from(payload);
         pb::SegmentChunk { crc32: crc32fast::hash(&payload), payload, ..Default::default() }
     });
     let began = Instant::now();

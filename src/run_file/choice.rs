@@ -206,6 +206,6 @@ impl Choice for RowType {
 }
 
 impl Choice for Wire {
-    const NAMES: &'static [(&'static str, Wire)] = &[("f32", Wire::F32)];
-    const NOT_YET: &'static [&'static str] = &["bf16", "int8"];
+    const NAMES: &'static [(&'static str, Wire)] =
+        &[("f32", Wire::F32), ("bf16", Wire::Bf16), ("int8", Wire::Int8)];
 }

@@ -228,7 +228,8 @@ keys! {
         gradient_checkpointing: bool,
         /// Overrides for keys of the model's config.json, such as dropout.
         model_overrides | overrides_of_model_config: Overrides,
-        /// Number format of gradients and weights on the network. Only f32 is supported.
+        /// Numbers that sums of gradients are rounded to: f32 (no rounding), bf16 (half the bytes on the network) or int8 (a
+        /// quarter). Default f32.
         wire: OneOf<Wire>,
         /// Number of shards that a step is cut into. It is independent of the number of workers. Default: global_batch_size ÷
         /// per_device_train_batch_size.
@@ -297,6 +298,9 @@ keys! {
         /// Whether workers on the coordinator's machine exchange gradients and weights with it through shared memory, instead
         /// of over the network. Default true.
         shared_memory: bool,
+        /// Whether workers across a network keep weights and optimizer state, and receive each step's sum of gradients instead
+        /// of its weights. false needs less of their memory and, with a narrow `wire`, a faster network. Default true.
+        replicas: bool,
         /// How long to retry failed storage requests, in seconds. Default 30.
         store_retry_seconds: u32,
     }

@@ -28,10 +28,9 @@ use findings::Findings;
 pub use findings::IgnoredKeys;
 pub use lora::{ALL_LINEAR, Lora, Precision};
 pub use schema::schema;
-use spec::Wire;
 pub use spec::{
     Batch, Cluster, Dataset, Evaluation, InitFrom, Metric, NonFinite, Optimizer, RunSpec, Saving, Scheduler,
-    Shuffle, Strategy, Task, Update,
+    Shuffle, Strategy, Task, Update, Wire,
 };
 pub(crate) use suggest::suggestion;
 

@@ -69,6 +69,9 @@ pub struct RunSpec {
     /// Whether the backward pass computes a layer's activations again, instead of keeping them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gradient_checkpointing: bool,
+    /// Numbers that sums of gradients are rounded to.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub wire: Wire,
     /// Keys of the model's `config.json` set differently, such as dropout.
     pub model_overrides: BTreeMap<String, serde_json::Value>,
     /// CPU threads a worker computes with.
@@ -315,11 +318,17 @@ pub enum Shuffle {
     Blocks,
 }
 
-/// Numbers in which gradients and weights travel.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Wire {
-    /// 32-bit floats.
+/// Numbers that sums of gradients are rounded to, so that they travel in fewer bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wire {
+    /// 32-bit floats: nothing is rounded.
+    #[default]
     F32,
+    /// The upper half of a 32-bit float.
+    Bf16,
+    /// One byte an element, and one for each 256 of them.
+    Int8,
 }
 
 /// How workers are found and counted. Nothing here can change bits.
@@ -332,6 +341,8 @@ pub struct Cluster {
     pub max_workers: u32,
     /// Whether workers on the coordinator's machine exchange bulk data through memory.
     pub shared_memory: bool,
+    /// Whether workers across a network keep weights and optimizer state, and receive sums of gradients instead of weights.
+    pub replicas: bool,
     /// How long to retry failed storage requests, in seconds.
     pub store_retry_seconds: u32,
 }

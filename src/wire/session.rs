@@ -32,12 +32,15 @@ impl From<FromWorker> for pb::WorkerEvent {
                 device,
                 memory_bytes: memory,
             }),
-            FromWorker::Ready(Ready { class, canary, base, parameters }) => Event::Ready(pb::Ready {
-                numeric_class: Some(class.into()),
-                canary: canary.to_be_bytes().to_vec().into(),
-                base: base.map(|base| base.to_be_bytes().to_vec()).unwrap_or_default().into(),
-                parameters,
-            }),
+            FromWorker::Ready(Ready { class, canary, base, parameters, follows }) => {
+                Event::Ready(pb::Ready {
+                    follows,
+                    numeric_class: Some(class.into()),
+                    canary: canary.to_be_bytes().to_vec().into(),
+                    base: base.map(|base| base.to_be_bytes().to_vec()).unwrap_or_default().into(),
+                    parameters,
+                })
+            }
             FromWorker::Heartbeat(TimeBreakdown { compute, transfer, wait }) => {
                 Event::Heartbeat(pb::Heartbeat {
                     compute_micros: micros(compute),
@@ -48,6 +51,8 @@ impl From<FromWorker> for pb::WorkerEvent {
             FromWorker::LeaseFailed { lease, failure } => {
                 Event::LeaseFailed(pb::LeaseFailed { lease_id: lease.0, reason: Some(failure.into()) })
             }
+            FromWorker::Computed(lease) => Event::Computed(pb::Computed { lease_id: lease.0 }),
+            FromWorker::Current(version) => Event::Current(pb::Current { weights_version: version.0 }),
             FromWorker::Leaving { reason } => Event::Leaving(pb::Leaving { reason: clip(&reason) }),
         };
         pb::WorkerEvent { event: Some(event) }
@@ -66,7 +71,7 @@ impl TryFrom<pb::WorkerEvent> for FromWorker {
                 }
                 FromWorker::Join(Join { name: worker_name, device, memory: memory_bytes })
             }
-            Event::Ready(pb::Ready { numeric_class, canary, parameters, base }) => {
+            Event::Ready(pb::Ready { numeric_class, canary, parameters, base, follows }) => {
                 let number = |field, bytes: &[u8]| match bytes.try_into() {
                     Ok(bytes) => Ok(u128::from_be_bytes(bytes)),
                     Err(_) => {
@@ -80,6 +85,7 @@ impl TryFrom<pb::WorkerEvent> for FromWorker {
                     canary: number("canary", &canary)?,
                     base: some.map(|base| number("base", base)).transpose()?,
                     parameters,
+                    follows,
                 })
             }
             Event::Heartbeat(pb::Heartbeat { compute_micros, transfer_micros, wait_micros }) => {
@@ -93,6 +99,8 @@ impl TryFrom<pb::WorkerEvent> for FromWorker {
                 lease: LeaseId(lease_id),
                 failure: reason.ok_or(missing("LeaseFailed", "reason"))?.into(),
             },
+            Event::Computed(pb::Computed { lease_id }) => FromWorker::Computed(LeaseId(lease_id)),
+            Event::Current(pb::Current { weights_version }) => FromWorker::Current(Version(weights_version)),
             Event::Leaving(pb::Leaving { reason }) => FromWorker::Leaving { reason },
         })
     }
@@ -106,6 +114,7 @@ impl From<Failure> for pb::lease_failed::Reason {
             Failure::NotFinite { shard } => Reason::NotFinite(pb::NotFinite { shard }),
             Failure::Data(text) => Reason::Data(clip(&text)),
             Failure::Storage(text) => Reason::Storage(clip(&text)),
+            Failure::SumNotFinite => Reason::SumNotFinite(pb::SumNotFinite {}),
         }
     }
 }
@@ -118,6 +127,7 @@ impl From<pb::lease_failed::Reason> for Failure {
             Reason::NotFinite(pb::NotFinite { shard }) => Failure::NotFinite { shard },
             Reason::Data(text) => Failure::Data(text),
             Reason::Storage(text) => Failure::Storage(text),
+            Reason::SumNotFinite(pb::SumNotFinite {}) => Failure::SumNotFinite,
         }
     }
 }
@@ -137,6 +147,8 @@ impl From<ToWorker> for pb::Command {
                 Command::Revoke(pb::Revoke { lease_id: lease.0, reason: clip(&reason) })
             }
             ToWorker::Publish(version) => Command::Publish(pb::Publish { weights_version: version.0 }),
+            ToWorker::Follow { anew } => Command::Follow(pb::Follow { anew }),
+            ToWorker::Rest { reason } => Command::Rest(pb::Rest { reason: clip(&reason) }),
             ToWorker::Stop { reason, detail } => Command::Stop(pb::Stop {
                 reason: match reason {
                     StopReason::Finished => pb::stop::Reason::Finished,
@@ -171,6 +183,8 @@ impl TryFrom<pb::Command> for ToWorker {
                 ToWorker::Revoke { lease: LeaseId(lease_id), reason }
             }
             Command::Publish(pb::Publish { weights_version }) => ToWorker::Publish(Version(weights_version)),
+            Command::Follow(pb::Follow { anew }) => ToWorker::Follow { anew },
+            Command::Rest(pb::Rest { reason }) => ToWorker::Rest { reason },
             Command::Stop(pb::Stop { reason, detail }) => {
                 ToWorker::Stop { reason: stop_reason(reason)?, detail }
             }
@@ -205,6 +219,7 @@ impl From<Welcome> for pb::Welcome {
             heartbeat,
             train_rows,
             eval_rows,
+            memory,
         } = welcome;
         pb::Welcome {
             run_id,
@@ -216,6 +231,7 @@ impl From<Welcome> for pb::Welcome {
             heartbeat_millis: u64::try_from(heartbeat.as_millis()).unwrap_or(u64::MAX),
             train_rows,
             eval_rows,
+            memory: memory.map(Into::into),
         }
     }
 }
@@ -232,6 +248,7 @@ impl From<pb::Welcome> for Welcome {
             heartbeat_millis,
             train_rows,
             eval_rows,
+            memory,
         } = welcome;
         Welcome {
             run_id,
@@ -243,6 +260,7 @@ impl From<pb::Welcome> for Welcome {
             heartbeat: Duration::from_millis(heartbeat_millis.max(1)),
             train_rows,
             eval_rows,
+            memory: memory.map(Into::into),
         }
     }
 }

@@ -10,20 +10,27 @@
 //! The additions run on the trainer's thread, in the order of shards: at most `1 + log2(shards)` gradients exist at a
 //! time, and their buffers are reused. A shard is checked here, where its rows are known: one whose loss or gradient is
 //! non-finite ends the lease, and the coordinator decides what follows. A revoked lease ends before its next shard.
+//!
+//! The backward pass of the last shard makes the gradient final from its end to its beginning. Each segment is added up, rounded
+//! and handed on as soon as it is final, while the segments before it are still computed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
+use headstart::id::Segment;
 use headstart::message::{Failure, GoldenRow, Pass, Totals, Work};
+use headstart::rounding::Rounding;
 use headstart::shared_memory::{self, Address, Region, Values};
-use headstart::tree::{self, Fold, Node, Tree};
+use headstart::trainable::SEGMENT;
+use headstart::tree::{self, Node, Tree};
 use tokio::time::Instant;
 
 use crate::data::{Loaded, Loader};
 use crate::engine::{Ended, Engine};
-use crate::trainer::{Batch, Draw, Sums, TrainError, Trainer};
+use crate::outgoing::Outgoing;
+use crate::trainer::{Batch, Draw, PIECE, Sums, TrainError, Trainer};
 
 /// Shards read and tokenised ahead of the one being computed.
 const AHEAD: usize = 2;
@@ -111,17 +118,25 @@ impl Buffers {
     }
 }
 
+/// What a lease is computed with.
+pub struct Means<'a> {
+    pub loader: Arc<Loader>,
+    pub engine: &'a Engine,
+    pub buffers: &'a Buffers,
+    /// Rounds each node's sum.
+    pub rounding: Rounding,
+    /// Takes segments of the node's sum as they become final; without, the sum stays in memory until it is whole.
+    pub outgoing: Option<Outgoing>,
+    /// Whether the lease has been revoked.
+    pub revoked: &'a AtomicBool,
+}
+
 /// Computes a node: its shards in order, folded along the canonical tree on the trainer's thread.
 ///
 /// Holds at most `1 + log2(shards)` gradients, taken from `buffers`.
-pub async fn compute(
-    task: Task,
-    loader: Arc<Loader>,
-    engine: &Engine,
-    buffers: &Buffers,
-    revoked: &AtomicBool,
-) -> Result<Partial, Unfinished> {
+pub async fn compute(task: Task, means: Means<'_>) -> Result<Partial, Unfinished> {
     let Task { work, skipped, seed } = task;
+    let Means { loader, engine, buffers, rounding, outgoing, revoked } = means;
     let mut shards = std::pin::pin!(
         futures::stream::iter(work.node.range())
             .map(|shard| {
@@ -134,7 +149,8 @@ pub async fn compute(
             })
             .buffered(AHEAD)
     );
-    let (mut sum, mut computed) = (Subtree::new(work.node, buffers.clone()), Duration::ZERO);
+    let mut sum = Subtree::new(work, rounding, buffers.clone(), outgoing);
+    let mut computed = Duration::ZERO;
     while let Some((shard, loaded)) = shards.next().await {
         if revoked.load(Ordering::Relaxed) {
             return Err(Unfinished::Revoked);
@@ -146,56 +162,169 @@ pub async fn compute(
             .run(move |trainer| {
                 let outcome = match work.pass {
                     Pass::Train => sum.add_gradient(trainer, draw, &batches),
-                    Pass::Eval => sum.add_metrics(trainer, shard, &batches).map(|()| true),
-                    Pass::Golden => sum.add_golden(trainer, shard, &batches, prompt).map(|()| true),
+                    Pass::Eval => sum.add_metrics(trainer, shard, &batches),
+                    Pass::Golden => sum.add_golden(trainer, shard, &batches, prompt),
                 };
                 (outcome, sum)
             })
             .await?;
         computed += began.elapsed();
         sum = back;
-        if !outcome? {
-            return Err(Unfinished::Failed(Failure::NotFinite { shard }));
-        }
+        outcome?;
     }
     let mut partial = sum.take();
     partial.totals.compute = computed;
     Ok(partial)
 }
 
-/// A node's own tree: the part of the canonical tree below it, shifted to begin at 0.
+/// Why a shard could not be added.
+enum Unadded {
+    /// It is not finite itself.
+    Shard(u32),
+    /// A sum that it is part of is not finite.
+    Sum,
+    Train(TrainError),
+}
+
+impl From<TrainError> for Unadded {
+    fn from(error: TrainError) -> Self {
+        Unadded::Train(error)
+    }
+}
+
+impl From<Unadded> for Unfinished {
+    fn from(unadded: Unadded) -> Self {
+        match unadded {
+            Unadded::Shard(shard) => Unfinished::Failed(Failure::NotFinite { shard }),
+            Unadded::Sum => Unfinished::Failed(Failure::SumNotFinite),
+            Unadded::Train(error) => error.into(),
+        }
+    }
+}
+
+/// A node's own tree: the part of the canonical tree below it.
 struct Subtree {
-    first: u32,
-    fold: Fold<Partial>,
+    work: Work,
+    rounding: Rounding,
+    /// Sums of nodes that wait for the shards after them, from left to right.
+    waiting: Vec<(Node, Partial)>,
     buffers: Buffers,
+    outgoing: Option<Outgoing>,
+}
+
+/// The additions that a shard makes possible: with the sums that wait, from the last one on, each of which gives the sum of a node.
+struct Additions {
+    shard: Node,
+    sums: Vec<Node>,
 }
 
 impl Subtree {
-    fn new(node: Node, buffers: Buffers) -> Subtree {
-        // A node of the canonical tree splits like a tree of its own size: both halve at the largest power of two.
-        Subtree { first: node.first, fold: Fold::new(Tree::new(node.shards)), buffers }
+    fn new(work: Work, rounding: Rounding, buffers: Buffers, outgoing: Option<Outgoing>) -> Subtree {
+        Subtree { work, rounding, waiting: Vec::new(), buffers, outgoing }
     }
 
-    /// Adds a shard's gradient sum; `false` if it or the loss is non-finite. The check is made here, where the rows are
-    /// known.
+    fn additions(&self, shard: u32) -> Additions {
+        // A node of the canonical tree splits like a tree of its own size: both halve at the largest power of two.
+        let Node { first, shards } = self.work.node;
+        let tree = Tree::new(shards);
+        let shard = Node { first: shard, shards: 1 };
+        let (mut node, mut sums) = (Node { first: shard.first - first, ..shard }, Vec::new());
+        for (left, _) in self.waiting.iter().rev() {
+            let left = Node { first: left.first - first, ..*left };
+            let Some(parent) = tree.parent(node).filter(|parent| parent.left == left) else { break };
+            node = parent.node;
+            sums.push(Node { first: node.first + first, ..node });
+        }
+        Additions { shard, sums }
+    }
+
+    /// Adds a shard's gradient sum, if it is finite. The check is made here, where the rows are known.
     fn add_gradient(
         &mut self,
         trainer: &mut dyn Trainer,
         draw: Draw,
         batches: &[Batch],
-    ) -> Result<bool, TrainError> {
+    ) -> Result<(), Unadded> {
+        let additions = self.additions(draw.shard);
         let mut gradient = self.buffers.take(trainer.trainable_len())?;
         if batches.is_empty() {
             gradient.values.fill(0.0);
         }
-        let (mut totals, mut finite) = (Totals::default(), true);
+        let is_last = draw.shard + 1 == self.work.node.end();
+        let (mut totals, mut finite, mut unfinished) = (Totals::default(), true, gradient.values.len());
+        let mut outcome = Ok(());
         for (micro_batch, batch) in (0..).zip(batches) {
-            let sums = trainer.gradient(Draw { micro_batch, ..draw }, batch, &mut gradient.values)?;
+            let is_last = is_last && micro_batch as usize + 1 == batches.len();
+            let mut progress = |sums: &Sums, from: usize, gradient: &mut [f32]| {
+                if is_last && self.outgoing.is_some() && finite && sums.finite && outcome.is_ok() {
+                    let totals = || Totals::merge(totals.clone(), totals_of(sums.clone()));
+                    outcome = self.finish(&additions, totals, from, &mut unfinished, gradient);
+                }
+            };
+            let draw = Draw { micro_batch, ..draw };
+            let sums = trainer.gradient(draw, batch, &mut gradient.values, &mut progress)?;
             finite &= sums.finite;
             totals = Totals::merge(totals, totals_of(sums));
         }
-        self.insert(draw.shard, Partial { gradient: Some(gradient), totals });
-        Ok(finite)
+        if !finite {
+            return Err(Unadded::Shard(draw.shard));
+        }
+        outcome?;
+        self.finish(&additions, || totals.clone(), 0, &mut unfinished, &mut gradient.values)?;
+        self.insert(&additions, Partial { gradient: Some(gradient), totals });
+        Ok(())
+    }
+
+    /// Adds up the segments that are final from an element on, and hands on those of the node's sum. `unfinished`: the first
+    /// element of those that were finished before.
+    fn finish(
+        &self,
+        additions: &Additions,
+        totals: impl Fn() -> Totals,
+        from: usize,
+        unfinished: &mut usize,
+        gradient: &mut [f32],
+    ) -> Result<(), Unadded> {
+        let is_root = additions.sums.last().unwrap_or(&additions.shard) == &self.work.node;
+        while *unfinished > 0 {
+            let start = (*unfinished - 1) / SEGMENT * SEGMENT;
+            if start < from {
+                break;
+            }
+            let segment = &mut gradient[start..*unfinished];
+            self.add_up(additions, start, segment)?;
+            *unfinished = start;
+            if let Some(outgoing) = self.outgoing.as_ref().filter(|_| is_root) {
+                outgoing.send(
+                    || self.totals(additions, totals()),
+                    Segment((start / SEGMENT) as u32),
+                    segment,
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Rounds a part of a shard's sum, adds what waits for it, and rounds each sum.
+    fn add_up(&self, additions: &Additions, start: usize, values: &mut [f32]) -> Result<(), Unadded> {
+        let Additions { shard, sums } = additions;
+        for (number, piece) in values.chunks_mut(PIECE).enumerate() {
+            let at = start + number * PIECE;
+            let round = |node, piece: &mut [f32]| self.rounding.round(self.work.step, node, at, piece);
+            round(*shard, piece).map_err(|_| Unadded::Shard(shard.first))?;
+            for (node, (_, left)) in sums.iter().zip(self.waiting.iter().rev()) {
+                let left = left.gradient.as_ref().expect("a training pass has gradients");
+                tree::add(piece, &left.values[at..at + piece.len()]);
+                round(*node, piece).map_err(|_| Unadded::Sum)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The sums beside a node's gradient.
+    fn totals(&self, additions: &Additions, totals: Totals) -> Totals {
+        let lefts = self.waiting.iter().rev().take(additions.sums.len());
+        lefts.fold(totals, |sum, (_, left)| Totals::merge(left.totals.clone(), sum))
     }
 
     /// Adds a shard's metric sums. An evaluation may report an infinite loss.
@@ -204,12 +333,12 @@ impl Subtree {
         trainer: &mut dyn Trainer,
         shard: u32,
         batches: &[Batch],
-    ) -> Result<(), TrainError> {
+    ) -> Result<(), Unadded> {
         let mut totals = Totals::default();
         for batch in batches {
             totals = Totals::merge(totals, totals_of(trainer.evaluate(batch)?));
         }
-        self.insert(shard, Partial { gradient: None, totals });
+        self.insert(&self.additions(shard), Partial { gradient: None, totals });
         Ok(())
     }
 
@@ -220,9 +349,9 @@ impl Subtree {
         shard: u32,
         batches: &[Batch],
         prompt: String,
-    ) -> Result<(), TrainError> {
+    ) -> Result<(), Unadded> {
         let [batch @ Batch::Text { input_ids, .. }] = batches else {
-            return Err(TrainError::Torch("one text was expected".into()));
+            return Err(TrainError::Torch("one text was expected".into()).into());
         };
         let logprobs: Vec<f32> = trainer.nll(batch)?.into_iter().map(|nll| -nll).collect();
         let totals = Totals {
@@ -237,26 +366,25 @@ impl Subtree {
             }],
             ..Totals::default()
         };
-        self.insert(shard, Partial { gradient: None, totals });
+        self.insert(&self.additions(shard), Partial { gradient: None, totals });
         Ok(())
     }
 
-    fn insert(&mut self, shard: u32, leaf: Partial) {
-        let node = Node { first: shard - self.first, shards: 1 };
-        let merge = |left: Partial, right: Partial| {
-            let totals = Totals::merge(left.totals, right.totals);
-            let (Some(mut sum), Some(other)) = (left.gradient, right.gradient) else {
-                return Partial { gradient: None, totals };
-            };
-            tree::add(&mut sum.values, &other.values);
-            self.buffers.put(other);
-            Partial { gradient: Some(sum), totals }
-        };
-        self.fold.insert(node, leaf, merge).expect("each shard is computed once");
+    /// Puts a shard's sum, to which the others have been added, in their place.
+    fn insert(&mut self, additions: &Additions, leaf: Partial) {
+        let totals = self.totals(additions, leaf.totals);
+        for _ in &additions.sums {
+            let (_, left) = self.waiting.pop().expect("it was added");
+            left.gradient.into_iter().for_each(|gradient| self.buffers.put(gradient));
+        }
+        let node = additions.sums.last().unwrap_or(&additions.shard);
+        self.waiting.push((*node, Partial { gradient: leaf.gradient, totals }));
     }
 
     fn take(mut self) -> Partial {
-        self.fold.take_root().expect("every shard of the node was computed")
+        let (node, partial) = self.waiting.pop().expect("every shard of the node was computed");
+        debug_assert_eq!(node, self.work.node, "nothing else waits");
+        partial
     }
 }
 
@@ -267,14 +395,18 @@ fn totals_of(Sums { samples, divisor, loss, finite: _, tokens, counts, measures 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use headstart::id::{Step, Version};
+    use headstart::run_file::Wire;
+
     use crate::fake::FakeTrainer;
     use crate::objective::Objective;
 
-    fn partial(node: Node) -> Partial {
+    fn partial(node: Node, wire: Wire) -> Partial {
         let weights = (0..40).map(|element| element as f32 * 0.37);
         let mut trainer =
             FakeTrainer::new(weights.collect(), 2, Objective::Classification { smoothing: 0.0 });
-        let mut sum = Subtree::new(node, Buffers::default());
+        let work = Work { pass: Pass::Train, step: Step(1), node, version: Version(1) };
+        let mut sum = Subtree::new(work, Rounding::new(wire, 3), Buffers::default(), None);
         for shard in node.range() {
             let row = |row: u32| Batch::Image {
                 pixels: vec![(shard * 10 + row) as f32],
@@ -282,23 +414,30 @@ mod tests {
                 labels: vec![0],
             };
             let draw = Draw { seed: 3, step: 1, shard, micro_batch: 0 };
-            assert!(
-                sum.add_gradient(&mut trainer, draw, &[row(0), row(1)]).expect("fake gradients do not fail")
-            );
+            let added = sum.add_gradient(&mut trainer, draw, &[row(0), row(1)]);
+            assert!(added.is_ok(), "fake gradients do not fail");
         }
         sum.take()
     }
 
     #[test]
     fn a_node_is_the_sum_of_its_halves_to_the_bit() {
-        let tree = Tree::new(7);
-        let mut pending = vec![tree.root()];
+        for wire in [Wire::F32, Wire::Bf16, Wire::Int8] {
+            every_node_is_the_sum_of_its_halves(wire);
+        }
+    }
+
+    fn every_node_is_the_sum_of_its_halves(wire: Wire) {
+        let mut pending = vec![Node { first: 3, shards: 7 }];
         while let Some(node) = pending.pop() {
-            let Some((left, right)) = Tree::children(node) else { continue };
-            let whole = partial(node);
+            let halves = Tree::children(Node { first: 0, ..node });
+            let Some((left, right)) = halves else { continue };
+            let [left, right] = [left, right].map(|half| Node { first: node.first + half.first, ..half });
+            let whole = partial(node, wire);
             let values = |partial: Partial| partial.gradient.expect("a training pass").values;
-            let mut sum = values(partial(left));
-            tree::add(&mut sum, &values(partial(right)));
+            let mut sum = values(partial(left, wire));
+            tree::add(&mut sum, &values(partial(right, wire)));
+            Rounding::new(wire, 3).round(Step(1), node, 0, &mut sum).expect("all are finite");
             let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
             assert_eq!(
                 bits(&sum),

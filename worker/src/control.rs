@@ -18,7 +18,7 @@ use tonic::{Code, Status, Streaming};
 use tracing::info;
 
 use crate::error::WorkerError;
-use crate::member::{Times, Worker};
+use crate::member::{Done, Times, Worker};
 use crate::settings::Settings;
 
 /// Commands that may wait while a lease is computed.
@@ -79,13 +79,7 @@ impl Control {
         loop {
             match self.receive().await {
                 Err(error) => return error,
-                Ok(ToWorker::Revoke { lease, reason }) => {
-                    info!(%lease, reason, "revoked");
-                    if let Some(revoked) = self.revocations.get(&lease) {
-                        revoked.store(true, Ordering::Relaxed);
-                    }
-                    self.waiting.retain(|command| !is_lease(command, lease));
-                }
+                Ok(ToWorker::Revoke { lease, reason }) => self.revoke(lease, &reason),
                 Ok(command) if self.waiting.len() < COMMANDS => self.waiting.push_back(command),
                 Ok(command) => {
                     return WorkerError::Broken(format!("too many commands; the last: {command:?}"));
@@ -112,26 +106,67 @@ impl Control {
     /// the session ends is dropped.
     pub(crate) async fn work(mut self, mut worker: Worker<'_>) -> Result<Infallible, WorkerError> {
         loop {
-            let waited = Instant::now();
-            let command = match self.waiting.pop_front() {
-                Some(command) => command,
-                None => self.receive().await?,
-            };
-            worker.times.wait(waited.elapsed());
+            let command = self.next(&mut worker).await?;
             let revoked = Arc::new(AtomicBool::new(false));
             if let ToWorker::Lease { lease, .. } = &command {
-                self.revocations = BTreeMap::from([(*lease, revoked.clone())]);
+                // The partial of the one before may still be on its way.
+                while self.revocations.len() > 1 {
+                    self.revocations.pop_first();
+                }
+                self.revocations.insert(*lease, revoked.clone());
             }
-            let outcome = tokio::select! {
+            let done = tokio::select! {
                 biased;
-                outcome = worker.perform(command, &revoked) => outcome?,
+                done = worker.perform(command, &revoked) => done?,
                 ended = self.ended() => return Err(ended),
             };
-            if let Some((lease, failure)) = outcome {
-                info!(%lease, ?failure, "lease failed");
-                self.say(FromWorker::LeaseFailed { lease, failure }).await?;
+            match done {
+                Done::Nothing => {}
+                Done::Computed(lease) => self.say(FromWorker::Computed(lease)).await?,
+                Done::Failed(lease, failure) => {
+                    info!(%lease, ?failure, "lease failed");
+                    self.say(FromWorker::LeaseFailed { lease, failure }).await?;
+                }
             }
         }
+    }
+
+    /// The next command. Until it comes, what goes on beside the commands may end.
+    async fn next(&mut self, worker: &mut Worker<'_>) -> Result<ToWorker, WorkerError> {
+        loop {
+            if let Some(command) = self.waiting.pop_front() {
+                return Ok(command);
+            }
+            let (waited, sends) = (Instant::now(), worker.sends());
+            let command = tokio::select! {
+                biased;
+                command = self.receive() => Some(command?),
+                ended = worker.background() => {
+                    ended?;
+                    None
+                }
+            };
+            worker.times.wait(waited.elapsed(), sends);
+            match command {
+                // It may be about a partial on its way.
+                Some(ToWorker::Revoke { lease, reason }) => self.revoke(lease, &reason),
+                Some(command) => return Ok(command),
+                None => {}
+            }
+        }
+    }
+
+    fn revoke(&mut self, lease: LeaseId, reason: &str) {
+        info!(%lease, reason, "revoked");
+        if let Some(revoked) = self.revocations.get(&lease) {
+            revoked.store(true, Ordering::Relaxed);
+        }
+        self.waiting.retain(|command| !is_lease(command, lease));
+    }
+
+    /// Where the coordinator is told things.
+    pub(crate) fn events(&self) -> mpsc::Sender<pb::WorkerEvent> {
+        self.events.clone()
     }
 }
 

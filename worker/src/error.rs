@@ -95,12 +95,12 @@ pub enum WorkerError {
 impl WorkerError {
     /// Whether the next session may end better.
     pub fn passes(&self) -> bool {
-        use ExchangeError::{Broken, Crowded, Damaged, Refused};
+        use ExchangeError::{Behind, Broken, Crowded, Damaged, Refused};
         matches!(
             self,
             WorkerError::Unreachable { .. }
                 | WorkerError::Broken(_)
-                | WorkerError::Exchange(Refused(_) | Crowded(_) | Broken(_) | Damaged(_))
+                | WorkerError::Exchange(Refused(_) | Behind(_) | Crowded(_) | Broken(_) | Damaged(_))
         )
     }
 
@@ -123,6 +123,7 @@ impl WorkerError {
             | WorkerError::OtherRun { .. }
             | WorkerError::Exchange(
                 ExchangeError::Refused(_)
+                | ExchangeError::Behind(_)
                 | ExchangeError::Crowded(_)
                 | ExchangeError::Broken(_)
                 | ExchangeError::Damaged(_),

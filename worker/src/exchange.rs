@@ -4,19 +4,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::{Stream, StreamExt, stream};
-use headstart::id::Version;
+use futures::{Stream, stream};
+use headstart::id::{CoordinatorEpoch, Version};
 use headstart::message::{PartialId, Pass, Totals};
+use headstart::run_file::Wire;
 use headstart::shared_memory::{Address, Reader};
 use headstart::telemetry::context::inject;
 use headstart::trainable::{SEGMENT, Trainable};
-use headstart::wire::{self, CHUNK, channel, pb};
+use headstart::wire::{channel, payload, pb};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 use tracing::info;
 
-use crate::compute::Gradient;
 use crate::engine::{Ended, Engine};
+use crate::outgoing::{Outgoing, header};
 use crate::trainer::{TrainError, Trainer};
 
 /// The bulk connection of a session.
@@ -42,6 +43,9 @@ pub enum ExchangeError {
     /// The coordinator refuses it: the lease has ended, the version was replaced, or a sum is non-finite.
     #[error("{}", .0.message())]
     Refused(Status),
+    /// The sums after the replica's version are gone.
+    #[error("{}", .0.message())]
+    Behind(Status),
     /// Too many partials wait for their siblings: to be sent again.
     #[error("{}", .0.message())]
     Crowded(Status),
@@ -61,6 +65,7 @@ impl From<Status> for ExchangeError {
     fn from(status: Status) -> Self {
         match status.code() {
             Code::FailedPrecondition | Code::Aborted => ExchangeError::Refused(status),
+            Code::OutOfRange => ExchangeError::Behind(status),
             Code::ResourceExhausted => ExchangeError::Crowded(status),
             _ => ExchangeError::Broken(status),
         }
@@ -77,9 +82,37 @@ impl Exchange {
         Exchange { client, run_id, local: Arc::default(), weights: Arc::default() }
     }
 
-    /// Whether a coordinator on the same machine may hand over numbers in memory.
-    pub fn share_memory(&self, local: bool) {
+    /// Tries the coordinator's memory, if it has told where that is; whether numbers are handed over there.
+    pub fn try_memory(&self, address: Option<Address>) -> bool {
+        let local = match address.map(|address| self.reader(address)) {
+            None => false,
+            Some(Ok(_)) => true,
+            Some(Err(error)) => {
+                info!(%error, "the coordinator's memory is out of reach; numbers go over the network");
+                false
+            }
+        };
         self.local.store(local, Ordering::Relaxed);
+        local
+    }
+
+    /// Whether partials are handed over in memory.
+    pub fn is_local(&self) -> bool {
+        self.local.load(Ordering::Relaxed)
+    }
+
+    /// What keeps a replica up to date, from a version on; without one, from the state on, which comes first.
+    pub async fn follow(
+        &self,
+        epoch: CoordinatorEpoch,
+        known: Option<Version>,
+    ) -> Result<Streaming<pb::ReplicaUpdate>, ExchangeError> {
+        let request = pb::FollowRequest {
+            run_id: self.run_id.clone(),
+            coordinator_epoch: epoch.0,
+            weights_version: known.map(|version| version.0),
+        };
+        Ok(self.client.clone().follow(request).await?.into_inner())
     }
 
     /// Brings the trainable vector of a version into the trainer.
@@ -135,32 +168,40 @@ impl Exchange {
         }
     }
 
-    /// Hands a partial over, whole: the gradient sum (none for evaluations) and the totals. `false` if an equal copy had
-    /// been there before.
-    #[tracing::instrument(level = "debug", skip_all, fields(lease = partial.lease.0, bytes = size(gradient.as_deref())))]
-    pub async fn push(
+    /// Hands a partial over while it is computed. `false` if an equal copy had been there before.
+    #[tracing::instrument(level = "debug", name = "push", skip_all)]
+    pub async fn push_outgoing(&self, outgoing: &Outgoing) -> Result<bool, ExchangeError> {
+        outgoing.has_begun().await;
+        Ok(self.send(outgoing.messages()).await?)
+    }
+
+    /// Hands a partial over in memory; `None` if the coordinator cannot read it there.
+    #[tracing::instrument(level = "debug", name = "push", skip_all)]
+    pub async fn push_memory(
         &self,
-        partial: PartialId,
-        gradient: Option<Arc<Gradient>>,
+        id: &PartialId,
+        memory: Address,
         totals: Totals,
-    ) -> Result<bool, ExchangeError> {
-        let header = pb::SegmentChunk {
-            partial: Some(partial.into()),
-            totals: Some(totals.into()),
-            ..Default::default()
-        };
-        let local = self.local.load(Ordering::Relaxed);
-        if let Some(address) = gradient.as_ref().filter(|_| local).and_then(|gradient| gradient.address()) {
-            let header = pb::SegmentChunk { memory: Some(address.into()), ..header.clone() };
-            match self.send(stream::iter([header])).await {
-                Err(status) if status.code() == Code::NotFound => {
-                    info!(reason = status.message(), "gradients go over the network");
-                    self.local.store(false, Ordering::Relaxed);
-                }
-                sent => return Ok(sent?),
+    ) -> Result<Option<bool>, ExchangeError> {
+        let header = pb::SegmentChunk { memory: Some(memory.into()), ..header(id, totals, None, false) };
+        match self.send(stream::iter([header])).await {
+            Err(status) if status.code() == Code::NotFound => {
+                info!(reason = status.message(), "gradients go over the network");
+                self.local.store(false, Ordering::Relaxed);
+                Ok(None)
             }
+            sent => Ok(Some(sent?)),
         }
-        Ok(self.send(stream::iter([header]).chain(chunks(gradient))).await?)
+    }
+
+    /// Hands over the sums of a pass that has no gradient.
+    pub async fn push_totals(
+        &self,
+        id: &PartialId,
+        totals: Totals,
+        weights: Option<u128>,
+    ) -> Result<bool, ExchangeError> {
+        Ok(self.send(stream::iter([header(id, totals, weights, false)])).await?)
     }
 
     async fn send(
@@ -201,18 +242,19 @@ async fn receive(
     let mut next = 0;
     let mut arrived = Some(first);
     while let Some(chunk) = arrived {
-        let pb::SegmentChunk { partial: _, segment, offset, payload, crc32, totals: _, memory: _ } = chunk;
+        let pb::SegmentChunk { segment, offset, payload, crc32, .. } = chunk;
         let at = segment as usize * SEGMENT + offset as usize;
-        let values = wire::decode(&payload).filter(|values| at == next && at + values.len() <= layout.len());
-        let Some(values) = values else {
-            let place = format!("{} bytes for element {at}, expected element {next}", payload.len());
-            return Err(ExchangeError::Damaged(place));
-        };
+        if at != next || at >= layout.len() {
+            return Err(ExchangeError::Damaged(format!("element {at} came, expected element {next}")));
+        }
         if crc32fast::hash(&payload) != crc32 {
             return Err(ExchangeError::Damaged(format!("checksum of element {at} on")));
         }
-        next += values.len();
-        let values: Vec<f32> = values.collect();
+        let end = (at + payload::CHUNK).min(layout.segment(segment as usize).end);
+        let mut values = vec![0.0; end - at];
+        let decoded = payload::decode(Wire::F32, &payload, &mut values);
+        decoded.map_err(|error| ExchangeError::Damaged(format!("element {at}: {error}")))?;
+        next = end;
         engine.run(move |trainer| trainer.set_trainable(at, &values)).await??;
         arrived = chunks.message().await?;
     }
@@ -224,26 +266,4 @@ async fn receive(
 
 fn incomplete(arrived: usize, layout: &Trainable) -> ExchangeError {
     ExchangeError::Damaged(format!("{arrived} of {} elements arrived", layout.len()))
-}
-
-/// Bytes of a gradient.
-fn size(gradient: Option<&Gradient>) -> usize {
-    gradient.map_or(0, |gradient| size_of_val(gradient.values()))
-}
-
-/// The segments of a gradient as messages.
-fn chunks(gradient: Option<Arc<Gradient>>) -> impl Stream<Item = pb::SegmentChunk> + Send + 'static {
-    let step = CHUNK / size_of::<f32>();
-    let len = gradient.as_ref().map_or(0, |gradient| gradient.values().len());
-    stream::iter((0..len).step_by(step)).map(move |start| {
-        let values = gradient.as_ref().map_or(&[][..], |gradient| gradient.values());
-        let payload = wire::payload(&values[start..(start + step).min(len)]);
-        pb::SegmentChunk {
-            segment: (start / SEGMENT) as u32,
-            offset: (start % SEGMENT) as u32,
-            crc32: crc32fast::hash(&payload),
-            payload,
-            ..Default::default()
-        }
-    })
 }

@@ -2,10 +2,11 @@
 //! never on who computes it, and they are awkward to add in another order.
 
 use headstart::message::NumericClass;
+use headstart::optimizer::Piece;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::objective::{Objective, TokenSums};
-use crate::trainer::{Batch, Draw, Sums, TrainError, Trainer, TrainerJob};
+use crate::trainer::{Batch, Draw, Progress, Sums, TrainError, Trainer, TrainerJob};
 
 /// Pulls each weight towards a number that the row, the draw and the element decide.
 #[derive(Debug)]
@@ -78,7 +79,20 @@ impl Trainer for FakeTrainer {
         Ok(())
     }
 
-    fn gradient(&mut self, draw: Draw, batch: &Batch, gradient: &mut [f32]) -> Result<Sums, TrainError> {
+    fn trainable_mut(&mut self) -> Result<Option<Vec<Piece<'_>>>, TrainError> {
+        // Two of them, the last first: nobody may expect another order.
+        let third = self.weights.len() / 3;
+        let (first, last) = self.weights.split_at_mut(third);
+        Ok(Some(vec![(first.len(), last), (0, first)]))
+    }
+
+    fn gradient(
+        &mut self,
+        draw: Draw,
+        batch: &Batch,
+        gradient: &mut [f32],
+        progress: &mut Progress<'_>,
+    ) -> Result<Sums, TrainError> {
         let Draw { seed, step, shard, micro_batch } = draw;
         let targets =
             FakeTrainer::rows(batch, seed ^ (step << 32) ^ u64::from(shard << 8) ^ u64::from(micro_batch));
@@ -94,10 +108,14 @@ impl Trainer for FakeTrainer {
         }
         let loss = self.loss(&targets);
         let finite = loss.is_finite() && headstart::tree::all_finite(gradient);
-        Ok(match self.objective {
+        let sums = match self.objective {
             Objective::Classification { .. } => self.objective.trained(batch, loss, finite),
             Objective::CausalLm { .. } => self.objective.predicted(batch, tokens(loss), finite),
-        })
+        };
+        for third in [2, 1] {
+            progress(&sums, gradient.len() * third / 3, gradient);
+        }
+        Ok(sums)
     }
 
     fn nll(&self, batch: &Batch) -> Result<Vec<f32>, TrainError> {

@@ -1,6 +1,6 @@
 //! What a worker makes of run file, checkpoint and data index: once, for all the sessions of its life.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use headstart::checkpoint::Values;
 use headstart::data::RowIndex;
@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::error::WorkerError;
 use crate::exchange::Exchange;
 use crate::objective::Objective;
+use crate::replica::Replica;
 use crate::settings::Settings;
 use crate::trainer::{MakeTrainer, TrainerJob};
 
@@ -26,7 +27,9 @@ pub struct Prepared {
     pub(crate) spec: RunSpec,
     pub(crate) network: Arc<Network>,
     pub(crate) loader: Arc<Loader>,
-    pub(crate) engine: Engine,
+    pub(crate) engine: Arc<Engine>,
+    /// Weights and optimizer state, where they are kept here.
+    pub(crate) replica: Arc<Mutex<Replica>>,
     /// Numeric class and canary.
     pub(crate) ready: Ready,
 }
@@ -70,13 +73,15 @@ impl Prepared {
             checkpointing: spec.gradient_checkpointing,
             precision: spec.precision,
         };
-        let engine = Engine::start(place, move || make(job)).await??;
+        let engine = Arc::new(Engine::start(place, move || make(job)).await??);
+        let replica = Arc::new(Mutex::new(Replica::new(network.clone(), &spec)));
         let (class, canary) = engine.run(|trainer| (trainer.numeric_class(), trainer.canary())).await?;
         // A worker that read other values, or makes other batches, changes bits as well.
         let shape = hash::of_bytes(format!("{:?}", network.blueprint).as_bytes());
         let canary = hash::of_segments(&[canary?, shape, read, transforms]);
-        let ready = Ready { class, canary, base, parameters: network.parameters.clone() };
-        Ok(Prepared { welcome: welcome.clone(), spec, network, loader: Arc::new(loader), engine, ready })
+        let ready = Ready { class, canary, base, parameters: network.parameters.clone(), follows: false };
+        let (welcome, loader) = (welcome.clone(), Arc::new(loader));
+        Ok(Prepared { welcome, spec, network, loader, engine, replica, ready })
     }
 
     /// Whether it is of the run that a coordinator names.
@@ -102,6 +107,7 @@ impl Prepared {
             heartbeat: _,
             train_rows,
             eval_rows,
+            memory: _,
         } = welcome;
         let before = &self.welcome;
         (run_id, spec_json, labels, parameters)

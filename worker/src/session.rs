@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use headstart::id::Version;
-use headstart::message::{FromWorker, Welcome};
+use headstart::message::{FromWorker, Ready, Welcome};
 use headstart::wire::channel::endpoint;
 use tokio::time::Instant;
 use tonic::transport::Channel;
@@ -80,8 +80,11 @@ impl Life {
             }
         };
         let prepared = self.prepared.as_ref().expect("it was prepared just now");
-        control.say(FromWorker::Ready(prepared.ready.clone())).await?;
-        control.work(Worker::new(prepared, &welcome, exchange, times, version)).await
+        let mut worker = Worker::new(prepared, &welcome, exchange, times, version, control.events());
+        let ready = Ready { follows: worker.follows(), ..prepared.ready.clone() };
+        control.say(FromWorker::Ready(ready)).await?;
+        worker.follow();
+        control.work(worker).await
     }
 
     /// Loads what is not loaded yet. Returns the version of the trainer's weights, where it is known.

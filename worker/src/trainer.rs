@@ -5,6 +5,7 @@ use std::sync::Arc;
 use headstart::checkpoint::Values;
 use headstart::message::NumericClass;
 use headstart::network::Network;
+use headstart::optimizer::Piece;
 use headstart::run_file::Precision;
 
 use crate::objective::Objective;
@@ -210,6 +211,10 @@ pub enum TrainError {
 /// Fills a slice with the trainable vector's elements from a number on.
 pub type ReadWeights<'a> = dyn Fn(usize, &mut [f32]) -> std::io::Result<()> + Sync + 'a;
 
+/// Takes note that the elements of a gradient (its third argument) from a number on are final; the numbers fall. The sums are those
+/// of the micro-batch; whether all is finite is said so far as it was computed.
+pub type Progress<'a> = dyn FnMut(&Sums, usize, &mut [f32]) + 'a;
+
 /// Elements per copy.
 pub const PIECE: usize = 1 << 16;
 
@@ -235,9 +240,26 @@ pub trait Trainer: Send {
         load_in_pieces(self, read)
     }
 
+    /// The trainable vector in pieces, each with the number of its first element, in any order; `None` where it lies on a
+    /// device.
+    fn trainable_mut(&mut self) -> Result<Option<Vec<Piece<'_>>>, TrainError>;
+
+    /// Threads for work on the trainable vector; without, the caller's.
+    fn pool(&self) -> Option<Arc<rayon::ThreadPool>> {
+        None
+    }
+
     /// Computes a micro-batch's gradient, of the *summed* loss, into `gradient`, the flat trainable vector (f32).
     /// The first micro-batch of a shard overwrites what is there, whatever it is; later ones add to it.
-    fn gradient(&mut self, draw: Draw, batch: &Batch, gradient: &mut [f32]) -> Result<Sums, TrainError>;
+    ///
+    /// Calls `progress` whenever elements have become final.
+    fn gradient(
+        &mut self,
+        draw: Draw,
+        batch: &Batch,
+        gradient: &mut [f32],
+        progress: &mut Progress<'_>,
+    ) -> Result<Sums, TrainError>;
 
     /// Forward pass without dropout: loss and counts.
     fn evaluate(&mut self, batch: &Batch) -> Result<Sums, TrainError>;

@@ -49,6 +49,7 @@ impl Machine {
             }
         };
         self.version = Version(step.0 + 1);
+        self.weights = applied.weights;
         self.last_loss = totals.mean_loss();
         self.last_norm = applied.norm;
         let workers = self.members.ready().count();

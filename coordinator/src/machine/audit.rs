@@ -118,7 +118,7 @@ impl Machine {
         failure: &Failure,
         effects: &mut Vec<Effect>,
     ) {
-        if let Failure::NotFinite { .. } = failure {
+        if let Failure::NotFinite { .. } | Failure::SumNotFinite = failure {
             self.answer(worker, work, NOT_FINITE, effects);
         }
         self.complete(effects);
@@ -142,7 +142,7 @@ impl Machine {
                 !table.has_failed(node, worker)
                     && answers.iter().all(|answer| answer.name != member.join.name)
             };
-            answers.len() > 1 || self.members.ready().any(can)
+            answers.len() > 1 || self.members.able().any(can)
         });
         if !self.audits.0.is_empty() {
             return;

@@ -54,20 +54,25 @@ impl Machine {
         if audit {
             return self.audit_failed(worker, &work, &failure, effects);
         }
-        if pushing && self.run.spec.audit > 0.0 && work.pass == Pass::Train {
-            return self.begin(Pass::Train, effects);
+        if let Failure::SumNotFinite = failure
+            && work.pass == Pass::Train
+        {
+            return self.sum_not_finite(worker, &work, effects);
         }
         let failures = self.failures.entry(work.node).or_default();
         *failures += 1;
         let exhausted = *failures >= NODE_FAILURES;
-        let confirmed = *failures >= 2 || self.members.ready().count() == 1;
+        let confirmed = *failures >= 2 || self.members.able().count() == 1;
         let place = describe(&work);
         match failure {
             Failure::Data(text) if confirmed => self.end(Exit::Data, text, effects),
             Failure::NotFinite { shard }
                 if work.pass == Pass::Train && work.node.range().contains(&shard) =>
             {
-                self.not_finite(shard, effects);
+                // What has left of this partial may be as wrong as its shard.
+                if !self.not_finite(shard, effects) && pushing {
+                    self.begin(Pass::Train, effects);
+                }
             }
             Failure::NotFinite { shard } if exhausted => {
                 let detail = format!(
@@ -81,19 +86,23 @@ impl Machine {
             Failure::Storage(text) if exhausted => {
                 self.end(Exit::Storage, format!("{place} failed {NODE_FAILURES} times: {text}"), effects);
             }
-            Failure::Data(_) | Failure::NotFinite { .. } | Failure::Error(_) | Failure::Storage(_) => {}
+            // With audits, whose segments were added must be known.
+            _ if pushing && self.run.spec.audit > 0.0 && work.pass == Pass::Train => {
+                self.begin(Pass::Train, effects);
+            }
+            _ => {}
         }
     }
 
     /// Handles a shard with a non-finite loss or gradient. It is computed again, by another worker if possible. If it
     /// is non-finite again, the step restarts without it, and the end of the step decides whether the run continues. If
-    /// too many shards are non-finite, training has diverged.
-    fn not_finite(&mut self, shard: u32, effects: &mut Vec<Effect>) {
-        let Phase::Reducing { table, work, .. } = &self.phase else { return };
+    /// too many shards are non-finite, training has diverged. Returns whether the step has restarted, or the run has ended.
+    fn not_finite(&mut self, shard: u32, effects: &mut Vec<Effect>) -> bool {
+        let Phase::Reducing { table, work, .. } = &self.phase else { return false };
         let times = self.not_finite.entry(shard).or_default();
         *times += 1;
         if *times < 2 {
-            return;
+            return false;
         }
         let (shards, step) = (table.shards(), work.step);
         let (rows, counts) = (self.run.plan.rows(Pass::Train, step, shard), self.run.counts_of(Pass::Train));
@@ -105,9 +114,11 @@ impl Machine {
                  lower learning_rate, or lengthen warmup_steps",
                 bad.join(", ")
             );
-            return self.end(Exit::Diverged, detail, effects);
+            self.end(Exit::Diverged, detail, effects);
+            return true;
         }
         self.begin(Pass::Train, effects);
+        true
     }
 
     /// Applies `nonfinite_shards` once all other shards of the step are summed: the reason to end the run, if it must
@@ -159,9 +170,8 @@ impl Machine {
         if self.members.ready().count() < self.run.spec.cluster.min_workers.max(1) as usize {
             return;
         }
-        let ready: Vec<WorkerId> = self.members.ready().map(|(worker, _)| worker).collect();
-        let idle: Vec<WorkerId> =
-            ready.iter().copied().filter(|&worker| table.of(worker).is_empty()).collect();
+        let ready: Vec<WorkerId> = self.members.able().map(|(worker, _)| worker).collect();
+        let idle: Vec<WorkerId> = ready.iter().copied().filter(|&worker| table.is_free(worker)).collect();
         let mut served = BTreeSet::new();
         let audits = self.run.spec.audit > 0.0;
         let download = Duration::from_secs(self.run.data_bytes / SLOWEST);
@@ -202,7 +212,15 @@ impl Machine {
             let audit = audit.is_some();
             table.grant(
                 id,
-                Lease { worker, work, granted: now, expires: now + duration, audit, pushing: false },
+                Lease {
+                    worker,
+                    work,
+                    granted: now,
+                    expires: now + duration,
+                    audit,
+                    pushing: false,
+                    computed: false,
+                },
             );
             let skipped = match work.pass {
                 Pass::Train => {

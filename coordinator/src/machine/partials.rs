@@ -6,11 +6,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use headstart::exit::Exit;
-use headstart::id::WorkerId;
+use headstart::id::{LeaseId, WorkerId};
 use headstart::message::{Failure, PartialId, Pass, ToWorker, Totals, Work};
 
 use super::{Machine, Phase};
-use crate::event::{Effect, Refused, Unfit, describe};
+use tracing::warn;
+
+use crate::event::{Effect, Offer, Refused, Unfit, describe};
 use crate::lease::Lease;
 use crate::objective::Expected;
 
@@ -44,19 +46,68 @@ impl Machine {
         now: Duration,
         partial: &PartialId,
         totals: &Totals,
+        offer: Offer,
         effects: &mut Vec<Effect>,
     ) {
         self.heard(now, partial.worker);
         let verdict = self.check(partial).and_then(|audit| {
+            self.same_weights(partial, offer)?;
             self.plausible(&partial.work, totals)?;
             Ok(self.wanted(&partial.work, audit))
         });
         if let (Ok(_), Phase::Reducing { table, .. }) = (&verdict, &mut self.phase) {
-            // From here on the transfer's own limits apply.
-            table.push(partial.lease, now + LONGEST_PUSH);
+            // Once it is computed, the transfer's own limits apply.
+            table.push(partial.lease, (!offer.computing).then_some(now + LONGEST_PUSH));
         }
         self.counts.refused += u64::from(verdict.is_err());
+        let stray = matches!(verdict, Err(Refused::OtherWeights { .. }));
         effects.push(Effect::Answer(verdict));
+        if stray {
+            self.strayed(partial, effects);
+        }
+    }
+
+    /// A lease is computed, and its partial on the way.
+    pub(super) fn computed(&mut self, now: Duration, worker: WorkerId, lease: LeaseId) {
+        self.heard(now, worker);
+        let Phase::Reducing { table, .. } = &mut self.phase else { return };
+        if table.get(lease).is_some_and(|lease| lease.worker == worker) {
+            table.computed(lease, now + LONGEST_PUSH);
+        }
+    }
+
+    /// Whether a replica holds the run's weights.
+    fn same_weights(&self, partial: &PartialId, offer: Offer) -> Result<(), Refused> {
+        match offer.weights {
+            Some(found) if found != self.weights && partial.work.version == self.version => {
+                Err(Refused::OtherWeights {
+                    worker: partial.worker,
+                    work: describe(&partial.work),
+                    found,
+                    expected: self.weights,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A replica differs from the run's weights. It is dropped and made anew; a worker that strays twice is turned away.
+    fn strayed(&mut self, partial: &PartialId, effects: &mut Vec<Effect>) {
+        let PartialId { worker, lease, work, .. } = partial;
+        let Phase::Reducing { table, .. } = &mut self.phase else { return };
+        table.fail(*lease);
+        self.counts.leases_released += 1;
+        let Some(member) = self.members.get_mut(*worker) else { return };
+        member.strays += 1;
+        member.current = false;
+        let (strays, name) = (member.strays, member.join.name.clone());
+        warn!(%worker, name, work = describe(work), "its replica differs from the run's weights");
+        if strays > 1 {
+            let reason =
+                format!("{name} twice computed from other weights than the run's, last {}", describe(work));
+            return self.ban(*worker, name, reason, effects);
+        }
+        effects.push(Effect::Send(*worker, ToWorker::Follow { anew: true }));
     }
 
     pub(super) fn push_ended(
@@ -92,7 +143,8 @@ impl Machine {
         self.counts.shards[pass] += u64::from(node.shards);
         self.counts.compute += totals.compute;
         if !lease.audit {
-            fold.insert(node, totals, Totals::merge).expect("a leased node is not part of the sum yet");
+            fold.insert(node, totals, |_, left, right| Totals::merge(left, right))
+                .expect("a leased node is not part of the sum yet");
         }
         effects.push(Effect::Answer(Ok(self.wanted(&partial.work, lease.audit))));
         if let Some(hash) = hash {
@@ -117,7 +169,7 @@ impl Machine {
                 let failure = Failure::NotFinite { shard: partial.work.node.first };
                 self.lease_failed(partial.worker, partial.lease, failure, effects);
             }
-            Unfit::NotFinite => self.sum_not_finite(partial, effects),
+            Unfit::NotFinite => self.sum_not_finite(partial.worker, &partial.work, effects),
         }
     }
 
@@ -125,7 +177,7 @@ impl Machine {
     /// ones, this one gives its own back for it.
     fn make_room(&mut self, partial: &PartialId, effects: &mut Vec<Effect>) {
         let PartialId { worker, lease, .. } = partial;
-        let ready: Vec<WorkerId> = self.members.ready().map(|(worker, _)| worker).collect();
+        let ready: Vec<WorkerId> = self.members.able().map(|(worker, _)| worker).collect();
         let Phase::Reducing { table, .. } = &mut self.phase else { return };
         let Some(lost) = table.returned(*worker, &ready) else { return };
         if !table.all().all(|(_, lease)| lease.pushing && lost < lease.work.node) {
@@ -144,15 +196,14 @@ impl Machine {
     /// A node sum overflowed although every shard is finite: otherwise the worker would have reported the shard.
     /// Earlier segments of this partial may already be part of the step's sum, so the step restarts. If two workers
     /// report an overflow, training has diverged; one that reports it twice alone is banned.
-    fn sum_not_finite(&mut self, partial: &PartialId, effects: &mut Vec<Effect>) {
-        let PartialId { worker, work, .. } = partial;
+    pub(super) fn sum_not_finite(&mut self, worker: WorkerId, work: &Work, effects: &mut Vec<Effect>) {
         if self.overflows.0 != work.step {
             self.overflows = (work.step, BTreeSet::new());
         }
-        let name = self.members.get_mut(*worker).map(|member| member.join.name.clone()).unwrap_or_default();
+        let name = self.members.get_mut(worker).map(|member| member.join.name.clone()).unwrap_or_default();
         let again = !self.overflows.1.insert(name.clone());
         self.counts.leases_released += 1;
-        if self.overflows.1.len() > 1 || self.members.ready().count() == 1 {
+        if self.overflows.1.len() > 1 || self.members.able().count() == 1 {
             let detail = format!(
                 "diverged: the sum of the gradients of {} is not finite; lower learning_rate, or lengthen warmup_steps",
                 describe(work)
@@ -163,7 +214,7 @@ impl Machine {
         if again {
             let reason =
                 format!("{name} twice computed a non-finite sum from finite gradients of {}", work.step);
-            self.ban(*worker, name, reason, effects);
+            self.ban(worker, name, reason, effects);
         }
     }
 

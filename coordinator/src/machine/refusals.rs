@@ -22,7 +22,7 @@ pub(super) fn turn_away(worker: WorkerId, rejected: Rejected, effects: &mut Vec<
 /// After the end, refuses pushes and tells joining workers why.
 pub(super) fn refuse_after_end(reason: Option<StopReason>, event: &Event) -> Vec<Effect> {
     match event {
-        Event::PushBegun(partial, _) | Event::PushEnded(partial, ..) => {
+        Event::PushBegun(partial, ..) | Event::PushEnded(partial, ..) => {
             let refused = Refused::NotLeased { lease: partial.lease, worker: partial.worker };
             vec![Effect::Answer(Err(refused))]
         }

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::leases::FIRST_LEASE;
 use super::*;
-use crate::event::{Refused, SegmentUse};
+use crate::event::{Offer, Refused, SegmentUse};
 use crate::membership::Rejected;
 
 mod audits;
@@ -88,7 +88,7 @@ fn a_worker_that_lets_its_lease_expire_is_let_go_and_its_partial_refused() {
     assert!(effects.contains(&Effect::Close(slow)));
     let partial = PartialId { run_id: "r".into(), epoch: CoordinatorEpoch(1), worker: slow, lease, work };
     assert_eq!(
-        cluster.tell(Event::PushBegun(partial, Totals::default())),
+        cluster.tell(Event::PushBegun(partial, Totals::default(), Offer::default())),
         Some(Err(Refused::NotLeased { lease, worker: slow }))
     );
 }
@@ -114,14 +114,14 @@ fn sums_that_cannot_be_right_are_refused() {
     let (lease, work) = cluster.leases[&worker];
     let partial = |work| PartialId { run_id: "r".into(), epoch: CoordinatorEpoch(1), worker, lease, work };
     let samples = Totals { samples: 3, ..Totals::default() };
-    let refused = cluster.tell(Event::PushBegun(partial(work), samples));
+    let refused = cluster.tell(Event::PushBegun(partial(work), samples, Offer::default()));
     assert!(matches!(refused, Some(Err(Refused::Implausible(_)))), "{refused:?}");
     let (_, mut totals) = compute(&cluster.machine.run.plan, &work, work.node, &BTreeMap::new());
     totals.loss = f64::NAN;
-    let refused = cluster.tell(Event::PushBegun(partial(work), totals));
+    let refused = cluster.tell(Event::PushBegun(partial(work), totals, Offer::default()));
     assert!(matches!(refused, Some(Err(Refused::Implausible(_)))), "{refused:?}");
     let other = Work { version: Version(5), ..work };
-    let refused = cluster.tell(Event::PushBegun(partial(other), Totals::default()));
+    let refused = cluster.tell(Event::PushBegun(partial(other), Totals::default(), Offer::default()));
     assert!(matches!(refused, Some(Err(Refused::OtherWork { .. }))), "{refused:?}");
 }
 
@@ -216,7 +216,7 @@ fn a_lease_that_lasts_too_long_is_given_to_a_second_worker_and_the_first_partial
     assert_ne!(next, lease, "its lease was revoked, and the next step has begun");
     let partial = PartialId { run_id: "r".into(), epoch: CoordinatorEpoch(1), worker: slow, lease, work };
     assert_eq!(
-        cluster.tell(Event::PushBegun(partial, Totals::default())),
+        cluster.tell(Event::PushBegun(partial, Totals::default(), Offer::default())),
         Some(Err(Refused::NotLeased { lease, worker: slow }))
     );
 }

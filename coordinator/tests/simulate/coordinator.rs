@@ -9,16 +9,18 @@ use headstart::exit::Exit;
 use headstart::id::{Version, WorkerId};
 use headstart::manifest::{Pins, RunState};
 use headstart::message::ToWorker;
+use headstart::optimizer::OptimizerConfig;
 use headstart::plan::Plan;
+use headstart::rounding::Rounding;
 use headstart::run_file::RunSpec;
 use headstart::store::Location;
+use headstart_coordinator::broadcast::Broadcast;
 use headstart_coordinator::event::{Effect, Event, Refused, SegmentUse};
 use headstart_coordinator::journal::parts::Layout;
 use headstart_coordinator::journal::save::{Best, Commit, Exports};
 use headstart_coordinator::journal::{self, Claim, Journal, JournalError, Restored};
 use headstart_coordinator::machine::{Machine, Run};
 use headstart_coordinator::master::Master;
-use headstart_coordinator::optimizer::OptimizerConfig;
 use headstart_coordinator::pool::Pool;
 use headstart_coordinator::record::{Observed, Records};
 use headstart_coordinator::reduce::Reducer;
@@ -78,15 +80,17 @@ impl Coordinator {
         let best = known
             .map(|(weights, known)| Arc::new(Best { version: known.version, weights, eval: known.eval }));
         let records = if ledger.is_empty() { begun } else { Records::resume(ledger, metrics) };
+        let rounding = Rounding::of(spec);
+        let broadcast = Arc::new(Broadcast::new(rounding.wire(), 1 << 20));
         let (machine, first) = Machine::new(
-            Run { base: journal.base(), ..run::run(spec, "r", journal.epoch()) },
+            Run { base: journal.base(), weights: master.hash(), ..run::run(spec, "r", journal.epoch()) },
             &standing,
             true,
         );
         let mut coordinator = Coordinator {
             machine,
             master,
-            reducer: Reducer::new(layout.segments(), Pool::Inline),
+            reducer: Reducer::new(layout.segments(), Pool::Inline, rounding, broadcast),
             journal,
             records,
             commit: None,
@@ -120,7 +124,11 @@ impl Coordinator {
                 Effect::OpenStep(step, tree) => self.reducer.open(step, tree),
                 Effect::Update { step, divisor, learning_rate } => {
                     let sums = self.reducer.take(step).expect("every node is in");
-                    let outcome = self.master.update(&sums, divisor, learning_rate);
+                    let outcome = self.master.prepare(&sums, divisor, learning_rate);
+                    let outcome = outcome.map(|prepared| {
+                        self.reducer.broadcast().apply(step, &sums, prepared.update);
+                        self.master.apply(prepared, &sums)
+                    });
                     self.tell(at, Event::Updated(step, outcome));
                 }
                 Effect::Record(record) => {

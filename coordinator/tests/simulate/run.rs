@@ -90,6 +90,8 @@ pub fn run(spec: &RunSpec, id: &str, epoch: u64) -> Run {
         data_bytes: 0,
         counts: Default::default(),
         base: None,
+        weights: 0,
+        memory: None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use headstart::id::{CoordinatorEpoch, LeaseId, Segment, WorkerId};
 use headstart::message::{Failure, Join, NumericClass, PartialId, Pass, Ready, ToWorker, Totals, Work};
 use headstart::run_file::RunSpec;
-use headstart_coordinator::event::{Event, Refused, Unfit};
+use headstart_coordinator::event::{Event, Offer, Refused, Unfit};
 use headstart_coordinator::reduce::{Attempt, OpenStep};
 
 use crate::coordinator::Coordinator;
@@ -79,7 +79,13 @@ impl Worker {
                 self.task = Some(Task { lease, work, skipped, stage: Stage::Compute });
             }
             Some(ToWorker::Stop { .. }) => self.stopped = true,
-            Some(ToWorker::Revoke { .. } | ToWorker::Publish(_)) | None => {}
+            Some(
+                ToWorker::Revoke { .. }
+                | ToWorker::Publish(_)
+                | ToWorker::Follow { .. }
+                | ToWorker::Rest { .. },
+            )
+            | None => {}
         }
     }
 
@@ -128,7 +134,7 @@ impl Worker {
                     },
                     Pass::Eval | Pass::Golden => None,
                 };
-                match coordinator.tell(now, Event::PushBegun(partial, totals.clone())) {
+                match coordinator.tell(now, Event::PushBegun(partial, totals.clone(), Offer::default())) {
                     Some(Ok(_)) => (Stage::Push { gradient, totals, open }, Moved::On),
                     _ => return Moved::Refused,
                 }
@@ -173,7 +179,7 @@ pub fn send_again(
 ) {
     let epoch = CoordinatorEpoch(coordinator.journal.epoch());
     let partial = PartialId { run_id: "r".into(), epoch, worker, lease, work };
-    let verdict = coordinator.tell(now, Event::PushBegun(partial, Totals::default()));
+    let verdict = coordinator.tell(now, Event::PushBegun(partial, Totals::default(), Offer::default()));
     assert_eq!(verdict, Some(Err(Refused::NotLeased { lease, worker })));
 }
 
@@ -186,5 +192,5 @@ fn ready() -> Ready {
         threads: 1,
         precision: "f32".into(),
     };
-    Ready { class, canary: 7, base: Some(9), parameters: "p".into() }
+    Ready { class, canary: 7, base: Some(9), parameters: "p".into(), follows: false }
 }

@@ -15,7 +15,6 @@ use super::error::{Problem, Source};
 use super::findings::Findings;
 use super::keys::{DatasetBlock, RunFile};
 use super::read::{self, Located, Sources};
-use super::values::OneOf;
 use super::{Cluster, DATA_CACHE, Dataset, InitFrom, NonFinite, Precision, RunSpec, Wire};
 use crate::store::DEFAULT_RETRY_SECONDS;
 use check::{Check, Constraint, FROM_0_TO_1, MOST_STEPS, first_counts, given_together, place, value_or};
@@ -54,8 +53,6 @@ pub(super) fn resolve(file: RunFile, source: &Arc<Source>, findings: &mut Findin
     if !check.findings.problems().is_empty() {
         return None;
     }
-    // One value: reading it was the check.
-    let (None | Some(OneOf(Wire::F32))) = file.wire.map(|found| found.value);
     Some(RunSpec {
         base_model: file.base_model?.value,
         task: file.task?.value.0,
@@ -82,6 +79,7 @@ pub(super) fn resolve(file: RunFile, source: &Arc<Source>, findings: &mut Findin
         adapter,
         precision: value_or(&file.bf16, Precision::default()),
         gradient_checkpointing: value_or(&file.gradient_checkpointing, false),
+        wire: file.wire.map_or(Wire::default(), |found| found.value.0),
         model_overrides: file.model_overrides.map(|found| found.value.0).unwrap_or_default(),
         threads_per_worker,
         cluster,
@@ -186,6 +184,7 @@ impl Check<'_> {
                 min_workers: 1,
                 max_workers: 32,
                 shared_memory: true,
+                replicas: true,
                 store_retry_seconds: DEFAULT_RETRY_SECONDS,
             };
         };
@@ -200,8 +199,9 @@ impl Check<'_> {
             self.refuse(&at, message, "training would never begin: raise max_workers");
         }
         let shared_memory = block.shared_memory.as_ref().is_none_or(|found| found.value);
+        let replicas = block.replicas.as_ref().is_none_or(|found| found.value);
         let (key, found) = ("cluster.store_retry_seconds", &block.store_retry_seconds);
         let store_retry_seconds = self.count(key, found, DEFAULT_RETRY_SECONDS, LONGEST_RETRY);
-        Cluster { min_workers, max_workers, shared_memory, store_retry_seconds }
+        Cluster { min_workers, max_workers, shared_memory, replicas, store_retry_seconds }
     }
 }

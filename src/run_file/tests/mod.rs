@@ -55,7 +55,13 @@ fn absent_keys_have_the_defaults_of_transformers() {
     assert_eq!((spec.sequence_len, spec.init, spec.threads_per_worker), (None, InitFrom::Pretrained, 1));
     assert_eq!(
         spec.cluster,
-        Cluster { min_workers: 1, max_workers: 32, store_retry_seconds: 30, shared_memory: true }
+        Cluster {
+            min_workers: 1,
+            max_workers: 32,
+            store_retry_seconds: 30,
+            shared_memory: true,
+            replicas: true
+        }
     );
     let dataset = &spec.datasets[0];
     assert_eq!((dataset.text_column.as_str(), dataset.label_column.as_deref()), ("text", Some("label")));
@@ -163,7 +169,13 @@ fn overrides_replace_what_the_file_says() {
     assert_eq!((spec.update.learning_rate, spec.max_steps), (3e-5, Some(7)));
     assert_eq!(
         spec.cluster,
-        Cluster { min_workers: 2, max_workers: 4, store_retry_seconds: 5, shared_memory: true }
+        Cluster {
+            min_workers: 2,
+            max_workers: 4,
+            store_retry_seconds: 5,
+            shared_memory: true,
+            replicas: true
+        }
     );
     assert_eq!(spec.datasets[0].path, "x.jsonl");
     assert_eq!(spec.freeze, ["a", "b"]);

@@ -72,6 +72,7 @@ fn sizes() -> impl proptest::strategy::Strategy<Value = RunSpec> {
                     min_workers: least.index(most as usize) as u32 + 1,
                     max_workers: most,
                     shared_memory: most % 2 == 0,
+                    replicas: most % 3 != 0,
                     store_retry_seconds: most.min(3600),
                 },
                 ..accepted("")

@@ -102,7 +102,6 @@ fn what_would_change_the_result_and_is_not_supported_is_refused() {
         r#"
         fp16: "yes" | 1 | fp16 | `fp16: yes` is not supported yet | set it to false
         torch_dtype: bfloat16 | 1 | torch_dtype | `torch_dtype: bfloat16` is not supported yet | 32-bit
-        wire: int8 | 1 | int8 | `wire: int8` is not supported yet | f32
         resume_from_checkpoint: runs/a/checkpoint-5 | 1 | runs/a/checkpoint-5 | cannot be | base_model
         adapter: qlora | 1 | qlora | `adapter: qlora` is not supported yet | not quantised
         adapter: dora | 1 | dora | `adapter: dora` is not supported yet | it can be lora
@@ -198,7 +197,13 @@ fn the_optimizer_has_only_keys_of_its_own() {
 fn the_cluster_must_be_possible() {
     assert_eq!(
         accepted("cluster: {min_workers: 40}\n").cluster,
-        Cluster { min_workers: 40, max_workers: 40, store_retry_seconds: 30, shared_memory: true }
+        Cluster {
+            min_workers: 40,
+            max_workers: 40,
+            store_retry_seconds: 30,
+            shared_memory: true,
+            replicas: true
+        }
     );
     refused(
         r#"

@@ -48,7 +48,7 @@ pub(super) fn hash(
                 draw,
                 batch: &batch,
             };
-            step.gradient(&mut gradient).map(|_| gradient)
+            step.gradient(&mut gradient, &mut |_, _, _| {}).map(|_| gradient)
         };
         let (first, second) = (compute()?, compute()?);
         if let Some(element) = first.iter().zip(&second).position(|(one, two)| one.to_bits() != two.to_bits())

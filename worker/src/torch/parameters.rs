@@ -135,6 +135,11 @@ impl Parameters {
         of_block.map(|slot| Trained { tensor: &self.tensors[slot.parameter], place: slot.range.clone() })
     }
 
+    /// First element of a block in the trainable vector, if anything of it trains.
+    pub(super) fn start(&self, block: Block) -> Option<usize> {
+        self.trained(block).map(|parameter| parameter.place.start).next()
+    }
+
     /// The trainable vector in pieces, each with the number of its first element; only on the host.
     pub(super) fn pieces(&mut self) -> Result<Vec<(usize, &mut [f32])>, TrainError> {
         let mut pieces = Vec::new();

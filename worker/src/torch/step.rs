@@ -28,7 +28,7 @@ use super::objective::Loss;
 use super::parameters::{Parameters, Trained};
 use super::parts::Judged;
 use crate::objective::Objective;
-use crate::trainer::{Batch, Draw, Sums, TrainError};
+use crate::trainer::{Batch, Draw, Progress, Sums, TrainError};
 
 /// What a micro-batch is computed with.
 pub(super) struct Step<'a> {
@@ -57,7 +57,11 @@ impl Step<'_> {
     ///
     /// Each block's random draws are seeded by what it computes, so every worker draws the same numbers. Blocks before the
     /// first trainable parameter keep nothing for a backward pass.
-    pub(super) fn gradient(&self, gradient: &mut [f32]) -> Result<Sums, TrainError> {
+    pub(super) fn gradient(
+        &self,
+        gradient: &mut [f32],
+        progress: &mut Progress<'_>,
+    ) -> Result<Sums, TrainError> {
         let Step { network, parameters, batch, .. } = *self;
         let by_hand = network.outside_graphs(batch);
         if self.draw.is_first() {
@@ -67,25 +71,28 @@ impl Step<'_> {
         let (mut passed, head) = self.forward(&inputs, &by_hand)?;
         let loss = self.objective.loss(network, &head, batch, Some(gradient))?;
         drop(head);
-        let (sums, mut upstream) = self.judged(loss, &mut passed)?;
-        let mut finite = sums.finite;
+        let (mut sums, mut upstream) = self.judged(loss, &mut passed)?;
         while let Some(block) = passed.pop() {
             let root = self.root(&block, &inputs, upstream.take())?;
             let trained = self.in_graph(block.block, &by_hand);
             upstream = backward(&root, &block.input, trained, |place, found| {
-                finite &= self.store(found, &mut gradient[place])?;
+                sums.finite &= self.store(found, &mut gradient[place])?;
                 Ok(())
             })?;
+            // Tables wait for the gradient of the first block's input.
+            if let Some(start) = parameters.start(block.block).filter(|_| block.block != Block::Embed) {
+                progress(&sums, start, gradient);
+            }
         }
         if let Some(of_input) = upstream {
             let hidden = of_input.size().last().map_or(1, |&hidden| hidden as usize);
             host::elements(&of_input, |of_input| {
                 for lookup in network.lookups(batch) {
-                    finite &= lookup.scatter(hidden, of_input, gradient);
+                    sums.finite &= lookup.scatter(hidden, of_input, gradient);
                 }
             })?;
         }
-        Ok(Sums { finite, ..sums })
+        Ok(sums)
     }
 
     /// The blocks that need a backward pass, in order, and what the head gave.

@@ -71,7 +71,7 @@ const DRAW: Draw = Draw { seed: 1, step: 2, shard: 3, micro_batch: 0 };
 fn gradient(trainer: &mut TorchTrainer, draw: Draw, batch: &Batch) -> (f64, Vec<f32>) {
     // What the buffer held before must not matter.
     let mut gradient = vec![f32::NAN; trainer.trainable_len()];
-    let sums = trainer.gradient(draw, batch, &mut gradient).expect("a gradient");
+    let sums = trainer.gradient(draw, batch, &mut gradient, &mut |_, _, _| {}).expect("a gradient");
     (sums.loss, gradient)
 }
 
@@ -174,7 +174,9 @@ fn a_second_micro_batch_adds_to_the_first() {
     let batch = reference.batch();
     let (_, first) = gradient(&mut trainer, DRAW, &batch);
     let mut both = first.clone();
-    trainer.gradient(Draw { micro_batch: 1, ..DRAW }, &batch, &mut both).expect("a gradient");
+    trainer
+        .gradient(Draw { micro_batch: 1, ..DRAW }, &batch, &mut both, &mut |_, _, _| {})
+        .expect("a gradient");
     // Without dropout the second micro-batch has the first one's gradient.
     let twice: Vec<f32> = first.iter().map(|value| value + value).collect();
     assert_close("twice", &both, &twice, 0.0);

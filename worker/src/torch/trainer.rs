@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use headstart::message::NumericClass;
 use headstart::network::Network;
+use headstart::optimizer::Piece;
 use headstart::run_file::Precision;
 use rayon::prelude::*;
 use tch::{Device, Kind};
@@ -15,7 +16,7 @@ use super::step::Step;
 use super::{device, host, shim};
 use crate::objective::Objective;
 use crate::trainer::TrainerJob;
-use crate::trainer::{Batch, Draw, ReadWeights, Sums, TrainError, Trainer, load_in_pieces};
+use crate::trainer::{Batch, Draw, Progress, ReadWeights, Sums, TrainError, Trainer, load_in_pieces};
 
 /// Computes gradients with libtorch. One in a process: libtorch has one random generator for all threads.
 pub struct TorchTrainer {
@@ -25,7 +26,7 @@ pub struct TorchTrainer {
     transformer: Transformer,
     checkpointing: bool,
     /// Copies weights; as many threads as compute.
-    pool: rayon::ThreadPool,
+    pool: Arc<rayon::ThreadPool>,
     threads: u32,
     micro_batch: u32,
     sequence_len: u32,
@@ -57,7 +58,7 @@ impl TorchTrainer {
         shim::give_back_memory();
         let transformer = Transformer::new(&network.blueprint, &parameters);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build();
-        let pool = pool.map_err(|error| TrainError::Device(error.to_string()))?;
+        let pool = Arc::new(pool.map_err(|error| TrainError::Device(error.to_string()))?);
         Ok(TorchTrainer {
             network,
             objective,
@@ -145,7 +146,24 @@ impl Trainer for TorchTrainer {
         self.pool.install(load).map_err(TrainError::Weights)
     }
 
-    fn gradient(&mut self, draw: Draw, batch: &Batch, gradient: &mut [f32]) -> Result<Sums, TrainError> {
+    fn trainable_mut(&mut self) -> Result<Option<Vec<Piece<'_>>>, TrainError> {
+        match self.parameters.device() {
+            Device::Cpu => self.parameters.pieces().map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn pool(&self) -> Option<Arc<rayon::ThreadPool>> {
+        Some(self.pool.clone())
+    }
+
+    fn gradient(
+        &mut self,
+        draw: Draw,
+        batch: &Batch,
+        gradient: &mut [f32],
+        progress: &mut Progress<'_>,
+    ) -> Result<Sums, TrainError> {
         let TorchTrainer { transformer, parameters, objective, checkpointing, .. } = self;
         let step = Step {
             network: transformer,
@@ -155,7 +173,7 @@ impl Trainer for TorchTrainer {
             draw,
             batch,
         };
-        step.gradient(gradient)
+        step.gradient(gradient, progress)
     }
 
     fn evaluate(&mut self, batch: &Batch) -> Result<Sums, TrainError> {

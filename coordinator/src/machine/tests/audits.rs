@@ -119,7 +119,7 @@ fn a_push_that_breaks_off_begins_an_audited_step_anew() {
     let (before, _) = cluster.leases[&second];
     let partial = PartialId { run_id: "r".into(), epoch: CoordinatorEpoch(1), worker: first, lease, work };
     let (_, totals) = compute(&cluster.machine.run.plan, &work, work.node, &BTreeMap::new());
-    let wanted = cluster.tell(Event::PushBegun(partial, totals));
+    let wanted = cluster.tell(Event::PushBegun(partial, totals, Offer::default()));
     assert!(matches!(wanted, Some(Ok(SegmentUse::SumAndHash))), "{wanted:?}");
     cluster.join();
     cluster.kill(first);

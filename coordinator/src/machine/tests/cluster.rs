@@ -40,6 +40,8 @@ fn run(sets: &[&str]) -> Run {
         data_bytes: 0,
         counts: Default::default(),
         base: None,
+        weights: 0,
+        memory: None,
     }
 }
 
@@ -52,7 +54,7 @@ pub(super) fn ready(threads: u32) -> Ready {
         threads,
         precision: "f32".into(),
     };
-    Ready { class, canary: 7, base: Some(9), parameters: "p".into() }
+    Ready { class, canary: 7, base: Some(9), parameters: "p".into(), follows: false }
 }
 
 /// A machine, workers that hold leases, and the sums, all in one thread.
@@ -189,10 +191,10 @@ impl Cluster {
         let (mut gradient, totals) = compute(&self.machine.run.plan, &work, work.node, &self.machine.skipped);
         gradient.iter_mut().for_each(|value| *value += error);
         let hash = xxh3_128(bytemuck::cast_slice(&gradient));
-        let wanted = self.tell(Event::PushBegun(partial.clone(), totals.clone()));
+        let wanted = self.tell(Event::PushBegun(partial.clone(), totals.clone(), Offer::default()));
         let wanted = wanted.expect("an answer").expect("it is leased");
         if let (true, Pass::Train, Some(sums)) = (wanted.adds(), work.pass, &mut self.sums) {
-            sums.insert(work.node, gradient, add).expect("a new node");
+            sums.insert(work.node, gradient, |_, left, right| add(left, right)).expect("a new node");
         }
         let ended = self.tell(Event::PushEnded(partial, totals, wanted.hashes().then_some(hash)));
         assert!(matches!(ended, Some(Ok(_))), "{ended:?}");

@@ -9,7 +9,7 @@ impl Cluster {
         let (lease, work) = self.leases[&worker];
         let partial = PartialId { run_id: "r".into(), epoch: CoordinatorEpoch(1), worker, lease, work };
         let (_, totals) = compute(&self.machine.run.plan, &work, work.node, &self.machine.skipped);
-        let wanted = self.tell(Event::PushBegun(partial.clone(), totals));
+        let wanted = self.tell(Event::PushBegun(partial.clone(), totals, Offer::default()));
         assert!(matches!(wanted, Some(Ok(_))), "{wanted:?}");
         if unfit == Unfit::NotFinite {
             // The worker is told by the answer to its push.

@@ -135,7 +135,7 @@ impl Built {
             draw: DRAW,
             batch,
         };
-        let sums = step.gradient(&mut gradient).expect("a gradient");
+        let sums = step.gradient(&mut gradient, &mut |_, _, _| {}).expect("a gradient");
         let by_name = self
             .layout
             .slots()

@@ -95,7 +95,7 @@ impl Small {
     ) -> Sums {
         let Small { parameters, network, .. } = self;
         let step = Step { network, parameters, objective, checkpointing, draw, batch };
-        step.gradient(gradient).expect("a gradient")
+        step.gradient(gradient, &mut |_, _, _| {}).expect("a gradient")
     }
 }
 

@@ -1,4 +1,4 @@
-//! AdamW and SGD as torch defines them, on slices of f32.
+//! AdamW and SGD as torch defines them, on slices of f32: the one update that the coordinator makes, and every replica of it.
 //!
 //! Only IEEE `+ − × ÷ √`, one rounding each and never a fused multiply-add, so the bits do not depend on the machine.
 //! Scalars are computed in f64 and rounded to f32 once, as torch does.
@@ -7,9 +7,11 @@
 
 use std::ops::Range;
 
-use headstart::run_file::{Optimizer, RunSpec};
 use pulp::Arch;
 use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::run_file::{Optimizer, RunSpec};
+use crate::trainable::Trainable;
 
 /// Lanes of a sum of squares. Fixed, because a sum's bits depend on its order.
 const LANES: usize = 16;
@@ -69,6 +71,26 @@ pub struct DecayRange {
     pub decay: bool,
 }
 
+impl DecayRange {
+    /// Those of a segment of the trainable vector, in order.
+    pub fn of(layout: &Trainable, segment: usize) -> Vec<DecayRange> {
+        let segment = layout.segment(segment);
+        let mut ranges: Vec<DecayRange> = Vec::new();
+        for slot in layout.slots() {
+            let (start, end) = (slot.range.start.max(segment.start), slot.range.end.min(segment.end));
+            if start >= end {
+                continue;
+            }
+            let range = start - segment.start..end - segment.start;
+            match ranges.last_mut() {
+                Some(last) if last.decay == slot.decay => last.range.end = range.end,
+                _ => ranges.push(DecayRange { range, decay: slot.decay }),
+            }
+        }
+        ranges
+    }
+}
+
 /// Elements that are worked on together, while they are in a core's cache.
 const PIECE: usize = 1 << 14;
 
@@ -103,31 +125,47 @@ pub fn clip_factor(norm: f64, max_norm: f64) -> f32 {
     if max_norm <= 0.0 { 1.0 } else { (max_norm / (norm + 1e-6)).min(1.0) as f32 }
 }
 
-/// One update of one segment.
-pub struct Update<'a> {
+/// One update of the trainable vector.
+#[derive(Clone, Copy, Debug)]
+pub struct Update {
     pub rule: OptimizerConfig,
     /// Number of this update, from 1.
     pub number: u64,
     pub learning_rate: f64,
-    /// What the gradient sum is divided by.
+    /// What the gradient sum is divided by; 0: nothing was counted, and nothing changes.
     pub divisor: u64,
     /// Factor on the gradient, from clipping.
     pub factor: f32,
-    /// Where weight decay applies.
-    pub stretches: &'a [DecayRange],
 }
 
-impl Update<'_> {
-    /// Applies the update to a segment: `weights`, `sum` (of gradients) and each of `moments` are of equal length. Returns the
-    /// hash (XXH3-128) of the new weights.
-    pub fn apply(&self, weights: &mut [f32], sum: &[f32], moments: &mut [Vec<f32>]) -> u128 {
+/// Consecutive weights, and the number of the first of them in their segment.
+pub type Piece<'a> = (usize, &'a mut [f32]);
+
+impl Update {
+    /// Applies the update to a segment, whose weights lie in `pieces`, in order and without a gap; `sum` (of gradients) and each
+    /// of `moments` are as long as the segment. Returns the hash (XXH3-128) of the new weights.
+    pub fn apply(
+        &self,
+        decays: &[DecayRange],
+        pieces: &mut [Piece<'_>],
+        sum: &[f32],
+        moments: &mut [Vec<f32>],
+    ) -> u128 {
         let mut hash = Xxh3Default::new();
-        for DecayRange { range, decay } in self.stretches {
-            let kernel = self.kernel(*decay);
-            for start in range.clone().step_by(PIECE) {
-                let piece = start..(start + PIECE).min(range.end);
-                kernel.apply(piece.clone(), weights, sum, moments);
-                hash.update(bytemuck::cast_slice(&weights[piece]));
+        for (start, weights) in pieces {
+            let end = *start + weights.len();
+            if self.divisor == 0 {
+                hash.update(bytemuck::cast_slice(weights));
+                continue;
+            }
+            for DecayRange { range, decay } in decays {
+                let kernel = self.kernel(*decay);
+                for at in (range.start.max(*start)..range.end.min(end)).step_by(PIECE) {
+                    let part = at..(at + PIECE).min(range.end).min(end);
+                    let weights = &mut weights[part.start - *start..part.end - *start];
+                    kernel.apply(part, weights, sum, moments);
+                    hash.update(bytemuck::cast_slice(weights));
+                }
             }
         }
         hash.digest128()
@@ -192,10 +230,10 @@ struct Sgd {
 }
 
 impl Kernel {
-    /// Updates the elements of `piece`. Wider registers apply the same operations to more elements at once, so the bits
-    /// are equal.
+    /// Updates `weights`, which are the elements of `piece`. Wider registers apply the same operations to more elements at
+    /// once, so the bits are equal.
     fn apply(&self, piece: Range<usize>, weights: &mut [f32], sum: &[f32], moments: &mut [Vec<f32>]) {
-        let (weights, sum) = (&mut weights[piece.clone()], &sum[piece.clone()]);
+        let sum = &sum[piece.clone()];
         match self {
             Kernel::AdamW(kernel) => {
                 let [first, second] = moments else { unreachable!("AdamW keeps two moments") };
@@ -254,9 +292,11 @@ mod tests {
         let mut moments = vec![vec![0.0; 3]; rule.moments()];
         for number in 1..=steps {
             let gradient: Vec<f32> = weights.iter().map(|weight| 2.0 * weight + 0.25).collect();
-            let stretches = [DecayRange { range: 0..3, decay }];
-            Update { rule, number, learning_rate: 0.1, divisor: 1, factor: 1.0, stretches: &stretches }
-                .apply(&mut weights, &gradient, &mut moments);
+            let update = Update { rule, number, learning_rate: 0.1, divisor: 1, factor: 1.0 };
+            let decays = [DecayRange { range: 0..3, decay }];
+            let (first, rest) = weights.split_at_mut(1);
+            let hash = update.apply(&decays, &mut [(0, first), (1, rest)], &gradient, &mut moments);
+            assert_eq!(hash, crate::hash::segment(&weights));
         }
         weights
     }
