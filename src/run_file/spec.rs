@@ -319,7 +319,7 @@ pub enum Shuffle {
 }
 
 /// Numbers that sums of gradients are rounded to, so that they travel in fewer bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Wire {
     /// 32-bit floats: nothing is rounded.

@@ -11,6 +11,7 @@
 mod coordinator;
 mod damage;
 mod draws;
+mod replica;
 mod run;
 mod schedule;
 mod worker;

@@ -6,6 +6,7 @@ use headstart::id::CoordinatorEpoch;
 use headstart::message::{Pass, Totals, Work};
 use headstart::model::{Block, Init, Parameter};
 use headstart::plan::Plan;
+use headstart::rounding::Rounding;
 use headstart::run_file::RunSpec;
 use headstart::trainable::Trainable;
 use headstart::tree::{self, Node, Tree};
@@ -47,6 +48,7 @@ pub fn spec(shape: u64) -> RunSpec {
             "metric_for_best_model=accuracy",
         ],
         1 => &[
+            "wire=bf16",
             "shards_per_step=8",
             "eval_steps=2",
             "save_steps=1",
@@ -64,6 +66,7 @@ pub fn spec(shape: u64) -> RunSpec {
             "early_stopping_patience=2",
         ],
         _ => &[
+            "wire=int8",
             "shards_per_step=16",
             "per_device_train_batch_size=1",
             "eval_steps=5",
@@ -119,12 +122,30 @@ pub fn initial() -> Vec<f32> {
 }
 
 /// What a worker computes: a function of the shard's rows, the draw and the weights, awkward to add in another order.
-pub fn compute(plan: &Plan, work: &Work, node: Node, skipped: &[u32], weights: &[f32]) -> (Vec<f32>, Totals) {
-    if let Some((left, right)) = Tree::children(node) {
-        let (mut sum, totals) = compute(plan, work, left, skipped, weights);
-        let (other, others) = compute(plan, work, right, skipped, weights);
+pub fn compute(spec: &RunSpec, work: &Work, skipped: &[u32], weights: &[f32]) -> (Vec<f32>, Totals) {
+    compute_node(&plan(spec), Rounding::of(spec), work, skipped, weights)
+}
+
+fn compute_node(
+    plan: &Plan,
+    rounding: Rounding,
+    work: &Work,
+    skipped: &[u32],
+    weights: &[f32],
+) -> (Vec<f32>, Totals) {
+    let node = work.node;
+    let round = |mut sum: Vec<f32>| {
+        rounding.round(work.step, node, 0, &mut sum).expect("all are finite");
+        sum
+    };
+    // Halves of a node that begins later are those of one that begins at 0.
+    if let Some(halves) = Tree::children(Node { first: 0, ..node }) {
+        let [(mut sum, totals), (other, others)] = [halves.0, halves.1].map(|half| {
+            let half = Node { first: node.first + half.first, ..half };
+            compute_node(plan, rounding, &Work { node: half, ..*work }, skipped, weights)
+        });
         tree::add(&mut sum, &other);
-        return (sum, Totals::merge(totals, others));
+        return (round(sum), Totals::merge(totals, others));
     }
     if skipped.contains(&node.first) {
         return (vec![0.0; weights.len()], Totals::default());
@@ -149,7 +170,7 @@ pub fn compute(plan: &Plan, work: &Work, node: Node, skipped: &[u32], weights: &
     };
     let compute = std::time::Duration::from_millis(5);
     (
-        gradient.collect(),
+        round(gradient.collect()),
         Totals { samples, divisor: samples, loss, counts, tokens: samples, compute, ..Totals::default() },
     )
 }

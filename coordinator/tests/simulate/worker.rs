@@ -11,6 +11,7 @@ use headstart_coordinator::event::{Event, Offer, Refused, Unfit};
 use headstart_coordinator::reduce::{Attempt, OpenStep};
 
 use crate::coordinator::Coordinator;
+use crate::replica::Replica;
 use crate::run;
 
 /// A worker with a session.
@@ -23,6 +24,8 @@ pub struct Worker {
     /// Told to end.
     pub stopped: bool,
     weights: Vec<f32>,
+    /// Every third worker keeps one.
+    replica: Option<Replica>,
 }
 
 /// A lease being computed or delivered.
@@ -56,7 +59,8 @@ impl Worker {
         let memory = if id.0.is_multiple_of(2) { 4 * run::ELEMENTS } else { 1 << 30 };
         let join = Join { name: id.to_string(), device: "cpu".into(), memory };
         coordinator.tell(now, Event::Joined(id, join));
-        Worker { id, inbox: VecDeque::new(), task: None, silent: false, stopped: false, weights: Vec::new() }
+        let (inbox, weights) = (VecDeque::new(), Vec::new());
+        Worker { id, inbox, task: None, silent: false, stopped: false, weights, replica: None }
     }
 
     /// In words, for messages.
@@ -74,7 +78,15 @@ impl Worker {
     /// Takes the next command.
     pub fn receive(&mut self, coordinator: &mut Coordinator, now: Duration) {
         match self.inbox.pop_front() {
-            Some(ToWorker::Welcome(_)) => drop(coordinator.tell(now, Event::Ready(self.id, ready()))),
+            Some(ToWorker::Welcome(_)) => {
+                let follows = self.id.0.is_multiple_of(3);
+                coordinator.tell(now, Event::Ready(self.id, Ready { follows, ..ready() }));
+                if follows {
+                    let replica = Replica::begin(coordinator, coordinator.reducer.wire());
+                    coordinator.tell(now, Event::Current(self.id, replica.version));
+                    self.replica = Some(replica);
+                }
+            }
             Some(ToWorker::Lease { lease, work, skipped, .. }) => {
                 self.task = Some(Task { lease, work, skipped, stage: Stage::Compute });
             }
@@ -115,18 +127,29 @@ impl Worker {
                     // Weights that were replaced meanwhile are not given out, so the lease is void.
                     return Moved::Refused;
                 }
-                self.weights = coordinator.master.copy().concat();
+                match &mut self.replica {
+                    Some(replica) => {
+                        replica.catch_up(coordinator);
+                        assert_eq!(replica.version, task.work.version, "the sums of every update were sent");
+                        self.weights.clone_from(&replica.weights);
+                    }
+                    None => self.weights = coordinator.master.copy().concat(),
+                }
+                let (gradient, totals) = run::compute(spec, &task.work, &task.skipped, &self.weights);
                 if let Some(shard) = run::poisoned(shape, &task.work, &task.skipped) {
+                    if self.replica.is_some() {
+                        // Part of the partial has left before the bad part was computed.
+                        let offer = Offer { computing: true, weights: self.hash() };
+                        coordinator.tell(now, Event::PushBegun(partial, totals, offer));
+                    }
                     let failure = Failure::NotFinite { shard };
                     coordinator.tell(now, Event::LeaseFailed(self.id, task.lease, failure));
                     return Moved::Refused;
                 }
-                let plan = run::plan(spec);
-                let (gradient, totals) =
-                    run::compute(&plan, &task.work, task.work.node, &task.skipped, &self.weights);
                 (Stage::Begin { gradient, totals }, Moved::On)
             }
             Stage::Begin { gradient, totals } => {
+                let offer = Offer { computing: false, weights: self.hash() };
                 let open = match task.work.pass {
                     Pass::Train => match coordinator.reducer.current(task.work.step) {
                         Ok(open) => Some(open),
@@ -134,7 +157,7 @@ impl Worker {
                     },
                     Pass::Eval | Pass::Golden => None,
                 };
-                match coordinator.tell(now, Event::PushBegun(partial, totals.clone(), Offer::default())) {
+                match coordinator.tell(now, Event::PushBegun(partial, totals.clone(), offer)) {
                     Some(Ok(_)) => (Stage::Push { gradient, totals, open }, Moved::On),
                     _ => return Moved::Refused,
                 }
@@ -159,6 +182,12 @@ impl Worker {
         task.stage = stage;
         self.task = Some(task);
         moved
+    }
+}
+
+impl Worker {
+    fn hash(&self) -> Option<u128> {
+        self.replica.as_ref().map(Replica::hash)
     }
 }
 

@@ -98,7 +98,9 @@ pub fn run(scenario: &Scenario, fixture: &Fixture) -> Result<Ran, Failure> {
     let objects = Arc::new(fixture.objects.fork());
     let seen = Rc::new(Seen::default());
     let mut chaos = Chaos::new(scenario);
-    let ended = simulate(scenario, &fixture.spec, &objects, &seen, &mut chaos);
+    let mut spec = fixture.spec.clone();
+    (spec.wire, spec.cluster.replicas) = (scenario.wire, scenario.replicas);
+    let ended = simulate(scenario, &spec, &objects, &seen, &mut chaos);
     let happened = std::mem::take(&mut chaos.happened);
     let elapsed = match ended {
         Ok(elapsed) => elapsed,

@@ -16,7 +16,8 @@ const WORDS: [&str; 24] = [
     "a", "and", "client", "compiler", "data", "fast", "files", "for", "game", "image", "java", "library",
     "mail", "network", "of", "perl", "python", "ruby", "server", "small", "sound", "text", "the", "tool",
 ];
-const SPECIAL: [&str; 4] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"];
+/// The last word is [`headstart_worker::fake::POISON`].
+const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "poison"];
 
 /// What the network is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,7 +47,8 @@ impl Fixture {
             put(&objects, &format!("model/{name}"), content);
         }
         put(&objects, "model/tokenizer.json", tokenizer().into_bytes());
-        put(&objects, "train.jsonl", rows(0, 50).into_bytes());
+        let poison = "{\"text\": \"a poison for the compiler\", \"label\": \"code\"}\n";
+        put(&objects, "train.jsonl", format!("{}{poison}", rows(0, 49)).into_bytes());
         put(&objects, "eval.jsonl", rows(1000, 20).into_bytes());
         let more = match shape {
             Shape::Narrow => "max_steps: 12\nglobal_batch_size: 16\nshards_per_step: 6\n",
@@ -61,7 +63,7 @@ impl Fixture {
              eval_datasets: [{{path: {ROOT}/eval.jsonl}}]\noutput_dir: {ROOT}/out\nsequence_len: 12\n\
              per_device_train_batch_size: 2\nper_device_eval_batch_size: 4\nlearning_rate: 1e-3\n\
              eval_strategy: steps\neval_steps: 4\nsave_steps: {save}\nload_best_model_at_end: true\n\
-             resume_from_checkpoint: auto\ncluster: {{shared_memory: false}}\n{more}"
+             resume_from_checkpoint: auto\nnonfinite_shards: skip\ncluster: {{shared_memory: false}}\n{more}"
         );
         let spec = run_file::parse("run.yaml", &text, &[]).expect("the run file is good");
         Fixture { objects, spec }

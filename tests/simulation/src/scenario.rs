@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use headstart::run_file::Wire;
+
 use crate::dice::Dice;
 use crate::fixture::Shape;
 use crate::store::Weather;
@@ -11,6 +13,9 @@ const LATEST: Duration = Duration::from_secs(8);
 /// Longest time that a worker computes a shard, or a message travels.
 const SLOWEST: Duration = Duration::from_millis(200);
 
+/// What sums may be rounded to.
+pub const WIRES: [Wire; 3] = [Wire::F32, Wire::Bf16, Wire::Int8];
+
 /// Who takes part, on what network and store, and how much goes wrong.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -18,6 +23,10 @@ pub struct Scenario {
     pub seed: u64,
     /// The network that is trained.
     pub shape: Shape,
+    /// The numbers that sums are rounded to.
+    pub wire: Wire,
+    /// Whether workers keep weights, rather than take them with each step.
+    pub replicas: bool,
     /// The workers.
     pub workers: Vec<Part>,
     /// The store.
@@ -44,11 +53,13 @@ pub struct Part {
 }
 
 impl Scenario {
-    /// One worker, and nothing happens to it.
-    pub fn calm(shape: Shape) -> Scenario {
+    /// One worker without a replica, and nothing happens to it.
+    pub fn calm(shape: Shape, wire: Wire) -> Scenario {
         Scenario {
             seed: 0,
             shape,
+            wire,
+            replicas: false,
             workers: vec![Part { joins: Duration::ZERO, job: Duration::from_millis(1), gradients: 16 }],
             weather: Weather::default(),
             seen: 0,
@@ -70,6 +81,8 @@ impl Scenario {
         Scenario {
             seed,
             shape,
+            wire: *dice.choose(&WIRES).expect("there are some"),
+            replicas: dice.happens(800),
             workers: (0..count).map(part).collect(),
             weather: Weather {
                 slowest: dice.time(SLOWEST),

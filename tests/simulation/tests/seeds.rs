@@ -9,9 +9,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use headstart::run_file::Wire;
 use headstart_simulation::cluster::{Failure, Ran, run};
 use headstart_simulation::fixture::{Fixture, Shape};
-use headstart_simulation::scenario::Scenario;
+use headstart_simulation::scenario::{Scenario, WIRES};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
@@ -20,7 +21,10 @@ use tracing_subscriber::fmt::time::FormatTime;
 const SEEDS: u64 = 24;
 
 /// What is simulated, and what comes out when nothing goes wrong.
-struct Expected(BTreeMap<Shape, (Fixture, [String; 2])>);
+struct Expected {
+    fixtures: BTreeMap<Shape, Fixture>,
+    outcomes: BTreeMap<(Shape, Wire), [String; 2]>,
+}
 
 thread_local! {
     /// The last panic of a simulation, all of whose tasks run on one thread.
@@ -34,18 +38,23 @@ impl Expected {
             PANIC.set(Some(panic.to_string()));
             usual(panic);
         }));
-        let of = |shape| {
-            let fixture = Fixture::new(shape);
-            let ran = run(&Scenario::calm(shape), &fixture).expect("nothing goes wrong");
-            (shape, (fixture, ran.outcome))
-        };
-        Expected([Shape::Narrow, Shape::Wide].map(of).into())
+        let shapes = [Shape::Narrow, Shape::Wide];
+        let fixtures: BTreeMap<_, _> = shapes.map(|shape| (shape, Fixture::new(shape))).into();
+        let mut outcomes = BTreeMap::new();
+        for (&shape, fixture) in &fixtures {
+            for wire in WIRES {
+                let ran = run(&Scenario::calm(shape, wire), fixture).expect("nothing goes wrong");
+                outcomes.insert((shape, wire), ran.outcome);
+            }
+        }
+        Expected { fixtures, outcomes }
     }
 
     /// Runs a seed; its result must be the expected one.
     fn run(&self, seed: u64) -> Result<Ran, Failure> {
         let scenario = Scenario::of(seed);
-        let (fixture, expected) = &self.0[&scenario.shape];
+        let fixture = &self.fixtures[&scenario.shape];
+        let expected = &self.outcomes[&(scenario.shape, scenario.wire)];
         PANIC.take();
         let ran = catch_unwind(AssertUnwindSafe(|| run(&scenario, fixture)));
         // A task that panics ends alone: the others may bring the run to its end.
