@@ -32,6 +32,7 @@ pub mod rpc;
 pub mod schedule;
 pub mod serve;
 pub mod services;
+pub mod shares;
 pub mod spans;
 pub mod status;
 mod sync;

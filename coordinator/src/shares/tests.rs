@@ -1,0 +1,5 @@
+//! Plans against an oracle, against noise, and in words.
+
+mod oracle;
+mod simulation;
+mod words;
