@@ -17,13 +17,16 @@ const WORK: u32 = 1 << 16;
 const ROUNDING: f64 = 1e-9;
 
 /// Moves shards between workers while that makes the step shorter; then gives shares to idle workers where that costs nothing.
-pub(super) fn improve(workers: &[Worker], tree: Tree, shared: f64, found: Found) -> Found {
+pub(super) fn improve(workers: &[Worker], tree: Tree, shared: f64, found: Vec<Found>) -> Found {
     let mut tries = TRIES.min(WORK / workers.len() as u32);
-    let mut best = found;
-    while let Some(better) = moved(workers, tree, shared, &best, &mut tries) {
-        best = better;
-    }
-    spread(workers, tree, shared, best)
+    let improved = found.into_iter().map(|mut best| {
+        while let Some(better) = moved(workers, tree, shared, &best, &mut tries) {
+            best = better;
+        }
+        best
+    });
+    let best = improved.min_by(|one, other| one.end.total_cmp(&other.end));
+    spread(workers, tree, shared, best.expect("a search finds something"))
 }
 
 /// A shorter split that differs from `best` in one move of shards from one worker to another.

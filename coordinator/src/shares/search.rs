@@ -17,6 +17,8 @@ const HALVINGS: u32 = 24;
 const NARROW: f64 = 1e-3;
 /// Deadlines that are tried below the shortest found, since whether one can be met isn't quite monotone.
 const BELOW: u32 = 12;
+/// Number of splits that are kept to improve on.
+const KEPT: usize = 8;
 /// Rounding errors that a deadline forgives, as a part of it.
 const ROUNDING: f64 = 1e-9;
 
@@ -36,29 +38,35 @@ struct Load {
     sent: f64,
 }
 
-/// Finds a split that is about as short as any.
-pub(super) fn search(workers: &[Worker], tree: Tree, shared: f64) -> Found {
-    let mut best = alone(workers, tree, shared);
-    let (mut low, mut high) = (0.0, best.end);
+/// Finds splits that are about as short as any, the shortest first, to improve on.
+pub(super) fn search(workers: &[Worker], tree: Tree, shared: f64) -> Vec<Found> {
+    let mut found = vec![alone(workers, tree, shared)];
+    let (mut low, mut high) = (0.0, found[0].end);
     for _ in 0..HALVINGS {
         if high - low <= NARROW * high {
             break;
         }
         let deadline = low + (high - low) / 2.0;
-        match by(workers, tree, shared, deadline) {
-            Some(found) => {
-                // A later end than the deadline is the shared link's doing, which fewer partials would relieve.
-                if found.end <= deadline * (1.0 + ROUNDING) { high = found.end } else { low = deadline }
-                best = shorter(best, found);
-            }
-            None => low = deadline,
-        }
+        let by = by(workers, tree, shared, deadline);
+        let end = by.iter().map(|found| found.end).fold(f64::INFINITY, f64::min);
+        // A later end than the deadline is the shared link's doing, which fewer partials would relieve.
+        if end <= deadline * (1.0 + ROUNDING) { high = end } else { low = deadline }
+        add(&mut found, by);
     }
     for below in 1..=BELOW {
-        let deadline = best.end * (1.0 - 0.02 * f64::from(below));
-        best = by(workers, tree, shared, deadline).into_iter().fold(best, shorter);
+        let deadline = found[0].end * (1.0 - 0.02 * f64::from(below));
+        let by = by(workers, tree, shared, deadline);
+        add(&mut found, by);
     }
-    best
+    found
+}
+
+/// Keeps the shortest few of all.
+fn add(found: &mut Vec<Found>, more: Vec<Found>) {
+    found.extend(more);
+    found.sort_by(|one, other| one.end.total_cmp(&other.end));
+    found.dedup_by(|one, other| one.split == other.split);
+    found.truncate(KEPT);
 }
 
 /// The best worker computes everything.
@@ -73,11 +81,12 @@ fn alone(workers: &[Worker], tree: Tree, shared: f64) -> Found {
         let end = sent.max(time::line(starts.into_iter(), shared));
         Found { split, end }
     };
+    let shorter = |one: Found, other: Found| if other.end < one.end { other } else { one };
     (0..workers.len()).map(all).reduce(shorter).expect("a step has a worker")
 }
 
-/// The shortest split that the deadline leads to; it may end later, if that is due to the shared link.
-fn by(workers: &[Worker], tree: Tree, shared: f64, deadline: f64) -> Option<Found> {
+/// The splits that the deadline leads to; they may end later, if that is due to the shared link.
+fn by(workers: &[Worker], tree: Tree, shared: f64, deadline: f64) -> Vec<Found> {
     let mut deadlines = vec![vec![deadline * (1.0 + ROUNDING); workers.len()]];
     if shared > 0.0 {
         deadlines.push(staggered(workers, shared, deadline));
@@ -86,8 +95,7 @@ fn by(workers: &[Worker], tree: Tree, shared: f64, deadline: f64) -> Option<Foun
     let tails = || tails.iter().copied().map(Some).chain([None]);
     let each = deadlines.iter().flat_map(|each| tails().map(move |tail| (each, tail)));
     let splits = each.filter_map(|(each, tail)| deal(workers, tree, each, tail));
-    let timed = splits.map(|split| timed(workers, tree, shared, split));
-    timed.reduce(shorter)
+    splits.map(|split| timed(workers, tree, shared, split)).collect()
 }
 
 pub(super) fn timed(workers: &[Worker], tree: Tree, shared: f64, split: Split) -> Found {
@@ -221,8 +229,4 @@ impl Load {
         }
         self.shards - before
     }
-}
-
-fn shorter(one: Found, other: Found) -> Found {
-    if other.end < one.end { other } else { one }
 }

@@ -11,8 +11,6 @@ use super::pace::Worker;
 pub(super) struct Timing {
     /// When the last partial is there.
     pub(super) end: f64,
-    /// When the worker that finishes last by its own link does so.
-    pub(super) slowest: f64,
     /// When remote workers begin to send each partial, ascending.
     starts: Vec<f64>,
 }
@@ -40,7 +38,7 @@ pub(super) fn timing(workers: &[Worker], nodes: &[Vec<Node>], shared: f64) -> Ti
     let slowest = workers.iter().zip(nodes).map(of).fold(0.0, f64::max);
     starts.sort_by(f64::total_cmp);
     let end = slowest.max(line(starts.iter().copied(), shared));
-    Timing { end, slowest, starts }
+    Timing { end, starts }
 }
 
 impl Timing {
