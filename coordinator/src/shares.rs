@@ -56,11 +56,17 @@ pub fn choose(paces: &Paces, tree: Tree, before: Option<&Shares>) -> Option<Shar
         return None;
     }
     let shared = paces.shared();
+    let kept = before.and_then(|before| keep(&workers, tree, shared, before));
+    // Most steps end here: if none can be shorter by the margin, there is nothing to search for.
+    let enough = time::least(&workers, tree.shards());
+    let worth_it = |end: f64, kept: &Plan| end < kept.timing.end * (1.0 - MARGIN);
+    let kept = match kept {
+        Some(kept) if !worth_it(enough, &kept) => return Some(kept.shares(&workers, tree, shared)),
+        kept => kept,
+    };
     let everybody: Vec<usize> = (0..workers.len()).collect();
     let best = plan(&workers, &everybody, tree, shared);
-    let kept = before.and_then(|before| keep(&workers, tree, shared, before));
-    let worth_it = |kept: &Plan| best.timing.end < kept.timing.end * (1.0 - MARGIN);
-    let chosen = kept.filter(|kept| !worth_it(kept)).unwrap_or(best);
+    let chosen = kept.filter(|kept| !worth_it(best.timing.end, kept)).unwrap_or(best);
     Some(chosen.shares(&workers, tree, shared))
 }
 

@@ -12,7 +12,7 @@ use super::time;
 /// Most splits that are timed, as each costs about as much as there are workers.
 const TRIES: u32 = 4096;
 /// Shares of work that are timed for one split by all its workers together.
-const WORK: u32 = 1 << 16;
+const WORK: u32 = 1 << 14;
 /// Rounding errors that a longer step is forgiven when idle workers are given shares, as a part of it.
 const ROUNDING: f64 = 1e-9;
 
@@ -84,56 +84,50 @@ fn swaps<'a>(workers: &'a [Worker], split: &'a Split) -> impl Iterator<Item = Sp
 }
 
 /// The splits with another tail, or with none. What a tail takes from blocks is taken from its owner first.
-fn other_tails(workers: &[Worker], tree: Tree, split: &Split) -> Vec<Split> {
-    let mut others = Vec::new();
+fn other_tails<'a>(workers: &'a [Worker], tree: Tree, split: &Split) -> impl Iterator<Item = Split> + 'a {
     let mut loose = split.clone();
     if let Some((owner, tail)) = loose.tail.take() {
         loose.shards[owner] += tail;
-        others.push(loose.clone());
     }
-    for tail in layout::tails(tree) {
-        for owner in (0..workers.len()).filter(|&owner| tail <= workers[owner].longest) {
-            let mut split = loose.clone();
-            let mut owed = tail;
-            for from in std::iter::once(owner).chain((0..workers.len()).rev()) {
-                let taken = owed.min(split.shards[from]);
-                split.shards[from] -= taken;
-                owed -= taken;
-            }
-            split.tail = Some((owner, tail));
-            others.push(split);
+    let none = split.tail.map(|_| loose.clone());
+    let each = layout::tails(tree).into_iter().flat_map(|tail| (0..workers.len()).map(move |owner| (owner, tail)));
+    let fitting = each.filter(|&(owner, tail)| tail <= workers[owner].longest);
+    none.into_iter().chain(fitting.map(move |(owner, tail)| {
+        let mut split = loose.clone();
+        let mut owed = tail;
+        for from in std::iter::once(owner).chain((0..workers.len()).rev()) {
+            let taken = owed.min(split.shards[from]);
+            split.shards[from] -= taken;
+            owed -= taken;
         }
-    }
-    others
+        Split { tail: Some((owner, tail)), ..split }
+    }))
 }
 
 /// Gives idle workers a part of the share of the one that finishes last, as long as the step gets no longer and the worker
 /// finishes before that one did: of two equal plans, the one with more members loses less when one of them is slow once.
 fn spread(workers: &[Worker], tree: Tree, shared: f64, mut best: Found) -> Found {
     let end = best.end * (1.0 + ROUNDING);
-    let whole = |split: &Split, index: usize| {
-        split.shards[index] + split.tail.filter(|tail| tail.0 == index).map_or(0, |tail| tail.1)
-    };
+    let mut nodes = layout::layout(workers, tree, &best.split);
+    let mut timing = time::timing(workers, &nodes, shared);
     for idle in 0..workers.len() {
-        let worker = &workers[idle];
-        if whole(&best.split, idle) > 0 || worker.fixed + worker.shard + worker.partial > end {
+        if !nodes[idle].is_empty() || timing.with(&workers[idle], shared) > end {
             continue;
         }
-        let nodes = layout::layout(workers, tree, &best.split);
         let finish = |index: usize| time::pipeline(&workers[index], &nodes[index], &mut Vec::new());
         let splittable = (0..workers.len()).filter(|&index| best.split.shards[index] > 1);
         let Some(last) = splittable.max_by(|&a, &b| finish(a).total_cmp(&finish(b))) else { break };
+        let finish = finish(last);
         let half = best.split.shards[last] / 2;
-        let powers = (0..32).rev().map(|level| 1u32 << level).filter(|&amount| amount <= half);
-        for amount in powers {
+        for amount in (0..=half.ilog2()).rev().map(|level| 1 << level) {
             let mut split = best.split.clone();
             split.shards[last] -= amount;
             split.shards[idle] += amount;
-            let nodes = layout::layout(workers, tree, &split);
-            let own = time::pipeline(worker, &nodes[idle], &mut Vec::new());
-            let found = timed(workers, tree, shared, split);
-            if own < finish(last) && found.end <= end {
-                best = found;
+            let then = layout::layout(workers, tree, &split);
+            let timed = time::timing(workers, &then, shared);
+            if timed.end <= end && time::pipeline(&workers[idle], &then[idle], &mut Vec::new()) < finish {
+                best = Found { split, end: timed.end };
+                (nodes, timing) = (then, timed);
                 break;
             }
         }

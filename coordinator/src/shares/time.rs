@@ -6,6 +6,9 @@ use headstart::tree::Node;
 
 use super::pace::Worker;
 
+/// Halvings of the interval in which the least time lies.
+const HALVINGS: u32 = 24;
+
 /// When a step ends, and what one partial more would do to it. Times are in seconds since the step's beginning.
 #[derive(Clone, Debug)]
 pub(super) struct Timing {
@@ -39,6 +42,21 @@ pub(super) fn timing(workers: &[Worker], nodes: &[Vec<Node>], shared: f64) -> Ti
     starts.sort_by(f64::total_cmp);
     let end = slowest.max(line(starts.iter().copied(), shared));
     Timing { end, starts }
+}
+
+/// A time below which no step can be: every worker computes whole shards and sends one partial at least.
+pub(super) fn least(workers: &[Worker], shards: u32) -> f64 {
+    let room = |time: f64| {
+        let of = |worker: &Worker| ((time - worker.fixed - worker.partial) / worker.shard).max(0.0) as u64;
+        workers.iter().map(of).fold(0, u64::saturating_add)
+    };
+    let alone = |worker: &Worker| worker.fixed + worker.partial + worker.shard * f64::from(shards);
+    let (mut low, mut high) = (0.0, workers.iter().map(alone).fold(f64::INFINITY, f64::min));
+    for _ in 0..HALVINGS {
+        let time = low + (high - low) / 2.0;
+        if room(time) < u64::from(shards) { low = time } else { high = time }
+    }
+    low
 }
 
 impl Timing {
