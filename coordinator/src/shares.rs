@@ -31,6 +31,9 @@ use time::Timing;
 /// A new plan for the same workers must be predicted to be shorter by this part.
 pub const MARGIN: f64 = 0.05;
 
+/// Members that are asked for a shard when an idle worker is tried: those that finish last.
+const GIVERS: usize = 64;
+
 /// Who computes what in a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shares {
@@ -70,20 +73,23 @@ pub fn choose(paces: &Paces, tree: Tree, before: Option<&Shares>) -> Option<Shar
     Some(chosen.shares(&workers, tree, shared))
 }
 
-/// The plan of a step in which an idle worker is tried: it computes one shard, which the last member to finish gives away.
-/// `None` if the worker is no idle worker of `plan`.
+/// The plan of a step in which an idle worker is tried: it computes one shard, which the member gives away that can do so at
+/// the least cost. `None` if the worker is no idle worker of `plan`, or `plan` was made for other workers.
 pub fn with(plan: &Shares, paces: &Paces, worker: WorkerId) -> Option<Shares> {
-    let workers = paces.resolve();
+    let (workers, shared) = (paces.resolve(), paces.shared());
     let tried = workers.iter().position(|other| other.id == worker && plan.idle.contains_key(&worker))?;
-    let mut nodes = nodes_of(&workers, plan)?;
-    let finish = |index: usize, nodes: &[Node]| time::pipeline(&workers[index], nodes, &mut Vec::new());
-    let last = (0..workers.len())
-        .filter(|&index| !nodes[index].is_empty())
-        .max_by(|&a, &b| finish(a, &nodes[a]).total_cmp(&finish(b, &nodes[b])))?;
-    let leaf = split_off_leaf(&mut nodes[last]);
-    nodes[tried].push(leaf);
-    let timing = time::timing(&workers, &nodes, paces.shared());
-    Some(Plan { nodes, timing }.shares(&workers, plan.tree, paces.shared()))
+    let before = nodes_of(&workers, plan)?;
+    let finish = |&index: &usize| time::pipeline(&workers[index], &before[index], &mut Vec::new());
+    let mut givers: Vec<usize> = (0..workers.len()).filter(|&index| !before[index].is_empty()).collect();
+    givers.sort_by(|one, other| finish(other).total_cmp(&finish(one)));
+    let given = givers.into_iter().take(GIVERS).map(|giver| {
+        let mut nodes = before.clone();
+        let leaf = split_off_leaf(&mut nodes[giver]);
+        nodes[tried].push(leaf);
+        Plan { timing: time::timing(&workers, &nodes, shared), nodes }
+    });
+    let best = given.min_by(|one, other| one.timing.end.total_cmp(&other.timing.end))?;
+    Some(best.shares(&workers, plan.tree, shared))
 }
 
 /// Nodes for each worker by index, and what time they take.

@@ -11,8 +11,10 @@ use super::time;
 
 /// Most splits that are timed, as each costs about as much as there are workers.
 const TRIES: u32 = 4096;
-/// Shares of work that are timed for one split by all its workers together.
+/// Most workers that are timed, over all splits.
 const WORK: u32 = 1 << 14;
+/// Idle workers, one after the other, that find nothing to do before the others are not asked.
+const PATIENCE: u32 = 16;
 /// Rounding errors that a longer step is forgiven when idle workers are given shares, as a part of it.
 const ROUNDING: f64 = 1e-9;
 
@@ -110,7 +112,11 @@ fn spread(workers: &[Worker], tree: Tree, shared: f64, mut best: Found) -> Found
     let end = best.end * (1.0 + ROUNDING);
     let mut nodes = layout::layout(workers, tree, &best.split);
     let mut timing = time::timing(workers, &nodes, shared);
+    let mut misses = 0;
     for idle in 0..workers.len() {
+        if misses == PATIENCE {
+            break;
+        }
         if !nodes[idle].is_empty() || timing.with(&workers[idle], shared) > end {
             continue;
         }
@@ -119,6 +125,7 @@ fn spread(workers: &[Worker], tree: Tree, shared: f64, mut best: Found) -> Found
         let Some(last) = splittable.max_by(|&a, &b| finish(a).total_cmp(&finish(b))) else { break };
         let finish = finish(last);
         let half = best.split.shards[last] / 2;
+        misses += 1;
         for amount in (0..=half.ilog2()).rev().map(|level| 1 << level) {
             let mut split = best.split.clone();
             split.shards[last] -= amount;
@@ -128,6 +135,7 @@ fn spread(workers: &[Worker], tree: Tree, shared: f64, mut best: Found) -> Found
             if timed.end <= end && time::pipeline(&workers[idle], &then[idle], &mut Vec::new()) < finish {
                 best = Found { split, end: timed.end };
                 (nodes, timing) = (then, timed);
+                misses = 0;
                 break;
             }
         }

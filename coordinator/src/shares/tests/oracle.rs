@@ -100,7 +100,7 @@ impl Draws {
     }
 }
 
-const KINDS: [&str; 9] = [
+pub(super) const KINDS: [&str; 9] = [
     "equal and near",
     "equal and far",
     "one slow link",
