@@ -61,7 +61,11 @@ pub fn reason(shares: &Shares, worker: WorkerId, pace: &Pace) -> Option<Reason> 
         return Some(Reason::Shards { shards: shares.tree.shards(), members: shares.members.len() });
     }
     let Some(shard) = pace.shard else { return Some(Reason::Unknown) };
-    Some(if with - shard >= shard { Reason::Link { with, without } } else { Reason::Processor { shard, without } })
+    Some(if with - shard >= shard {
+        Reason::Link { with, without }
+    } else {
+        Reason::Processor { shard, without }
+    })
 }
 
 /// One line: `worker 2 idles: its link would make a step 7.3 s, the others take 0.4 s; wire: int8 or LoRA would change that`.
@@ -72,7 +76,10 @@ impl fmt::Display for Idle<'_> {
         match *reason {
             Reason::Link { with, without } => {
                 let (with, without, cure) = (Seconds(with), Seconds(without), traffic.cure());
-                write!(f, "its link would make a step {with}, the others take {without}; {cure} would change that")
+                write!(
+                    f,
+                    "its link would make a step {with}, the others take {without}; {cure} would change that"
+                )
             }
             Reason::Processor { shard, without } => {
                 let (shard, without) = (Seconds(shard), Seconds(without));

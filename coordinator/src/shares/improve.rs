@@ -50,11 +50,7 @@ fn moved(workers: &[Worker], tree: Tree, shared: f64, best: &Found, tries: &mut 
 
 /// All splits one move away: any number of a worker's shards that is a power of two, or all of them, to another worker; two
 /// workers' shares for each other; the tail to another worker, or made longer or shorter.
-fn neighbours<'a>(
-    workers: &'a [Worker],
-    tree: Tree,
-    split: &'a Split,
-) -> impl Iterator<Item = Split> + 'a {
+fn neighbours<'a>(workers: &'a [Worker], tree: Tree, split: &'a Split) -> impl Iterator<Item = Split> + 'a {
     let pairs = (0..workers.len()).flat_map(|from| (0..workers.len()).map(move |to| (from, to)));
     let pairs = pairs.filter(|&(from, to)| from != to && split.shards[from] > 0);
     let moves = pairs.flat_map(move |(from, to)| {
@@ -92,7 +88,8 @@ fn other_tails<'a>(workers: &'a [Worker], tree: Tree, split: &Split) -> impl Ite
         loose.shards[owner] += tail;
     }
     let none = split.tail.map(|_| loose.clone());
-    let each = layout::tails(tree).into_iter().flat_map(|tail| (0..workers.len()).map(move |owner| (owner, tail)));
+    let each =
+        layout::tails(tree).into_iter().flat_map(|tail| (0..workers.len()).map(move |owner| (owner, tail)));
     let fitting = each.filter(|&(owner, tail)| tail <= workers[owner].longest);
     none.into_iter().chain(fitting.map(move |(owner, tail)| {
         let mut split = loose.clone();

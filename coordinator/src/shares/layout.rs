@@ -50,7 +50,8 @@ pub(super) fn layout(workers: &[Worker], tree: Tree, split: &Split) -> Vec<Vec<N
     let mut room = complete(tree.shards() - tail);
     for level in (0..32).rev() {
         let length = 1 << level;
-        let mut order: Vec<usize> = (0..workers.len()).filter(|&index| split.shards[index] >= length).collect();
+        let mut order: Vec<usize> =
+            (0..workers.len()).filter(|&index| split.shards[index] >= length).collect();
         // Those that have longer blocks come left of them, as far as there is room.
         order.sort_by_key(|&index| nodes[index].last().map(|node: &Node| std::cmp::Reverse(node.first)));
         for index in order {

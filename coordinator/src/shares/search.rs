@@ -50,7 +50,11 @@ pub(super) fn search(workers: &[Worker], tree: Tree, shared: f64) -> Vec<Found> 
         let by = by(workers, tree, shared, deadline);
         let end = by.iter().map(|found| found.end).fold(f64::INFINITY, f64::min);
         // A later end than the deadline is the shared link's doing, which fewer partials would relieve.
-        if end <= deadline * (1.0 + ROUNDING) { high = end } else { low = deadline }
+        if end <= deadline * (1.0 + ROUNDING) {
+            high = end
+        } else {
+            low = deadline
+        }
         add(&mut found, by);
     }
     for below in 1..=BELOW {
@@ -73,7 +77,8 @@ fn add(found: &mut Vec<Found>, more: Vec<Found>) {
 fn alone(workers: &[Worker], tree: Tree, shared: f64) -> Found {
     let all = |index: usize| {
         let whole = workers[index].longest >= tree.shards();
-        let mut split = Split { tail: whole.then_some((index, tree.shards())), shards: vec![0; workers.len()] };
+        let mut split =
+            Split { tail: whole.then_some((index, tree.shards())), shards: vec![0; workers.len()] };
         split.shards[index] = if whole { 0 } else { tree.shards() };
         let nodes = &layout::layout(&workers[index..=index], tree, &split.only(index))[0];
         let mut starts = Vec::new();

@@ -223,7 +223,10 @@ fn noise_costs_little_in_any_cluster() {
             (cluster.regret, cluster.trials) = (0.0, 0);
             let time = cluster.steps(1000);
             let (regret, ideal) = (cluster.regret / time, time / 1000.0 / cluster.ideal());
-            lines.push(format!("{kind} {seed}: regret {regret:.4} in {} trials, {} changes, {ideal:.3} times the ideal step", cluster.trials, cluster.changes));
+            lines.push(format!(
+                "{kind} {seed}: regret {regret:.4} in {} trials, {} changes, {ideal:.3} times the ideal step",
+                cluster.trials, cluster.changes
+            ));
             worst_regret = worst_regret.max(regret);
             worst_changes = worst_changes.max(cluster.changes);
             worst_time = worst_time.max(ideal);
