@@ -87,9 +87,9 @@ impl fmt::Display for Idle<'_> {
                 write!(f, "a shard takes it {shard}, a step takes the others {without}; {cure}")
             }
             Reason::Shards { shards, members } => {
-                let plural = |count: u64| if count == 1 { "" } else { "s" };
-                let (s, are) = (plural(u64::from(shards)), plural(members as u64));
-                write!(f, "{members} worker{are} compute the step's {shards} shard{s} as fast without it; ")?;
+                let workers = if members == 1 { "worker computes" } else { "workers compute" };
+                let each = if shards == 1 { "shard" } else { "shards" };
+                write!(f, "{members} {workers} the step's {shards} {each} as fast without it; ")?;
                 write!(f, "a larger shards_per_step would change that")
             }
             Reason::Unknown => write!(f, "no shard of it has been timed yet"),

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use headstart::id::WorkerId;
 use headstart::tree::{Node, Tree};
 
-use super::oracle::Draws;
+use super::oracle::{self, Draws, KINDS};
+use super::{far, near};
 use crate::shares::{Pace, Paces, Shares, choose, time, trial, with};
 
 /// Weight of a new measurement in a smoothed one, as the coordinator smooths.
@@ -104,11 +105,6 @@ impl Cluster {
     fn idles(&self, worker: u64) -> bool {
         self.plan.as_ref().is_some_and(|plan| plan.idle.contains_key(&WorkerId(worker)))
     }
-
-    /// The best predicted step if the true paces were known.
-    fn ideal(&self) -> f64 {
-        choose(&self.truth, self.tree, None).expect("there are workers").time
-    }
 }
 
 /// How long a plan's step takes at other paces than those it was made for.
@@ -119,22 +115,18 @@ fn took(paces: &Paces, plan: &Shares) -> f64 {
     time::timing(&workers, &nodes, paces.shared()).end
 }
 
-fn near(shard: f64) -> Pace {
-    Pace { shard: Some(shard), fixed: Some(0.0), partial: Some(0.0), remote: false, longest: u32::MAX }
-}
-
-fn far(shard: f64, partial: f64) -> Pace {
-    Pace { shard: Some(shard), fixed: Some(partial), partial: Some(partial), remote: true, longest: u32::MAX }
+/// A worker across a link, over which the step's sums take as long down to it as its partial takes up.
+fn across(shard: f64, partial: f64) -> Pace {
+    Pace { fixed: Some(partial), ..far(shard, partial) }
 }
 
 fn cluster(paces: &[Pace], shards: u32, noise: f64, seed: u64) -> Cluster {
-    let workers = (0..).map(WorkerId).zip(paces.iter().copied()).collect();
-    Cluster::new(Paces { workers, shared: None }, shards, noise, seed)
+    Cluster::new(super::paces(paces), shards, noise, seed)
 }
 
 #[test]
 fn equal_workers_all_take_part_in_every_step() {
-    for seed in 0..20 {
+    for seed in 0..10 {
         let mut cluster = cluster(&[near(0.1); 5], 32, 0.2, seed);
         cluster.steps(500);
         assert_eq!((cluster.changes, cluster.trials), (0, 0), "seed {seed}");
@@ -143,9 +135,9 @@ fn equal_workers_all_take_part_in_every_step() {
 
 #[test]
 fn a_slow_link_idles_and_trials_cost_little() {
-    for seed in 0..20 {
-        let mut cluster = cluster(&[near(0.1), near(0.1), far(0.1, 4.0)], 8, 0.2, seed);
-        let time = cluster.steps(3000);
+    for seed in 0..10 {
+        let mut cluster = cluster(&[near(0.1), near(0.1), across(0.1, 4.0)], 8, 0.2, seed);
+        let time = cluster.steps(2000);
         let (regret, trials, changes) = (cluster.regret / time, cluster.trials, cluster.changes);
         assert!(cluster.idles(2) && regret <= 0.03 && changes <= 2, "{seed}: {regret} {trials} {changes}");
     }
@@ -153,11 +145,11 @@ fn a_slow_link_idles_and_trials_cost_little() {
 
 #[test]
 fn a_link_that_recovers_is_used_again() {
-    for seed in 0..20 {
-        let mut cluster = cluster(&[near(0.1), near(0.1), far(0.1, 4.0)], 8, 0.2, seed);
+    for seed in 0..10 {
+        let mut cluster = cluster(&[near(0.1), near(0.1), across(0.1, 4.0)], 8, 0.2, seed);
         cluster.steps(200);
         assert!(cluster.idles(2), "seed {seed}");
-        cluster.truth.workers.insert(WorkerId(2), far(0.1, 0.01));
+        cluster.truth.workers.insert(WorkerId(2), across(0.1, 0.01));
         let then = cluster.now;
         while cluster.idles(2) {
             cluster.step();
@@ -173,11 +165,11 @@ fn a_link_that_recovers_is_used_again() {
 #[test]
 fn a_link_that_degrades_is_dropped_within_a_few_steps() {
     let mut most = 0;
-    for seed in 0..20 {
-        let mut cluster = cluster(&[near(0.1), near(0.1), far(0.1, 0.01)], 8, 0.2, seed);
+    for seed in 0..10 {
+        let mut cluster = cluster(&[near(0.1), near(0.1), across(0.1, 0.01)], 8, 0.2, seed);
         cluster.steps(200);
         assert!(!cluster.idles(2), "seed {seed}");
-        cluster.truth.workers.insert(WorkerId(2), far(0.1, 4.0));
+        cluster.truth.workers.insert(WorkerId(2), across(0.1, 4.0));
         let steps = (1..).find(|_| {
             cluster.step();
             cluster.idles(2)
@@ -208,29 +200,25 @@ fn a_worker_that_joins_or_leaves_makes_a_new_plan() {
     assert_eq!(members, Some(BTreeSet::from([1, 2])));
 }
 
-/// Any cluster, with noise: little is lost to trials, to noise and to hysteresis, and members seldom change.
+/// Any cluster, with measurements that scatter by a fifth: trials cost little, and members seldom change.
 #[test]
 fn noise_costs_little_in_any_cluster() {
-    let mut lines = Vec::new();
-    let (mut worst_regret, mut worst_changes, mut worst_time) = (0.0f64, 0, 0.0f64);
-    for kind in super::oracle::KINDS {
-        for seed in 0..6 {
+    let (mut regret, mut most, mut all) = (0.0f64, 0, 0);
+    for kind in KINDS {
+        for seed in 0..4 {
             let mut draws = Draws::new(seed);
-            let truth = super::oracle::paces(kind, 6, &mut draws);
+            let truth = oracle::paces(kind, 6, &mut draws);
             let mut cluster = Cluster::new(truth, draws.between(4, 32), 0.2, seed);
             cluster.steps(30);
-            cluster.changes = 0;
-            (cluster.regret, cluster.trials) = (0.0, 0);
-            let time = cluster.steps(1000);
-            let (regret, ideal) = (cluster.regret / time, time / 1000.0 / cluster.ideal());
-            lines.push(format!(
-                "{kind} {seed}: regret {regret:.4} in {} trials, {} changes, {ideal:.3} times the ideal step",
-                cluster.trials, cluster.changes
-            ));
-            worst_regret = worst_regret.max(regret);
-            worst_changes = worst_changes.max(cluster.changes);
-            worst_time = worst_time.max(ideal);
+            (cluster.changes, cluster.regret) = (0, 0.0);
+            let time = cluster.steps(300);
+            regret = regret.max(cluster.regret / time);
+            most = most.max(cluster.changes);
+            all += cluster.changes;
         }
     }
-    println!("{lines:#?} {worst_regret} {worst_changes} {worst_time}");
+    // Those that change are as fast with a worker as without it.
+    let found = format!("regret {regret:.4}; {all} changes in all, {most} of 300 steps at most");
+    assert!(regret <= 0.03 && most <= 12 && all <= 36, "{found}");
+    println!("{found}");
 }
