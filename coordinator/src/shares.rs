@@ -1,10 +1,10 @@
 //! Shares: which workers take part in a step and which nodes each computes, so that the step is as short as the links allow.
 //!
 //! [`choose`] is a pure function of measured paces. Bits never depend on it: it only decides who computes a node of the
-//! canonical tree. A step is as long as its slowest member ([`pace::Worker`] and `time` say how that is computed), so a
-//! worker with a slow link or processor makes it longer and had better idle. A plan is kept until another one is faster by
-//! [`MARGIN`], because paces are measured with noise. [`trial`] decides when an idle worker is tried again, and [`idle`] says to
-//! people why it idles.
+//! canonical tree. A step is as long as its slowest member (`shares/time.rs` computes how long that is), so a worker with a
+//! slow link or processor makes it longer and had better idle. A plan is kept until another one is shorter by [`MARGIN`],
+//! because paces are measured with noise. [`trial`] decides when an idle worker is tried again, and [`idle`] says to people why
+//! it idles.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use headstart::draw;
 use headstart::id::WorkerId;
-use headstart::tree::{Node, Tree};
+use headstart::tree::{Fold, Node, Tree};
 
 use crate::shares::pace::Worker;
 use crate::shares::{Pace, Paces, Shares, choose, time};
@@ -179,6 +179,23 @@ fn check(shares: &Shares, paces: &Paces) {
         workers.iter().map(|worker| shares.members.get(&worker.id).cloned().unwrap_or_default()).collect();
     assert_eq!(time::timing(&workers, &nodes, paces.shared()).end, shares.time);
     assert!(shares.idle.values().all(|&with| with >= shares.time));
+    reduce(shares);
+}
+
+/// The coordinator holds a few unmerged partials; beyond that it admits the lowest missing node, or one whose sibling is there.
+/// Every worker sends in order. However the others hurry ahead, the sum becomes complete.
+fn reduce(shares: &Shares) {
+    let mut fold = Fold::new(shares.tree);
+    let room = shares.tree.shards().ilog2() as usize + 2;
+    let mut waiting: Vec<&[Node]> = shares.members.values().map(Vec::as_slice).collect();
+    while let Some(missing) = fold.first_missing() {
+        let admitted =
+            |node: &Node| fold.unmerged() < room || node.first == missing || fold.has_sibling_of(*node);
+        let heads = waiting.iter_mut().filter(|nodes| nodes.first().is_some_and(admitted));
+        let highest = heads.max_by_key(|nodes| nodes[0].first).expect("some partial can always be added");
+        fold.insert(highest[0], (), |(), ()| ()).expect("each node comes once");
+        *highest = &highest[1..];
+    }
 }
 
 /// How much longer than the oracle's the steps are: the worst ratio by kind, and how many cases the oracle decided.
