@@ -33,6 +33,7 @@ pub mod rpc;
 pub mod schedule;
 pub mod serve;
 pub mod services;
+pub mod shares;
 pub mod spans;
 pub mod status;
 mod sync;
