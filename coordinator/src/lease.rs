@@ -2,7 +2,7 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use headstart::id::{LeaseId, WorkerId};
@@ -17,9 +17,13 @@ pub struct LeaseTable {
     frontier: u32,
     /// Nodes that were leased and came back, lowest first.
     returned: BTreeSet<Node>,
+    /// Nodes that are meant for a worker, in order.
+    planned: BTreeMap<WorkerId, VecDeque<Node>>,
     /// Workers that have failed on a node.
     failed: BTreeSet<(Node, WorkerId)>,
     out: BTreeMap<LeaseId, Lease>,
+    /// Workers that were granted a lease.
+    served: BTreeSet<WorkerId>,
     done: u32,
 }
 
@@ -38,8 +42,10 @@ pub struct Lease {
     pub audit: bool,
     /// Whether its partial is on the way in, so that segments of it may have been added.
     pub pushing: bool,
-    /// Whether its worker has computed it, and could compute another.
-    pub computed: bool,
+    /// When its worker had computed it, and could compute another.
+    pub computed: Option<Duration>,
+    /// Whether it is its worker's first of the step.
+    pub first: bool,
 }
 
 impl LeaseTable {
@@ -49,16 +55,18 @@ impl LeaseTable {
             tree,
             frontier: 0,
             returned: BTreeSet::new(),
+            planned: BTreeMap::new(),
             failed: BTreeSet::new(),
             out: BTreeMap::new(),
+            served: BTreeSet::new(),
             done: 0,
         }
     }
 
     /// Number of shards that are neither done nor leased.
     pub fn unleased(&self) -> u32 {
-        let returned: u32 = self.returned.iter().map(|node| node.shards).sum();
-        self.tree.shards() - self.frontier + returned
+        let waiting = self.returned.iter().chain(self.planned.values().flatten());
+        self.tree.shards() - self.frontier + waiting.map(|node| node.shards).sum::<u32>()
     }
 
     /// Shards whose partials have been added.
@@ -70,9 +78,40 @@ impl LeaseTable {
         self.tree.shards()
     }
 
-    /// Takes the lowest unleased node for a worker: one that came back, whole, or else a new one of at most `limit`
-    /// shards. A node that the worker has failed at is for the `others`, unless all of them have failed at it too.
+    /// Whether a worker was granted a lease before.
+    pub fn was_served(&self, worker: WorkerId) -> bool {
+        self.served.contains(&worker)
+    }
+
+    /// The tree whose nodes these are.
+    pub fn tree(&self) -> Tree {
+        self.tree
+    }
+
+    /// Whether nothing was ever leased or planned.
+    pub fn is_untouched(&self) -> bool {
+        self.frontier == 0
+    }
+
+    /// Sets apart for each worker the nodes that it is to compute, which cover the tree.
+    pub fn plan(&mut self, members: BTreeMap<WorkerId, Vec<Node>>) {
+        debug_assert!(self.is_untouched(), "a step is planned before its first lease");
+        self.frontier = self.tree.shards();
+        self.planned = members.into_iter().map(|(worker, nodes)| (worker, nodes.into())).collect();
+    }
+
+    /// Drops the plan: whoever is free takes the nodes that are left.
+    pub fn unplan(&mut self) {
+        let planned = std::mem::take(&mut self.planned);
+        self.returned.extend(planned.into_values().flatten());
+    }
+
+    /// Takes a node for a worker: the next one planned for it, or the lowest one that came back, whole, or else a new one of at
+    /// most `limit` shards. A node that the worker has failed at is for the `others`, unless all of them have failed at it too.
     pub fn next(&mut self, worker: WorkerId, limit: u32, others: &[WorkerId]) -> Option<Node> {
+        if let Some(node) = self.planned.get_mut(&worker).and_then(VecDeque::pop_front) {
+            return Some(node);
+        }
         if let Some(node) = self.returned(worker, others) {
             self.returned.remove(&node);
             return Some(node);
@@ -94,6 +133,7 @@ impl LeaseTable {
 
     /// Records that a node taken with [`LeaseTable::next`] was granted.
     pub fn grant(&mut self, id: LeaseId, lease: Lease) {
+        self.served.insert(lease.worker);
         self.out.insert(id, lease);
     }
 
@@ -159,10 +199,10 @@ impl LeaseTable {
     }
 
     /// A lease is computed, and its worker could compute another; the partial may take until `expires`.
-    pub fn computed(&mut self, id: LeaseId, expires: Duration) {
+    pub fn computed(&mut self, id: LeaseId, now: Duration, expires: Duration) {
         if let Some(lease) = self.out.get_mut(&id) {
             lease.expires = lease.expires.max(expires);
-            lease.computed = true;
+            lease.computed = Some(now);
         }
     }
 
@@ -174,7 +214,7 @@ impl LeaseTable {
     /// Whether a worker computes nothing: it holds no lease, or one whose partial is on its way.
     pub fn is_free(&self, worker: WorkerId) -> bool {
         let mut held = self.out.values().filter(|lease| lease.worker == worker);
-        held.next().is_none_or(|lease| lease.computed) && held.next().is_none()
+        held.next().is_none_or(|lease| lease.computed.is_some()) && held.next().is_none()
     }
 
     /// Whether a worker has failed on a node.

@@ -33,11 +33,13 @@ use crate::lease::{Lease, LeaseTable};
 use crate::membership::Membership;
 use crate::objective::Objective;
 use crate::schedule::Schedule;
+use crate::shares::Shares;
 
 mod advance;
 mod audit;
 mod leases;
 mod partials;
+mod participation;
 mod refusals;
 mod resume;
 mod saving;
@@ -99,6 +101,8 @@ pub struct Machine {
     objective: Objective,
     best: Best,
     members: Membership,
+    /// Who takes part in steps and who rests, where workers are across a network.
+    shares: Option<Shares>,
     phase: Phase,
     version: Version,
     /// Hash of the weights of this version.
@@ -156,6 +160,7 @@ impl Machine {
             weights: run.weights,
             run,
             members: Membership::default(),
+            shares: None,
             phase: Phase::Saving,
             version: Version(standing.version),
             committed: false,
@@ -293,6 +298,7 @@ impl Machine {
         self.members.leave(worker, self.committed);
         let Phase::Reducing { work, table, .. } = &mut self.phase else { return };
         let pass = work.pass;
+        table.unplan();
         let mut torn = false;
         for lease in table.of(worker) {
             torn |= table.give_back(lease).is_some_and(|lease| lease.pushing);

@@ -20,6 +20,20 @@ pub struct Member {
     pub current: bool,
     /// Partials that it computed from other weights than the run's.
     pub strays: u32,
+    /// Whether it keeps a replica.
+    pub follows: bool,
+    /// Whether its partials come over a network.
+    pub remote: bool,
+    /// Why it rests, if the run goes on faster without it.
+    pub resting: Option<String>,
+    /// Whether it computes a shard only to be measured again.
+    pub trial: bool,
+    /// When its last training partial was complete.
+    pub last_shard: Option<Duration>,
+    /// Time from the grant of a step's first lease to computing it, smoothed: mostly, until the step's weights are there.
+    pub fixed_time: Option<Duration>,
+    /// Time from the end of computing to the complete partial, smoothed.
+    pub partial_time: Option<Duration>,
     /// Shards of its partials that became part of a result.
     pub shards: u64,
     /// Compute time of one training shard, smoothed.
@@ -111,6 +125,13 @@ impl Membership {
             ready: false,
             current: false,
             strays: 0,
+            follows: false,
+            remote: false,
+            resting: None,
+            trial: false,
+            last_shard: None,
+            fixed_time: None,
+            partial_time: None,
             shards: 0,
             shard_time: None,
             lease_time: None,
@@ -155,7 +176,9 @@ impl Membership {
         }
         if let Some(member) = self.members.get_mut(&worker) {
             member.ready = true;
-            member.current = !follows;
+            (member.follows, member.current) = (follows, !follows);
+            // Its partials will tell; a replica is kept across a network only.
+            member.remote = follows;
         }
         Ok(())
     }
@@ -220,9 +243,14 @@ impl Membership {
         self.iter().filter(|(_, member)| member.ready)
     }
 
-    /// Those who can compute now: a replica that has to catch up cannot.
+    /// Those who can compute now: a replica that has to catch up cannot, nor can those who rest.
     pub fn able(&self) -> impl Iterator<Item = (WorkerId, &Member)> {
-        self.ready().filter(|(_, member)| member.current)
+        self.ready().filter(|(_, member)| member.is_able())
+    }
+
+    /// Those who rest.
+    pub fn resting(&self) -> impl Iterator<Item = WorkerId> {
+        self.ready().filter(|(_, member)| member.resting.is_some()).map(|(worker, _)| worker)
     }
 
     /// The share of `shards` that is fair for a worker by measured speed, at least 1. Those `served` a moment ago have
@@ -238,14 +266,44 @@ impl Membership {
     }
 }
 
+/// What was measured of a completed node.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    pub shards: u32,
+    pub compute: Duration,
+    /// From the grant of the lease to the complete partial.
+    pub lease: Duration,
+    /// From the end of computing to the complete partial.
+    pub partial: Duration,
+    /// Whether it was the worker's first lease of the step.
+    pub first: bool,
+}
+
 impl Member {
-    /// Takes note of a completed node: how long it was computed, and how long its lease lasted in all.
-    pub fn credit(&mut self, shards: u32, compute: Duration, lease: Duration, training: bool) {
+    /// Whether it can be given a lease.
+    pub fn is_able(&self) -> bool {
+        self.ready && self.current && self.resting.is_none()
+    }
+
+    /// Takes note of a completed node.
+    pub fn credit(&mut self, now: Duration, measured: Measured, training: bool) {
+        let Measured { shards, compute, lease, partial, first } = measured;
         self.shards += u64::from(shards);
         self.evaluated |= !training;
-        if training && shards > 0 && !compute.is_zero() {
-            self.shard_time = Some(smooth(self.shard_time, compute / shards));
-            self.lease_time = Some(smooth(self.lease_time, lease / shards));
+        if !training || shards == 0 || compute.is_zero() {
+            return;
+        }
+        self.last_shard = Some(now);
+        if std::mem::take(&mut self.trial) {
+            // What was known before is old.
+            (self.shard_time, self.fixed_time, self.partial_time) = (None, None, None);
+        }
+        self.shard_time = Some(smooth(self.shard_time, compute / shards));
+        self.lease_time = Some(smooth(self.lease_time, lease / shards));
+        self.partial_time = Some(smooth(self.partial_time, partial));
+        if first {
+            let fixed = lease.saturating_sub(compute).saturating_sub(partial);
+            self.fixed_time = Some(smooth(self.fixed_time, fixed));
         }
     }
 }

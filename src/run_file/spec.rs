@@ -331,6 +331,17 @@ pub enum Wire {
     Int8,
 }
 
+impl Wire {
+    /// As run files have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Wire::F32 => "f32",
+            Wire::Bf16 => "bf16",
+            Wire::Int8 => "int8",
+        }
+    }
+}
+
 /// How workers are found and counted. Nothing here can change bits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

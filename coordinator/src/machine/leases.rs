@@ -166,10 +166,11 @@ impl Machine {
 
     /// Gives every idle worker the lowest unleased node, sized by its speed and memory.
     pub(super) fn assign(&mut self, now: Duration, effects: &mut Vec<Effect>) {
-        let Phase::Reducing { work, table, .. } = &mut self.phase else { return };
         if self.members.ready().count() < self.run.spec.cluster.min_workers.max(1) as usize {
             return;
         }
+        self.share_out(now, effects);
+        let Phase::Reducing { work, table, .. } = &mut self.phase else { return };
         let ready: Vec<WorkerId> = self.members.able().map(|(worker, _)| worker).collect();
         let idle: Vec<WorkerId> = ready.iter().copied().filter(|&worker| table.is_free(worker)).collect();
         let mut served = BTreeSet::new();
@@ -210,6 +211,7 @@ impl Machine {
             });
             let work = Work { pass: work.pass, step: work.step, node, version: work.version };
             let audit = audit.is_some();
+            let first = !table.was_served(worker);
             table.grant(
                 id,
                 Lease {
@@ -219,7 +221,8 @@ impl Machine {
                     expires: now + duration,
                     audit,
                     pushing: false,
-                    computed: false,
+                    computed: None,
+                    first,
                 },
             );
             let skipped = match work.pass {
@@ -235,7 +238,7 @@ impl Machine {
 }
 
 /// The most shards whose accumulators, `(1 + log2 shards) · 4` bytes per trainable parameter, fit a worker's memory.
-fn longest_node(memory: u64, trainable: u64) -> u32 {
+pub(super) fn longest_node(memory: u64, trainable: u64) -> u32 {
     let accumulators = memory / (4 * trainable.max(1));
     1 << accumulators.saturating_sub(1).min(31)
 }

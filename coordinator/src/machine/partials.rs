@@ -14,6 +14,7 @@ use tracing::warn;
 
 use crate::event::{Effect, Offer, Refused, Unfit, describe};
 use crate::lease::Lease;
+use crate::membership::Measured;
 use crate::objective::Expected;
 
 /// Longest time for a partial to arrive; pauses between its messages have a limit of their own.
@@ -72,7 +73,10 @@ impl Machine {
         self.heard(now, worker);
         let Phase::Reducing { table, .. } = &mut self.phase else { return };
         if table.get(lease).is_some_and(|lease| lease.worker == worker) {
-            table.computed(lease, now + LONGEST_PUSH);
+            table.computed(lease, now, now + LONGEST_PUSH);
+            if let Some(member) = self.members.get_mut(worker) {
+                member.remote = true;
+            }
         }
     }
 
@@ -135,8 +139,14 @@ impl Machine {
             self.counts.leases_released += 1;
         }
         if let Some(member) = self.members.get_mut(partial.worker) {
-            let took = now.saturating_sub(lease.granted);
-            member.credit(node.shards, totals.compute, took, partial.work.pass == Pass::Train);
+            let measured = Measured {
+                shards: node.shards,
+                compute: totals.compute,
+                lease: now.saturating_sub(lease.granted),
+                partial: now.saturating_sub(lease.computed.unwrap_or(now)),
+                first: lease.first,
+            };
+            member.credit(now, measured, partial.work.pass == Pass::Train);
         }
         let pass = usize::from(partial.work.pass != Pass::Train);
         self.counts.partials[pass] += 1;

@@ -172,10 +172,12 @@ impl Machine {
             _ => Vec::new(),
         };
         let works: Vec<String> = leases.iter().map(|lease| describe(&lease.work)).collect();
-        let activity = match (member.ready, leases.is_empty()) {
-            (false, _) => "loading".to_owned(),
-            (true, true) => "idle".to_owned(),
-            (true, false) => works.join("; "),
+        let activity = match (member, leases.is_empty()) {
+            (Member { ready: false, .. }, _) => "loading".to_owned(),
+            (_, false) => works.join("; "),
+            (Member { resting: Some(reason), .. }, true) => reason.clone(),
+            (Member { current: false, .. }, true) => "catching up".to_owned(),
+            (_, true) => "idle".to_owned(),
         };
         WorkerLine {
             worker,

@@ -193,7 +193,7 @@ fn reduce(shares: &Shares) {
             |node: &Node| fold.unmerged() < room || node.first == missing || fold.has_sibling_of(*node);
         let heads = waiting.iter_mut().filter(|nodes| nodes.first().is_some_and(admitted));
         let highest = heads.max_by_key(|nodes| nodes[0].first).expect("some partial can always be added");
-        fold.insert(highest[0], (), |(), ()| ()).expect("each node comes once");
+        fold.insert(highest[0], (), |_, (), ()| ()).expect("each node comes once");
         *highest = &highest[1..];
     }
 }
