@@ -31,7 +31,17 @@ def compress(parallel, hook, start):
     elif hook == "powersgd":
         settings = {"matrix_approximation_rank": 8, "start_powerSGD_iter": start, "use_error_feedback": True}
         state = powerSGD_hook.PowerSGDState(process_group=None, **settings)
-        parallel.register_comm_hook(state, powerSGD_hook.powerSGD_hook)
+        parallel.register_comm_hook(state, one_at_a_time(powerSGD_hook.powerSGD_hook))
+
+
+def one_at_a_time(hook):
+    """The hook, which waits until a bucket is reduced. Without, gloo's threads begin the reductions of two buckets in an order that
+    differs between the ranks, and a rank receives another's bucket."""
+    def wait(state, bucket):
+        reduced = hook(state, bucket)
+        reduced.wait()
+        return reduced
+    return wait
 
 
 def write_metrics(path, steps, world):
