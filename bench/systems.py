@@ -140,7 +140,7 @@ class Torch:
             subprocess.run(command, check=True, stdout=rows)
         return path
 
-    def ddp(self, hosts, where, settings, hook, phase):
+    def ddp(self, hosts, where, settings, hook, phase, drop=WARM_UP):
         """Trains one rank for each host that `where` names, with one thread each. Returns an Outcome."""
         found = RUNS / "ddp.jsonl"
         found.unlink(missing_ok=True)
@@ -158,4 +158,4 @@ class Torch:
             launch += ["--nproc-per-node", str(where.count(host)), "--master-addr", ADDRESSES[0], "--local-addr", ADDRESSES[host]]
             processes.append(hosts.start(host, [*launch, *script], log, environment))
         samples = wait(hosts, processes, logs)
-        return outcome(metrics(found), samples, across)
+        return outcome(metrics(found), samples, across, drop)
