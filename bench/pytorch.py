@@ -84,7 +84,7 @@ def main():
     decayed = [p for p in model.parameters() if id(p) not in ids]
     groups = [{"params": decayed, "weight_decay": 0.01}, {"params": exempt, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=1e-4, fused=True)
-    schedule = get_linear_schedule_with_warmup(optimizer, 4, len(steps))
+    schedule = get_linear_schedule_with_warmup(optimizer, options.warmup_steps, len(steps))
     parallel = model
     if world > 1:
         dist.init_process_group("gloo")
