@@ -1,0 +1,206 @@
+#!/usr/bin/env python3
+"""What a step costs beyond computing, and what the coordinator holds, for 1 to 32 workers whose trainer only sleeps.
+
+Real coordinator, real sessions over loopback TCP (bench/../worker/examples/sleepers.rs, the path of which is the first argument);
+each of N workers sleeps for one of N shards. Networks of P trainable elements have random weights. Fits formulas in N and P, and
+measures 1,000 more members that are ready but idle. The results go to their section of bench/RESULTS.md and to bench/scale.svg.
+
+WORKERS="1,2,4,8,16,32" MILLIONS="1,4,16" IDLE=1000 STEPS=12 WIRE=f32
+"""
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import chart
+import results
+from plan_memory import LLAMA, arguments, peak, write_language_model
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+RUNS = pathlib.Path("runs/bench-scale")
+PLOT = pathlib.Path("bench/scale.svg")
+WORKERS = [int(number) for number in os.environ.get("WORKERS", "1,2,4,8,16,32").split(",")]
+MILLIONS = [int(number) for number in os.environ.get("MILLIONS", "1,4,16").split(",")]
+IDLE = int(os.environ.get("IDLE", 1000))
+STEPS = int(os.environ.get("STEPS", 12))
+WIRE = os.environ.get("WIRE", "f32")
+WARM_UP = 4
+# Of a trainer, as in sleepers.rs.
+SLEEP = 0.05
+# Processes that the workers are spread over.
+PROCESSES = 32
+ADDRESS = "127.0.0.1:7391"
+LONGEST_RUN = 1800
+# Hidden size by millions of elements: four layers of 16 × hidden² each.
+HIDDEN = {0: 32, 1: 128, 4: 256, 16: 512}
+ROWS = 4096
+
+
+def config(millions):
+    hidden = HIDDEN[millions]
+    return {
+        **LLAMA, "vocab_size": 257, "hidden_size": hidden, "intermediate_size": 4 * hidden, "num_hidden_layers": 4,
+        "num_key_value_heads": 4,
+    }
+
+
+def settings(shards, workers):
+    return {
+        "max_steps": STEPS, "warmup_steps": 0, "eval_strategy": "no", "save_strategy": "no", "sequence_len": 16,
+        "global_batch_size": shards, "per_device_train_batch_size": 1, "shards_per_step": shards, "wire": WIRE,
+        "cluster.min_workers": workers, "cluster.max_workers": workers, "cluster.shared_memory": False,
+    }
+
+
+def trainable(run_file):
+    command = ["headstart", "plan", run_file, "--format", "json", "--samples-per-second", "1", "--bandwidth", "1e9"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["trainable_parameters"]
+
+
+def watch(processes, log):
+    """Waits for all, the coordinator first; returns the coordinator's peak memory in bytes."""
+    most, deadline = 0, time.monotonic() + LONGEST_RUN
+    try:
+        while processes[0].poll() is None:
+            most = max(most, peak(processes[0].pid))
+            ended = [process for process in processes[1:] if process.poll()]
+            if ended or time.monotonic() > deadline:
+                sys.exit(f"headstart: a worker failed, or the run took more than {LONGEST_RUN} s: see {log}")
+            time.sleep(0.02)
+        for process in processes[1:]:
+            process.wait(timeout=60)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    if any(process.returncode for process in processes):
+        sys.exit(f"headstart: a run failed: see {log}")
+    return most
+
+
+def measure(sleepers, millions, shards, workers):
+    """A run's trainable elements, median step time beyond the sleep in seconds, and the coordinator's peak memory in bytes."""
+    with tempfile.TemporaryDirectory() as directory:
+        directory = pathlib.Path(directory)
+        run_file = write_language_model(directory, config(millions))
+        (directory / "rows.jsonl").write_text('{"text": "abcdefgh"}\n' * ROWS, encoding="utf-8")
+        sets = arguments({**settings(shards, workers), "output_dir": str(directory / "run")})
+        log = RUNS / "log"
+        with open(log, "w", encoding="utf-8") as out:
+            def start(command):
+                return subprocess.Popen(command, stdout=out, stderr=out)
+
+            processes = [start(["headstart-coordinator", run_file, "--listen", ADDRESS, *sets])]
+            count = min(workers, PROCESSES)
+            for number in range(count):
+                share = workers // count + (number < workers % count)
+                processes.append(start([sleepers, "--coordinator", f"http://{ADDRESS}", "--workers", str(share)]))
+            most = watch(processes, log)
+        with open(directory / "run/final/metrics.jsonl", encoding="utf-8") as metrics:
+            steps = [line["step_time"] for line in map(json.loads, metrics) if "step_time" in line]
+        return trainable(run_file), statistics.median(steps[WARM_UP - 1 :]) - SLEEP, most
+
+
+def solve(matrix, right):
+    """Solves a system of linear equations by elimination with pivots."""
+    rows = [[*row, value] for row, value in zip(matrix, right)]
+    size = len(rows)
+    for place in range(size):
+        best = max(range(place, size), key=lambda row: abs(rows[row][place]))
+        rows[place], rows[best] = rows[best], rows[place]
+        for row in range(size):
+            if row != place:
+                factor = rows[row][place] / rows[place][place]
+                rows[row] = [left - factor * above for left, above in zip(rows[row], rows[place])]
+    return [rows[place][size] / rows[place][place] for place in range(size)]
+
+
+TERMS = {"": lambda n, p: 1.0, "N": lambda n, p: n, "P": lambda n, p: p, "N·P": lambda n, p: n * p}
+
+
+def fit(points):
+    """Least squares of relative errors over [(N, P in millions, value)]; terms with a negative factor are left out, one by one.
+    Returns ({term: factor}, largest relative error)."""
+    terms = list(TERMS)
+    while True:
+        lines = [[TERMS[term](n, p) / value for term in terms] for n, p, value in points]
+        normal = [[sum(line[a] * line[b] for line in lines) for b in range(len(terms))] for a in range(len(terms))]
+        factors = dict(zip(terms, solve(normal, [sum(line[a] for line in lines) for a in range(len(terms))])))
+        negative = [term for term in terms if factors[term] < 0]
+        if not negative:
+            worst = max(abs(sum(factors[term] * TERMS[term](n, p) for term in terms) / value - 1) for n, p, value in points)
+            return factors, worst
+        terms.remove(min(negative, key=factors.get))
+
+
+def formula(points):
+    factors, worst = fit(points)
+    words = " + ".join(f"{factor:.3g}{' · ' + term if term else ''}" for term, factor in factors.items())
+    return f"{words} (largest error {100 * worst:.0f} %)"
+
+
+def report(found, idle):
+    elements = {millions: found[millions, WORKERS[0]][0] / 1e6 for millions in MILLIONS}
+    names = {millions: f"P = {elements[millions]:.1f} M" for millions in MILLIONS}
+    overhead = {names[millions]: [1e3 * max(found[millions, n][1], 1e-4) for n in WORKERS] for millions in MILLIONS}
+    memory = {names[millions]: [found[millions, n][2] / 2**20 for n in WORKERS] for millions in MILLIONS}
+    title = "What a step takes beyond computing, over loopback TCP on two cores"
+    colours = dict(zip(names.values(), [chart.BLUES[2], chart.ORANGES[1], chart.BLUES[0], chart.GREY] * len(names)))
+    chart.lines(PLOT, title, ("workers", "ms a step"), WORKERS, overhead, colours)
+
+    def points(values):
+        return [(n, elements[millions], value) for millions in MILLIONS for n, value in zip(WORKERS, values[names[millions]])]
+
+    rows = [[what, name, *(f"{value:.0f}" for value in values[name])]
+            for what, values in (("step beyond computing, ms", overhead), ("coordinator's peak, MiB", memory)) for name in values]
+    text = f"""## What workers cost the coordinator
+
+{results.written_by("make bench-scale")}
+
+N workers whose trainer sleeps {1e3 * SLEEP:.0f} ms for its one shard, over loopback TCP, wire {WIRE}; networks of P trainable elements. Workers and
+coordinator share the cores. Medians of {STEPS} steps, the first {WARM_UP} dropped; memory is the coordinator's VmHWM.
+
+{results.table(["", "", *(f"N = {n}" for n in WORKERS)], rows)}
+
+With P in millions:
+
+- a step beyond computing, ms: {formula(points(overhead))}
+- the coordinator's peak, MiB: {formula(points(memory))}
+
+![A step beyond computing, by workers]({PLOT.name})
+"""
+    if idle:
+        (_, few, low), (_, many, high) = idle
+        text += f"""
+{IDLE:,} more members that are ready but idle: {(high - low) / 2**20:.0f} MiB more in the coordinator ({high / 2**20:.0f} beside {low / 2**20:.0f}), a step of
+one shard beyond computing {1e3 * many:.1f} ms beside {1e3 * few:.1f}.
+"""
+    results.replace("scale", text)
+    print(text)
+
+
+def main():
+    os.chdir(ROOT)
+    sleepers = sys.argv[1]
+    if STEPS <= WARM_UP:
+        sys.exit(f"headstart: STEPS is {STEPS}; the first {WARM_UP} are dropped, so take more")
+    shutil.rmtree(RUNS, ignore_errors=True)
+    RUNS.mkdir(parents=True)
+    found = {}
+    for millions in MILLIONS:
+        for workers in WORKERS:
+            found[millions, workers] = measure(sleepers, millions, workers, workers)
+            elements, beyond, most = found[millions, workers]
+            progress = f"{workers} workers, {elements:,} elements: {1e3 * beyond:.1f} ms beyond computing, {most / 2**20:.0f} MiB"
+            print(progress, file=sys.stderr, flush=True)
+    idle = [measure(sleepers, 0, 1, workers) for workers in (1, 1 + IDLE)] if IDLE else None
+    report(found, idle)
+
+
+if __name__ == "__main__":
+    main()
