@@ -43,7 +43,7 @@ def legend(entries):
     """Colours and names in rows below the title."""
     parts, x, y = [], LEFT, 46
     for name, colour in entries:
-        width = 24 + 6.6 * len(name)
+        width = 26 + 7 * len(name)
         if x + width > WIDTH - RIGHT:
             x, y = LEFT, y + 18
         parts.append(f'<rect x="{x}" y="{y - 9}" width="10" height="10" fill="{colour}"/>')

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a step costs beyond computing, and what the coordinator holds, for 1 to 32 workers whose trainer only sleeps.
 
-Real coordinator, real sessions over loopback TCP (bench/../worker/examples/sleepers.rs, the path of which is the first argument);
+Real coordinator, real sessions over loopback TCP (worker/examples/sleepers.rs; the path of that program is the first argument);
 each of N workers sleeps for one of N shards. Networks of P trainable elements have random weights. Fits formulas in N and P, and
 measures 1,000 more members that are ready but idle. The results go to their section of bench/RESULTS.md and to bench/scale.svg.
 
@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -126,7 +127,9 @@ TERMS = {"": lambda n, p: 1.0, "N": lambda n, p: n, "P": lambda n, p: p, "N·P":
 def fit(points):
     """Least squares of relative errors over [(N, P in millions, value)]; terms with a negative factor are left out, one by one.
     Returns ({term: factor}, largest relative error)."""
-    terms = list(TERMS)
+    # A number that never varies explains nothing.
+    constant = [name for place, name in enumerate("NP") if len({point[place] for point in points}) == 1]
+    terms = [term for term in TERMS if not any(name in term for name in constant)]
     while True:
         lines = [[TERMS[term](n, p) / value for term in terms] for n, p, value in points]
         normal = [[sum(line[a] * line[b] for line in lines) for b in range(len(terms))] for a in range(len(terms))]
@@ -187,6 +190,8 @@ one shard beyond computing {1e3 * many:.1f} ms beside {1e3 * few:.1f}.
 def main():
     os.chdir(ROOT)
     sleepers = sys.argv[1]
+    # SIGTERM unwinds the stack as an exception does, so that no process is left behind.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if STEPS <= WARM_UP:
         sys.exit(f"headstart: STEPS is {STEPS}; the first {WARM_UP} are dropped, so take more")
     shutil.rmtree(RUNS, ignore_errors=True)
