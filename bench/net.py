@@ -15,7 +15,7 @@ report of all that is there goes to its section of bench/RESULTS.md and to bench
 
 REPEATS (5), STEPS (30), STEPS_SLOW (12, at 100 Mbit/s), LOSS_STEPS (120), LORA_STEPS (6). LINKS, WIRES and HOOKS select:
 LINKS="unshaped,1 Gbit/s" WIRES="f32,int8-pull" HOOKS="none,bf16,powersgd"; -pull: weights come down instead of gradients. LORA_WIRE
-(int8) is the adapter's format. DELAY is the one-way delay of the link in milliseconds (0). Needs root. The path of a Python with
+(int8) is the adapter's format. DELAY is the one-way delay of the link in milliseconds (0); a delayed link has results of its own. Needs root. The path of a Python with
 PyTorch and transformers is the first argument.
 """
 import datetime
@@ -118,11 +118,16 @@ def speed(hosts, torch):
                 entry["received"].append(outcome.received)
                 rate = systems.ROWS_PER_STEP / statistics.median(entry["step_time"])
                 say(f"repeat {repeat + 1} of {REPEATS}, {link}: {name}: {rate:.1f} samples/s")
-            day = {"date": str(datetime.date.today()), "repeats": repeat + 1, "steps": steps, "delay_ms": DELAY}
+            day = {"date": str(datetime.date.today()), "repeats": repeat + 1, "steps": steps}
             found = known("speed")
-            found[link] = {**day, "systems": measured[link]}
+            found[delayed(link)] = {**day, "systems": measured[link]}
             keep("speed", found)
     hosts.shape(None)
+
+
+def delayed(link):
+    """A link's name with its delay, so that both forms have results of their own."""
+    return f"{link}, {DELAY:g} ms" if DELAY and link != "one host" else link
 
 
 def lora_settings(rows):
@@ -147,8 +152,8 @@ def lora(hosts, _):
     probe = statistics.mean(step["step_time"] for step in train([0, 0], LORA_ROWS).steps)
     rows = LORA_ROWS * math.ceil(LORA_RATIO * LORA_SPARE * travel / probe)
     say(f"LoRA: {LORA_ROWS} rows take {probe:.1f} s, {LORA_WIRE} travels {travel:.2f} s: steps of {rows} rows")
-    found = {"date": str(datetime.date.today()), "wire": LORA_WIRE, "rows": rows, "elements": elements, "repeats": 0}
-    found |= {"steps": LORA_STEPS, "delay_ms": DELAY, "without": [], "with": [], "sent": [], "received": []}
+    found = {"date": str(datetime.date.today()), "wire": LORA_WIRE, "rows": rows, "elements": elements, "repeats": 0, "link": delayed(SLOW)}
+    found |= {"steps": LORA_STEPS, "without": [], "with": [], "sent": [], "received": []}
     for repeat in range(REPEATS):
         for name, where in (("without", [0, 0]), ("with", [0, 1])):
             outcome = train(where, rows)

@@ -100,13 +100,9 @@ def speed_text(speed):
     title = "Two workers, MiniLM full fine-tuning: samples per second by link"
     groups = [(link, {name: ROWS_PER_STEP / took for name, took in systems.items()}) for link, systems in times.items()]
     chart.bars(PLOT, title, ("link between the two hosts", "samples/s"), groups, colours(ordered(times)))
-    counts = "; ".join(
-        f"{link}: {found['repeats']} runs of {found['steps']} steps on {found['date']}"
-        + (f", {found['delay_ms']:g} ms one way" if found["delay_ms"] else "")
-        for link, found in speed.items()
-    )
-    return f"""Samples a second, from the median step time ({counts}; the first {WARM_UP} steps of each dropped). In brackets:
-ratio to DDP's best, the faster of f32 and the bf16 hook on the same link.
+    counts = "; ".join(f"{link}: {found['repeats']} × {found['steps']} steps on {found['date']}" for link, found in speed.items())
+    return f"""Samples a second, from the median step time. In brackets: ratio to DDP's best, the faster of f32 and the bf16 hook on the same link.
+The first {WARM_UP} steps of each run are dropped. Runs: {counts}.
 
 {speed_table(times)}
 
@@ -122,8 +118,8 @@ def loss_text(loss, speed):
     if goal is None:
         return ""
     return f"""Time to the same loss: steps × median step time. The goal is a training loss of {goal:.3f}, the mean of {SMOOTH} steps, the
-lowest that all reach in a schedule of {loss['steps']} steps; PowerSGD compresses from step {POWERSGD_START['loss']} on. Bits don't depend on the link, so
-steps are counted once for each format, on one host.
+lowest that all reach in a schedule of {loss['steps']} steps; PowerSGD compresses from step {POWERSGD_START['loss']} on, and the
+longer steps before are not counted. Bits don't depend on the link, so steps are counted once for each format, on one host.
 
 {goal_table(medians(speed), reached)}"""
 
@@ -134,13 +130,12 @@ def lora_text(lora):
     without, over = statistics.median(lora["without"]), statistics.median(lora["with"])
     sent, received = (statistics.median(lora[way]) / 1e6 for way in ("sent", "received"))
     travel = sent * 1e6 / 12.5e6
-    delay = f", {lora['delay_ms']:g} ms one way" if lora["delay_ms"] else ""
     return f"""LoRA of SmolLM2-135M (r 16, all linear layers, {lora['elements']:,} trainable parameters) on `examples/assistant`, wire {lora['wire']}, {lora['rows']} rows
 a step, medians of {lora['repeats']} runs of {lora['steps']} steps on {lora['date']}:
 
 {results.table(["two workers", "s a step", "rows/s", "ratio"], [
     ["on one host", f"{without:.2f}", f"{lora['rows'] / without:.2f}", ""],
-    [f"100 Mbit/s{delay}", f"{over:.2f}", f"{lora['rows'] / over:.2f}", f"{without / over:.2f}×"],
+    [lora["link"], f"{over:.2f}", f"{lora['rows'] / over:.2f}", f"{without / over:.2f}×"],
 ])}
 
 A step computes {without:.2f} s without a network; host 1's {sent:.1f} MB travel {travel:.2f} s one way, {without / travel:.1f} times less. {received:.1f} MB come down."""

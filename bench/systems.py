@@ -129,8 +129,9 @@ class Torch:
         self.python = python
         self.start = RUNS / "start"
         RUNS.mkdir(parents=True, exist_ok=True)
-        if not self.start.exists():
-            subprocess.run(["headstart", "init", RUN_FILE, str(self.start)], check=True, stderr=subprocess.DEVNULL)
+        shutil.rmtree(self.start, ignore_errors=True)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.run(["headstart", "init", RUN_FILE, str(self.start)], check=True, **quiet)
 
     def rows(self, settings):
         """A file with the rows of each step."""
