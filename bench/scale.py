@@ -2,21 +2,23 @@
 """What a step costs beyond computing, and what the coordinator holds, for 1 to 32 workers whose trainer only sleeps.
 
 Real coordinator, real sessions over loopback TCP (worker/examples/sleepers.rs; the path of that program is the first argument);
-each of N workers sleeps for one of N shards. Networks of P trainable elements have random weights. Fits formulas in N and P, and
-measures 1,000 more members that are ready but idle. The results go to their section of bench/RESULTS.md and to bench/scale.svg.
+each of N workers sleeps for one of N shards. Networks of P trainable elements have random weights. When STEPS steps are measured one
+more worker joins, so that the coordinator's peak holds what it hands to newcomers. Fits formulas in N and P, and measures 1,000 more
+members that are ready but idle. The results go to their section of bench/RESULTS.md and to bench/scale.svg.
 
 WORKERS="1,2,4,8,16,32" MILLIONS="1,4,16" IDLE=1000 STEPS=12 WIRE=f32
 """
+import collections
 import json
 import os
 import pathlib
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 import chart
 import results
@@ -35,7 +37,9 @@ WARM_UP = 4
 SLEEP = 0.05
 # Processes that the workers are spread over.
 PROCESSES = 32
-ADDRESS = "127.0.0.1:7391"
+ADDRESS, ADMIN = "127.0.0.1:7391", "127.0.0.1:7392"
+# More than are done before a run is stopped, and those that are done with the newcomer.
+MANY_STEPS, LATE_STEPS = 1_000_000, 3
 LONGEST_RUN = 1800
 # Hidden size by millions of elements: four layers of 16 × hidden² each.
 HIDDEN = {0: 32, 1: 128, 4: 256, 16: 512}
@@ -52,9 +56,9 @@ def config(millions):
 
 def settings(shards, workers):
     return {
-        "max_steps": STEPS, "warmup_steps": 0, "eval_strategy": "no", "save_strategy": "no", "sequence_len": 16,
+        "max_steps": MANY_STEPS, "warmup_steps": 0, "eval_strategy": "no", "save_strategy": "no", "sequence_len": 16,
         "global_batch_size": shards, "per_device_train_batch_size": 1, "shards_per_step": shards, "wire": WIRE,
-        "cluster.min_workers": workers, "cluster.max_workers": workers, "cluster.shared_memory": False,
+        "cluster.min_workers": workers, "cluster.max_workers": workers + 1, "cluster.shared_memory": False,
     }
 
 
@@ -63,48 +67,84 @@ def trainable(run_file):
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["trainable_parameters"]
 
 
-def watch(processes, log):
-    """Waits for all, the coordinator first; returns the coordinator's peak memory in bytes."""
-    most, deadline = 0, time.monotonic() + LONGEST_RUN
-    try:
-        while processes[0].poll() is None:
-            most = max(most, peak(processes[0].pid))
-            ended = [process for process in processes[1:] if process.poll()]
-            if ended or time.monotonic() > deadline:
-                sys.exit(f"headstart: a worker failed, or the run took more than {LONGEST_RUN} s: see {log}")
+class Case:
+    """A run: its processes, of which the coordinator is the first, and the most memory that the coordinator had, in bytes."""
+
+    def __init__(self, sleepers, run_file, sets):
+        self.sleepers, self.log, self.most = sleepers, open(RUNS / "log", "w", encoding="utf-8"), 0
+        self.processes = []
+        self.deadline = time.monotonic() + LONGEST_RUN
+        self.start(["headstart-coordinator", run_file, "--listen", ADDRESS, "--admin", ADMIN, *sets])
+
+    def start(self, command):
+        self.processes.append(subprocess.Popen(command, stdout=self.log, stderr=self.log))
+
+    def start_workers(self, number):
+        self.start([self.sleepers, "--coordinator", f"http://{ADDRESS}", "--workers", str(number)])
+
+    def metrics(self):
+        """The coordinator's metrics without labels, by name after `headstart_`; 0 for what is not there yet."""
+        found = collections.defaultdict(float)
+        try:
+            with urllib.request.urlopen(f"http://{ADMIN}/metrics", timeout=30) as answer:
+                lines = answer.read().decode().splitlines()
+        except OSError:
+            return found
+        for line in lines:
+            name, _, value = line.rpartition(" ")
+            if name.startswith("headstart_") and "{" not in name:
+                found[name.removeprefix("headstart_")] = float(value)
+        return found
+
+    def until(self, name, least):
+        """Waits until a metric has a value; returns all metrics then."""
+        while True:
+            began = time.monotonic()
+            metrics = self.metrics()
+            # With many workers an answer is long: asking shall not be what is measured.
+            pause = max(0.05, 20 * (time.monotonic() - began))
+            self.most = max(self.most, peak(self.processes[0].pid))
+            if metrics[name] >= least:
+                return metrics
+            if any(process.poll() is not None for process in self.processes) or time.monotonic() > self.deadline:
+                sys.exit(f"headstart: a process ended, or the run took more than {LONGEST_RUN} s: see {RUNS}/log")
+            time.sleep(pause)
+
+    def finish(self):
+        """Stops the run, whose weights are written, and waits for its end."""
+        subprocess.run(["headstart", "stop", "--coordinator", f"http://{ADDRESS}"], check=True, stdout=self.log, stderr=self.log)
+        while self.processes[0].poll() is None and time.monotonic() < self.deadline:
+            self.most = max(self.most, peak(self.processes[0].pid))
             time.sleep(0.02)
-        for process in processes[1:]:
-            process.wait(timeout=60)
-    finally:
-        for process in processes:
+
+    def kill(self):
+        for process in self.processes:
             process.kill()
             process.wait()
-    if any(process.returncode for process in processes):
-        sys.exit(f"headstart: a run failed: see {log}")
-    return most
+        self.log.close()
 
 
 def measure(sleepers, millions, shards, workers):
-    """A run's trainable elements, median step time beyond the sleep in seconds, and the coordinator's peak memory in bytes."""
+    """A run's trainable elements, mean step time beyond the sleep in seconds, and the coordinator's peak memory in bytes."""
     with tempfile.TemporaryDirectory() as directory:
         directory = pathlib.Path(directory)
         run_file = write_language_model(directory, config(millions))
         (directory / "rows.jsonl").write_text('{"text": "abcdefgh"}\n' * ROWS, encoding="utf-8")
-        sets = arguments({**settings(shards, workers), "output_dir": str(directory / "run")})
-        log = RUNS / "log"
-        with open(log, "w", encoding="utf-8") as out:
-            def start(command):
-                return subprocess.Popen(command, stdout=out, stderr=out)
-
-            processes = [start(["headstart-coordinator", run_file, "--listen", ADDRESS, *sets])]
+        case = Case(sleepers, run_file, arguments({**settings(shards, workers), "output_dir": str(directory / "run")}))
+        try:
             count = min(workers, PROCESSES)
-            for number in range(count):
-                share = workers // count + (number < workers % count)
-                processes.append(start([sleepers, "--coordinator", f"http://{ADDRESS}", "--workers", str(share)]))
-            most = watch(processes, log)
-        with open(directory / "run/final/metrics.jsonl", encoding="utf-8") as metrics:
-            steps = [line["step_time"] for line in map(json.loads, metrics) if "step_time" in line]
-        return trainable(run_file), statistics.median(steps[WARM_UP - 1 :]) - SLEEP, most
+            for place in range(count):
+                case.start_workers(workers // count + (place < workers % count))
+            before = case.until("step", WARM_UP)
+            after = case.until("step", before["step"] + STEPS)
+            case.start_workers(1)
+            joined = case.until("workers_ready", workers + 1)
+            case.until("step", joined["step"] + LATE_STEPS)
+            case.finish()
+        finally:
+            case.kill()
+        took, steps = (after[f"step_seconds_{part}"] - before[f"step_seconds_{part}"] for part in ("sum", "count"))
+        return trainable(run_file), took / steps - SLEEP, case.most
 
 
 def solve(matrix, right):
@@ -166,7 +206,8 @@ def report(found, idle):
 {results.written_by("make bench-scale")}
 
 N workers whose trainer sleeps {1e3 * SLEEP:.0f} ms for its one shard, over loopback TCP, wire {WIRE}; networks of P trainable elements. Workers and
-coordinator share the cores. Medians of {STEPS} steps, the first {WARM_UP} dropped; memory is the coordinator's VmHWM.
+coordinator share the cores. Means of at least {STEPS} steps after the first {WARM_UP}; memory is the coordinator's VmHWM up to its end, with a
+worker that joins after these steps and a commit.
 
 {results.table(["", "", *(f"N = {n}" for n in WORKERS)], rows)}
 
@@ -192,8 +233,6 @@ def main():
     sleepers = sys.argv[1]
     # SIGTERM unwinds the stack as an exception does, so that no process is left behind.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    if STEPS <= WARM_UP:
-        sys.exit(f"headstart: STEPS is {STEPS}; the first {WARM_UP} are dropped, so take more")
     shutil.rmtree(RUNS, ignore_errors=True)
     RUNS.mkdir(parents=True)
     found = {}

@@ -109,7 +109,8 @@ async fn sleep(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     }
     while let Some(ended) = sessions.join_next().await {
         match ended? {
-            Ok(()) | Err(WorkerError::Stopped { reason: StopReason::Finished, .. }) => {}
+            Ok(()) | Err(WorkerError::Stopped { reason: StopReason::Finished | StopReason::Stopped, .. }) => {
+            }
             Err(error) => return Err(error.into()),
         }
     }
