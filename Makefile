@@ -132,6 +132,15 @@ check: ready ## check formatting, lints, licences and documentation
 bench: build ## run the benchmarks of bench/
 	@$(BUILT) bench/run.sh
 
+.PHONY: bench-net
+bench-net: build ## time Headstart and torchrun DDP on two hosts of namespaces, by link and wire format (root)
+	@$(BUILT) bench/net.sh
+
+.PHONY: bench-scale
+bench-scale: build ## measure what 1 to 32 workers and 1000 idle ones cost, with trainers that only sleep
+	$(CARGO) build --package headstart-worker --no-default-features --example sleepers --release
+	@$(BUILT) $(PYTHON) bench/scale.py "$$(realpath $(TARGET_DIR))/release/examples/sleepers"
+
 .PHONY: bench-recovery
 bench-recovery: build ## measure how long a run stands still after a crash, and what a commit costs
 	@$(BUILT) $(PYTHON) bench/recovery.py

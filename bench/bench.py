@@ -3,17 +3,17 @@
 
 Each figure is the median over all steps of all repeats, of samples a second; the coordinator runs on the same cores as the
 workers. REPEATS (5) and STEPS (30) come from the environment, the path of a Python with PyTorch is the first argument. The
-table goes to standard output and to bench/RESULTS.md, with the day and the machine.
+table goes to standard output and to its section of bench/RESULTS.md, with the day and the machine.
 """
-import datetime
 import json
 import os
 import pathlib
-import platform
 import shutil
 import statistics
 import subprocess
 import sys
+
+import results
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RUNS = pathlib.Path("runs/bench")
@@ -83,17 +83,16 @@ def main():
             print(f"repeat {repeat + 1} of {REPEATS}: {name}: {median:.1f}", file=sys.stderr, flush=True)
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     rows = [
-        f"| {name} | {medians[name]:.1f} | {f'{medians[name] / medians[base]:.2f}× {base.split(chr(44))[0]}' if base else ''} |"
+        [name, f"{medians[name]:.1f}", f"{medians[name] / medians[base]:.2f}× {base.split(chr(44))[0]}" if base else ""]
         for name, (base, _) in cases.items()
     ]
-    report("\n".join(["| | samples/s | ratio |", "|---|---|---|", *rows]))
+    report(results.table(["", "samples/s", "ratio"], rows))
 
 
 def report(table):
-    cpu = next(line.split(":")[1].strip() for line in open("/proc/cpuinfo", encoding="utf-8") if "model name" in line)
-    text = f"""# Speed, side by side with PyTorch
+    text = f"""## Side by side with PyTorch
 
-Written by `make bench` on {datetime.date.today()}: {cpu}, 2 cores, Linux {'.'.join(platform.release().split('.')[:2])}.
+{results.written_by("make bench")}
 
 MiniLM (22.7 M parameters) on `examples/sections`, global batch 32, dropout on, f32, AdamW; rows padded to the longest of a
 batch. All processes of a line, the coordinator's too, share the same two cores. Medians over {REPEATS} interleaved runs of
@@ -102,7 +101,7 @@ micro-batches are the price of bits that don't depend on up to V workers.
 
 {table}
 """
-    pathlib.Path("bench/RESULTS.md").write_text(text, encoding="utf-8")
+    results.replace("speed", text)
     print(text)
 
 
