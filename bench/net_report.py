@@ -84,8 +84,8 @@ def own_table(times):
         # On one host nothing travels, so both ways down are one.
         memory = times.get("one host", {}).get(name.partition(",")[0])
         if name.startswith("Headstart") and name != ALONE and memory and alone:
-            cells = [f"{memory / systems[name]:.2f} / {alone / systems[name]:.2f}" if name in systems else "–" for systems in times.values()]
-            rows.append([name, *cells])
+            own = [(memory / systems[name], alone / systems[name]) if name in systems else None for systems in times.values()]
+            rows.append([name, *("{:.2f} / {:.2f}".format(*ratios) if ratios else "–" for ratios in own)])
     return results.table(["of one host / of one worker alone", *times], rows) if rows else ""
 
 
