@@ -108,7 +108,8 @@ class Hosts:
             subprocess.run(["tc", "-n", name, "qdisc", "del", *device, "root"], capture_output=True)
             below = ["root"]
             if self.netem:
-                run("tc", "-n", name, "qdisc", "add", *device, "root", "handle", "1:", "netem", "delay", f"{self.delay_ms}ms", "limit", "100000")
+                delay = ["netem", "delay", f"{self.delay_ms}ms", "limit", "100000"]
+                run("tc", "-n", name, "qdisc", "add", *device, "root", "handle", "1:", *delay)
                 below = ["parent", "1:"]
             if rate:
                 run("tc", "-n", name, "qdisc", "add", *device, *below, "tbf", "rate", rate, "burst", BURST, "latency", QUEUE)

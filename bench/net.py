@@ -14,9 +14,9 @@ Each phase keeps what it found in runs/bench-net; a phase that measures a link a
 report of all that is there goes to its section of bench/RESULTS.md and to bench/net.svg.
 
 REPEATS (5), STEPS (30), STEPS_SLOW (12, at 100 Mbit/s), LOSS_STEPS (120), LORA_STEPS (6). LINKS, WIRES and HOOKS select:
-LINKS="unshaped,1 Gbit/s" WIRES="f32,int8-pull" HOOKS="none,bf16,powersgd"; -pull: weights come down instead of gradients. LORA_WIRE
-(int8) is the adapter's format. DELAY is the one-way delay of the link in milliseconds (0); a delayed link has results of its own. Needs root. The path of a Python with
-PyTorch and transformers is the first argument.
+LINKS="unshaped,1 Gbit/s" WIRES="f32,int8-pull" HOOKS="none,bf16,powersgd"; -pull: weights come down instead of gradients.
+LORA_WIRE (int8) is the adapter's format. DELAY is the one-way delay of the link in milliseconds (0); a delayed link has results
+of its own. Needs root. The path of a Python with PyTorch and transformers is the first argument. PATH decides the programs.
 """
 import datetime
 import json

@@ -76,6 +76,19 @@ def bytes_table(speed, times):
     return results.table(["MB a step, from host 1 / to it", *links], [row for row in rows if set(row[1:]) != {"–"}])
 
 
+def own_table(times):
+    """Our speed over a link as a part of that on one host, and of that of one worker alone."""
+    alone = times.get("one host", {}).get(ALONE)
+    rows = []
+    for name in ordered(times):
+        # On one host nothing travels, so both ways down are one.
+        memory = times.get("one host", {}).get(name.partition(",")[0])
+        if name.startswith("Headstart") and name != ALONE and memory and alone:
+            own = [(memory / systems[name], alone / systems[name]) if name in systems else None for systems in times.values()]
+            rows.append([name, *("{:.2f} / {:.2f}".format(*ratios) if ratios else "–" for ratios in own)])
+    return results.table(["of one host / of one worker alone", *times], rows) if rows else ""
+
+
 def goal_table(times, reached):
     rows = []
     for name in ordered(times):
@@ -107,6 +120,10 @@ The first {WARM_UP} steps of each run are dropped. Runs: {counts}.
 {speed_table(times)}
 
 ![Samples per second by link]({PLOT.name})
+
+Headstart's speed as a part of its own without a network, and of one worker's alone:
+
+{own_table(times)}
 
 Bytes a step, of the interface counters of host 1:
 

@@ -183,7 +183,7 @@ def fit(points):
 
 def formula(points):
     factors, worst = fit(points)
-    words = " + ".join(f"{factor:.3g}{' · ' + term if term else ''}" for term, factor in factors.items())
+    words = " + ".join(f"{factor:.{0 if factor >= 100 else 2}f}{' · ' + term if term else ''}" for term, factor in factors.items())
     return f"{words} (largest error {100 * worst:.0f} %)"
 
 

@@ -66,19 +66,18 @@ def metrics(path):
 
 
 def wait(hosts, processes, logs):
-    """Waits for all; returns [(Unix time, received, sent)] of host 1's side of the link."""
+    """Waits for all; returns [(Unix time, received, sent)] of host 1's side of the link. Processes end with their hosts."""
     samples, deadline = [], time.monotonic() + LONGEST_RUN
     while any(process.poll() is None for process in processes):
         failed = next((place for place, process in enumerate(processes) if process.poll()), None)
-        if failed is not None or time.monotonic() > deadline:
-            for process in processes:
-                process.kill()
-            why = f"exit code {processes[failed].returncode}: see {logs[failed]}" if failed is not None else f"see {logs[0]}"
-            sys.exit(f"headstart: a run failed or took more than {LONGEST_RUN} s: {why}")
+        if failed is not None:
+            sys.exit(f"headstart: exit code {processes[failed].returncode} of a process: see {logs[failed]}")
+        if time.monotonic() > deadline:
+            sys.exit(f"headstart: a run took more than {LONGEST_RUN} s: see {', '.join(map(str, logs))}")
         samples.append((time.time(), *hosts.counters(1)))
         time.sleep(SAMPLE)
     if any(process.returncode for process in processes):
-        sys.exit(f"headstart: a run failed: see {', '.join(map(str, logs))}")
+        sys.exit(f"headstart: a process of a run failed: see {', '.join(map(str, logs))}")
     return samples
 
 
