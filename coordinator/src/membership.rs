@@ -8,6 +8,7 @@ use std::time::Duration;
 use headstart::id::WorkerId;
 use headstart::message::{Join, NumericClass, Ready, TimeBreakdown};
 
+use crate::lease::Lease;
 use crate::machine::HEARTBEAT;
 
 #[derive(Clone, Debug)]
@@ -283,6 +284,21 @@ impl Member {
     /// Whether it can be given a lease.
     pub fn is_able(&self) -> bool {
         self.ready && self.current && self.resting.is_none()
+    }
+
+    /// Another worker's partial of the same node was complete first: this one takes longer than it has so far. Otherwise a
+    /// worker that always comes too late would never be measured.
+    pub fn overtaken(&mut self, now: Duration, lease: &Lease) {
+        self.last_shard = Some(now);
+        self.trial = false;
+        let shards = lease.work.node.shards;
+        let begun = lease.computed.unwrap_or(now).saturating_sub(lease.granted);
+        let shard = *self.shard_time.get_or_insert(begun / shards);
+        let at_least = |known: &mut Option<Duration>, least| {
+            *known = Some(known.map_or(least, |known| known.max(least)))
+        };
+        at_least(&mut self.partial_time, now.saturating_sub(lease.computed.unwrap_or(now)));
+        at_least(&mut self.fixed_time, begun.saturating_sub(shard * shards));
     }
 
     /// Takes note of a completed node.

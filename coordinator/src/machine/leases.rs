@@ -177,7 +177,11 @@ impl Machine {
         let audits = self.run.spec.audit > 0.0;
         let download = Duration::from_secs(self.run.data_bytes / SLOWEST);
         for worker in idle {
-            let share = self.members.fair_share(worker, table.unleased(), &served);
+            // With many members, most steps have nothing left for most of them.
+            let share = match table.unleased() {
+                0 => 1,
+                unleased => self.members.fair_share(worker, unleased, &served),
+            };
             served.insert(worker);
             let Some(member) = self.members.get_mut(worker) else { continue };
             let limit = match work.pass {

@@ -133,7 +133,11 @@ impl Machine {
         };
         let node = partial.work.node;
         let (lease, rival) = table.complete(partial.lease).expect("check() found it");
-        if let Some((id, Lease { worker, .. })) = rival {
+        if let Some((id, slower)) = rival {
+            let worker = slower.worker;
+            if let Some(member) = self.members.get_mut(worker).filter(|_| partial.work.pass == Pass::Train) {
+                member.overtaken(now, &slower);
+            }
             let reason = format!("{} was faster", partial.worker);
             effects.push(Effect::Send(worker, ToWorker::Revoke { lease: id, reason }));
             self.counts.leases_released += 1;
