@@ -13,7 +13,6 @@ use super::{Machine, Phase};
 use tracing::warn;
 
 use crate::event::{Effect, Offer, Refused, Unfit, describe};
-use crate::lease::Lease;
 use crate::membership::Measured;
 use crate::objective::Expected;
 
