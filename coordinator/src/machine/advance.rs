@@ -64,7 +64,8 @@ impl Machine {
             skipped,
             workers,
         }));
-        for (worker, _) in self.members.ready() {
+        // Replicas follow by themselves, and those who rest need no weights.
+        for (worker, _) in self.members.able().filter(|(_, member)| !member.follows) {
             effects.push(Effect::Send(worker, ToWorker::Publish(self.version)));
         }
         match () {
