@@ -36,6 +36,7 @@ use crate::schedule::Schedule;
 use crate::shares::Shares;
 
 mod advance;
+mod assign;
 mod audit;
 mod leases;
 mod partials;

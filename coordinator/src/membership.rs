@@ -222,6 +222,11 @@ impl Membership {
     }
 
     /// A worker, while it is here.
+    pub fn get(&self, worker: WorkerId) -> Option<&Member> {
+        self.members.get(&worker)
+    }
+
+    /// The same, to be changed.
     pub fn get_mut(&mut self, worker: WorkerId) -> Option<&mut Member> {
         self.members.get_mut(&worker)
     }

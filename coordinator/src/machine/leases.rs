@@ -1,15 +1,13 @@
-//! Leases: who computes what, for how long, and what happens when that fails.
+//! Leases that fail: what is computed again, by whom, and what ends the run.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use headstart::exit::Exit;
 use headstart::id::{LeaseId, Step, WorkerId};
-use headstart::message::{Failure, Pass, StopReason, ToWorker, Work};
+use headstart::message::{Failure, Pass, StopReason, ToWorker};
 use headstart::run_file::NonFinite;
-use headstart::tree::Node;
 
 use super::{Machine, Phase};
 use crate::event::{Effect, describe};
@@ -17,20 +15,6 @@ use crate::lease::Lease;
 
 /// Silence after which a worker is considered lost.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Shortest lease.
-const SHORTEST_LEASE: Duration = Duration::from_secs(60);
-/// The lease of a worker whose speed is unknown: so long for each shard, and for downloading all data at [`SLOWEST`].
-pub(super) const FIRST_LEASE: Duration = Duration::from_secs(600);
-/// Bytes a second at which data must arrive at least.
-const SLOWEST: u64 = 2 << 20;
-/// Timeout of a lease, as a multiple of its expected duration.
-const LEASE_SLACK: u32 = 10;
-/// Shards of an evaluation that one lease covers at most, so that a lost lease costs little.
-const LONGEST_EVAL: u32 = 32;
-/// A lease that takes this multiple of its expected duration is also given to a second, idle worker.
-const OVERDUE: u32 = 2;
-/// A lease is never overdue before this: short ones are late by chance.
-const SHORTEST_OVERDUE: Duration = Duration::from_secs(1);
 /// Training has diverged when more than 1/DIVERGED of the shards are non-finite.
 const DIVERGED: u32 = 4;
 /// Failures of one node after which the run fails.
@@ -163,86 +147,4 @@ impl Machine {
         // An audit may have lost its last auditor.
         self.complete(effects);
     }
-
-    /// Gives every idle worker the lowest unleased node, sized by its speed and memory.
-    pub(super) fn assign(&mut self, now: Duration, effects: &mut Vec<Effect>) {
-        if self.members.ready().count() < self.run.spec.cluster.min_workers.max(1) as usize {
-            return;
-        }
-        self.share_out(now, effects);
-        let Phase::Reducing { work, table, .. } = &mut self.phase else { return };
-        let ready: Vec<WorkerId> = self.members.able().map(|(worker, _)| worker).collect();
-        let idle: Vec<WorkerId> = ready.iter().copied().filter(|&worker| table.is_free(worker)).collect();
-        let mut served = BTreeSet::new();
-        let audits = self.run.spec.audit > 0.0;
-        let download = Duration::from_secs(self.run.data_bytes / SLOWEST);
-        for worker in idle {
-            // With many members, most steps have nothing left for most of them.
-            let share = match table.unleased() {
-                0 => 1,
-                unleased => self.members.fair_share(worker, unleased, &served),
-            };
-            served.insert(worker);
-            let Some(member) = self.members.get_mut(worker) else { continue };
-            let limit = match work.pass {
-                Pass::Train => share.min(longest_node(member.join.memory, self.run.trainable)),
-                Pass::Eval | Pass::Golden => share.min(LONGEST_EVAL),
-            };
-            // The first lease of a pass reads data, which may take longer than computing.
-            let known = work.pass == Pass::Train || member.evaluated;
-            let expected = |node: Node| member.lease_time.filter(|_| known).map(|each| each * node.shards);
-            // With audits, whose segments were added must be known.
-            let overdue = |lease: &Lease| {
-                if audits {
-                    return false;
-                }
-                let typical = expected(lease.work.node).map(|typical| typical * OVERDUE);
-                typical
-                    .is_some_and(|typical| now.saturating_sub(lease.granted) > typical.max(SHORTEST_OVERDUE))
-            };
-            let unleased = table.next(worker, limit, &ready);
-            let audited = unleased.is_none().then(|| {
-                let taken = |node| table.audits(node) || table.has_failed(node, worker);
-                self.audits.next(&member.join.name, taken)
-            });
-            let audit = audited.flatten();
-            let node = unleased.or(audit).or_else(|| table.second(worker, overdue));
-            let Some(node) = node else { continue };
-            self.counts.leases_granted += 1;
-            let id = LeaseId(self.counts.leases_granted);
-            let duration = expected(node).map_or(FIRST_LEASE * node.shards + download, |expected| {
-                (expected * LEASE_SLACK).max(SHORTEST_LEASE)
-            });
-            let work = Work { pass: work.pass, step: work.step, node, version: work.version };
-            let audit = audit.is_some();
-            let first = !table.was_served(worker);
-            table.grant(
-                id,
-                Lease {
-                    worker,
-                    work,
-                    granted: now,
-                    expires: now + duration,
-                    audit,
-                    pushing: false,
-                    computed: None,
-                    first,
-                },
-            );
-            let skipped = match work.pass {
-                Pass::Train => {
-                    self.skipped.keys().copied().filter(|&shard| node.range().contains(&shard)).collect()
-                }
-                Pass::Eval | Pass::Golden => Vec::new(),
-            };
-            let lease = ToWorker::Lease { lease: id, work, skipped, traceparent: None };
-            effects.push(Effect::Send(worker, lease));
-        }
-    }
-}
-
-/// The most shards whose accumulators, `(1 + log2 shards) · 4` bytes per trainable parameter, fit a worker's memory.
-pub(super) fn longest_node(memory: u64, trainable: u64) -> u32 {
-    let accumulators = memory / (4 * trainable.max(1));
-    1 << accumulators.saturating_sub(1).min(31)
 }

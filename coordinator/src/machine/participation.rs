@@ -9,7 +9,7 @@ use headstart::id::WorkerId;
 use headstart::message::{Pass, ToWorker};
 use tracing::info;
 
-use super::leases::longest_node;
+use super::assign::longest_node;
 use super::{Machine, Phase};
 use crate::event::Effect;
 use crate::membership::Member;

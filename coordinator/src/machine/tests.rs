@@ -6,7 +6,7 @@ use headstart::id::LeaseId;
 use headstart::message::{Failure, Join, NumericClass, PartialId, Ready, TimeBreakdown, Work};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::leases::FIRST_LEASE;
+use super::assign::FIRST_LEASE;
 use super::*;
 use crate::event::{Offer, Refused, SegmentUse};
 use crate::membership::Rejected;
