@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use clap::Parser;
 use headstart::message::{NumericClass, StopReason};
+use headstart::optimizer::Piece;
 use headstart_worker::error::WorkerError;
 use headstart_worker::objective::{Objective, TokenSums};
 use headstart_worker::platform::Platform;
 use headstart_worker::session;
 use headstart_worker::settings::Settings;
-use headstart_worker::trainer::{Batch, Draw, Sums, TrainError, Trainer, TrainerJob};
+use headstart_worker::trainer::{Batch, Draw, Progress, Sums, TrainError, Trainer, TrainerJob};
 use tokio::task::{JoinSet, LocalSet};
 
 /// Bytes that a worker may use for accumulators: those of every case fit.
@@ -28,14 +29,19 @@ struct Config {
     workers: u32,
 }
 
-/// Sleeps for each micro-batch. Its gradient depends on the draw alone, so it is the same from every worker.
+/// Sleeps for each micro-batch. Its gradient depends on the draw alone, so it is the same from every worker; its weights are there
+/// to be updated.
 struct Sleeper {
     objective: Objective,
-    len: usize,
+    weights: Vec<f32>,
 }
 
 fn make_trainer(job: TrainerJob) -> Result<Box<dyn Trainer>, TrainError> {
-    Ok(Box::new(Sleeper { objective: job.objective, len: job.network.trainable.len() }))
+    let mut weights = vec![0.0; job.network.trainable.len()];
+    for slot in job.network.trainable.slots() {
+        weights[slot.range.clone()].copy_from_slice(&job.values[slot.parameter].clone().into_f32());
+    }
+    Ok(Box::new(Sleeper { objective: job.objective, weights }))
 }
 
 impl Trainer for Sleeper {
@@ -55,14 +61,25 @@ impl Trainer for Sleeper {
     }
 
     fn trainable_len(&self) -> usize {
-        self.len
+        self.weights.len()
     }
 
-    fn set_trainable(&mut self, _offset: usize, _values: &[f32]) -> Result<(), TrainError> {
+    fn set_trainable(&mut self, offset: usize, values: &[f32]) -> Result<(), TrainError> {
+        self.weights[offset..offset + values.len()].copy_from_slice(values);
         Ok(())
     }
 
-    fn gradient(&mut self, draw: Draw, batch: &Batch, gradient: &mut [f32]) -> Result<Sums, TrainError> {
+    fn trainable_mut(&mut self) -> Result<Option<Vec<Piece<'_>>>, TrainError> {
+        Ok(Some(vec![(0, &mut self.weights)]))
+    }
+
+    fn gradient(
+        &mut self,
+        draw: Draw,
+        batch: &Batch,
+        gradient: &mut [f32],
+        _: &mut Progress<'_>,
+    ) -> Result<Sums, TrainError> {
         std::thread::sleep(SLEEP);
         let value = 1e-3 / (1.0 + draw.shard as f32);
         match draw.is_first() {

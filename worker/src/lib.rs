@@ -1,7 +1,7 @@
 //! The Headstart worker: gradients with libtorch, from weights that it can throw away.
 //!
 //! [`session`] joins a coordinator, again whenever that breaks; [`prepare`] loads what a run needs, once. `control` takes
-//! commands, [`member`] performs them: [`data`] and [`collate`] turn rows into batches, [`compute`] folds a lease's shards
+//! commands, [`member`] performs them: [`data`] and [`collate`] turn rows into batches, [`compute`] has a lease's shards computed, and `subtree` folds them
 //! along the canonical tree, [`outgoing`] packs the result while it is computed, [`exchange`] moves it up and weights down. Across a
 //! network `follow` keeps a [`replica`] of weights and optimizer state instead.
 //! [`predict`] asks a model about rows, without a coordinator.
@@ -19,6 +19,7 @@ pub mod error;
 pub mod exchange;
 pub mod fake;
 mod follow;
+pub mod gradient;
 pub mod image;
 pub mod member;
 pub mod objective;
@@ -31,6 +32,7 @@ pub mod replica;
 pub mod scratch;
 pub mod session;
 pub mod settings;
+pub mod subtree;
 #[cfg(feature = "torch")]
 pub mod torch;
 pub mod trainer;

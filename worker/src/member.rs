@@ -17,12 +17,14 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tracing::{Instrument, debug, debug_span, info, instrument};
 
-use crate::compute::{Buffers, Gradient, Means, Partial, Task, Unfinished, compute};
+use crate::compute::{Means, Task, Unfinished, compute};
 use crate::error::WorkerError;
 use crate::exchange::{Exchange, ExchangeError};
 use crate::follow::{Following, Source, lock};
+use crate::gradient::{Buffers, Gradient};
 use crate::outgoing::Outgoing;
 use crate::prepare::Prepared;
+use crate::subtree::Partial;
 
 /// How a worker has spent its time since it was ready, in microseconds.
 #[derive(Debug, Default)]
