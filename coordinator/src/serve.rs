@@ -97,6 +97,8 @@ pub struct Serving {
     /// Name of the run.
     pub run_id: String,
     pub handle: Handle,
+    /// Sums on their way to replicas.
+    pub broadcast: Arc<Broadcast>,
     pub clock: Clock,
 }
 
@@ -199,10 +201,12 @@ pub async fn serve<L: Listen>(
     let span = info_span!("run", run_id = facts.run_id);
     let (actor, handle) = span.in_scope(|| Actor::new(parts));
     let facts = Arc::new(facts);
-    let services = Services { handle: handle.clone(), reducer, master, facts: facts.clone() };
+    let services =
+        Services { handle: handle.clone(), reducer: reducer.clone(), master, facts: facts.clone() };
     let over = CancellationToken::new();
     let (address, connections) = listen.listen().await?;
-    ready(Serving { address, run_id: facts.run_id.clone(), handle: handle.clone(), clock });
+    let (run_id, broadcast) = (facts.run_id.clone(), reducer.broadcast().clone());
+    ready(Serving { address, run_id, handle: handle.clone(), broadcast, clock });
     let server = tokio::spawn(answer(connections, services, over.clone()));
     tokio::spawn(pass_on(handle, stop));
     let ended = actor.run(first).instrument(span).await;

@@ -110,7 +110,12 @@ impl Families {
         let traffic = serving.handle.traffic();
         let (up, down) = (traffic.up.load(Ordering::Relaxed), traffic.down.load(Ordering::Relaxed));
         self.counter("headstart_bytes_up_total", "Bytes of partials received.", up);
-        self.counter("headstart_bytes_down_total", "Bytes of weights sent.", down);
+        self.counter("headstart_bytes_down_total", "Bytes of sums and weights sent.", down);
+        let (followers, staged) = serving.broadcast.load();
+        let help = "Workers that keep a replica of weights and optimizer state.";
+        self.gauge("headstart_replicas", help, followers as f64);
+        let help = "Bytes of packed sums that are kept for replicas.";
+        self.gauge("headstart_staged_bytes", help, staged as f64);
         let meter = serving.handle.meter();
         let queues = [
             ("inbox", serving.handle.queued() as u64),
