@@ -22,6 +22,9 @@ use tokio::sync::watch;
 
 use crate::reduce::Whole;
 
+#[cfg(test)]
+mod tests;
+
 /// Steps that are kept whatever their size, for a worker whose connection broke for a moment.
 const KEPT: usize = 2;
 

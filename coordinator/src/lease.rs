@@ -107,28 +107,41 @@ impl LeaseTable {
     }
 
     /// Takes a node for a worker: the next one planned for it, or the lowest one that came back, whole, or else a new one of at
-    /// most `limit` shards. A node that the worker has failed at is for the `others`, unless all of them have failed at it too.
+    /// most `limit` shards. A node with shards that the worker has failed at, in this attempt at the step or in one before, is for
+    /// the `others`, unless all of them have failed there too.
     pub fn next(&mut self, worker: WorkerId, limit: u32, others: &[WorkerId]) -> Option<Node> {
-        if let Some(node) = self.planned.get_mut(&worker).and_then(VecDeque::pop_front) {
-            return Some(node);
+        while let Some(node) = self.planned.get_mut(&worker).and_then(VecDeque::pop_front) {
+            if self.suits(node, worker, others) {
+                return Some(node);
+            }
+            self.returned.insert(node);
         }
         if let Some(node) = self.returned(worker, others) {
             self.returned.remove(&node);
             return Some(node);
         }
-        if self.frontier == self.tree.shards() {
-            return None;
+        while self.frontier < self.tree.shards() {
+            let node = self.tree.largest_at(self.frontier, limit);
+            self.frontier = node.end();
+            if self.suits(node, worker, others) {
+                return Some(node);
+            }
+            self.returned.insert(node);
         }
-        let node = self.tree.largest_at(self.frontier, limit);
-        self.frontier = node.end();
-        Some(node)
+        None
     }
 
     /// The lowest node that came back and that a worker may take.
     pub fn returned(&self, worker: WorkerId, others: &[WorkerId]) -> Option<Node> {
-        let failed = |node: Node, worker: WorkerId| self.failed.contains(&(node, worker));
-        let suits = |node: Node| !failed(node, worker) || others.iter().all(|&other| failed(node, other));
-        self.returned.iter().copied().find(|&node| suits(node))
+        self.returned.iter().copied().find(|&node| self.suits(node, worker, others))
+    }
+
+    fn suits(&self, node: Node, worker: WorkerId, others: &[WorkerId]) -> bool {
+        let failed = |worker: WorkerId| {
+            let shared = |other: Node| other.first < node.end() && node.first < other.end();
+            self.failed.iter().any(|&(other, by)| by == worker && shared(other))
+        };
+        !failed(worker) || others.iter().all(|&other| failed(other))
     }
 
     /// Records that a node taken with [`LeaseTable::next`] was granted.

@@ -72,7 +72,7 @@ impl Source {
             let known = lock(&self.replica).version(self.epoch);
             match self.follow_from(known, versions).await {
                 Err(WorkerError::Exchange(ExchangeError::Behind(status))) => {
-                    info!(reason = status.message(), "the replica takes the whole state");
+                    debug!(reason = status.message(), "the replica is behind");
                     lock(&self.replica).forget();
                     versions.send_replace(None);
                 }
@@ -88,6 +88,7 @@ impl Source {
         versions: &watch::Sender<Option<Version>>,
     ) -> Result<Infallible, WorkerError> {
         if known.is_none() {
+            info!("the replica takes the whole state");
             lock(&self.replica).forget();
         }
         let mut updates = self.exchange.follow(self.epoch, known).await?;

@@ -10,6 +10,9 @@ use headstart::run_file::Wire;
 use headstart::wire::{payload, pb};
 use tokio::sync::watch;
 
+#[cfg(test)]
+mod tests;
+
 /// Messages of a partial, packed as its segments become final. They stay until the coordinator has all of them: it may ask for
 /// them again.
 #[derive(Clone, Debug)]

@@ -22,6 +22,9 @@ use xxhash_rust::xxh3::Xxh3Default;
 use crate::exchange::ExchangeError;
 use crate::trainer::{TrainError, Trainer};
 
+#[cfg(test)]
+mod tests;
+
 /// Weights of the trainer, and everything that an update needs beside them.
 pub struct Replica {
     network: Arc<Network>,
@@ -41,6 +44,8 @@ pub struct Replica {
 struct SegmentState {
     /// Updates made; `None` before the state has arrived.
     version: Option<Version>,
+    /// Weights of the state that have arrived.
+    arrived: usize,
     /// As long as the segment each; none before the first update.
     moments: Vec<Vec<f32>>,
     /// Hash of the weights of this version, once an update or the state has told.
@@ -61,8 +66,13 @@ impl Replica {
     /// A replica of version 0, which the trainer begins with; its moments are zero.
     pub fn new(network: Arc<Network>, spec: &RunSpec) -> Replica {
         let decays = (0..network.trainable.segments()).map(|index| DecayRange::of(&network.trainable, index));
-        let state =
-            |decays| SegmentState { version: Some(Version(0)), moments: Vec::new(), hash: None, decays };
+        let state = |decays| SegmentState {
+            version: Some(Version(0)),
+            arrived: 0,
+            moments: Vec::new(),
+            hash: None,
+            decays,
+        };
         let segments = decays.map(state).collect();
         let (rule, wire) = (OptimizerConfig::new(spec), spec.wire);
         let (staged, spare) = (Staged::default(), Vec::new());
@@ -85,7 +95,7 @@ impl Replica {
     /// Drops everything: the trainer's weights are, or will be, other ones.
     pub fn forget(&mut self) {
         for segment in &mut self.segments {
-            (segment.version, segment.hash) = (None, None);
+            (segment.version, segment.hash, segment.arrived) = (None, None, 0);
             segment.moments = Vec::new();
         }
         self.staged = Staged::default();
@@ -109,22 +119,26 @@ impl Replica {
         let count = self.rule.moments();
         let state = &mut self.segments[index];
         if offset == 0 && vector == 0 {
-            (state.version, state.hash) = (None, None);
+            (state.version, state.hash, state.arrived) = (None, None, 0);
             state.moments = vec![Vec::with_capacity(len); count];
         }
         let at = index * SEGMENT + offset;
+        let out_of_order =
+            || ExchangeError::Damaged(format!("vector {vector} of segment {index} is out of order"));
         let Some(moment) = vector.checked_sub(1) else {
+            if state.arrived != offset {
+                return Err(out_of_order());
+            }
+            state.arrived += values.len();
             if let Some(mirror) = &mut self.mirror {
                 mirror[at..at + values.len()].copy_from_slice(&values);
             }
             return Ok(Some((at, values)));
         };
-        let moment = state.moments.get_mut(moment).filter(|moment| moment.len() == offset);
-        let Some(moment) = moment else {
-            return Err(ExchangeError::Damaged(format!(
-                "vector {vector} of segment {index} is out of order"
-            )));
-        };
+        let mut before = state.moments.iter().take(moment);
+        let whole = state.arrived == len && before.all(|before| before.len() == len);
+        let moment = state.moments.get_mut(moment).filter(|moment| whole && moment.len() == offset);
+        let moment = moment.ok_or_else(out_of_order)?;
         moment.extend_from_slice(&values);
         if state.moments.iter().all(|moment| moment.len() == len) {
             state.version = Some(Version(weights_version));

@@ -14,7 +14,10 @@ use crate::membership::Rejected;
 mod audits;
 mod base;
 mod cluster;
+mod early;
+mod participation;
 mod rejoin;
+mod replicas;
 mod unfit;
 
 use cluster::*;

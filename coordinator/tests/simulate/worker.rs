@@ -138,9 +138,13 @@ impl Worker {
                 let (gradient, totals) = run::compute(spec, &task.work, &task.skipped, &self.weights);
                 if let Some(shard) = run::poisoned(shape, &task.work, &task.skipped) {
                     if self.replica.is_some() {
-                        // Part of the partial has left before the bad part was computed.
+                        // A part of the partial has left, and was added, before the bad part was computed.
                         let offer = Offer { computing: true, weights: self.hash() };
-                        coordinator.tell(now, Event::PushBegun(partial, totals, offer));
+                        let open = coordinator.reducer.current(task.work.step);
+                        let begun = coordinator.tell(now, Event::PushBegun(partial, totals, offer));
+                        if let (Ok(open), Some(Ok(_))) = (open, begun) {
+                            let _ = open.attempt(task.work.node, Segment(0), gradient);
+                        }
                     }
                     let failure = Failure::NotFinite { shard };
                     coordinator.tell(now, Event::LeaseFailed(self.id, task.lease, failure));

@@ -24,7 +24,7 @@ metric_for_best_model: accuracy
 load_best_model_at_end: true
 ";
 
-fn run(sets: &[&str]) -> Run {
+pub(super) fn run(sets: &[&str]) -> Run {
     let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
     let spec = headstart::run_file::parse("run.yaml", RUN_FILE, &sets).expect("the run file is good");
     let plan = Plan::new(&spec, 45, 20).expect("there are rows");
@@ -70,6 +70,11 @@ pub(super) struct Cluster {
     pub(super) best: Option<Version>,
     pub(super) ended: Option<(Exit, String)>,
     pub(super) refused: Vec<(WorkerId, StopReason)>,
+    /// Who was told to follow, and whether anew; who was told to rest, and why.
+    pub(super) following: Vec<(WorkerId, bool)>,
+    pub(super) resting: Vec<(WorkerId, String)>,
+    /// Attempts at steps so far.
+    pub(super) opened: u32,
     pub(super) reassigned: u32,
     /// Records made before each commit, and what was committed.
     pub(super) commits: Vec<(usize, RunState)>,
@@ -97,6 +102,9 @@ impl Cluster {
             best: None,
             ended: None,
             refused: Vec::new(),
+            following: Vec::new(),
+            resting: Vec::new(),
+            opened: 0,
             reassigned: 0,
             commits: Vec::new(),
             slow_commits: false,
@@ -123,12 +131,27 @@ impl Cluster {
 
     /// Another session, of a worker with this name.
     pub(super) fn join_as(&mut self, name: &str) -> WorkerId {
+        self.join_with(name, ready(1))
+    }
+
+    /// A worker that keeps a replica. It has no lease before that is current.
+    pub(super) fn join_following(&mut self) -> WorkerId {
+        self.join_with(&format!("w{}", self.workers + 1), Ready { follows: true, ..ready(1) })
+    }
+
+    fn join_with(&mut self, name: &str, ready: Ready) -> WorkerId {
         self.workers += 1;
         let worker = WorkerId(self.workers);
         let join = Join { name: name.to_owned(), device: "cpu".into(), memory: 1 << 30 };
         self.tell(Event::Joined(worker, join));
-        self.tell(Event::Ready(worker, ready(1)));
+        self.tell(Event::Ready(worker, ready));
         worker
+    }
+
+    /// A replica has caught up.
+    pub(super) fn current(&mut self, worker: WorkerId) {
+        let version = self.machine.version;
+        self.tell(Event::Current(worker, version));
     }
 
     pub(super) fn kill(&mut self, worker: WorkerId) {
@@ -150,8 +173,13 @@ impl Cluster {
                     }
                 }
                 Effect::Send(worker, ToWorker::Stop { reason, .. }) => self.refused.push((worker, reason)),
+                Effect::Send(worker, ToWorker::Follow { anew }) => self.following.push((worker, anew)),
+                Effect::Send(worker, ToWorker::Rest { reason }) => self.resting.push((worker, reason)),
                 Effect::Send(..) | Effect::Close(_) => {}
-                Effect::OpenStep(_, tree) => self.sums = Some(Fold::new(tree)),
+                Effect::OpenStep(_, tree) => {
+                    self.sums = Some(Fold::new(tree));
+                    self.opened += 1;
+                }
                 Effect::Update { step, .. } => {
                     let sum =
                         self.sums.take().and_then(|mut fold| fold.take_root()).expect("all nodes are in");
@@ -193,11 +221,32 @@ impl Cluster {
         let hash = xxh3_128(bytemuck::cast_slice(&gradient));
         let wanted = self.tell(Event::PushBegun(partial.clone(), totals.clone(), Offer::default()));
         let wanted = wanted.expect("an answer").expect("it is leased");
-        if let (true, Pass::Train, Some(sums)) = (wanted.adds(), work.pass, &mut self.sums) {
-            sums.insert(work.node, gradient, |_, left, right| add(left, right)).expect("a new node");
+        if wanted.adds() {
+            self.add(&work, gradient);
         }
         let ended = self.tell(Event::PushEnded(partial, totals, wanted.hashes().then_some(hash)));
         assert!(matches!(ended, Some(Ok(_))), "{ended:?}");
+    }
+
+    /// A worker begins to push what it was leased, as far as the machine sees it.
+    pub(super) fn begin_push(&mut self, worker: WorkerId, offer: Offer) -> Result<SegmentUse, Refused> {
+        let (lease, work) = self.leases[&worker];
+        let partial = PartialId { run_id: "r".into(), epoch: CoordinatorEpoch(1), worker, lease, work };
+        let (_, totals) = compute(&self.machine.run.plan, &work, work.node, &self.machine.skipped);
+        self.tell(Event::PushBegun(partial, totals, offer)).expect("an answer")
+    }
+
+    /// A worker gives its lease up.
+    pub(super) fn fail(&mut self, worker: WorkerId, failure: Failure) {
+        let (lease, _) = self.leases.remove(&worker).expect("it holds a lease");
+        self.tell(Event::LeaseFailed(worker, lease, failure));
+    }
+
+    /// Adds a node's gradient to the step's sum.
+    pub(super) fn add(&mut self, work: &Work, gradient: Vec<f32>) {
+        if let (Pass::Train, Some(sums)) = (work.pass, &mut self.sums) {
+            sums.insert(work.node, gradient, |_, left, right| add(left, right)).expect("a new node");
+        }
     }
 
     pub(super) fn busy(&mut self) -> WorkerId {
