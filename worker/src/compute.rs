@@ -270,6 +270,9 @@ impl Subtree {
             return Err(Unadded::Shard(draw.shard));
         }
         outcome?;
+        if !batches.is_empty() {
+            trainer.finish_shard(&mut gradient.values)?;
+        }
         self.finish(&additions, || totals.clone(), 0, &mut unfinished, &mut gradient.values)?;
         self.insert(&additions, Partial { gradient: Some(gradient), totals });
         Ok(())
