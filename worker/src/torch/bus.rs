@@ -42,11 +42,13 @@ fn count(crossed: impl FnOnce(&mut Crossings)) {
 
 /// A part of a batch, on its device.
 pub(super) fn input<T: Element>(values: &[T], device: Device) -> Result<Tensor, TrainError> {
+    if values.is_empty() {
+        return Ok(Tensor::f_zeros([0], (T::KIND, device))?);
+    }
     count(|crossings| crossings.inputs += 1);
     let here = Tensor::f_from_slice(values)?;
     match device {
         Device::Cpu => Ok(here),
-        _ if values.is_empty() => Ok(here.f_to_device(device)?),
         // libtorch keeps pinned memory from its next use until the copy is done.
         _ => Ok(here.f_internal_pin_memory(device)?.f_to_device_(device, T::KIND, true, false)?),
     }

@@ -52,7 +52,7 @@ impl TorchTrainer {
 
     /// The same. `staged`: whether weights and gradient have tensors on the device and images on the host, as they must have where
     /// these are not one.
-    fn with(job: TrainerJob, staged: bool) -> Result<TorchTrainer, TrainError> {
+    pub(super) fn with(job: TrainerJob, staged: bool) -> Result<TorchTrainer, TrainError> {
         let TrainerJob {
             network,
             objective,
