@@ -57,7 +57,7 @@ fn a_device_gives_the_gradient_of_the_host() {
             for slot in network.trainable.slots() {
                 let row = &network.table[slot.parameter];
                 let [found, expected] = [&found, &expected].map(|all| &all[slot.range.clone()]);
-                match row.name.contains("embeddings.") {
+                match row.name.ends_with("_embeddings.weight") && row.shape[0] <= 16 {
                     true => assert_close(&row.name, found, expected, 1e-3 * largest(expected)),
                     false => assert_eq!(bits(found), bits(expected), "{name}: {}", row.name),
                 }
