@@ -1,8 +1,8 @@
 //! A shard's gradient on a device, over its micro-batches: one tensor, to which everything is added where it is found.
 //!
 //! Nothing here makes the host wait but [`DeviceGradient::read`], once a micro-batch, and [`DeviceGradient::give`], once a
-//! shard. Additions have one order: kernels that add atomically are switched off (`shim.cpp`), and rows of a table are sorted
-//! by their number, stably, and added one after the other.
+//! shard. Additions have one order: kernels that add atomically are switched off (`shim.cpp`). Of rows of a table, libtorch sorts
+//! the numbers, stably, and adds equal ones one after the other (`index_put_` that accumulates).
 
 use std::ops::Range;
 
@@ -101,8 +101,7 @@ impl Sink for DeviceGradient {
                 let chosen = all.f_eq_tensor(&rows.f_unsqueeze(0)?)?.f_to_kind(Kind::Float)?;
                 let _ = table.f_add_(&chosen.f_mm(&found)?)?;
             } else {
-                // Unsafe only in that the host does not ask for the range: the forward pass looked the same rows up.
-                let _ = table.f_internal_index_put_impl_(&[Some(rows)], &found, true, true)?;
+                let _ = table.f_index_put_(&[Some(rows)], &found, true)?;
             }
         }
         Ok(())
