@@ -75,20 +75,25 @@ fn a_device_gives_the_gradient_of_the_host() {
 #[test]
 fn a_device_gives_the_gradient_of_a_decoder_with_and_without_an_adapter() {
     let _turn = take_turn();
-    for (adapter, tied) in [(None, true), (None, false), (lora(0.2), true), (lora(0.2), false)] {
+    for (adapter, tied, checkpointing, compute) in [
+        (None, true, false, Kind::Float),
+        (None, false, true, Kind::BFloat16),
+        (lora(0.2), true, true, Kind::Float),
+        (lora(0.0), false, false, Kind::BFloat16),
+    ] {
         let mut config = config();
         config["tie_word_embeddings"] = tied.into();
-        let small = Small::new(&config, adapter, Values::F32);
+        let small = Small::computing(&config, adapter, Values::F32, compute);
         let batches = [rows(&[9, 9, 4]), rows(&[6, 1]), rows(&[12])];
         let mut expected = vec![f32::NAN; small.layout.len()];
         let add = |(micro_batch, batch)| {
-            small.add(PLAIN, false, Draw { micro_batch, ..DRAW }, batch, &mut expected)
+            small.add(PLAIN, checkpointing, Draw { micro_batch, ..DRAW }, batch, &mut expected)
         };
         let expected_sums: Vec<Sums> = (0..).zip(&batches).map(add).collect();
         let small = small.staged();
         let mut there = small.gradient_there();
         let add = |(micro_batch, batch)| {
-            let step = small.of(PLAIN, false, Draw { micro_batch, ..DRAW }, batch);
+            let step = small.of(PLAIN, checkpointing, Draw { micro_batch, ..DRAW }, batch);
             step.gradient_there(&mut there).expect("a gradient")
         };
         let sums: Vec<Sums> = (0..).zip(&batches).map(add).collect();
@@ -143,7 +148,12 @@ fn weights_that_change_on_the_host_are_used_on_the_device() {
         for (at, piece) in trainer.trainable_mut().expect("pieces").expect("an image on the host") {
             (at..).zip(piece).for_each(|(element, value)| *value += (element % 13) as f32 * 1e-3);
         }
-        assert_ne!(bits(&before), bits(&trainer.logits(&batch).expect("logits")));
+        let between = trainer.logits(&batch).expect("logits");
+        assert_ne!(bits(&before), bits(&between));
+        for at in (0..trainer.trainable_len() - 997).step_by(2000) {
+            trainer.set_trainable(at, &[0.03; 997]).expect("it fits");
+        }
+        assert_ne!(bits(&between), bits(&trainer.logits(&batch).expect("logits")));
     }
     let logits = [host, device].map(|trainer| bits(&trainer.logits(&batch).expect("logits")));
     assert_eq!(logits[0], logits[1]);

@@ -43,7 +43,7 @@ impl Small {
     }
 
     /// The same, computing in this number format.
-    fn computing(
+    pub(super) fn computing(
         config: &Value,
         adapter: Option<Adapter>,
         store: fn(Vec<f32>) -> Values,
