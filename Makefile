@@ -156,7 +156,7 @@ plan-memory: build ## compare the memory that headstart plan predicts with the u
 	@$(BUILT) $(PYTHON) bench/plan_memory.py
 
 .PHONY: bench-gpu
-bench-gpu: build ## on a GPU: compare the bits of 1, 2 and 4 workers, and the speed with PyTorch
+bench-gpu: build ## on a GPU: compare the bits of 1, 2 and 4 workers, and the speed with PyTorch and PEFT
 	@$(BUILT) bench/gpu.sh
 
 .PHONY: clean-all

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What bench/gpu.py measures. HEADSTART_PYTHON may name a Python with PyTorch and transformers; else they are installed, once
-# a GPU is there to use them.
+# What bench/gpu.py measures. HEADSTART_PYTHON may name a Python with PyTorch, transformers and PEFT; else they are installed,
+# once a GPU is there to use them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -94,6 +94,7 @@ def train(model, data, pad, steps, options):
         loss = 0.0
         for start in range(0, len(rows), options.micro_batch):
             batch = padded(rows[start : start + options.micro_batch], pad)
+            batch = {name: values.to(options.device) for name, values in batch.items()}
             part = model(**batch, num_items_in_batch=trained, use_cache=False).loss
             part.backward()
             loss += part.item()
@@ -126,6 +127,7 @@ def arguments(given=None):
     parser.add_argument("--weight-decay", type=float, default=0.0)
     parser.add_argument("--max-grad-norm", type=float, default=1.0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
     return parser.parse_args(given)
 
 
@@ -134,6 +136,7 @@ def main():
     torch.set_num_threads(options.threads)
     torch.manual_seed(42)
     tokenizer, model = load(options.base, options.start, options.rank, options.alpha)
+    model.to(options.device)
     steps = sorted(json_lines(options.rows), key=lambda step: step["step"])
     rows = json_lines(options.data)
     needed = {number for step in steps for number in step["rows"]}

@@ -17,6 +17,8 @@ pub struct FakeTrainer {
     weights: Vec<f32>,
     labels: usize,
     objective: Objective,
+    /// A shard's gradient until it is finished; `None`: it is added up where the caller wants it.
+    elsewhere: Option<Vec<f32>>,
 }
 
 /// Makes a fake trainer with a run's first values.
@@ -31,7 +33,12 @@ pub fn make_trainer(job: TrainerJob) -> Result<Box<dyn Trainer>, TrainError> {
 impl FakeTrainer {
     /// A trainer of these weights for this many labels.
     pub fn new(weights: Vec<f32>, labels: usize, objective: Objective) -> FakeTrainer {
-        FakeTrainer { weights, labels, objective }
+        FakeTrainer { weights, labels, objective, elsewhere: None }
+    }
+
+    /// The same, which keeps a shard's gradient to itself until the shard is finished, as a trainer on a device does.
+    pub fn elsewhere(self) -> FakeTrainer {
+        FakeTrainer { elsewhere: Some(vec![0.0; self.weights.len()]), ..self }
     }
 
     /// A number from −1 to 1 for each row of a batch.
@@ -96,6 +103,11 @@ impl Trainer for FakeTrainer {
         gradient: &mut [f32],
         progress: &mut Progress<'_>,
     ) -> Result<Sums, TrainError> {
+        if let Some(mut sum) = self.elsewhere.take() {
+            let sums = self.gradient(draw, batch, &mut sum, &mut |_, _, _| {});
+            self.elsewhere = Some(sum);
+            return sums;
+        }
         let Draw { seed, step, shard, micro_batch } = draw;
         let targets =
             FakeTrainer::rows(batch, seed ^ (step << 32) ^ u64::from(shard << 8) ^ u64::from(micro_batch));
@@ -125,6 +137,11 @@ impl Trainer for FakeTrainer {
             return Ok(Sums { finite: false, ..sums });
         }
         Ok(sums)
+    }
+
+    fn finish_shard(&mut self, gradient: &mut [f32]) -> Result<(), TrainError> {
+        self.elsewhere.iter().for_each(|sum| gradient.copy_from_slice(sum));
+        Ok(())
     }
 
     fn nll(&self, batch: &Batch) -> Result<Vec<f32>, TrainError> {

@@ -240,8 +240,8 @@ pub trait Trainer: Send {
         load_in_pieces(self, read)
     }
 
-    /// The trainable vector in pieces, each with the number of its first element, in any order; `None` where it lies on a
-    /// device.
+    /// The trainable vector in pieces, to be written, each with the number of its first element, in any order; `None` where no
+    /// memory of the host holds it.
     fn trainable_mut(&mut self) -> Result<Option<Vec<Piece<'_>>>, TrainError>;
 
     /// Threads for work on the trainable vector; without, the caller's.
@@ -252,7 +252,8 @@ pub trait Trainer: Send {
     /// Computes a micro-batch's gradient, of the *summed* loss, into `gradient`, the flat trainable vector (f32).
     /// The first micro-batch of a shard overwrites what is there, whatever it is; later ones add to it.
     ///
-    /// Calls `progress` whenever elements have become final.
+    /// Calls `progress` whenever elements have become final. A trainer on a device calls it never, and leaves `gradient` as it is
+    /// until [`Trainer::finish_shard`].
     fn gradient(
         &mut self,
         draw: Draw,
@@ -260,6 +261,12 @@ pub trait Trainer: Send {
         gradient: &mut [f32],
         progress: &mut Progress<'_>,
     ) -> Result<Sums, TrainError>;
+
+    /// Called after a shard's last micro-batch: a trainer that added its gradients up elsewhere writes their sum into `gradient`,
+    /// whatever is there. Others have written it already.
+    fn finish_shard(&mut self, _gradient: &mut [f32]) -> Result<(), TrainError> {
+        Ok(())
+    }
 
     /// Forward pass without dropout: loss and counts.
     fn evaluate(&mut self, batch: &Batch) -> Result<Sums, TrainError>;

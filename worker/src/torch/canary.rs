@@ -4,9 +4,10 @@ use headstart::checkpoint::Values;
 use headstart::model::blueprint::{Blueprint, Input, TextInput};
 use headstart::model::{Init, Parameter, Part, canary, initial_values};
 use headstart::trainable::Trainable;
-use tch::{Device, Kind};
+use rayon::ThreadPool;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
+use super::device_gradient::DeviceGradient;
 use super::network::Transformer;
 use super::parameters::Parameters;
 use super::step::Step;
@@ -17,13 +18,14 @@ const SEED: u64 = 0xCA_4A_12;
 
 /// Hash of the gradients of a small copy of the network: one row and a micro-batch, short and full length.
 ///
-/// Every gradient is computed twice; if the two differ, this machine is refused by itself.
+/// They are computed where `like`, the run's parameters, are, and in its numbers. Every gradient is computed twice; if the two differ, this machine is refused by itself.
 pub(super) fn hash(
     blueprint: &Blueprint,
     objective: Objective,
     micro_batch: usize,
     sequence_len: usize,
-    (device, compute): (Device, Kind),
+    pool: &ThreadPool,
+    like: &Parameters,
 ) -> Result<u128, TrainError> {
     let blueprint = canary::network(blueprint);
     let table: Vec<Parameter> = blueprint.parameters().into_iter().map(noisy).collect();
@@ -33,7 +35,11 @@ pub(super) fn hash(
     let frozen: Vec<String> = frozen.map(|parameter| parameter.name.clone()).collect();
     let layout = Trainable::new(&table, &frozen).map_err(|error| TrainError::Torch(error.to_string()))?;
     let values = table.iter().map(|parameter| Values::F32(initial_values(parameter, SEED))).collect();
-    let parameters = Parameters::new(&table, &layout, values, device)?.computing(compute);
+    let mut parameters = Parameters::new(&table, &layout, values, like.device())?.computing(like.compute());
+    if like.layout().is_some() {
+        parameters = parameters.staged()?;
+    }
+    parameters.upload()?;
     let network = Transformer::new(&blueprint, &parameters);
     let mut hash = Xxh3::new();
     for (number, batch) in (0..).zip(batches(&blueprint, micro_batch, sequence_len)) {
@@ -48,7 +54,17 @@ pub(super) fn hash(
                 draw,
                 batch: &batch,
             };
-            step.gradient(&mut gradient, &mut |_, _, _| {}).map(|_| gradient)
+            match parameters.layout() {
+                None => {
+                    step.gradient(&mut gradient, &mut |_, _, _| {})?;
+                }
+                Some(layout) => {
+                    let mut there = DeviceGradient::new(layout.clone(), parameters.device())?;
+                    step.gradient_there(&mut there)?;
+                    there.give(pool, &mut gradient)?;
+                }
+            }
+            Ok::<_, TrainError>(gradient)
         };
         let (first, second) = (compute()?, compute()?);
         if let Some(element) = first.iter().zip(&second).position(|(one, two)| one.to_bits() != two.to_bits())

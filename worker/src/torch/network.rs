@@ -7,6 +7,7 @@ use std::ops::Range;
 use headstart::model::{Block, Blueprint};
 use tch::{Device, Tensor};
 
+use super::bus;
 use super::dropout::DropoutRng;
 use super::lookup::Lookup;
 use super::parameters::Parameters;
@@ -64,7 +65,7 @@ impl Transformer {
         Ok(Inputs {
             first: self.embedding.input(batch, device)?,
             rows: Rows::of(batch, self.image, &self.ropes, device)?,
-            places: Tensor::f_from_slice(&places)?.f_to_device(device)?,
+            places: bus::input(&places, device)?,
         })
     }
 

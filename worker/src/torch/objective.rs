@@ -2,9 +2,11 @@
 
 use tch::{Device, Kind, Reduction, Tensor};
 
+use super::gradient::Sink;
 use super::network::Transformer;
 use super::parts::Judged;
-use crate::objective::Objective;
+use super::{bus, host};
+use crate::objective::{Objective, TokenSums};
 use crate::trainer::{Batch, Sums, TrainError};
 
 /// The loss of what a head gave.
@@ -15,15 +17,26 @@ pub(super) enum Loss {
     Tokens(Judged),
 }
 
+impl Loss {
+    /// The numbers that [`Objective::sums`] reads, f64, `[numbers]`, where the loss is.
+    pub(super) fn numbers(&self) -> Result<Tensor, TrainError> {
+        let numbers = match self {
+            Loss::Scalar(loss) => loss.f_detach()?.f_to_kind(Kind::Double)?,
+            Loss::Tokens(Judged { sums, .. }) => sums.shallow_clone(),
+        };
+        Ok(numbers.f_reshape([-1])?)
+    }
+}
+
 impl Objective {
-    /// The loss, summed over what the divisor counts. With `gradient`, the trainable vector's, a language model's head adds to
-    /// it what no graph gives.
+    /// The loss, summed over what the divisor counts. With `gradient`, a language model's head adds to it what no
+    /// graph gives.
     pub(super) fn loss(
         self,
         network: &Transformer,
         output: &Tensor,
         batch: &Batch,
-        gradient: Option<&mut [f32]>,
+        gradient: Option<&mut dyn Sink>,
     ) -> Result<Loss, TrainError> {
         let device = output.device();
         match self {
@@ -49,8 +62,10 @@ impl Objective {
     ) -> Result<Vec<f32>, TrainError> {
         let output = network.evaluate(batch, device)?;
         match self.loss(network, &output, batch, None)? {
-            Loss::Tokens(Judged { nll, .. }) => Ok(nll),
-            Loss::Scalar(_) => Err(TrainError::Torch("a classifier predicts no tokens".into())),
+            Loss::Tokens(Judged { nll: Some(nll), .. }) => host::elements(&nll, <[f32]>::to_vec),
+            Loss::Tokens(_) | Loss::Scalar(_) => {
+                Err(TrainError::Torch("a classifier predicts no tokens".into()))
+            }
         }
     }
 
@@ -62,12 +77,35 @@ impl Objective {
         device: Device,
     ) -> Result<Sums, TrainError> {
         let output = network.evaluate(batch, device)?;
-        match self.loss(network, &output, batch, None)? {
-            Loss::Tokens(Judged { sums, .. }) => Ok(self.predicted(batch, sums, true)),
-            Loss::Scalar(loss) => {
-                let predicted = output.f_argmax(-1, false)?.f_to_device(Device::Cpu)?;
-                let (predicted, labels): (Vec<i64>, _) = (Vec::try_from(predicted)?, output.size()[1]);
-                Ok(self.evaluated(batch, loss.f_double_value(&[])?, &predicted, labels as usize))
+        let loss = self.loss(network, &output, batch, None)?;
+        let numbers = loss.numbers()?;
+        match loss {
+            Loss::Tokens(_) => Ok(Sums { finite: true, ..self.sums(batch, &bus::read(&numbers)?) }),
+            Loss::Scalar(_) => {
+                let predicted = output.f_argmax(-1, false)?.f_to_kind(Kind::Double)?;
+                let numbers = bus::read(&Tensor::f_cat(&[numbers, predicted], 0)?)?;
+                let predicted: Vec<i64> = numbers[1..].iter().map(|&label| label as i64).collect();
+                Ok(self.evaluated(batch, numbers[0], &predicted, output.size()[1] as usize))
+            }
+        }
+    }
+
+    /// The sums of a batch from its loss's numbers, finite as far as the loss is.
+    pub(super) fn sums(self, batch: &Batch, numbers: &[f64]) -> Sums {
+        match self {
+            Objective::Classification { .. } => {
+                let loss = numbers.iter().sum::<f64>();
+                self.trained(batch, loss, loss.is_finite())
+            }
+            Objective::CausalLm { .. } => {
+                let mut sums = TokenSums::default();
+                for &[loss, nll, entropy, right] in numbers.as_chunks().0 {
+                    sums.loss += loss;
+                    sums.nll += nll;
+                    sums.entropy += entropy;
+                    sums.right += right as u64;
+                }
+                self.predicted(batch, sums, sums.loss.is_finite())
             }
         }
     }
@@ -78,7 +116,7 @@ impl Objective {
 fn classified(logits: &Tensor, batch: &Batch, smoothing: f64) -> Result<Tensor, TrainError> {
     /// No class has this id: every row counts.
     const NO_LABEL: i64 = -100;
-    let targets = Tensor::f_from_slice(batch.labels())?.f_to_device(logits.device())?;
+    let targets = bus::input(batch.labels(), logits.device())?;
     let logits = logits.f_to_kind(Kind::Float)?;
     Ok(logits.f_cross_entropy_loss::<&Tensor>(&targets, None, Reduction::Sum, NO_LABEL, smoothing)?)
 }
@@ -89,5 +127,5 @@ pub(super) fn next_tokens(batch: &Batch, device: Device) -> Result<Tensor, Train
         return Err(TrainError::Torch("images have no tokens to predict".into()));
     };
     let targets: Vec<i64> = batch.predicted().map(|token| input_ids[token]).collect();
-    Ok(Tensor::f_from_slice(&targets)?.f_to_device(device)?)
+    bus::input(&targets, device)
 }

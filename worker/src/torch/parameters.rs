@@ -10,6 +10,8 @@ use headstart::trainable::{Slot, Trainable};
 use tch::{Device, Kind, Tensor};
 
 use super::host;
+use super::padded::Padded;
+use super::staged::Staged;
 use crate::trainer::{PIECE, TrainError};
 
 /// The parameters of a network, on one device: f32, but matrices that do not train as the checkpoint stores them.
@@ -25,6 +27,8 @@ pub(super) struct Parameters {
     device: Device,
     /// Numbers of the forward and backward pass between the blocks.
     compute: Kind,
+    /// What the tensors that train are views of; `None`: they have memory of their own, on the host.
+    staged: Option<Staged>,
 }
 
 /// A trainable parameter of a block.
@@ -85,6 +89,7 @@ impl Parameters {
             len: layout.len(),
             device,
             compute: Kind::Float,
+            staged: None,
         })
     }
 
@@ -100,6 +105,22 @@ impl Parameters {
     /// The same, for passes that compute in this number format.
     pub(super) fn computing(self, compute: Kind) -> Parameters {
         Parameters { compute, ..self }
+    }
+
+    /// The same, with one tensor on the device for all that trains, and its image on the host.
+    pub(super) fn staged(mut self) -> Result<Parameters, TrainError> {
+        self.staged = Some(Staged::new(&self.slots, &mut self.tensors, self.device)?);
+        Ok(self)
+    }
+
+    /// The layout of the trainable vector on a device; `None` where it is on the host alone.
+    pub(super) fn layout(&self) -> Option<&Padded> {
+        self.staged.as_ref().map(Staged::layout)
+    }
+
+    /// Makes what was written since the last computation be what the next one uses.
+    pub(super) fn upload(&self) -> Result<(), TrainError> {
+        self.staged.as_ref().map_or(Ok(()), Staged::upload)
     }
 
     /// Numbers of the forward and backward pass between the blocks. Norms, losses and all that trains are f32 always.
@@ -140,8 +161,11 @@ impl Parameters {
         self.trained(block).map(|parameter| parameter.place.start).next()
     }
 
-    /// The trainable vector in pieces, each with the number of its first element; only on the host.
+    /// The trainable vector on the host, in pieces, each with the number of its first element.
     pub(super) fn pieces(&mut self) -> Result<Vec<(usize, &mut [f32])>, TrainError> {
+        if let Some(staged) = &mut self.staged {
+            return staged.pieces();
+        }
         let mut pieces = Vec::new();
         for (tensor, place) in self.tensors.iter_mut().zip(&self.places) {
             let Some(place) = place else { continue };
@@ -160,15 +184,13 @@ impl Parameters {
         for slot in self.slots[first..].iter().take_while(|slot| slot.range.start < end) {
             let (from, to) = (slot.range.start.max(offset), slot.range.end.min(end));
             let part = &values[from - offset..to - offset];
-            let (tensor, start) = (&mut self.tensors[slot.parameter], from - slot.range.start);
-            match self.device {
-                Device::Cpu => host::elements_mut(tensor)?[start..start + part.len()].copy_from_slice(part),
-                _ => {
-                    let flat = tensor.f_detach()?.f_view([-1])?;
-                    let mut place = flat.f_narrow(0, start as i64, part.len() as i64)?;
-                    place.f_copy_(&Tensor::f_from_slice(part)?)?;
-                }
+            if let Some(staged) = &mut self.staged {
+                staged.set(from, part)?;
+                continue;
             }
+            let start = from - slot.range.start;
+            let tensor = &mut self.tensors[slot.parameter];
+            host::elements_mut(tensor)?[start..start + part.len()].copy_from_slice(part);
         }
         Ok(())
     }

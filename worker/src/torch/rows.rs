@@ -5,6 +5,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use super::bus;
 use super::parts::Rope;
 use crate::trainer::{Batch, TrainError};
 
@@ -64,7 +65,7 @@ impl Rows {
             starts.extend((0..*rows).map(|row| next + row * tokens));
             next += rows * tokens;
         }
-        Ok(hidden.f_index_select(0, &Tensor::f_from_slice(&starts)?.f_to_device(hidden.device())?)?)
+        Ok(hidden.f_index_select(0, &bus::input(&starts, hidden.device())?)?)
     }
 
     /// Gives queries, keys and values, `[tokens, heads, size]`, to `attend` group by group as `[rows, heads, tokens, size]`;
@@ -105,7 +106,7 @@ fn turns(groups: &[Group], ropes: &[Rope], device: Device) -> Result<Vec<[Tensor
     let longest = groups.iter().map(|group| group.tokens).max().unwrap_or_default();
     let positions = Tensor::f_arange(longest, (Kind::Float, device))?;
     let rows = groups.iter().flat_map(|group| (0..group.rows).flat_map(|_| 0..group.tokens));
-    let rows = Tensor::f_from_slice(&rows.collect::<Vec<i64>>())?.f_to_device(device)?;
+    let rows = bus::input(&rows.collect::<Vec<i64>>(), device)?;
     let of_rows = |table: Tensor| Ok::<_, TrainError>(table.f_index_select(0, &rows)?.f_unsqueeze(1)?);
     ropes
         .iter()

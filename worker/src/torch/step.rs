@@ -1,7 +1,7 @@
 //! One micro-batch: forward block by block, then backward from the head to the embeddings.
 //!
 //! What goes in is a batch, the weights, and the numbers that seed its dropout; what comes out is the gradient of the *summed* loss,
-//! written straight into the flat trainable vector, and the sums beside it. The network is cut into blocks: each runs forward
+//! written straight to where a shard's is added up (`gradient.rs`), and the sums beside it. The network is cut into blocks: each runs forward
 //! on a detached input, so that libtorch builds one small graph a block. Backward goes from the last block to the first and
 //! hands the gradient of a block's input to the block before it, as its output's gradient; a block's graph is freed once it has
 //! been used. Blocks before the first parameter that trains build no graph at all.
@@ -14,15 +14,19 @@
 //! the draws do not depend on what this process computed before; and gradients are copied (first micro-batch) or added (later
 //! ones) parameter by parameter in the table's order, rows of an embedding table token by token. Division by the number of
 //! samples or tokens happens on the coordinator, once: dividing here would round in every shard.
+//!
+//! On the host the loss is known before the backward pass, and parts of the gradient are shown as soon as they are final. On a
+//! device nothing is read until all is queued: the loss and the judgement of the gradient come down together.
 
 use std::ops::Range;
 
 use headstart::model::Block;
-use headstart::tree;
 use tch::Tensor;
 
+use super::bus;
+use super::device_gradient::DeviceGradient;
 use super::dropout::DropoutRng;
-use super::host;
+use super::gradient::{HostGradient, Sink};
 use super::network::{Inputs, Transformer};
 use super::objective::Loss;
 use super::parameters::{Parameters, Trained};
@@ -51,6 +55,18 @@ struct Passed {
     output: Option<Tensor>,
 }
 
+/// A micro-batch between its forward and its backward pass.
+struct Judgement {
+    inputs: Inputs,
+    /// Places whose gradients no graph gives.
+    by_hand: Vec<Range<usize>>,
+    passed: Vec<Passed>,
+    /// Gradient of what the last block gave; `None`: that is the loss itself.
+    of_output: Option<Tensor>,
+    /// See [`Loss::numbers`].
+    numbers: Tensor,
+}
+
 impl Step<'_> {
     /// Computes the gradient of the summed loss into `gradient`, the trainable vector's: a shard's first micro-batch
     /// overwrites it, later ones add. Returns the sums beside it.
@@ -62,37 +78,73 @@ impl Step<'_> {
         gradient: &mut [f32],
         progress: &mut Progress<'_>,
     ) -> Result<Sums, TrainError> {
+        let mut gradient = HostGradient::new(gradient);
+        let judgement = self.judge(&mut gradient)?;
+        let mut sums = self.objective.sums(self.batch, &bus::read(&judgement.numbers)?);
+        let is_loss_finite = sums.finite;
+        self.backward(judgement, &mut gradient, |start, gradient| {
+            sums.finite = is_loss_finite && gradient.finite;
+            progress(&sums, start, gradient.values);
+        })?;
+        sums.finite = is_loss_finite && gradient.finite;
+        Ok(sums)
+    }
+
+    /// The same on a device. The host waits for it once.
+    pub(super) fn gradient_there(&self, gradient: &mut DeviceGradient) -> Result<Sums, TrainError> {
+        let judgement = self.judge(gradient)?;
+        let numbers = judgement.numbers.shallow_clone();
+        self.backward(judgement, gradient, |_, _| {})?;
+        let (numbers, is_finite) = gradient.read(&numbers)?;
+        let sums = self.objective.sums(self.batch, &numbers);
+        Ok(Sums { finite: sums.finite && is_finite, ..sums })
+    }
+
+    /// The forward pass, the loss, and what the head adds by hand.
+    fn judge(&self, gradient: &mut dyn Sink) -> Result<Judgement, TrainError> {
         let Step { network, parameters, batch, .. } = *self;
         let by_hand = network.outside_graphs(batch);
         if self.draw.is_first() {
-            by_hand.iter().try_for_each(|place| host::clear(&mut gradient[place.clone()]))?;
+            by_hand.iter().try_for_each(|place| gradient.clear(place.clone()))?;
         }
         let inputs = network.inputs(batch, parameters.device())?;
         let (mut passed, head) = self.forward(&inputs, &by_hand)?;
         let loss = self.objective.loss(network, &head, batch, Some(gradient))?;
-        drop(head);
-        let (mut sums, mut upstream) = self.judged(loss, &mut passed)?;
+        let numbers = loss.numbers()?;
+        let of_output = match loss {
+            Loss::Scalar(loss) => {
+                if let Some(head) = passed.last_mut() {
+                    head.output = Some(loss);
+                }
+                None
+            }
+            Loss::Tokens(Judged { of_hidden, .. }) => of_hidden,
+        };
+        Ok(Judgement { inputs, by_hand, passed, of_output, numbers })
+    }
+
+    /// The backward pass. `after` is told the first element of what has become final, after each block but the first.
+    fn backward<S: Sink>(
+        &self,
+        judgement: Judgement,
+        gradient: &mut S,
+        mut after: impl FnMut(usize, &mut S),
+    ) -> Result<(), TrainError> {
+        let Judgement { inputs, by_hand, mut passed, of_output: mut upstream, .. } = judgement;
         while let Some(block) = passed.pop() {
             let root = self.root(&block, &inputs, upstream.take())?;
             let trained = self.in_graph(block.block, &by_hand);
-            upstream = backward(&root, &block.input, trained, |place, found| {
-                sums.finite &= self.store(found, &mut gradient[place])?;
-                Ok(())
+            upstream = differentiate(&root, &block.input, trained, |place, found| {
+                self.store(found, place, gradient)
             })?;
             // Tables wait for the gradient of the first block's input.
-            if let Some(start) = parameters.start(block.block).filter(|_| block.block != Block::Embed) {
-                progress(&sums, start, gradient);
-            }
+            let start = self.parameters.start(block.block).filter(|_| block.block != Block::Embed);
+            start.into_iter().for_each(|start| after(start, gradient));
         }
-        if let Some(of_input) = upstream {
-            let hidden = of_input.size().last().map_or(1, |&hidden| hidden as usize);
-            host::elements(&of_input, |of_input| {
-                for lookup in network.lookups(batch) {
-                    sums.finite &= lookup.scatter(hidden, of_input, gradient);
-                }
-            })?;
+        match upstream {
+            Some(of_input) => gradient.scatter(self.network.lookups(self.batch), &of_input),
+            None => Ok(()),
         }
-        Ok(sums)
     }
 
     /// The blocks that need a backward pass, in order, and what the head gave.
@@ -127,23 +179,6 @@ impl Step<'_> {
         self.network.block(block, input, inputs, Some(&draws))
     }
 
-    /// The sums of a micro-batch, and the gradient of what the head gave; `None`: the last block's output is the loss itself.
-    fn judged(&self, loss: Loss, passed: &mut [Passed]) -> Result<(Sums, Option<Tensor>), TrainError> {
-        match loss {
-            Loss::Scalar(loss) => {
-                let value = loss.f_double_value(&[])?;
-                if let Some(head) = passed.last_mut() {
-                    head.output = Some(loss);
-                }
-                Ok((self.objective.trained(self.batch, value, value.is_finite()), None))
-            }
-            Loss::Tokens(Judged { sums, of_hidden, finite, .. }) => {
-                let finite = finite && sums.loss.is_finite();
-                Ok((self.objective.predicted(self.batch, sums, finite), of_hidden))
-            }
-        }
-    }
-
     /// What the backward pass of a block begins with. `of_output`: the gradient of its output, if that is not the loss itself.
     fn root(
         &self,
@@ -171,25 +206,25 @@ impl Step<'_> {
         self.parameters.trained(block).filter(|parameter| !by_hand.contains(&parameter.place))
     }
 
-    /// Writes or adds a parameter's gradient, `None` where the loss does not reach it. Whether all of it is finite, judged here,
-    /// while it is in a core's cache.
-    fn store(&self, found: Option<&Tensor>, place: &mut [f32]) -> Result<bool, TrainError> {
-        match found {
-            Some(found) if self.draw.is_first() => host::copy(found, place)?,
-            Some(found) => host::elements(found, |found| tree::add(place, found))?,
-            None if self.draw.is_first() => {
-                host::clear(place)?;
-                return Ok(true);
-            }
-            None => return Ok(true),
+    /// Writes or adds a parameter's gradient, `None` where the loss does not reach it.
+    fn store(
+        &self,
+        found: Option<&Tensor>,
+        place: Range<usize>,
+        gradient: &mut dyn Sink,
+    ) -> Result<(), TrainError> {
+        match (found, self.draw.is_first()) {
+            (Some(found), true) => gradient.write(place, found),
+            (Some(found), false) => gradient.add(place, found),
+            (None, true) => gradient.clear(place),
+            (None, false) => Ok(()),
         }
-        Ok(tree::all_finite(place))
     }
 }
 
 /// Gives the gradient of each of a block's parameters to `store`, `None` where the graph does not reach it; returns the
 /// input's, where it has one.
-fn backward<'a>(
+fn differentiate<'a>(
     root: &Tensor,
     input: &Tensor,
     trained: impl Iterator<Item = Trained<'a>>,

@@ -2,17 +2,19 @@
 
 mod decoder;
 mod decoders;
+mod devices;
 mod language;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use headstart::checkpoint::Values;
 use headstart::network::Network;
 use xxhash_rust::xxh3::xxh3_128;
 
 use self::reference::{Reference, floats};
 use super::TorchTrainer;
-use crate::trainer::{Batch, Draw, Trainer};
+use crate::trainer::{Batch, Draw, Sums, Trainer};
 
 #[path = "../../../tests/src/reference.rs"]
 #[allow(
@@ -261,6 +263,10 @@ fn the_canary_sings_the_same_song_twice_and_another_for_another_network() {
     assert_ne!(song, other.canary().expect("a canary"));
     let class = trainer.numeric_class();
     assert_eq!((class.libtorch.as_str(), class.device.as_str(), class.threads), ("2.11.0", "cpu", 1));
+}
+
+fn pool() -> rayon::ThreadPool {
+    rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("two threads")
 }
 
 /// Bits as a number that fits a message.

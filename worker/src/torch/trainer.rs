@@ -1,4 +1,7 @@
 //! The trainer: a network on a device.
+//!
+//! On a CPU the gradient is written where the caller wants it. Elsewhere weights and gradient have a tensor each on the device,
+//! which crosses to or from host memory whole: see `staged.rs` and `device_gradient.rs`.
 
 use std::sync::Arc;
 
@@ -10,13 +13,14 @@ use rayon::prelude::*;
 use tch::{Device, Kind};
 
 use super::canary;
+use super::device_gradient::DeviceGradient;
 use super::network::Transformer;
 use super::parameters::Parameters;
 use super::step::Step;
 use super::{device, host, shim};
 use crate::objective::Objective;
 use crate::trainer::TrainerJob;
-use crate::trainer::{Batch, Draw, Progress, ReadWeights, Sums, TrainError, Trainer, load_in_pieces};
+use crate::trainer::{Batch, Draw, Progress, ReadWeights, Sums, TrainError, Trainer};
 
 /// Computes gradients with libtorch. One in a process: libtorch has one random generator for all threads.
 pub struct TorchTrainer {
@@ -25,6 +29,8 @@ pub struct TorchTrainer {
     parameters: Parameters,
     transformer: Transformer,
     checkpointing: bool,
+    /// A shard's gradient on the device, from the first one on; `None` where gradients are added up on the host.
+    gradient: Option<DeviceGradient>,
     /// Copies weights; as many threads as compute.
     pool: Arc<rayon::ThreadPool>,
     threads: u32,
@@ -40,6 +46,13 @@ pub fn make_trainer(job: TrainerJob) -> Result<Box<dyn Trainer>, TrainError> {
 impl TorchTrainer {
     /// Sets libtorch up for this thread, and puts the network on its device.
     pub fn new(job: TrainerJob) -> Result<TorchTrainer, TrainError> {
+        let staged = device::device(&job.device) != Device::Cpu;
+        TorchTrainer::with(job, staged)
+    }
+
+    /// The same. `staged`: whether weights and gradient have tensors on the device and images on the host, as they must have where
+    /// these are not one.
+    pub(super) fn with(job: TrainerJob, staged: bool) -> Result<TorchTrainer, TrainError> {
         let TrainerJob {
             network,
             objective,
@@ -54,7 +67,10 @@ impl TorchTrainer {
         shim::deterministic()?;
         tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
         let device = device::device(&device);
-        let parameters = Parameters::of(&network, values, device)?.computing(compute(precision, device));
+        let mut parameters = Parameters::of(&network, values, device)?.computing(compute(precision, device));
+        if staged {
+            parameters = parameters.staged()?;
+        }
         shim::give_back_memory();
         let transformer = Transformer::new(&network.blueprint, &parameters);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build();
@@ -65,6 +81,7 @@ impl TorchTrainer {
             parameters,
             transformer,
             checkpointing,
+            gradient: None,
             pool,
             threads,
             micro_batch,
@@ -74,6 +91,7 @@ impl TorchTrainer {
 
     /// Logits of a batch without dropout: `[rows × labels]`, row-major.
     pub fn logits(&self, batch: &Batch) -> Result<Vec<f32>, TrainError> {
+        self.parameters.upload()?;
         let logits = self.transformer.evaluate(batch, self.parameters.device())?;
         host::elements(&logits, <[f32]>::to_vec)
     }
@@ -116,13 +134,13 @@ impl Trainer for TorchTrainer {
     }
 
     fn canary(&mut self) -> Result<u128, TrainError> {
-        let device = self.parameters.device();
         let hash = canary::hash(
             &self.network.blueprint,
             self.objective,
             self.micro_batch as usize,
             self.sequence_len as usize,
-            (device, self.parameters.compute()),
+            &self.pool,
+            &self.parameters,
         );
         // It may have been larger than a micro-batch is.
         shim::give_back_memory();
@@ -138,19 +156,13 @@ impl Trainer for TorchTrainer {
     }
 
     fn load_trainable(&mut self, read: &ReadWeights<'_>) -> Result<(), TrainError> {
-        if self.parameters.device() != Device::Cpu {
-            return load_in_pieces(self, read);
-        }
         let pieces = self.parameters.pieces()?;
         let load = || pieces.into_par_iter().try_for_each(|(at, into)| read(at, into));
         self.pool.install(load).map_err(TrainError::Weights)
     }
 
     fn trainable_mut(&mut self) -> Result<Option<Vec<Piece<'_>>>, TrainError> {
-        match self.parameters.device() {
-            Device::Cpu => self.parameters.pieces().map(Some),
-            _ => Ok(None),
-        }
+        self.parameters.pieces().map(Some)
     }
 
     fn pool(&self) -> Option<Arc<rayon::ThreadPool>> {
@@ -165,6 +177,7 @@ impl Trainer for TorchTrainer {
         progress: &mut Progress<'_>,
     ) -> Result<Sums, TrainError> {
         let TorchTrainer { transformer, parameters, objective, checkpointing, .. } = self;
+        parameters.upload()?;
         let step = Step {
             network: transformer,
             parameters,
@@ -173,14 +186,28 @@ impl Trainer for TorchTrainer {
             draw,
             batch,
         };
-        step.gradient(gradient, progress)
+        let Some(layout) = parameters.layout() else { return step.gradient(gradient, progress) };
+        let there = match &mut self.gradient {
+            Some(there) => there,
+            empty => empty.insert(DeviceGradient::new(layout.clone(), parameters.device())?),
+        };
+        step.gradient_there(there)
+    }
+
+    fn finish_shard(&mut self, gradient: &mut [f32]) -> Result<(), TrainError> {
+        match &mut self.gradient {
+            Some(there) => there.give(&self.pool, gradient),
+            None => Ok(()),
+        }
     }
 
     fn evaluate(&mut self, batch: &Batch) -> Result<Sums, TrainError> {
+        self.parameters.upload()?;
         self.objective.evaluate(&self.transformer, batch, self.parameters.device())
     }
 
     fn nll(&self, batch: &Batch) -> Result<Vec<f32>, TrainError> {
+        self.parameters.upload()?;
         self.objective.nll(&self.transformer, batch, self.parameters.device())
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use headstart::model::blueprint::{self, Blueprint, ImageInput, Input, TextInput};
 use tch::{Device, Kind, Tensor};
 
+use super::super::bus;
 use super::super::dropout::{DropoutRng, dropout};
 use super::super::lookup::Lookup;
 use super::super::parameters::Parameters;
@@ -76,7 +77,7 @@ impl Embedding {
             (Source::Tables(tables), Batch::Text { .. }) => tables.sum(batch, device),
             (Source::Patches(_), Batch::Image { pixels, shape: [channels, height, width], .. }) => {
                 let shape = [-1, *channels as i64, *height as i64, *width as i64];
-                Ok(Tensor::f_from_slice(pixels)?.f_view(shape)?.f_to_device(device)?)
+                Ok(bus::input(pixels, device)?.f_view(shape)?)
             }
             (Source::Tables(_), Batch::Image { .. }) => {
                 Err(TrainError::Torch("a network of texts was given images".into()))
@@ -185,7 +186,7 @@ impl Table {
 
     /// `[tokens, width]` f32
     fn look_up(&self, rows: &[i64], device: Device) -> Result<Tensor, TrainError> {
-        let rows = Tensor::f_from_slice(rows)?.f_to_device(device)?;
+        let rows = bus::input(rows, device)?;
         Ok(self.weight.f_index_select(0, &rows)?.f_to_kind(Kind::Float)?)
     }
 

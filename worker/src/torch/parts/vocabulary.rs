@@ -7,12 +7,10 @@
 use std::ops::Range;
 
 use headstart::model::blueprint::{LOGITS_CHUNK, LanguageHead};
-use headstart::tree;
 use tch::{Kind, Tensor};
 
-use super::super::host;
+use super::super::gradient::Sink;
 use super::super::parameters::Parameters;
-use crate::objective::TokenSums;
 use crate::trainer::TrainError;
 
 /// Tokens of the vocabulary whose weights are widened at once.
@@ -28,13 +26,12 @@ pub(in super::super) struct Vocabulary {
 
 /// What predicted tokens cost.
 pub(in super::super) struct Judged {
-    pub(in super::super) sums: TokenSums,
-    /// Of each position, the negative log likelihood in nats.
-    pub(in super::super) nll: Vec<f32>,
+    /// Of each chunk of positions the sums of loss, negative log likelihood, entropy and right guesses, `[chunks, 4]` f64.
+    pub(in super::super) sums: Tensor,
+    /// Of each position, the negative log likelihood in nats, `[positions]` f32; none in training.
+    pub(in super::super) nll: Option<Tensor>,
     /// Gradient of the summed loss with respect to the vectors, `[positions, hidden]` f32; none in evaluation.
     pub(in super::super) of_hidden: Option<Tensor>,
-    /// Whether the weight's gradient is finite, as far as it was changed.
-    pub(in super::super) finite: bool,
 }
 
 impl Vocabulary {
@@ -49,19 +46,19 @@ impl Vocabulary {
     }
 
     /// Scores of the vectors `[positions, hidden]` f32 for the tokens that follow, `[positions]` i64: of each target a share
-    /// `smoothing` is spread over the vocabulary, as transformers' `LabelSmoother` does. With `gradient`, the trainable vector's,
-    /// gradients are taken, and the weight's is added to it where it trains.
+    /// `smoothing` is spread over the vocabulary, as transformers' `LabelSmoother` does. With `gradient`, gradients are taken, and
+    /// the weight's is added there, where it trains.
     pub(in super::super) fn judge(
         &self,
         hidden: &Tensor,
         targets: &Tensor,
         smoothing: f64,
-        mut gradient: Option<&mut [f32]>,
+        mut gradient: Option<&mut dyn Sink>,
     ) -> Result<Judged, TrainError> {
         let _guard = tch::no_grad_guard();
         let hidden = hidden.f_detach()?.f_to_kind(Kind::Float)?;
         let positions = hidden.size()[0];
-        let (mut sums, mut nll, mut finite) = (TokenSums::default(), Vec::new(), true);
+        let (mut sums, mut nll) = (Vec::new(), Vec::new());
         let of_hidden = gradient.is_some().then(|| hidden.f_zeros_like()).transpose()?;
         let chunk = LOGITS_CHUNK as i64;
         // One for all chunks: the allocator keeps what many that come and go leave behind.
@@ -72,15 +69,25 @@ impl Vocabulary {
             let (vectors, targets) = (hidden.f_narrow(0, at, len)?, targets.f_narrow(0, at, len)?);
             let targets = targets.f_unsqueeze(1)?;
             let scores = Scores::new(self.logits(&vectors)?, &targets, smoothing, &scratch)?;
-            scores.add_to(&mut sums, &mut nll)?;
-            let (Some(of_hidden), Some(gradient)) = (&of_hidden, gradient.as_deref_mut()) else { continue };
+            sums.push(scores.sums()?);
+            let (Some(of_hidden), Some(gradient)) = (&of_hidden, &mut gradient) else {
+                nll.push(scores.nll.f_squeeze_dim(1)?);
+                continue;
+            };
             let of_logits = scores.into_gradient(&targets, smoothing)?;
             self.add_of_hidden(&of_logits, &mut of_hidden.f_narrow(0, at, len)?)?;
             if let Some(place) = &self.place {
-                finite &= add_of_weight(&of_logits, &vectors, &mut gradient[place.clone()])?;
+                add_of_weight(&of_logits, &vectors, place.start, &mut **gradient)?;
             }
         }
-        Ok(Judged { sums, nll, of_hidden, finite })
+        let empty = |shape: &[i64], kind| Tensor::f_zeros(shape, (kind, hidden.device()));
+        let sums = if sums.is_empty() { empty(&[0, 4], Kind::Double)? } else { Tensor::f_stack(&sums, 0)? };
+        let nll = match (&of_hidden, nll.is_empty()) {
+            (Some(_), _) => None,
+            (None, true) => Some(empty(&[0], Kind::Float)?),
+            (None, false) => Some(Tensor::f_cat(&nll, 0)?),
+        };
+        Ok(Judged { sums, nll, of_hidden })
     }
 
     /// Rows of the weight, widened, and their number.
@@ -114,20 +121,21 @@ impl Vocabulary {
     }
 }
 
-/// Adds the gradient of the weight, a block of rows at a time; whether all that it changed is finite.
-fn add_of_weight(of_logits: &Tensor, vectors: &Tensor, sum: &mut [f32]) -> Result<bool, TrainError> {
+/// Adds the gradient of the weight, whose place begins at an element of the trainable vector, a block of rows at a time.
+fn add_of_weight(
+    of_logits: &Tensor,
+    vectors: &Tensor,
+    start: usize,
+    gradient: &mut dyn Sink,
+) -> Result<(), TrainError> {
     let (rows, width) = (of_logits.size()[1], vectors.size()[1] as usize);
-    let mut finite = true;
     for first in (0..rows).step_by(BLOCK as usize) {
         let columns = of_logits.f_narrow(1, first, BLOCK.min(rows - first))?;
         let of_block = columns.f_tr()?.f_mm(vectors)?;
-        host::elements(&of_block, |of_block| {
-            let place = &mut sum[first as usize * width..][..of_block.len()];
-            tree::add(place, of_block);
-            finite &= tree::all_finite(place);
-        })?;
+        let at = start + first as usize * width;
+        gradient.add(at..at + of_block.numel(), &of_block)?;
     }
-    Ok(finite)
+    Ok(())
 }
 
 /// What follows from the logits of a chunk, in their place: no second tensor of their size exists.
@@ -170,16 +178,11 @@ impl Scores {
         Ok(Scores { exponentials: logits, normaliser, loss, nll, entropy, right })
     }
 
-    /// Adds the sums over the chunk's positions, in 64 bits.
-    fn add_to(&self, sums: &mut TokenSums, nll: &mut Vec<f32>) -> Result<(), TrainError> {
-        let sum = |values: &Tensor| -> Result<f64, TrainError> {
-            Ok(values.f_sum(Kind::Double)?.f_double_value(&[])?)
-        };
-        sums.loss += sum(&self.loss)?;
-        sums.nll += sum(&self.nll)?;
-        sums.entropy += sum(&self.entropy)?;
-        sums.right += self.right.f_sum(Kind::Int64)?.f_int64_value(&[])? as u64;
-        host::elements(&self.nll, |values| nll.extend_from_slice(values))
+    /// The sums over the chunk's positions, in 64 bits: see [`Judged::sums`].
+    fn sums(&self) -> Result<Tensor, TrainError> {
+        let Scores { loss, nll, entropy, right, .. } = self;
+        let sum = |values: &Tensor| values.f_sum(Kind::Double);
+        Ok(Tensor::f_stack(&[sum(loss)?, sum(nll)?, sum(entropy)?, sum(right)?], 0)?)
     }
 
     /// The gradient of the summed loss with respect to the logits: `softmax − target`.

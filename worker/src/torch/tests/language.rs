@@ -9,6 +9,7 @@ use headstart::trainable::Trainable;
 use serde_json::{Value, json};
 use tch::{Device, Kind};
 
+use super::super::device_gradient::DeviceGradient;
 use super::super::network::Transformer;
 use super::super::parameters::Parameters;
 use super::super::step::Step;
@@ -16,9 +17,9 @@ use super::{DRAW, assert_close, bits, largest, take_turn};
 use crate::objective::Objective;
 use crate::trainer::{Batch, Draw, Sums, Targets};
 
-const PLAIN: Objective = Objective::CausalLm { smoothing: 0.0 };
+pub(super) const PLAIN: Objective = Objective::CausalLm { smoothing: 0.0 };
 
-fn config() -> Value {
+pub(super) fn config() -> Value {
     json!({
         "model_type": "llama", "hidden_size": 24, "num_attention_heads": 4, "num_key_value_heads": 2,
         "intermediate_size": 40, "num_hidden_layers": 3, "vocab_size": 50, "tie_word_embeddings": true,
@@ -27,21 +28,22 @@ fn config() -> Value {
 }
 
 /// A network with noisy weights, ready to compute.
-struct Small {
+pub(super) struct Small {
+    blueprint: Blueprint,
     table: Vec<Parameter>,
-    layout: Trainable,
+    pub(super) layout: Trainable,
     parameters: Parameters,
     network: Transformer,
 }
 
 impl Small {
     /// `adapter`: what every linear layer has; then nothing else trains. `store`: how weights are stored.
-    fn new(config: &Value, adapter: Option<Adapter>, store: fn(Vec<f32>) -> Values) -> Small {
+    pub(super) fn new(config: &Value, adapter: Option<Adapter>, store: fn(Vec<f32>) -> Values) -> Small {
         Small::computing(config, adapter, store, Kind::Float)
     }
 
     /// The same, computing in this number format.
-    fn computing(
+    pub(super) fn computing(
         config: &Value,
         adapter: Option<Adapter>,
         store: fn(Vec<f32>) -> Values,
@@ -76,7 +78,21 @@ impl Small {
         let parameters = Parameters::new(&table, &layout, stored.collect(), Device::Cpu).expect("they fit");
         let parameters = parameters.computing(compute);
         let network = Transformer::new(&blueprint, &parameters);
-        Small { table, layout, parameters, network }
+        Small { blueprint, table, layout, parameters, network }
+    }
+
+    /// The same, with its weights as on a device.
+    pub(super) fn staged(self) -> Small {
+        let parameters = self.parameters.staged().expect("they fit");
+        parameters.upload().expect("they fit");
+        let network = Transformer::new(&self.blueprint, &parameters);
+        Small { parameters, network, ..self }
+    }
+
+    /// Room for a gradient as on a device.
+    pub(super) fn gradient_there(&self) -> DeviceGradient {
+        let layout = self.parameters.layout().expect("its weights are as on a device");
+        DeviceGradient::new(layout.clone(), Device::Cpu).expect("a small one")
     }
 
     fn step(&self, objective: Objective, checkpointing: bool, batch: &Batch) -> (Sums, Vec<f32>) {
@@ -85,7 +101,18 @@ impl Small {
         (sums, gradient)
     }
 
-    fn add(
+    pub(super) fn of<'a>(
+        &'a self,
+        objective: Objective,
+        checkpointing: bool,
+        draw: Draw,
+        batch: &'a Batch,
+    ) -> Step<'a> {
+        let Small { parameters, network, .. } = self;
+        Step { network, parameters, objective, checkpointing, draw, batch }
+    }
+
+    pub(super) fn add(
         &self,
         objective: Objective,
         checkpointing: bool,
@@ -93,14 +120,13 @@ impl Small {
         batch: &Batch,
         gradient: &mut [f32],
     ) -> Sums {
-        let Small { parameters, network, .. } = self;
-        let step = Step { network, parameters, objective, checkpointing, draw, batch };
+        let step = self.of(objective, checkpointing, draw, batch);
         step.gradient(gradient, &mut |_, _, _| {}).expect("a gradient")
     }
 }
 
 /// Rows of these lengths, of which the later half of the tokens is trained.
-fn rows(lengths: &[usize]) -> Batch {
+pub(super) fn rows(lengths: &[usize]) -> Batch {
     let tokens: usize = lengths.iter().sum();
     let trained =
         lengths.iter().flat_map(|&length| (0..length).map(move |token| token > 0 && 2 * token >= length));
@@ -127,7 +153,7 @@ fn alone(batch: &Batch, row: usize) -> Batch {
     }
 }
 
-fn lora(dropout: f64) -> Option<Adapter> {
+pub(super) fn lora(dropout: f64) -> Option<Adapter> {
     Some(Adapter { rank: 3, scale: 2.0, dropout })
 }
 
@@ -254,14 +280,15 @@ fn measures_are_those_of_the_distribution() {
     let entropy = -(logp.exp() * &logp).sum(tch::Kind::Double).double_value(&[]);
     let nll = -logp.gather(1, &targets.unsqueeze(1), false).sum(tch::Kind::Double).double_value(&[]);
     let judged = vocabulary.judge(&hidden, &targets, 0.0, None).expect("a loss");
-    assert!(
-        (judged.sums.nll - nll).abs() < 1e-5 * nll && (judged.sums.entropy - entropy).abs() < 1e-5 * entropy
-    );
-    assert_eq!(judged.nll.len() as i64, targets.size()[0]);
+    let sums = Vec::<f64>::try_from(judged.sums.sum_dim_intlist(&[0i64][..], false, Kind::Double));
+    let sums: [f64; 4] = sums.expect("numbers").try_into().expect("four of them");
+    assert!((sums[1] - nll).abs() < 1e-5 * nll && (sums[2] - entropy).abs() < 1e-5 * entropy);
+    assert_eq!(judged.nll.expect("no gradient was asked for").size(), targets.size());
     let right = logits.argmax(1, false).eq_tensor(&targets).sum(tch::Kind::Int64).int64_value(&[]);
-    assert_eq!(judged.sums.right as i64, right);
+    assert_eq!(sums[3] as i64, right);
+    let [loss, nll, entropy, _] = sums;
     let sums = PLAIN.evaluate(&small.network, &batch, Device::Cpu).expect("metrics");
-    assert_eq!((sums.loss, sums.measures), (judged.sums.loss, vec![judged.sums.nll, judged.sums.entropy]));
+    assert_eq!((sums.loss, sums.measures), (loss, vec![nll, entropy]));
 }
 
 #[test]
