@@ -10,6 +10,8 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use crate::exit::Exit;
+use crate::id::WorkerId;
+use crate::message::IDLES;
 use crate::wire::channel::{self, CONNECT};
 use crate::wire::{clip, pb};
 
@@ -95,6 +97,14 @@ pub struct WorkerStatus {
     pub activity: String,
     /// Seconds of compute for one shard; NaN before the first.
     pub shard_seconds: f64,
+}
+
+impl WorkerStatus {
+    /// Why it rests, with the cure, if the run goes on faster without it.
+    pub fn rests(&self) -> Option<&str> {
+        let who = WorkerId(self.worker_id).to_string();
+        self.activity.strip_prefix(&who)?.strip_prefix(IDLES)
+    }
 }
 
 impl RunStatus {

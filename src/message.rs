@@ -6,6 +6,9 @@ use crate::id::{CoordinatorEpoch, LeaseId, Step, Version, WorkerId};
 use crate::shared_memory::Address;
 use crate::tree::Node;
 
+/// Between the name of a worker that rests and why it does, in what people read of it.
+pub const IDLES: &str = " idles: ";
+
 /// What a lease computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Pass {

@@ -22,11 +22,23 @@ fn a_plan_counts_what_a_run_will_take() {
     let two = by_workers.iter().find(|line| line["workers"] == 2).expect("as asked");
     // Six shards are a node of four and one of two: two workers are leased two, two, one and one.
     assert_eq!(two["partials_per_step"], 4);
-    assert_eq!(two["bytes_up_per_step"], 16 * trainable);
-    assert_eq!(two["bytes_down_per_step"], 8 * trainable);
+    // Rows of tokens that are not looked up do not travel, in either direction.
+    let bytes = |line: &Value, key: &str| line[key].as_u64().expect("a number");
+    let [up, down] = ["bytes_up_per_step", "bytes_down_per_step"].map(|key| bytes(two, key));
+    assert!(up > 0 && up <= 16 * trainable && down > 0 && down <= 8 * trainable, "{up} up, {down} down");
     assert_eq!(found["bandwidth_bits_per_second"]["source"], "given");
     let worker = found["memory"]["worker_bytes"].as_u64().expect("a number");
     assert!(worker > 50 << 20, "libtorch alone takes more than {worker} bytes");
+    let across = found["memory"]["worker_across_network_bytes"].as_u64().expect("a number");
+    assert!(across >= worker + 12 * trainable, "a replica takes 12 bytes a parameter, not {across} − {worker}");
+
+    let with = |set: &str| plan(directory.path(), &[&given[..], &["--set", set]].concat());
+    let narrow = with("wire=int8");
+    let narrow = &narrow["by_workers"].as_array().expect("a list")[1];
+    assert_eq!(narrow["workers"], 2);
+    assert!(3 * bytes(narrow, "bytes_up_per_step") < up, "{narrow} is a quarter of {up}");
+    let weights = with("cluster.replicas=false");
+    assert_eq!(weights["by_workers"][1]["bytes_down_per_step"], 8 * trainable, "weights travel whole");
     assert!(!directory.path().join("out").exists());
 }
 
@@ -72,6 +84,9 @@ fn a_doctor_finds_what_is_well_and_leaves_no_trace() {
         );
     }
     assert!(said.contains("read, write, conditional create"), "{said}");
+    let speeds: Vec<&str> = said.lines().filter(|line| line.contains("GB/s over loopback")).collect();
+    assert_eq!(speeds.len(), 4, "raw TCP and three formats: {said}");
+    assert!(speeds[0].contains("raw TCP") && speeds[1].contains("of raw TCP (this run's wire)"), "{said}");
     assert!(!directory.path().join("out").exists());
     succeed(directory.path(), &["doctor"]);
 }

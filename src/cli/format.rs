@@ -86,6 +86,21 @@ pub(super) fn count(number: u64) -> String {
     groups.join(" ")
 }
 
+/// A text in lines of at most `width` characters, broken between words; a longer word has a line of its own.
+pub(super) fn wrapped(text: &str, width: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
+
 /// `1 worker`, `2 workers`.
 pub(super) fn workers(count: usize) -> String {
     if count == 1 { "1 worker".to_owned() } else { format!("{count} workers") }
@@ -103,6 +118,13 @@ mod tests {
         assert_eq!(MetricKind::of("loss").value(0.5), "0.5000");
         assert_eq!(MetricKind::of("f1").gain(-0.042), "-4.2 points");
         assert_eq!(MetricKind::of("loss").gain(-0.25), "0.2500 worse");
+    }
+
+    #[test]
+    fn long_texts_are_broken_between_words() {
+        assert_eq!(wrapped("a link that is slow", 8), "a link\nthat is\nslow");
+        assert_eq!(wrapped("incomprehensible words", 8), "incomprehensible\nwords");
+        assert_eq!(wrapped("", 8), "");
     }
 
     #[test]

@@ -7,6 +7,9 @@ use headstart::client::{Client, RunStatus, State, WorkerStatus};
 use super::error::CliError;
 use super::{console, format};
 
+/// Characters of a line of text.
+const WIDTH: usize = 80;
+
 /// How to ask.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -50,6 +53,9 @@ fn describe(status: &RunStatus) -> String {
         true => lines.push("no workers".to_owned()),
         false => lines.push(table(&status.workers).to_string()),
     }
+    // In full, because the cure is at its end.
+    let resting = status.workers.iter().filter(|worker| worker.rests().is_some());
+    lines.extend(resting.map(|worker| format::wrapped(&worker.activity, WIDTH)));
     lines.join("\n")
 }
 
@@ -83,8 +89,35 @@ fn table(workers: &[WorkerStatus]) -> Table {
             ready,
             &shards.to_string(),
             &seconds,
-            &console::printable(activity),
+            &if worker.rests().is_some() { "rests".to_owned() } else { console::printable(activity) },
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker(worker_id: u64, activity: &str) -> WorkerStatus {
+        let (name, device) = (format!("host-{worker_id}"), "cpu".to_owned());
+        let activity = activity.to_owned();
+        WorkerStatus { worker_id, name, device, shards: 4, ready: true, activity, shard_seconds: 0.5 }
+    }
+
+    #[test]
+    fn a_worker_that_rests_is_explained_below_the_table_within_80_columns() {
+        let reason = "worker 2 idles: its link would make a step 7.3 s, the others take 0.4 s; wire: int8 or LoRA \
+                      would change that";
+        let workers = vec![worker(1, "step 3: shards 0..8"), worker(2, reason), worker(3, "catching up")];
+        let status = RunStatus { workers, ..crate::cli::train::status(State::Training, 3) };
+        let said = describe(&status);
+        assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
+        assert!(said.replace('\n', " ").ends_with(reason), "{said}");
+        for shown in ["┆ rests", "┆ catching up"] {
+            assert!(said.contains(shown), "{said}");
+        }
+        let json = serde_json::to_string(&status).expect("plain data");
+        assert!(json.contains(reason), "{json}");
+    }
 }

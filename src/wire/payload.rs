@@ -10,12 +10,14 @@
 //! every number of the block just as well.
 
 use bytes::Bytes;
+use pulp::Arch;
 
 use crate::rounding::{self, BLOCK, LARGEST_EXPONENT, SMALLEST_EXPONENT};
 use crate::run_file::Wire;
 
-/// Elements of a chunk, at most: a multiple of a block. A chunk of 32-bit floats has about 1 MiB.
-pub const CHUNK: usize = 1 << 18;
+/// Elements of a chunk, at most: a multiple of a block. A chunk of 32-bit floats has half a MiB: it fits in a frame of HTTP/2, and
+/// in a core's cache while it is packed, checked and unpacked.
+pub const CHUNK: usize = 1 << 17;
 /// Elements that are there or left out together.
 const UNIT: usize = 64;
 const UNITS_OF_BLOCK: usize = BLOCK / UNIT;
@@ -37,6 +39,11 @@ pub enum Malformed {
 
 /// Packs numbers that the format holds exactly, and appends them to `into`.
 pub fn encode(wire: Wire, values: &[f32], into: &mut Vec<u8>) {
+    Arch::new().dispatch(|| pack(wire, values, into));
+}
+
+#[inline(always)]
+fn pack(wire: Wire, values: &[f32], into: &mut Vec<u8>) {
     let start = into.len();
     into.resize(start + bitmap_len(values.len()), 0);
     for (unit, values) in values.chunks(UNIT).enumerate() {
@@ -44,6 +51,10 @@ pub fn encode(wire: Wire, values: &[f32], into: &mut Vec<u8>) {
             into[start + unit / 8] |= 1 << (unit % 8);
         }
     }
+    let (exponents, elements) = lengths(wire, &into[start..], values.len());
+    // Not more: packed sums wait in queues.
+    into.reserve_exact(exponents + elements);
+    let mut exponent = into.len();
     if wire == Wire::Int8 {
         for (number, block) in values.chunks(BLOCK).enumerate() {
             if units_of(&into[start..], number) != 0 {
@@ -56,17 +67,45 @@ pub fn encode(wire: Wire, values: &[f32], into: &mut Vec<u8>) {
         if units == 0 {
             continue;
         }
-        let inverse = if wire == Wire::Int8 { power_of(block) } else { 1.0 };
-        for (unit, values) in block.chunks(UNIT).enumerate().filter(|(unit, _)| units >> unit & 1 == 1) {
-            debug_assert!(unit < UNITS_OF_BLOCK);
-            match wire {
-                Wire::F32 => into.extend_from_slice(bytemuck::cast_slice(values)),
-                Wire::Bf16 => into
-                    .extend(values.iter().flat_map(|value| ((value.to_bits() >> 16) as u16).to_le_bytes())),
-                Wire::Int8 => into.extend(values.iter().map(|value| (value * inverse) as i8 as u8)),
+        let inverse = match wire {
+            Wire::Int8 => rounding::power(BIAS - i32::from(into[exponent])),
+            Wire::F32 | Wire::Bf16 => 1.0,
+        };
+        exponent += 1;
+        let size = piece(units, block.len());
+        for (_, values) in block.chunks(size).enumerate().filter(|(unit, _)| units >> unit & 1 == 1) {
+            append(wire, inverse, values, into);
+        }
+    }
+}
+
+/// Appends elements that are there. `inverse`: what makes a code of an element.
+#[inline(always)]
+fn append(wire: Wire, inverse: f32, values: &[f32], into: &mut Vec<u8>) {
+    /// Added to a whole number of few digits, it leaves them in the lowest bits, in two's complement.
+    const WHOLE: f32 = 12_582_912.0;
+    let start = into.len();
+    match wire {
+        Wire::F32 => into.extend_from_slice(bytemuck::cast_slice(values)),
+        Wire::Bf16 => {
+            into.resize(start + 2 * values.len(), 0);
+            for (bytes, value) in into[start..].as_chunks_mut().0.iter_mut().zip(values) {
+                *bytes = ((value.to_bits() >> 16) as u16).to_le_bytes();
+            }
+        }
+        Wire::Int8 => {
+            into.resize(start + values.len(), 0);
+            for (byte, value) in into[start..].iter_mut().zip(values) {
+                *byte = (value * inverse + WHOLE).to_bits() as u8;
             }
         }
     }
+}
+
+/// Elements of a block that are packed together: all, if all of its units are there.
+#[inline(always)]
+fn piece(units: u8, block: usize) -> usize {
+    if u32::from(units).count_ones() as usize == block.div_ceil(UNIT) { BLOCK } else { UNIT }
 }
 
 /// Packs a segment, or the end of one: for each chunk its first element and its bytes.
@@ -78,14 +117,14 @@ pub fn chunks(wire: Wire, values: &[f32]) -> impl Iterator<Item = (usize, Bytes)
     })
 }
 
-/// What makes a code of a number of this block, which is not all zero.
-fn power_of(block: &[f32]) -> f32 {
-    rounding::power(-rounding::exponent(rounding::largest(block)))
-}
-
 /// Unpacks a chunk into `values`, all of which are overwritten.
 pub fn decode(wire: Wire, payload: &[u8], values: &mut [f32]) -> Result<(), Malformed> {
     let chunk = Chunk::split(wire, payload, values.len())?;
+    Arch::new().dispatch(|| unpack_chunk(wire, &chunk, values))
+}
+
+#[inline(always)]
+fn unpack_chunk(wire: Wire, chunk: &Chunk<'_>, values: &mut [f32]) -> Result<(), Malformed> {
     let mut exponents = chunk.exponents.iter();
     let mut rest = chunk.elements;
     for (number, block) in values.chunks_mut(BLOCK).enumerate() {
@@ -98,7 +137,8 @@ pub fn decode(wire: Wire, payload: &[u8], values: &mut [f32]) -> Result<(), Malf
             Wire::Int8 => scale(*exponents.next().expect("counted by Chunk::split"))?,
             Wire::F32 | Wire::Bf16 => 1.0,
         };
-        for (unit, values) in block.chunks_mut(UNIT).enumerate() {
+        let size = piece(units, block.len());
+        for (unit, values) in block.chunks_mut(size).enumerate() {
             if units >> unit & 1 == 0 {
                 values.fill(0.0);
                 continue;
@@ -111,6 +151,7 @@ pub fn decode(wire: Wire, payload: &[u8], values: &mut [f32]) -> Result<(), Malf
     Ok(())
 }
 
+#[inline(always)]
 fn unpack(wire: Wire, bytes: &[u8], scale: f32, values: &mut [f32]) -> Result<(), Malformed> {
     match wire {
         Wire::F32 => {
@@ -163,21 +204,28 @@ impl<'a> Chunk<'a> {
         if bitmap.last().is_some_and(|last| !units.is_multiple_of(8) && last >> (units % 8) != 0) {
             return Err(Malformed::Beyond);
         }
-        let there = bitmap.iter().map(|byte| byte.count_ones() as usize).sum::<usize>();
-        // The last unit may be short.
-        let last = units.checked_sub(1).is_some_and(|last| bitmap[last / 8] >> (last % 8) & 1 == 1);
-        let missing = if last { units * UNIT - len } else { 0 };
-        let exponents = match wire {
-            Wire::Int8 => (0..len.div_ceil(BLOCK)).filter(|&block| units_of(bitmap, block) != 0).count(),
-            Wire::F32 | Wire::Bf16 => 0,
-        };
-        let expected = bits + exponents + (there * UNIT - missing) * width(wire);
+        let (exponents, elements) = lengths(wire, bitmap, len);
+        let expected = bits + exponents + elements;
         if payload.len() != expected {
             return Err(short(expected));
         }
         let (exponents, elements) = rest.split_at(exponents);
         Ok(Chunk { bitmap, exponents, elements })
     }
+}
+
+/// Bytes of exponents and of elements after the bits of `len` elements.
+fn lengths(wire: Wire, bitmap: &[u8], len: usize) -> (usize, usize) {
+    let units = len.div_ceil(UNIT);
+    let there = bitmap.iter().map(|byte| byte.count_ones() as usize).sum::<usize>();
+    // The last unit may be short.
+    let last = units.checked_sub(1).is_some_and(|last| bitmap[last / 8] >> (last % 8) & 1 == 1);
+    let missing = if last { units * UNIT - len } else { 0 };
+    let exponents = match wire {
+        Wire::Int8 => (0..len.div_ceil(BLOCK)).filter(|&block| units_of(bitmap, block) != 0).count(),
+        Wire::F32 | Wire::Bf16 => 0,
+    };
+    (exponents, (there * UNIT - missing) * width(wire))
 }
 
 /// Bytes of an element.

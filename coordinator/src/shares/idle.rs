@@ -5,6 +5,7 @@
 use std::fmt;
 
 use headstart::id::WorkerId;
+use headstart::message::IDLES;
 
 use super::{MARGIN, Pace, Shares};
 
@@ -72,7 +73,7 @@ pub fn reason(shares: &Shares, worker: WorkerId, pace: &Pace) -> Option<Reason> 
 impl fmt::Display for Idle<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Idle { worker, reason, traffic } = self;
-        write!(f, "{worker} idles: ")?;
+        write!(f, "{worker}{IDLES}")?;
         match *reason {
             Reason::Link { with, without } => {
                 let (with, without, cure) = (Seconds(with), Seconds(without), traffic.cure());

@@ -94,6 +94,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         note(storage::output(spec).await);
         note(vec![storage::base_model(spec).await]);
     }
-    note(network::coordinator(coordinator.as_deref()).await);
+    let wire = spec.as_ref().map(|spec| spec.wire);
+    note(network::coordinator(coordinator.as_deref(), wire).await);
     Ok(first.into())
 }

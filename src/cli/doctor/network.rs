@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use headstart::client::Client;
 use headstart::exit::Exit;
-use headstart::run_file::RunSpec;
+use headstart::run_file::{RunSpec, Wire};
 use headstart::store::Environment;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::time::timeout;
 
 use super::{Check, bandwidth};
+use crate::cli::bandwidth::{Loopback, Partials};
 
 /// Default port of a coordinator.
 const PORT: u16 = 7070;
@@ -49,10 +50,13 @@ fn hosts(spec: Option<&RunSpec>, coordinator: Option<&str>, environment: &Enviro
     urls.into_iter().filter_map(|url| environment.host(url)).collect()
 }
 
-/// The coordinator and the way to it; without one, whether its port is free here.
-pub(super) async fn coordinator(url: Option<&str>) -> Vec<Check> {
+/// The coordinator and the way to it; without one, whether its port is free here, and what this machine's cores can move.
+/// `wire`: the run's.
+pub(super) async fn coordinator(url: Option<&str>, wire: Option<Wire>) -> Vec<Check> {
     let Some(url) = url else {
-        return vec![port(PORT).await, speed("over loopback", bandwidth::loopback().await)];
+        let mut checks = vec![port(PORT).await];
+        checks.extend(loopback(bandwidth::all().await, wire));
+        return checks;
     };
     let status = match Client::connect(url).await {
         Ok(client) => client.status().await,
@@ -79,6 +83,37 @@ async fn port(port: u16) -> Check {
             Check::warn("port", format!("{port}: {error}; give the coordinator another with --listen"))
         }
     }
+}
+
+/// One line for raw TCP, and one for partials in each wire format.
+fn loopback(measured: Result<Loopback, headstart::client::ClientError>, wire: Option<Wire>) -> Vec<Check> {
+    let Loopback { tcp, partials } = match measured {
+        Ok(measured) => measured,
+        Err(error) => return vec![speed("over loopback", Err(error))],
+    };
+    let raw = Check::ok("bandwidth", format!("{:.2} GB/s over loopback, raw TCP", 1e-9 * tcp));
+    let formats = partials.into_iter().map(|Partials { wire: format, bytes, elements }| {
+        let ratio = match format {
+            Wire::F32 => format!(", {:.2} of raw TCP", bytes / tcp),
+            Wire::Bf16 | Wire::Int8 => String::new(),
+        };
+        let mark = match wire {
+            Some(wire) if wire == format => " (this run's wire)",
+            None if format == Wire::F32 => " (the default)",
+            _ => "",
+        };
+        let text = format!(
+            "{:.2} GB/s over loopback, wire: {}, {:.0} million elements/s{ratio}{mark}",
+            1e-9 * bytes,
+            format.name(),
+            1e-6 * elements
+        );
+        match bytes < SLOW {
+            true => Check::warn("bandwidth", format!("{text}: this machine is too busy to move gradients")),
+            false => Check::ok("bandwidth", text),
+        }
+    });
+    std::iter::once(raw).chain(formats).collect()
 }
 
 fn speed(way: &str, measured: Result<f64, headstart::client::ClientError>) -> Check {
@@ -121,6 +156,22 @@ mod tests {
             found(&everywhere, None),
             ["acc.blob.core.windows.net", "s3.us-east-1.amazonaws.com", "storage.googleapis.com"]
         );
+    }
+
+    #[test]
+    fn loopback_has_a_line_for_each_format_and_marks_the_run_s() {
+        let partials = [(Wire::F32, 2.8e9, 0.7e9), (Wire::Int8, 1e6, 1e6)]
+            .map(|(wire, bytes, elements)| Partials { wire, bytes, elements });
+        let measured = Loopback { tcp: 4e9, partials: partials.to_vec() };
+        let said = |wire| -> Vec<String> {
+            loopback(Ok(measured.clone()), wire).iter().map(ToString::to_string).collect()
+        };
+        let lines = said(Some(Wire::Int8));
+        assert_eq!(lines[0], "ok    bandwidth    4.00 GB/s over loopback, raw TCP");
+        let f32 = "ok    bandwidth    2.80 GB/s over loopback, wire: f32, 700 million elements/s, 0.70 of raw TCP";
+        assert_eq!(lines[1], f32);
+        assert!(lines[2].starts_with("warn ") && lines[2].contains("(this run's wire)"), "{lines:?}");
+        assert_eq!(said(None)[1], format!("{f32} (the default)"));
     }
 
     #[tokio::test]

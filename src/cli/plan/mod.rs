@@ -4,6 +4,7 @@ mod memory;
 mod rows;
 mod show;
 mod time;
+mod traffic;
 
 use clap::{Args, ValueEnum};
 use headstart::client::RunStatus;
@@ -18,6 +19,7 @@ use super::{RunFile, bandwidth, console};
 use memory::{Memory, Sizes, Weights};
 use rows::RowLengths;
 use time::Pace;
+use traffic::{Sparse, Traffic};
 
 /// Steps of the measurement: the first warms up, and the worker's speed is smoothed over the others.
 const MEASURED_STEPS: u64 = 4;
@@ -70,6 +72,7 @@ struct Planned {
     tokens: Option<Tokens>,
     samples: u64,
     memory: Memory,
+    traffic: Traffic,
     speed: Known,
     link: Known,
     coordinator_link: Known,
@@ -111,7 +114,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), CliError> {
         samples_per_second: speed.value,
         batch: spec.batch.global_batch_size,
         shards: spec.batch.shards_per_step,
-        trainable: job.network.trainable.len() as u64,
+        traffic: traffic(&job),
+        adapter: spec.adapter.is_some(),
         worker_link: link.value,
         coordinator_link: coordinator_link.value,
     };
@@ -124,6 +128,21 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), CliError> {
         console::err(&console::printable(&format!("warning: {warning}")));
     }
     Ok(())
+}
+
+/// What a gradient of the run is on the wire.
+fn traffic(job: &Job) -> Traffic {
+    let Job { spec, network, .. } = job;
+    let (samples, lengths) = (samples_of(job), RowLengths::of(job));
+    let mean = lengths.total(samples).unwrap_or_default() as f64 / samples.max(1) as f64;
+    let tokens = mean * f64::from(spec.batch.global_batch_size);
+    let longest = lengths.longest().unwrap_or_default();
+    Traffic {
+        wire: spec.wire,
+        trainable: network.trainable.len() as u64,
+        tables: Sparse::of(&network.blueprint, &Weights::of(network), tokens, longest),
+        replicas: spec.cluster.replicas,
+    }
 }
 
 /// Whether a run commits its state before its last step.
@@ -145,7 +164,7 @@ fn plan(job: Job, asked: Option<u32>, pace: Pace, [speed, link, coordinator_link
         warnings
             .push(format!("{workers} workers, but cluster.max_workers is {most}: the others are refused"));
     }
-    warnings.extend(pace.cannot_win(most));
+    warnings.extend(pace.cannot_win(most).or_else(|| pace.link_dominates(workers)));
     let samples = samples_of(&job);
     let lengths = RowLengths::of(&job);
     let tokens = lengths.total(samples).zip(lengths.longest()).map(|(total, longest)| Tokens {
@@ -153,7 +172,7 @@ fn plan(job: Job, asked: Option<u32>, pace: Pace, [speed, link, coordinator_link
         longest,
         counted: lengths.are_counted(),
     });
-    let memory = memory(&job, &lengths, workers);
+    let memory = memory(&job, &lengths, workers, &pace.traffic);
     let powers = std::iter::successors(Some(1u32), |workers| workers.checked_mul(2));
     let mut numbers: Vec<u32> = powers.take_while(|&power| power <= shards.min(most)).collect();
     numbers.extend([workers, recommended]);
@@ -166,6 +185,7 @@ fn plan(job: Job, asked: Option<u32>, pace: Pace, [speed, link, coordinator_link
         tokens,
         samples,
         memory,
+        traffic: pace.traffic,
         speed,
         link,
         coordinator_link,
@@ -175,7 +195,7 @@ fn plan(job: Job, asked: Option<u32>, pace: Pace, [speed, link, coordinator_link
     }
 }
 
-fn memory(job: &Job, lengths: &RowLengths<'_>, workers: u32) -> Memory {
+fn memory(job: &Job, lengths: &RowLengths<'_>, workers: u32, traffic: &Traffic) -> Memory {
     let Job { spec, network, .. } = job;
     // Of a language model, the canary takes the longest row that there is.
     let longest = lengths.longest().filter(|_| lengths.are_counted());
@@ -192,6 +212,7 @@ fn memory(job: &Job, lengths: &RowLengths<'_>, workers: u32) -> Memory {
         evaluation: if evaluates { &evaluations } else { &[] },
         workers,
         commits: commits_on_the_way(job),
+        packed: traffic.gradient(1.0),
     }
     .memory()
 }
@@ -232,6 +253,7 @@ fn as_json(planned: &Planned) -> serde_json::Value {
                 "bytes_up_per_step": step.bytes_up,
                 "bytes_down_per_step": step.bytes_down,
                 "step_seconds": step.seconds,
+                "link_seconds": step.moving,
                 "samples_per_second": f64::from(job.spec.batch.global_batch_size) / step.seconds,
                 "run_seconds": step.seconds * steps as f64,
                 "utilisation": step.utilisation,
@@ -253,7 +275,14 @@ fn as_json(planned: &Planned) -> serde_json::Value {
         "trainable_parameters": job.network.trainable.len(),
         "workers": workers,
         "recommended_workers": planned.recommended,
-        "memory": {"worker_bytes": memory.worker as u64, "coordinator_bytes": memory.coordinator as u64},
+        "memory": {
+            "worker_bytes": memory.worker as u64,
+            "coordinator_bytes": memory.coordinator as u64,
+            "worker_across_network_bytes": memory.worker_across as u64,
+            "coordinator_across_network_bytes": memory.coordinator_across as u64,
+        },
+        "wire": job.spec.wire.name(),
+        "replicas": job.spec.cluster.replicas,
         "worker_samples_per_second": known(speed, 1.0),
         "bandwidth_bits_per_second": known(link, 8.0),
         "coordinator_bandwidth_bits_per_second": known(coordinator_link, 8.0),

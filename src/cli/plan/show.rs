@@ -36,6 +36,12 @@ pub(super) fn text(planned: &Planned) -> String {
             memory.coordinator / MIB,
             format::workers(*workers as usize)
         ),
+        format!(
+            "             if workers are on other machines: a worker {:.0} MiB, the coordinator {:.0} MiB",
+            memory.worker_across / MIB,
+            memory.coordinator_across / MIB
+        ),
+        format!("wire:        {}{}", spec.wire.name(), sparse(planned)),
         format!("speed:       {:.1} samples/s a worker ({})", speed.value, speed.source),
         format!("bandwidth:   {}", bandwidth(link)),
     ];
@@ -45,6 +51,18 @@ pub(super) fn text(planned: &Planned) -> String {
     lines.push(table(planned).to_string());
     lines.push(format!("recommended: {}", format::workers(planned.recommended as usize)));
     lines.join("\n")
+}
+
+/// How much less travels because of tables of which few rows are looked up.
+fn sparse(planned: &Planned) -> String {
+    match planned.traffic.tables.is_empty() {
+        true => String::new(),
+        false => {
+            let [sent, dense] =
+                [&planned.traffic, &planned.traffic.dense()].map(|traffic| 1e-6 * traffic.gradient(1.0));
+            format!(", at most {sent:.2} MB a step's gradient ({dense:.2} if it looked up every row of its tables)")
+        }
+    }
 }
 
 fn bandwidth(link: &Known) -> String {

@@ -29,6 +29,8 @@ pub(super) use follow::follow;
 pub(super) use phase::{Event, STOP_PATIENCE};
 pub(super) use process::next_line;
 pub(super) use progress::Progress;
+#[cfg(test)]
+pub(super) use progress::tests::status;
 
 /// What to train, and on what.
 #[derive(Debug, Args)]

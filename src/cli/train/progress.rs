@@ -1,6 +1,7 @@
 //! How a run is going, as it goes: a bar in a terminal, a line every few seconds elsewhere, or JSON objects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,8 @@ pub(in crate::cli) struct Progress {
     needed: u32,
     /// The evaluation shown last.
     eval: Option<(u64, BTreeMap<String, f64>)>,
+    /// Workers that rest, as was shown last.
+    resting: BTreeSet<u64>,
     last_line: Instant,
     first_step: Option<(u64, Instant)>,
 }
@@ -54,6 +57,7 @@ impl Progress {
             format,
             needed,
             eval: None,
+            resting: BTreeSet::new(),
             last_line: Instant::now(),
             first_step: None,
         };
@@ -85,6 +89,9 @@ impl Progress {
         if !status.eval.is_empty() && self.eval.as_ref() != Some(&eval) {
             self.eval = Some(eval);
             self.evaluation(status);
+        }
+        for change in changes(&mut self.resting, status) {
+            self.say(|| change.as_json(), || printable(&change.to_string()));
         }
         // The pace is that of steps: loading and the first evaluation do not count.
         if status.step > 0 && self.first_step.is_none() {
@@ -202,6 +209,62 @@ impl Progress {
     }
 }
 
+/// A worker that begins to rest, or no longer does.
+#[derive(Clone, Debug, PartialEq)]
+enum Change {
+    /// The whole sentence.
+    Rests { worker: u64, reason: String },
+    CalledBack { worker: u64, catching_up: bool },
+}
+
+/// What of that is new in a status; takes note of it. Of a worker that has left, the coordinator tells.
+fn changes(resting: &mut BTreeSet<u64>, status: &RunStatus) -> Vec<Change> {
+    if status.ended() {
+        return Vec::new();
+    }
+    let mut changes = Vec::new();
+    for worker in &status.workers {
+        let id = worker.worker_id;
+        match worker.rests() {
+            Some(_) if resting.insert(id) => {
+                changes.push(Change::Rests { worker: id, reason: worker.activity.clone() });
+            }
+            None if resting.remove(&id) => {
+                let catching_up = worker.activity == "catching up";
+                changes.push(Change::CalledBack { worker: id, catching_up });
+            }
+            _ => {}
+        }
+    }
+    resting.retain(|&id| status.workers.iter().any(|worker| worker.worker_id == id));
+    changes
+}
+
+impl Change {
+    fn as_json(&self) -> Value {
+        match self {
+            Change::Rests { worker, reason } => {
+                json!({"event": "rest", "worker_id": worker, "reason": reason})
+            }
+            Change::CalledBack { worker, catching_up } => {
+                json!({"event": "called_back", "worker_id": worker, "catching_up": catching_up})
+            }
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::Rests { reason, .. } => f.write_str(reason),
+            Change::CalledBack { worker, catching_up: false } => write!(f, "worker {worker} was called back"),
+            Change::CalledBack { worker, catching_up: true } => {
+                write!(f, "worker {worker} was called back, and is catching up")
+            }
+        }
+    }
+}
+
 /// Time that the remaining steps take at the pace so far.
 fn time_left(status: &RunStatus, first: u64, took: Duration) -> Option<Duration> {
     let done = status.step.checked_sub(first).filter(|done| *done > 0)?;
@@ -210,10 +273,12 @@ fn time_left(status: &RunStatus, first: u64, took: Duration) -> Option<Duration>
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::cli) mod tests {
+    use headstart::client::WorkerStatus;
+
     use super::*;
 
-    fn status(state: State, step: u64) -> RunStatus {
+    pub(in crate::cli) fn status(state: State, step: u64) -> RunStatus {
         RunStatus {
             run_id: "r".into(),
             state,
@@ -242,5 +307,34 @@ mod tests {
         assert_eq!(left(30, 0), Some(Duration::from_secs(20)));
         assert_eq!(left(0, 0), None);
         assert_eq!(left(90, 0), None);
+    }
+
+    #[test]
+    fn a_worker_s_rest_is_told_once_when_it_begins_and_once_when_it_ends() {
+        let mut resting = BTreeSet::new();
+        let mut changes = |activities: &[&str]| {
+            let worker = |(worker_id, activity): (u64, &&str)| WorkerStatus {
+                worker_id,
+                name: String::new(),
+                device: "cpu".to_owned(),
+                shards: 0,
+                ready: true,
+                activity: (*activity).to_owned(),
+                shard_seconds: f64::NAN,
+            };
+            let workers = (1..).zip(activities).map(worker).collect();
+            let changes = changes(&mut resting, &RunStatus { workers, ..status(State::Training, 3) });
+            changes.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let rests = "worker 2 idles: its link is slow; LoRA would change that";
+        assert_eq!(changes(&["idle", "idle"]), [""; 0]);
+        assert_eq!(changes(&["idle", rests]), [rests]);
+        assert_eq!(changes(&["idle", rests]), [""; 0]);
+        assert_eq!(changes(&["idle", "catching up"]), ["worker 2 was called back, and is catching up"]);
+        assert_eq!(changes(&["idle", rests]), [rests]);
+        assert_eq!(changes(&["idle", "idle"]), ["worker 2 was called back"]);
+        assert_eq!(changes(&["idle", rests]), [rests]);
+        assert_eq!(changes(&["idle"]), [""; 0], "it has left");
+        assert_eq!(changes(&["idle", "idle"]), [""; 0]);
     }
 }

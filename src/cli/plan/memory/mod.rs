@@ -53,6 +53,9 @@ const WORKERS_IN_SUMS: u32 = 3;
 /// A tensor on its way into a file, in its own sizes.
 const WRITTEN: f64 = 1.2;
 
+/// Steps whose packed sums the coordinator keeps for workers across a network, if none of them lags.
+const STEPS_IN_RING: f64 = 2.0;
+
 /// Bytes of a row in an index, and of the counts of its tokens; the coordinator holds it encoded as well.
 const ROW: f64 = 16.0;
 const ROW_COUNTS: f64 = 8.0;
@@ -76,21 +79,53 @@ pub(super) struct Sizes<'a> {
     pub(super) workers: u32,
     /// Whether states are committed while steps go on.
     pub(super) commits: bool,
+    /// Bytes of a step's gradient on the wire.
+    pub(super) packed: f64,
 }
 
 /// Bytes at the peak.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Memory {
-    /// Of one worker.
+    /// Of one worker on the coordinator's machine.
     pub(super) worker: f64,
-    /// Of the coordinator.
+    /// Of the coordinator, if all workers are there.
     pub(super) coordinator: f64,
+    /// Of one worker across a network.
+    pub(super) worker_across: f64,
+    /// Of the coordinator, if workers are across a network.
+    pub(super) coordinator_across: f64,
 }
 
 impl Sizes<'_> {
     /// The peaks.
     pub(super) fn memory(&self) -> Memory {
-        Memory { worker: self.worker(), coordinator: self.coordinator() }
+        let (worker, coordinator) = (self.worker(), self.coordinator());
+        let (replica, ring) = self.across();
+        Memory {
+            worker,
+            coordinator,
+            worker_across: worker + replica + self.packed,
+            coordinator_across: coordinator + ring,
+        }
+    }
+
+    /// What replicas add, on a worker and on the coordinator. A worker holds moments and the sums of a step, whole; the coordinator
+    /// the packed sums of the last steps, which never take more than the state.
+    fn across(&self) -> (f64, f64) {
+        if !self.spec.cluster.replicas {
+            return (0.0, 0.0);
+        }
+        let state = self.weights.trained() * (1.0 + self.moments());
+        (state, (STEPS_IN_RING * self.packed).min(state))
+    }
+
+    /// Vectors that the optimizer keeps beside the weights.
+    fn moments(&self) -> f64 {
+        match self.spec.update.optim {
+            Optimizer::AdamwTorch => 2.0,
+            Optimizer::Sgd if self.spec.update.momentum > 0.0 => 1.0,
+            Optimizer::Sgd => 0.0,
+        }
     }
 
     /// Weights, and one after the other: first values on their way, the canary, micro-batches with their accumulators. What is
@@ -108,11 +143,7 @@ impl Sizes<'_> {
     /// while a state is committed: at most all moments, on top of that copy.
     fn coordinator(&self) -> f64 {
         let trained = self.weights.trained();
-        let moments = match self.spec.update.optim {
-            Optimizer::AdamwTorch => 2.0,
-            Optimizer::Sgd if self.spec.update.momentum > 0.0 => 1.0,
-            Optimizer::Sgd => 0.0,
-        };
+        let moments = self.moments();
         let read = match self.spec.init {
             InitFrom::Pretrained => COORDINATOR_LOADED * trained,
             InitFrom::Random => 0.0,

@@ -149,6 +149,7 @@ fn sizes(more: &str, workers: u32) -> Memory {
         evaluation: &[],
         workers,
         commits: false,
+        packed: 4.0 * 22.7e6,
     }
     .memory()
 }

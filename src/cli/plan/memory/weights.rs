@@ -46,7 +46,7 @@ impl<'a> Weights<'a> {
     }
 
     /// Whether a parameter is there and trains.
-    pub(super) fn trains(&self, name: &str) -> bool {
+    pub(in crate::cli::plan) fn trains(&self, name: &str) -> bool {
         self.index.get(name).is_some_and(|&index| self.trains[index])
     }
 
