@@ -20,7 +20,7 @@ pub(super) struct Crossings {
     pub(super) reads: u64,
     /// The weights that train, at once; the host waits.
     pub(super) uploads: u64,
-    /// A shard's gradient, at once; the host waits.
+    /// A shard's gradient, at once, and once the first weights; the host waits.
     pub(super) downloads: u64,
 }
 
@@ -75,7 +75,7 @@ pub(super) fn upload(here: &Tensor, there: &Tensor) -> Result<(), TrainError> {
     Ok(there.shallow_clone().f_copy_(here)?)
 }
 
-/// Copies a gradient from the device to host memory, and waits for it.
+/// Copies a gradient, or weights, from the device to host memory, and waits for it.
 pub(super) fn download(there: &Tensor, here: &Tensor) -> Result<(), TrainError> {
     count(|crossings| crossings.downloads += 1);
     Ok(here.shallow_clone().f_copy_(there)?)
