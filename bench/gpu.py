@@ -60,7 +60,7 @@ def train(environment, run_file, name, workers, settings):
     command = ["headstart", "train", run_file, "--workers", str(workers), "--device", DEVICE, *lora.sets(settings)]
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
     with open(output / "final/metrics.jsonl", encoding="utf-8") as metrics:
-        steps = [line for line in map(json.loads, metrics) if "samples_per_second" in line]
+        steps = [line for line in map(json.loads, metrics) if "loss" in line]
     weights = b"".join(file.read_bytes() for file in sorted((output / "final").glob("*.safetensors")))
     return hashlib.sha256(weights).hexdigest(), steps
 
