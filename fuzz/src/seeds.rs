@@ -17,10 +17,10 @@ use headstart::message::{
     Failure, FromWorker, Join, NumericClass, PartialId, Pass, Ready, StopReason, TimeBreakdown, ToWorker,
     Totals, Welcome, Work,
 };
-use headstart::run_file::{self, Dataset, Task};
+use headstart::run_file::{self, Dataset, Task, Wire};
 use headstart::store::Stores;
 use headstart::tree::Node;
-use headstart::wire::pb;
+use headstart::wire::{payload, pb};
 use image::{DynamicImage, ImageFormat};
 use object_store::memory::InMemory;
 use prost::Message;
@@ -181,12 +181,15 @@ fn messages() -> Vec<Vec<u8>> {
         Failure::NotFinite { shard: 1 },
         Failure::Data("a.csv:3".into()),
         Failure::Storage("a.csv".into()),
+        Failure::SumNotFinite,
     ];
     let times = [1, 2, 3].map(Duration::from_micros);
     let mut events = vec![
         FromWorker::Join(join),
-        FromWorker::Ready(Ready { class, canary: 7, base: Some(9), parameters: "hash".into() }),
+        FromWorker::Ready(Ready { class, canary: 7, base: Some(9), parameters: "hash".into(), follows: true }),
         FromWorker::Heartbeat(TimeBreakdown { compute: times[0], transfer: times[1], wait: times[2] }),
+        FromWorker::Computed(lease),
+        FromWorker::Current(Version(3)),
         FromWorker::Leaving { reason: "bye".into() },
     ];
     events.extend(failures.map(|failure| FromWorker::LeaseFailed { lease, failure }));
@@ -195,6 +198,8 @@ fn messages() -> Vec<Vec<u8>> {
         ToWorker::Lease { lease, work, skipped: vec![1], traceparent: Some("00-1-2-01".into()) },
         ToWorker::Revoke { lease, reason: "late".into() },
         ToWorker::Publish(Version(4)),
+        ToWorker::Follow { anew: true },
+        ToWorker::Rest { reason: "slow".into() },
         ToWorker::Stop { reason: StopReason::Finished, detail: "done".into() },
     ];
     let partial = PartialId { run_id: "run".into(), epoch: CoordinatorEpoch(1), worker, lease, work };
@@ -215,6 +220,9 @@ fn messages() -> Vec<Vec<u8>> {
         crc32: 3,
         totals: Some(totals.into()),
         memory: Some(pb::Memory { process: 7, file: 3, name: "headstart-0".into() }),
+        weights: Bytes::from_static(&[7; 16]),
+        computing: true,
+        compute_micros: 5,
     };
     let status = pb::RunStatus {
         state: pb::run_status::State::Training.into(),
@@ -227,7 +235,41 @@ fn messages() -> Vec<Vec<u8>> {
     events
         .chain(commands)
         .chain([with(2, &chunk.encode_to_vec()), with(3, &status.encode_to_vec())])
+        .chain(packed())
+        .chain(updates())
         .collect()
+}
+
+/// Numbers in every format, dense and sparse.
+fn packed() -> Vec<Vec<u8>> {
+    let mut values = [0.0; 700];
+    values[70..90].fill(0.5);
+    values[600..].fill(-2.0);
+    let formats = (0u8..).zip([Wire::F32, Wire::Bf16, Wire::Int8]);
+    let seed = |(format, wire): (u8, Wire)| {
+        let mut bytes = vec![4, format];
+        bytes.extend(700u16.to_le_bytes());
+        payload::encode(wire, &values, &mut bytes);
+        bytes
+    };
+    formats.map(seed).collect()
+}
+
+/// What keeps replicas up to date.
+fn updates() -> Vec<Vec<u8>> {
+    use pb::replica_update::Update;
+    let payload = Bytes::from_static(&[0; 8]);
+    let state = pb::StateChunk { segment: 1, vector: 2, payload: payload.clone(), ..Default::default() };
+    let sum = pb::SumChunk { step: 3, attempt: 1, segment: 1, payload, ..Default::default() };
+    let apply = pb::Apply { step: 3, attempt: 1, divisor: 8, learning_rate: 1e-3, factor: 0.5 };
+    let updates = [Update::State(state), Update::Sum(sum), Update::Apply(apply)];
+    let updates = updates.map(|update| {
+        let update = pb::ReplicaUpdate { update: Some(update) };
+        with(5, &update.encode_to_vec())
+    });
+    let follow =
+        pb::FollowRequest { run_id: "run".into(), coordinator_epoch: 1, weights_version: Some(3) };
+    [&updates[..], &[with(6, &follow.encode_to_vec())]].concat()
 }
 
 fn class() -> NumericClass {
