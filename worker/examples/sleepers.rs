@@ -69,8 +69,8 @@ impl Trainer for Sleeper {
         Ok(())
     }
 
-    fn trainable_mut(&mut self) -> Result<Option<Vec<Piece<'_>>>, TrainError> {
-        Ok(Some(vec![(0, &mut self.weights)]))
+    fn trainable_mut(&mut self) -> Result<Vec<Piece<'_>>, TrainError> {
+        Ok(vec![(0, &mut self.weights)])
     }
 
     fn gradient(

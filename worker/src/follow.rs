@@ -66,8 +66,6 @@ impl Following {
 
 impl Source {
     async fn follow(&self, versions: &watch::Sender<Option<Version>>) -> Result<Infallible, WorkerError> {
-        let replica = self.replica.clone();
-        self.engine.run(move |trainer| lock(&replica).settle(trainer)).await??;
         loop {
             let known = lock(&self.replica).version(self.epoch);
             match self.follow_from(known, versions).await {

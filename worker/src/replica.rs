@@ -33,8 +33,6 @@ pub struct Replica {
     /// Whose updates it has made; `None` while it has made none.
     epoch: Option<CoordinatorEpoch>,
     segments: Vec<SegmentState>,
-    /// Weights, where the trainer's are on a device.
-    mirror: Option<Vec<f32>>,
     staged: Staged,
     /// Buffers of sums between two steps.
     spare: Vec<Vec<f32>>,
@@ -76,7 +74,7 @@ impl Replica {
         let segments = decays.map(state).collect();
         let (rule, wire) = (OptimizerConfig::new(spec), spec.wire);
         let (staged, spare) = (Staged::default(), Vec::new());
-        Replica { network, rule, wire, epoch: None, segments, mirror: None, staged, spare }
+        Replica { network, rule, wire, epoch: None, segments, staged, spare }
     }
 
     /// Its version under a coordinator, if it is whole.
@@ -130,9 +128,6 @@ impl Replica {
                 return Err(out_of_order());
             }
             state.arrived += values.len();
-            if let Some(mirror) = &mut self.mirror {
-                mirror[at..at + values.len()].copy_from_slice(&values);
-            }
             return Ok(Some((at, values)));
         };
         let mut before = state.moments.iter().take(moment);
@@ -202,14 +197,13 @@ impl Replica {
         Ok(())
     }
 
-    /// Makes an update on the trainer's weights, or on their mirror.
+    /// Makes an update on the trainer's weights.
     fn update(
         &mut self,
         trainer: &mut dyn Trainer,
         update: &Update,
         sums: &[&[f32]],
     ) -> Result<(), TrainError> {
-        let Replica { segments, mirror, .. } = self;
         let of_segment = |(state, (mut pieces, sum)): (&mut SegmentState, (Vec<Piece<'_>>, &&[f32]))| {
             if state.version == Some(Version(update.number - 1)) {
                 let moments = update.rule.moments();
@@ -218,17 +212,9 @@ impl Replica {
                 state.version = Some(Version(update.number));
             }
         };
-        if let Some(mirror) = mirror {
-            let pieces = mirror.chunks_mut(SEGMENT).map(|piece| vec![(0, piece)]);
-            segments.iter_mut().zip(pieces.zip(sums)).for_each(of_segment);
-            let mirror = &*mirror;
-            return trainer.load_trainable(&|at, into| {
-                into.copy_from_slice(&mirror[at..at + into.len()]);
-                Ok(())
-            });
-        }
         let pool = trainer.pool();
-        let pieces = by_segment(trainer.trainable_mut()?.ok_or_else(no_mirror)?, sums.len());
+        let pieces = by_segment(trainer.trainable_mut()?, sums.len());
+        let segments = &mut self.segments;
         match pool {
             Some(pool) => pool.install(|| {
                 segments.par_iter_mut().zip(pieces.into_par_iter().zip(sums)).for_each(of_segment);
@@ -240,27 +226,13 @@ impl Replica {
 
     /// Hashes the weights of segments whose hash is not known. Runs on the trainer's thread.
     pub fn take_hashes(&mut self, trainer: &mut dyn Trainer) -> Result<(), TrainError> {
-        let count = self.segments.len();
-        let pieces = match &mut self.mirror {
-            Some(mirror) => mirror.chunks_mut(SEGMENT).map(|piece| vec![(0, piece)]).collect(),
-            None => by_segment(trainer.trainable_mut()?.ok_or_else(no_mirror)?, count),
-        };
+        let pieces = by_segment(trainer.trainable_mut()?, self.segments.len());
         for (state, pieces) in self.segments.iter_mut().zip(pieces) {
             if state.hash.is_none() {
                 let mut hash = Xxh3Default::new();
                 pieces.iter().for_each(|(_, piece)| hash.update(bytemuck::cast_slice(piece)));
                 state.hash = Some(hash.digest128());
             }
-        }
-        Ok(())
-    }
-
-    /// Makes room for a mirror where the trainer's weights are on a device; what it holds is unknown until the state has come.
-    /// Runs on the trainer's thread.
-    pub fn settle(&mut self, trainer: &mut dyn Trainer) -> Result<(), TrainError> {
-        if self.mirror.is_none() && trainer.trainable_mut()?.is_none() {
-            self.mirror = Some(vec![0.0; self.network.trainable.len()]);
-            self.forget();
         }
         Ok(())
     }
@@ -293,10 +265,6 @@ impl Replica {
         payload::decode(wire, payload, &mut values).map_err(|error| damaged(&error.to_string()))?;
         Ok(values)
     }
-}
-
-fn no_mirror() -> TrainError {
-    TrainError::Device("the weights are on a device, and have no mirror".into())
 }
 
 /// Cuts pieces of the trainable vector, each with the number of its first element, at the borders of its segments.

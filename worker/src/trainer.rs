@@ -240,9 +240,8 @@ pub trait Trainer: Send {
         load_in_pieces(self, read)
     }
 
-    /// The trainable vector in pieces, to be written, each with the number of its first element, in any order; `None` where no
-    /// memory of the host holds it.
-    fn trainable_mut(&mut self) -> Result<Option<Vec<Piece<'_>>>, TrainError>;
+    /// The trainable vector on the host, in pieces to be written, each with the number of its first element, in any order.
+    fn trainable_mut(&mut self) -> Result<Vec<Piece<'_>>, TrainError>;
 
     /// Threads for work on the trainable vector; without, the caller's.
     fn pool(&self) -> Option<Arc<rayon::ThreadPool>> {

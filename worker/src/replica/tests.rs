@@ -1,6 +1,5 @@
 //! Replicas against a reference that makes every update itself.
 
-use headstart::message::NumericClass;
 use headstart::run_file;
 use headstart::store::Stores;
 use headstart::tree;
@@ -8,7 +7,6 @@ use headstart::tree;
 use super::*;
 use crate::fake::FakeTrainer;
 use crate::objective::Objective;
-use crate::trainer::{Batch, Draw, Progress, Sums};
 
 const EPOCH: CoordinatorEpoch = CoordinatorEpoch(1);
 
@@ -134,52 +132,9 @@ fn take_step(
     replica.apply(trainer, word).expect("its sums are there");
 }
 
-/// A trainer whose weights are out of reach.
-struct OnDevice(FakeTrainer);
-
-impl Trainer for OnDevice {
-    fn numeric_class(&self) -> NumericClass {
-        self.0.numeric_class()
-    }
-
-    fn canary(&mut self) -> Result<u128, TrainError> {
-        self.0.canary()
-    }
-
-    fn trainable_len(&self) -> usize {
-        self.0.trainable_len()
-    }
-
-    fn set_trainable(&mut self, offset: usize, values: &[f32]) -> Result<(), TrainError> {
-        self.0.set_trainable(offset, values)
-    }
-
-    fn trainable_mut(&mut self) -> Result<Option<Vec<Piece<'_>>>, TrainError> {
-        Ok(None)
-    }
-
-    fn gradient(
-        &mut self,
-        draw: Draw,
-        batch: &Batch,
-        gradient: &mut [f32],
-        progress: &mut Progress<'_>,
-    ) -> Result<Sums, TrainError> {
-        self.0.gradient(draw, batch, gradient, progress)
-    }
-
-    fn evaluate(&mut self, batch: &Batch) -> Result<Sums, TrainError> {
-        self.0.evaluate(batch)
-    }
-
-    fn nll(&self, batch: &Batch) -> Result<Vec<f32>, TrainError> {
-        self.0.nll(batch)
-    }
-}
-
 /// The weights that a trainer computes with.
 fn weights(trainer: &mut FakeTrainer) -> Vec<f32> {
-    let mut pieces = trainer.trainable_mut().expect("it cannot fail").expect("they are in memory");
+    let mut pieces = trainer.trainable_mut().expect("they are in memory");
     pieces.sort_by_key(|(at, _)| *at);
     pieces.iter().flat_map(|(_, piece)| piece.to_vec()).collect()
 }
@@ -200,32 +155,23 @@ fn replicas_with_different_beginnings_have_the_coordinators_bits() {
         let (mut late, mut late_trainer) = reference.worker();
         late.forget();
         late.begin(EPOCH);
-        let (mut device, trainer) = reference.worker();
-        let mut device_trainer = OnDevice(trainer);
-        device.settle(&mut device_trainer).expect("it has memory for a mirror");
-        assert_eq!(device.version(EPOCH), None, "what a mirror holds is unknown");
-        device.begin(EPOCH);
         take_state(&mut late, &mut late_trainer, reference.state(0));
-        take_state(&mut device, &mut device_trainer, reference.state(0));
         let second = reference.step();
         take_state(&mut late, &mut late_trainer, reference.state(1));
-        take_state(&mut device, &mut device_trainer, reference.state(1));
         assert_eq!((late.is_filled(), late.version(EPOCH)), (true, None), "segments of two versions");
         let third = reference.step();
         for step in [second, third] {
             take_step(&mut first, &mut first_trainer, &step);
             take_step(&mut late, &mut late_trainer, &step);
-            take_step(&mut device, &mut device_trainer, &step);
         }
         let expected = (Some(Version(3)), Some(reference.hash));
-        for replica in [&first, &late, &device] {
+        for replica in [&first, &late] {
             assert_eq!((replica.version(EPOCH), replica.hash()), expected, "{wire:?}");
         }
         let all: Vec<f32> = reference.vectors.iter().flat_map(|vectors| vectors[0].clone()).collect();
         assert!(tree::all_finite(&all));
         assert!(weights(&mut first_trainer) == all);
         assert!(weights(&mut late_trainer) == all);
-        assert!(weights(&mut device_trainer.0) == all, "the device has what the mirror has");
     }
 }
 

@@ -161,8 +161,8 @@ impl Trainer for TorchTrainer {
         self.pool.install(load).map_err(TrainError::Weights)
     }
 
-    fn trainable_mut(&mut self) -> Result<Option<Vec<Piece<'_>>>, TrainError> {
-        self.parameters.pieces().map(Some)
+    fn trainable_mut(&mut self) -> Result<Vec<Piece<'_>>, TrainError> {
+        self.parameters.pieces()
     }
 
     fn pool(&self) -> Option<Arc<rayon::ThreadPool>> {

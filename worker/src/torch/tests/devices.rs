@@ -146,7 +146,7 @@ fn weights_that_change_on_the_host_are_used_on_the_device() {
     let batch = reference.batch();
     for trainer in [&mut host, &mut device] {
         let before = trainer.logits(&batch).expect("logits");
-        for (at, piece) in trainer.trainable_mut().expect("pieces").expect("an image on the host") {
+        for (at, piece) in trainer.trainable_mut().expect("an image on the host") {
             (at..).zip(piece).for_each(|(element, value)| *value += (element % 13) as f32 * 1e-3);
         }
         let between = trainer.logits(&batch).expect("logits");
