@@ -69,8 +69,9 @@ impl Machine {
             Failure::NotFinite { shard }
                 if work.pass == Pass::Train && work.node.range().contains(&shard) =>
             {
+                let begun_anew = self.not_finite(shard, effects);
                 // What has left of this partial may be as wrong as its shard.
-                if !self.not_finite(shard, effects) && pushing {
+                if pushing && !begun_anew {
                     self.begin(Pass::Train, effects);
                 }
             }
