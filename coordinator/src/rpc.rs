@@ -185,7 +185,7 @@ impl pb::bulk_server::Bulk for Services {
         self.same_run(&run_id)?;
         if coordinator_epoch != self.facts.epoch.0 {
             let ours = self.facts.epoch;
-            return Err(Status::out_of_range(format!("this is {ours}; what another one sent is void")));
+            return Err(Status::failed_precondition(format!("this is {ours}; what another one sent is void")));
         }
         let known = weights_version.map(Version);
         let follower = self.follower(known).await?;

@@ -18,6 +18,7 @@ use headstart::message::{
     Totals, Welcome, Work,
 };
 use headstart::run_file::{self, Dataset, Task, Wire};
+use headstart::shared_memory::Address;
 use headstart::store::Stores;
 use headstart::tree::Node;
 use headstart::wire::{payload, pb};
@@ -343,5 +344,6 @@ fn welcome(worker: WorkerId) -> Welcome {
         heartbeat: Duration::from_secs(1),
         train_rows: 20,
         eval_rows: 5,
+        memory: Some(Address { pid: 7, file: 3, name: "headstart-0".into() }),
     }
 }

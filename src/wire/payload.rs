@@ -300,6 +300,24 @@ mod tests {
         }
 
         #[test]
+        fn whatever_is_unpacked_is_packed_to_the_same_numbers(
+            units in 0u16..1 << 11,
+            exponents in prop::collection::vec(1..=(LARGEST_EXPONENT + BIAS) as u8, 3),
+            codes in prop::collection::vec(-127i8..=127, 700),
+        ) {
+            let there = |unit: usize| units >> unit & 1 == 1;
+            let mut bytes = units.to_le_bytes().to_vec();
+            bytes.extend((0..3).filter(|block| units_of(&bytes, *block) != 0).map(|block| exponents[block]).collect::<Vec<_>>());
+            let there = codes.iter().enumerate().filter(|(element, _)| there(element / UNIT));
+            bytes.extend(there.map(|(_, code)| *code as u8));
+            let mut values = vec![f32::NAN; 700];
+            decode(Wire::Int8, &bytes, &mut values).expect("every number is in its bounds");
+            let mut again = vec![f32::NAN; 700];
+            decode(Wire::Int8, &packed(Wire::Int8, &values), &mut again).expect("it was packed");
+            prop_assert_eq!(again, values);
+        }
+
+        #[test]
         fn a_payload_that_was_cut_or_has_grown_is_refused(values in sparse(), cut: prop::sample::Index) {
             for wire in ALL {
                 let mut bytes = packed(wire, &rounded(wire, &values));
