@@ -53,15 +53,9 @@ impl Machine {
             Failure::NotFinite { shard }
                 if work.pass == Pass::Train && work.node.range().contains(&shard) =>
             {
-<<<<<<< HEAD
-                let restarted = self.not_finite(shard, effects);
-                // What has left of this partial may be as wrong as its shard.
-                if pushing && !restarted {
-=======
                 let begun_anew = self.not_finite(shard, effects);
                 // What has left of this partial may be as wrong as its shard.
                 if pushing && !begun_anew {
->>>>>>> tm
                     self.begin(Pass::Train, effects);
                 }
             }
