@@ -30,7 +30,10 @@ fn a_plan_counts_what_a_run_will_take() {
     let worker = found["memory"]["worker_bytes"].as_u64().expect("a number");
     assert!(worker > 50 << 20, "libtorch alone takes more than {worker} bytes");
     let across = found["memory"]["worker_across_network_bytes"].as_u64().expect("a number");
-    assert!(across >= worker + 12 * trainable, "a replica takes 12 bytes a parameter, not {across} − {worker}");
+    assert!(
+        across >= worker + 12 * trainable,
+        "a replica takes 12 bytes a parameter, not {across} − {worker}"
+    );
 
     let with = |set: &str| plan(directory.path(), &[&given[..], &["--set", set]].concat());
     let narrow = with("wire=int8");

@@ -168,7 +168,8 @@ mod tests {
         };
         let lines = said(Some(Wire::Int8));
         assert_eq!(lines[0], "ok    bandwidth    4.00 GB/s over loopback, raw TCP");
-        let f32 = "ok    bandwidth    2.80 GB/s over loopback, wire: f32, 700 million elements/s, 0.70 of raw TCP";
+        let f32 =
+            "ok    bandwidth    2.80 GB/s over loopback, wire: f32, 700 million elements/s, 0.70 of raw TCP";
         assert_eq!(lines[1], f32);
         assert!(lines[2].starts_with("warn ") && lines[2].contains("(this run's wire)"), "{lines:?}");
         assert_eq!(said(None)[1], format!("{f32} (the default)"));

@@ -60,7 +60,9 @@ fn sparse(planned: &Planned) -> String {
         false => {
             let [sent, dense] =
                 [&planned.traffic, &planned.traffic.dense()].map(|traffic| 1e-6 * traffic.gradient(1.0));
-            format!(", at most {sent:.2} MB a step's gradient ({dense:.2} if it looked up every row of its tables)")
+            format!(
+                ", at most {sent:.2} MB a step's gradient ({dense:.2} if it looked up every row of its tables)"
+            )
         }
     }
 }

@@ -69,11 +69,11 @@ impl Pace {
         let down = f64::from(workers) * self.traffic.down();
         let shard = f64::from(self.batch) / f64::from(self.shards) / self.samples_per_second;
         let longest = most.max(self.shards.div_ceil(busy));
-        let moved = |by_worker: f64, by_all: f64| {
-            (by_worker / self.worker_link).max(by_all / self.coordinator_link)
-        };
+        let moved =
+            |by_worker: f64, by_all: f64| (by_worker / self.worker_link).max(by_all / self.coordinator_link);
         let computing = f64::from(longest) * shard;
-        let moving = self.exposed(moved(f64::from(pushes) * largest, up), moved(down / f64::from(workers), down));
+        let moving =
+            self.exposed(moved(f64::from(pushes) * largest, up), moved(down / f64::from(workers), down));
         let seconds = computing + moving + UPDATE * self.traffic.trainable as f64;
         Step {
             workers,
@@ -225,7 +225,9 @@ mod tests {
         assert_eq!(wide.cannot_win(32), None);
         let large = Pace { worker_link: 3e9, coordinator_link: 3e9, ..pace(1_000_000_000, Wire::F32) };
         assert_eq!(large.recommended(32), 1);
-        assert!(large.cannot_win(32).is_some_and(|said| said.contains("4002 MB") && said.contains("wire: int8")));
+        assert!(
+            large.cannot_win(32).is_some_and(|said| said.contains("4002 MB") && said.contains("wire: int8"))
+        );
     }
 
     #[test]

@@ -115,7 +115,8 @@ mod tests {
         }
         let tokens = Sparse { rows: rows as u64, width: width as u64, touched: 10.0, common: false };
         for wire in [Wire::F32, Wire::Bf16, Wire::Int8] {
-            let traffic = Traffic { wire, trainable: values.len() as u64, tables: vec![tokens], replicas: true };
+            let traffic =
+                Traffic { wire, trainable: values.len() as u64, tables: vec![tokens], replicas: true };
             let packed: usize = payload::chunks(wire, &values).map(|(_, bytes)| bytes.len()).sum();
             let found = traffic.gradient(1.0);
             assert!((found / packed as f64 - 1.0).abs() < 1e-3, "{wire:?}: {found} bytes, not {packed}");
@@ -125,12 +126,15 @@ mod tests {
 
     #[test]
     fn a_part_of_a_step_looks_up_fewer_tokens_but_all_positions() {
-        let [tokens, positions] = [(1000.0, false), (100.0, true)]
-            .map(|(touched, common)| Sparse { rows: 30_000, width: 10, touched, common });
+        let [tokens, positions] = [(1000.0, false), (100.0, true)].map(|(touched, common)| Sparse {
+            rows: 30_000,
+            width: 10,
+            touched,
+            common,
+        });
         assert_eq!((tokens.elements(0.5), positions.elements(0.5)), (5000.0, 1000.0));
         assert_eq!(Sparse { rows: 20, ..tokens }.elements(1.0), 200.0, "no more than there are");
-        let traffic =
-            Traffic { wire: Wire::Int8, trainable: 1 << 20, tables: Vec::new(), replicas: false };
+        let traffic = Traffic { wire: Wire::Int8, trainable: 1 << 20, tables: Vec::new(), replicas: false };
         assert_eq!(traffic.down(), 4.0 * f64::from(1 << 20), "weights are never narrow");
     }
 }

@@ -213,8 +213,14 @@ impl Progress {
 #[derive(Clone, Debug, PartialEq)]
 enum Change {
     /// The whole sentence.
-    Rests { worker: u64, reason: String },
-    CalledBack { worker: u64, catching_up: bool },
+    Rests {
+        worker: u64,
+        reason: String,
+    },
+    CalledBack {
+        worker: u64,
+        catching_up: bool,
+    },
 }
 
 /// What of that is new in a status; takes note of it. Of a worker that has left, the coordinator tells.
