@@ -13,8 +13,8 @@ use tokio::time::timeout;
 use tonic::Status;
 use tonic::transport::Channel;
 
-/// Segments of one measurement: 256 MiB in 32-bit floats.
-const SEGMENTS: usize = 64;
+/// Segments of one measurement: 64 MiB in 32-bit floats.
+const SEGMENTS: usize = 16;
 /// Bytes of them.
 const BYTES: usize = SEGMENTS * SEGMENT * size_of::<f32>();
 /// Longest time of one measurement.
