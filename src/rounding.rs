@@ -15,7 +15,7 @@
 //! * Elements `j` and `j + 128` of a block take the low and the high 16 bits of one 32-bit hash of (key, `j`).
 //! * bf16: the 16 bits are added to the magnitude's bits, and the low half is cut off. What would become infinite is cut instead.
 //! * int8: the block's scale is the smallest power of two, from 2⁻¹²⁶ to 2¹²¹, that brings its largest magnitude to 127 or below.
-//!   An element becomes ⌊element ÷ scale + draw ÷ 2¹⁶⌋, from −127 to 127, times the scale.
+//!   An element becomes ⌊element ÷ scale + draw ÷ 2¹⁶ + 128⌋ − 128, computed in f32, from −127 to 127, times the scale.
 //! * Zero is +0 in both.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -223,7 +223,8 @@ mod tests {
                     }
                     Wire::Int8 => {
                         let raised = (f64::from(*value) / scale) as f32 + draw as f32 / 65_536.0;
-                        (f64::from(raised.floor().clamp(-127.0, 127.0)) * scale) as f32 + 0.0
+                        (f64::from(((raised + 128.0).floor() - 128.0).clamp(-127.0, 127.0)) * scale) as f32
+                            + 0.0
                     }
                 });
             }

@@ -184,7 +184,7 @@ impl Broadcast {
         let entry = ring.entries.back_mut().filter(|entry| (entry.step, entry.attempt) == (step, attempt));
         // Otherwise the step began anew meanwhile.
         let Some(entry) = entry else { return };
-        entry.segments[segment.0 as usize] = Some(packed);
+        entry.segments[segment.0 as usize].get_or_insert(packed);
         ring.trim(self.most);
         drop(ring);
         self.changed.send_replace(());
@@ -236,6 +236,12 @@ impl Follower {
             // The sender lives in `broadcast`.
             let _ = self.changed.changed().await;
         }
+    }
+
+    /// Whether what it needs next is lost.
+    pub fn is_gone(&self) -> bool {
+        let ring = self.broadcast.lock();
+        ring.entry(self.step).is_none() && ring.entries.back().is_some_and(|last| last.step > self.step)
     }
 
     fn take(&mut self) -> Result<Option<Item>, Unfollowable> {

@@ -7,7 +7,7 @@ use headstart::id::{Segment, Step, Version};
 use headstart::optimizer::Update;
 use headstart::run_file::Wire;
 use headstart::wire::{payload, pb};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tonic::Status;
 
 use crate::broadcast::{Follower, Item, Unfollowable};
@@ -45,11 +45,17 @@ impl Services {
         }
     }
 
-    /// Sends until the run ends, or until the caller goes.
-    pub(crate) async fn serve_follower(self, mut follower: Follower, state: bool, to: Outgoing) {
-        if state && self.send_state(&to).await.is_err() {
+    /// Sends until the run ends, or until the caller goes. `joining`: the turn of a worker that receives the state first.
+    pub(crate) async fn serve_follower(
+        self,
+        mut follower: Follower,
+        joining: Option<OwnedSemaphorePermit>,
+        to: Outgoing,
+    ) {
+        if joining.is_some() && self.send_state(&follower, &to).await.is_err() {
             return;
         }
+        drop(joining);
         loop {
             let next = tokio::select! {
                 next = follower.next() => next,
@@ -74,8 +80,12 @@ impl Services {
     }
 
     /// Weights and moments, segment by segment, each as it is when its turn comes.
-    async fn send_state(&self, to: &Outgoing) -> Result<(), Gone> {
+    async fn send_state(&self, follower: &Follower, to: &Outgoing) -> Result<(), Gone> {
         for segment in (0..self.master.segments() as u32).map(Segment) {
+            if follower.is_gone() {
+                // The sums that would have to follow are lost; the loop that sends them says so.
+                return Ok(());
+            }
             let master = self.master.clone();
             let (version, vectors): (Version, Vectors) =
                 self.reducer.pool().run(move || master.state(segment)).await;

@@ -297,18 +297,25 @@ impl Member {
         self.last_shard = Some(now);
         self.trial = false;
         let shards = lease.work.node.shards;
-        let begun = lease.computed.unwrap_or(now).saturating_sub(lease.granted);
-        let shard = *self.shard_time.get_or_insert(begun / shards);
         let at_least = |known: &mut Option<Duration>, least| {
             *known = Some(known.map_or(least, |known| known.max(least)))
         };
-        at_least(&mut self.partial_time, now.saturating_sub(lease.computed.unwrap_or(now)));
-        at_least(&mut self.fixed_time, begun.saturating_sub(shard * shards));
+        let begun = lease.computed.unwrap_or(now).saturating_sub(lease.granted);
+        if let Some(computed) = lease.computed {
+            at_least(&mut self.partial_time, now.saturating_sub(computed));
+            self.shard_time.get_or_insert(begun / shards);
+        }
+        // A worker's first lease reads data, which no other does.
+        if let Some(shard) = self.shard_time.filter(|_| self.shards > 0) {
+            at_least(&mut self.fixed_time, begun.saturating_sub(shard * shards));
+        }
     }
 
     /// Takes note of a completed node.
     pub fn credit(&mut self, now: Duration, measured: Measured, training: bool) {
         let Measured { shards, compute, lease, partial, first } = measured;
+        // A worker's first lease reads data, which no other does.
+        let first = first && self.shards > 0;
         self.shards += u64::from(shards);
         self.evaluated |= !training;
         if !training || shards == 0 || compute.is_zero() {

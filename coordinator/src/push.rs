@@ -15,7 +15,7 @@ use headstart::wire::{payload, pb};
 use tonic::{Code, Status, Streaming};
 
 use crate::event::{SegmentUse, Unfit};
-use crate::reduce::{Inserted, OpenStep};
+use crate::reduce::{self, Inserted, OpenStep};
 use crate::services::Services;
 
 /// Longest pause between two messages of a push.
@@ -126,6 +126,9 @@ impl<'a> Push<'a> {
             }
             false => (values, 0),
         };
+        if !self.services.reducer.is_current(&self.open) {
+            return Err(reduce::Refused::WrongStep(self.partial.work.step).into());
+        }
         if !self.wanted.adds() {
             self.services.reducer.recycle(values);
             return Ok((hash, false));

@@ -58,6 +58,8 @@ struct Sum {
     fold: Fold<Vec<f32>>,
     /// Once every shard is in it.
     whole: Option<Whole>,
+    /// The sum was taken: what still comes is of no use.
+    closed: bool,
 }
 
 /// A segment of a step's gradient, summed over all shards.
@@ -147,7 +149,7 @@ impl Reducer {
     /// Begins a step; what an unfinished earlier one held is dropped.
     pub fn open(&self, step: Step, tree: Tree) {
         let limit = tree.shards().ilog2() as usize + 2;
-        let sum = |_| Mutex::new(Sum { fold: Fold::new(tree), whole: None });
+        let sum = |_| Mutex::new(Sum { fold: Fold::new(tree), whole: None, closed: false });
         let segments = (0..self.segments).map(sum).collect();
         let (merged, spare) = (Notify::new(), self.spare.clone());
         let (rounding, broadcast) = (self.rounding, self.broadcast.clone());
@@ -155,6 +157,11 @@ impl Reducer {
         let pool = self.pool;
         let open = OpenStep { step, attempt, rounding, broadcast, limit, segments, merged, spare, pool };
         *lock(&self.open) = Some(Arc::new(open));
+    }
+
+    /// Whether this attempt at a step is the one being reduced.
+    pub fn is_current(&self, open: &Arc<OpenStep>) -> bool {
+        lock(&self.open).as_ref().is_some_and(|current| Arc::ptr_eq(current, open))
     }
 
     /// The step being reduced, if it is this one.
@@ -166,7 +173,12 @@ impl Reducer {
     pub fn take(&self, step: Step) -> Option<Vec<Whole>> {
         let open = self.current(step).ok()?;
         *lock(&self.open) = None;
-        open.segments.iter().map(|sum| lock(sum).whole.take()).collect()
+        let take = |sum: &Mutex<Sum>| {
+            let mut sum = lock(sum);
+            sum.closed = true;
+            sum.whole.take()
+        };
+        open.segments.iter().map(take).collect()
     }
 
     /// A buffer of `len` elements of unspecified value, reused where possible.
@@ -212,7 +224,11 @@ impl OpenStep {
     /// As [`OpenStep::insert`], at once and on this thread. `segment` must exist.
     pub fn attempt(&self, node: Node, segment: Segment, values: Vec<f32>) -> Attempt {
         let mut sum = lock(&self.segments[segment.0 as usize]);
-        let Sum { fold, whole } = &mut *sum;
+        let Sum { fold, whole, closed } = &mut *sum;
+        if *closed {
+            self.spare.put(values);
+            return Attempt::Done(Err(Refused::WrongStep(self.step)));
+        }
         match fold.check(node) {
             Err(Unfoldable::NotANode(node)) => return Attempt::Done(Err(Refused::NotANode(node))),
             Ok(()) if whole.is_none() => {}

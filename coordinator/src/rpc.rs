@@ -185,12 +185,19 @@ impl pb::bulk_server::Bulk for Services {
         self.same_run(&run_id)?;
         if coordinator_epoch != self.facts.epoch.0 {
             let ours = self.facts.epoch;
-            return Err(Status::failed_precondition(format!("this is {ours}; what another one sent is void")));
+            return Err(Status::failed_precondition(format!(
+                "this is {ours}; what another one sent is void"
+            )));
         }
         let known = weights_version.map(Version);
+        // One worker at a time receives the state: several at once would take as long, and all come too late.
+        let joining = match known {
+            None => self.joining.clone().acquire_owned().await.ok(),
+            Some(_) => None,
+        };
         let follower = self.follower(known).await?;
         let (to, messages) = mpsc::channel(WAITING);
-        tokio::spawn(self.clone().serve_follower(follower, known.is_none(), to));
+        tokio::spawn(self.clone().serve_follower(follower, joining, to));
         Ok(Response::new(ReceiverStream::new(messages)))
     }
 

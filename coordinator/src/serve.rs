@@ -21,6 +21,7 @@ use headstart::wire::{channel, pb};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 use tracing::{Instrument, info, info_span};
@@ -201,8 +202,13 @@ pub async fn serve<L: Listen>(
     let span = info_span!("run", run_id = facts.run_id);
     let (actor, handle) = span.in_scope(|| Actor::new(parts));
     let facts = Arc::new(facts);
-    let services =
-        Services { handle: handle.clone(), reducer: reducer.clone(), master, facts: facts.clone() };
+    let services = Services {
+        handle: handle.clone(),
+        reducer: reducer.clone(),
+        master,
+        facts: facts.clone(),
+        joining: Arc::new(Semaphore::new(1)),
+    };
     let over = CancellationToken::new();
     let (address, connections) = listen.listen().await?;
     let (run_id, broadcast) = (facts.run_id.clone(), reducer.broadcast().clone());

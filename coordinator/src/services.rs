@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use headstart::id::CoordinatorEpoch;
 use headstart::wire;
+use tokio::sync::Semaphore;
 use tonic::Status;
 
 use crate::actor::{Gone, Handle};
@@ -21,6 +22,8 @@ pub struct Services {
     /// Where weights come from.
     pub master: Arc<Master>,
     pub facts: Arc<Facts>,
+    /// The turn of workers that receive the state.
+    pub(crate) joining: Arc<Semaphore>,
 }
 
 /// What never changes during a run.

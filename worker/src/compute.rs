@@ -11,13 +11,13 @@
 //! before its next shard.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
 use headstart::message::{Failure, Pass, Work};
 use headstart::rounding::Rounding;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::data::{Loaded, Loader};
 use crate::engine::{Ended, Engine};
@@ -71,7 +71,7 @@ pub struct Means<'a> {
     /// Takes segments of the node's sum as they become final; without, the sum stays in memory until it is whole.
     pub outgoing: Option<Outgoing>,
     /// Whether the lease has been revoked.
-    pub revoked: &'a AtomicBool,
+    pub revoked: &'a CancellationToken,
 }
 
 /// Computes a node: its shards in order, folded along the canonical tree on the trainer's thread.
@@ -95,7 +95,7 @@ pub async fn compute(task: Task, means: Means<'_>) -> Result<Partial, Unfinished
     let mut sum = Subtree::new(work, rounding, buffers.clone(), outgoing);
     let mut computed = Duration::ZERO;
     while let Some((shard, loaded)) = shards.next().await {
-        if revoked.load(Ordering::Relaxed) {
+        if revoked.is_cancelled() {
             return Err(Unfinished::Revoked);
         }
         let Loaded { batches, prompt } = loaded.map_err(|error| Unfinished::Failed(error.into()))?;

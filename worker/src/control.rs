@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use headstart::id::LeaseId;
@@ -12,6 +11,7 @@ use headstart::wire::{channel, pb};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
@@ -30,7 +30,7 @@ const GREETING: Duration = Duration::from_secs(60);
 pub(crate) struct Control {
     events: mpsc::Sender<pb::WorkerEvent>,
     commands: Streaming<pb::Command>,
-    revocations: BTreeMap<LeaseId, Arc<AtomicBool>>,
+    revocations: BTreeMap<LeaseId, CancellationToken>,
     waiting: VecDeque<ToWorker>,
 }
 
@@ -107,7 +107,7 @@ impl Control {
     pub(crate) async fn work(mut self, mut worker: Worker<'_>) -> Result<Infallible, WorkerError> {
         loop {
             let command = self.next(&mut worker).await?;
-            let revoked = Arc::new(AtomicBool::new(false));
+            let revoked = CancellationToken::new();
             if let ToWorker::Lease { lease, .. } = &command {
                 // The partial of the one before may still be on its way.
                 while self.revocations.len() > 1 {
@@ -159,7 +159,7 @@ impl Control {
     fn revoke(&mut self, lease: LeaseId, reason: &str) {
         info!(%lease, reason, "revoked");
         if let Some(revoked) = self.revocations.get(&lease) {
-            revoked.store(true, Ordering::Relaxed);
+            revoked.cancel();
         }
         self.waiting.retain(|command| !is_lease(command, lease));
     }

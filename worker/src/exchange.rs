@@ -244,7 +244,8 @@ async fn receive(
     while let Some(chunk) = arrived {
         let pb::SegmentChunk { segment, offset, payload, crc32, .. } = chunk;
         let at = segment as usize * SEGMENT + offset as usize;
-        if at != next || at >= layout.len() {
+        let fits = offset < SEGMENT as u32 && at < layout.len();
+        if at != next || !fits {
             return Err(ExchangeError::Damaged(format!("element {at} came, expected element {next}")));
         }
         if crc32fast::hash(&payload) != crc32 {

@@ -2,11 +2,13 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use headstart::id::{CoordinatorEpoch, Version};
 use headstart::message::FromWorker;
 use headstart::wire::pb;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info};
 
@@ -14,6 +16,9 @@ use crate::engine::Engine;
 use crate::error::WorkerError;
 use crate::exchange::{Exchange, ExchangeError};
 use crate::replica::Replica;
+
+/// A link that is too slow for the state, before the sums after it are gone, is left alone for this multiple of the time it took.
+const PAUSE: u32 = 20;
 
 /// A replica that is being kept up to date. It stays as it is when this ends.
 pub(crate) struct Following {
@@ -68,11 +73,15 @@ impl Source {
     async fn follow(&self, versions: &watch::Sender<Option<Version>>) -> Result<Infallible, WorkerError> {
         loop {
             let known = lock(&self.replica).version(self.epoch);
+            let began = Instant::now();
             match self.follow_from(known, versions).await {
                 Err(WorkerError::Exchange(ExchangeError::Behind(status))) => {
-                    debug!(reason = status.message(), "the replica is behind");
+                    let late = lock(&self.replica).version(self.epoch).is_none() && known.is_none();
+                    let pause = if late { began.elapsed() * PAUSE } else { Duration::ZERO };
+                    debug!(reason = status.message(), ?pause, "the replica is behind");
                     lock(&self.replica).forget();
                     versions.send_replace(None);
+                    tokio::time::sleep(pause).await;
                 }
                 Err(error) => return Err(error),
             }

@@ -1,7 +1,7 @@
 //! A worker that has joined and is ready: it pulls weights and computes leases.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use headstart::id::{CoordinatorEpoch, LeaseId, Segment, Version, WorkerId};
@@ -15,6 +15,7 @@ use headstart::wire::pb;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, debug_span, info, instrument};
 
 use crate::compute::{Means, Task, Unfinished, compute};
@@ -167,7 +168,7 @@ impl<'a> Worker<'a> {
     pub async fn perform(
         &mut self,
         command: ToWorker,
-        revoked: &Arc<AtomicBool>,
+        revoked: &CancellationToken,
     ) -> Result<Done, WorkerError> {
         match command {
             ToWorker::Publish(version) => {
@@ -215,7 +216,8 @@ impl<'a> Worker<'a> {
                 self.times.transfer(began.elapsed());
                 Ok(reached)
             }
-            Weights::Replica(None) => Ok(false),
+            // It rests, and should have been told to follow before.
+            Weights::Replica(None) => Err(WorkerError::Broken("a lease for a worker that rests".into())),
             Weights::Pulled(_) => {
                 self.pull(work.version).await?;
                 Ok(matches!(self.weights, Weights::Pulled(Some(version)) if version == work.version))
@@ -248,7 +250,7 @@ impl<'a> Worker<'a> {
         lease: LeaseId,
         work: Work,
         skipped: Vec<u32>,
-        revoked: &Arc<AtomicBool>,
+        revoked: &CancellationToken,
     ) -> Result<Done, WorkerError> {
         if !self.reach(&work).await? {
             return Ok(Done::Nothing);
@@ -307,14 +309,14 @@ impl<'a> Worker<'a> {
         id: PartialId,
         gradient: Gradient,
         totals: Totals,
-        revoked: &Arc<AtomicBool>,
+        revoked: &CancellationToken,
     ) -> Result<(), WorkerError> {
         let memory = gradient.address();
         // The coordinator waits half a minute for room before it says that there is none.
         let pushed = loop {
             let Some(memory) = memory.clone() else { break Ok(None) };
             match self.exchange.push_memory(&id, memory, totals.clone()).await {
-                Err(ExchangeError::Crowded(_)) if !revoked.load(Ordering::Relaxed) => {}
+                Err(ExchangeError::Crowded(_)) if !revoked.is_cancelled() => {}
                 pushed => break pushed,
             }
         };
@@ -334,15 +336,19 @@ impl<'a> Worker<'a> {
     }
 
     /// Sends a partial, after those before it, until it has arrived or is not wanted any more.
-    fn send(&mut self, outgoing: Outgoing, revoked: &Arc<AtomicBool>) -> AbortHandle {
+    fn send(&mut self, outgoing: Outgoing, revoked: &CancellationToken) -> AbortHandle {
         let (exchange, link, revoked) = (self.exchange.clone(), self.link.clone(), revoked.clone());
         let push = async move {
             outgoing.has_begun().await;
             loop {
                 // What there is no room for yet may wait for the partial after it: each attempt waits for its turn.
                 let _turn = link.acquire().await;
-                match exchange.push_outgoing(&outgoing).await {
-                    Err(ExchangeError::Crowded(_)) if !revoked.load(Ordering::Relaxed) => {}
+                let pushed = tokio::select! {
+                    pushed = exchange.push_outgoing(&outgoing) => pushed,
+                    () = revoked.cancelled() => return Ok(()),
+                };
+                match pushed {
+                    Err(ExchangeError::Crowded(_)) => {}
                     pushed => return settle(pushed),
                 }
             }

@@ -142,7 +142,7 @@ impl Machine {
                 !table.has_failed(node, worker)
                     && answers.iter().all(|answer| answer.name != member.join.name)
             };
-            answers.len() > 1 || self.members.able().any(can)
+            answers.len() > 1 || self.members.ready().any(can)
         });
         if !self.audits.0.is_empty() {
             return;

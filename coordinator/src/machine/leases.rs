@@ -43,16 +43,17 @@ impl Machine {
         {
             return self.sum_not_finite(worker, &work, effects);
         }
+        let of_shard = matches!(failure, Failure::NotFinite { shard }
+            if work.pass == Pass::Train && work.node.range().contains(&shard));
         let failures = self.failures.entry(work.node).or_default();
-        *failures += 1;
+        // Shards that are not finite are counted by themselves.
+        *failures += u32::from(!of_shard);
         let exhausted = *failures >= NODE_FAILURES;
-        let confirmed = *failures >= 2 || self.members.able().count() == 1;
+        let confirmed = *failures >= 2 || self.members.ready().count() == 1;
         let place = describe(&work);
         match failure {
             Failure::Data(text) if confirmed => self.end(Exit::Data, text, effects),
-            Failure::NotFinite { shard }
-                if work.pass == Pass::Train && work.node.range().contains(&shard) =>
-            {
+            Failure::NotFinite { shard } if of_shard => {
                 let begun_anew = self.not_finite(shard, effects);
                 // What has left of this partial may be as wrong as its shard.
                 if pushing && !begun_anew {

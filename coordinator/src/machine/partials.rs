@@ -81,7 +81,9 @@ impl Machine {
 
     /// Whether a replica holds the run's weights.
     fn same_weights(&self, partial: &PartialId, offer: Offer) -> Result<(), Refused> {
-        match offer.weights {
+        let follows = self.members.get(partial.worker).is_some_and(|member| member.follows);
+        // A replica that does not say what it holds is as good as one that holds something else.
+        match offer.weights.or(follows.then_some(0)) {
             Some(found) if found != self.weights && partial.work.version == self.version => {
                 Err(Refused::OtherWeights {
                     worker: partial.worker,
@@ -99,6 +101,8 @@ impl Machine {
         let PartialId { worker, lease, work, .. } = partial;
         let Phase::Reducing { table, .. } = &mut self.phase else { return };
         table.fail(*lease);
+        // What was meant for it is for the others.
+        table.unplan();
         self.counts.leases_released += 1;
         let Some(member) = self.members.get_mut(*worker) else { return };
         member.strays += 1;
@@ -216,7 +220,7 @@ impl Machine {
         let name = self.members.get_mut(worker).map(|member| member.join.name.clone()).unwrap_or_default();
         let again = !self.overflows.1.insert(name.clone());
         self.counts.leases_released += 1;
-        if self.overflows.1.len() > 1 || self.members.able().count() == 1 {
+        if self.overflows.1.len() > 1 || self.members.ready().count() == 1 {
             let detail = format!(
                 "diverged: the sum of the gradients of {} is not finite; lower learning_rate, or lengthen warmup_steps",
                 describe(work)

@@ -23,16 +23,21 @@ impl Machine {
         self.call_back_the_last(effects);
         let Phase::Reducing { work, table, .. } = &self.phase else { return };
         let tree = table.tree();
-        if work.pass != Pass::Train || !table.is_untouched() || !self.members.able().any(|(_, m)| m.remote) {
+        // With audits nobody rests: they need workers that compare.
+        let any_remote = self.members.ready().any(|(_, member)| member.remote);
+        if work.pass != Pass::Train || !table.is_untouched() || !any_remote || self.run.spec.audit > 0.0 {
             return;
         }
         let candidates = self.paces(|member| member.current || member.resting.is_some());
         let Some(chosen) = shares::choose(&candidates, tree, self.shares.as_ref()) else { return };
         self.call_back(now, &chosen, effects);
-        self.rest(&chosen, &candidates, effects);
+        // Nobody rests in favour of a worker that is not there yet.
+        let is_able = |worker: &WorkerId| self.members.get(*worker).is_some_and(Member::is_able);
+        if chosen.members.keys().all(is_able) {
+            self.rest(&chosen, &candidates, effects);
+        }
         let able = self.paces(Member::is_able);
-        let before = Some(&chosen).filter(|chosen| covers(&able, chosen));
-        let Some(shares) = shares::choose(&able, tree, before) else { return };
+        let Some(shares) = shares::choose(&able, tree, among(&able, &chosen).as_ref()) else { return };
         let tried = self.members.able().find(|(worker, m)| m.trial && shares.idle.contains_key(worker));
         let with = tried.and_then(|(worker, _)| shares::with(&shares, &able, worker));
         let Phase::Reducing { table, .. } = &mut self.phase else { return };
@@ -108,8 +113,10 @@ impl Machine {
     }
 }
 
-/// Whether a plan was made for exactly these workers.
-fn covers(paces: &Paces, shares: &Shares) -> bool {
-    let known = |worker: &WorkerId| shares.members.contains_key(worker) || shares.idle.contains_key(worker);
-    paces.workers.len() == shares.members.len() + shares.idle.len() && paces.workers.keys().all(known)
+/// What a plan says of these workers, if it has no member beside them.
+fn among(paces: &Paces, shares: &Shares) -> Option<Shares> {
+    let idle = shares.idle.iter().filter(|(worker, _)| paces.workers.contains_key(worker));
+    let idle: BTreeMap<WorkerId, f64> = idle.map(|(&worker, &with)| (worker, with)).collect();
+    let all_there = shares.members.keys().all(|worker| paces.workers.contains_key(worker));
+    all_there.then(|| Shares { idle, ..shares.clone() })
 }
