@@ -69,9 +69,9 @@ impl Machine {
             Failure::NotFinite { shard }
                 if work.pass == Pass::Train && work.node.range().contains(&shard) =>
             {
-                let begun_anew = self.not_finite(shard, effects);
+                let restarted = self.not_finite(shard, effects);
                 // What has left of this partial may be as wrong as its shard.
-                if pushing && !begun_anew {
+                if pushing && !restarted {
                     self.begin(Pass::Train, effects);
                 }
             }
