@@ -54,9 +54,9 @@ impl Machine {
         match failure {
             Failure::Data(text) if confirmed => self.end(Exit::Data, text, effects),
             Failure::NotFinite { shard } if of_shard => {
-                let begun_anew = self.not_finite(shard, effects);
+                let restarted = self.not_finite(shard, effects);
                 // What has left of this partial may be as wrong as its shard.
-                if pushing && !begun_anew {
+                if pushing && !restarted {
                     self.begin(Pass::Train, effects);
                 }
             }

@@ -219,7 +219,8 @@ impl Cluster {
         let (mut gradient, totals) = compute(&self.machine.run.plan, &work, work.node, &self.machine.skipped);
         gradient.iter_mut().for_each(|value| *value += error);
         let hash = xxh3_128(bytemuck::cast_slice(&gradient));
-        let wanted = self.tell(Event::PushBegun(partial.clone(), totals.clone(), Offer::default()));
+        let offer = Offer { weights: Some(self.machine.weights), computing: false };
+        let wanted = self.tell(Event::PushBegun(partial.clone(), totals.clone(), offer));
         let wanted = wanted.expect("an answer").expect("it is leased");
         if wanted.adds() {
             self.add(&work, gradient);

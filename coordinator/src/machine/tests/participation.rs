@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// Workers across a network, and the time that a partial of each travels. Each computes one shard a second.
+/// Workers, and the time that a partial of each travels: none from the coordinator's own machine. Each computes one shard a
+/// second.
 struct Links {
     cluster: Cluster,
     travels: BTreeMap<WorkerId, Duration>,
@@ -19,8 +20,13 @@ impl Links {
         let least = format!("cluster.min_workers={}", travels.len());
         let sets: Vec<&str> = sets.iter().copied().chain([least.as_str()]).collect();
         let mut cluster = Cluster::new(0, &sets);
-        let workers: Vec<WorkerId> = travels.iter().map(|_| cluster.join_following()).collect();
-        workers.iter().for_each(|&worker| cluster.current(worker));
+        let join = |travels: &Duration| match travels.is_zero() {
+            true => cluster.join(),
+            false => cluster.join_following(),
+        };
+        let workers: Vec<WorkerId> = travels.iter().map(join).collect();
+        let remote = workers.iter().zip(travels).filter(|(_, travels)| !travels.is_zero());
+        remote.for_each(|(&worker, _)| cluster.current(worker));
         cluster.machine.run.spec.cluster.min_workers = 1;
         let travels = workers.into_iter().zip(travels.iter().copied()).collect();
         Links { cluster, travels, computing: BTreeMap::new(), computed: Vec::new(), flying: Vec::new() }
@@ -58,13 +64,15 @@ impl Links {
     fn computed(&mut self, at: Duration, worker: WorkerId) {
         self.cluster.now = at.max(self.cluster.now);
         self.computed.push(worker);
-        let offer = Offer { weights: None, computing: true };
+        let offer = Offer { weights: Some(self.cluster.machine.weights), computing: true };
         self.cluster.begin_push(worker, offer).expect("it is leased");
         let (lease, work) = self.cluster.leases.remove(&worker).expect("picked");
         let before = self.flying.iter().filter(|(_, other, ..)| *other == worker).map(|(at, ..)| *at).max();
         let free = before.unwrap_or(at).max(at);
         self.flying.push((free + self.travels[&worker], worker, lease, work));
-        self.cluster.tell(Event::Computed(worker, lease));
+        if !self.travels[&worker].is_zero() {
+            self.cluster.tell(Event::Computed(worker, lease));
+        }
     }
 
     fn arrived(&mut self) -> Option<WorkerId> {
@@ -184,6 +192,23 @@ fn a_worker_that_rests_is_tried_again_when_that_is_cheap_and_stays_if_its_link_i
     let all = fast.into_iter().chain([slow]).collect();
     assert_eq!(links.steps(5), all, "it takes part again");
     assert_eq!(links.cluster.resting.len(), 2);
+}
+
+#[test]
+fn the_only_worker_across_a_network_rests_and_is_tried_again() {
+    let mut links = Links::new(&LONG, &[Duration::ZERO, SLOW]);
+    let [local, slow] = [1, 2].map(WorkerId);
+    links.steps(3);
+    assert_eq!(links.cluster.resting.len(), 1, "{:?}", links.cluster.resting);
+    assert_eq!(links.steps(10), BTreeSet::from([local]));
+    links.travels.insert(slow, FAST);
+    links.pass(Duration::from_secs(4000));
+    assert_eq!(links.cluster.following, [(slow, false)], "its time for a trial has come");
+    links.cluster.current(slow);
+    links.steps(3);
+    assert_eq!(links.steps(5), BTreeSet::from([local, slow]));
+    links.leave(local);
+    assert_eq!(links.steps(3), BTreeSet::from([slow]));
 }
 
 #[test]
