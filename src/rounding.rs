@@ -206,8 +206,8 @@ mod tests {
         for (number, block) in values.chunks(BLOCK).enumerate() {
             let key = draw::bits(key, (first / BLOCK + number) as u64);
             let largest = block.iter().fold(0.0f64, |most, value| most.max(f64::from(value.abs())));
-            let mut scale = 2f64.powi(-126);
-            while largest > 127.0 * scale && scale < 2f64.powi(121) {
+            let mut scale = f64::from(power(-126));
+            while largest > 127.0 * scale && scale < f64::from(power(121)) {
                 scale *= 2.0;
             }
             for (element, value) in block.iter().enumerate() {
