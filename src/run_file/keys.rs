@@ -229,7 +229,7 @@ keys! {
         /// Overrides for keys of the model's config.json, such as dropout.
         model_overrides | overrides_of_model_config: Overrides,
         /// Numbers that sums of gradients are rounded to: f32 (no rounding), bf16 (half the bytes on the network) or int8 (a
-        /// quarter). Default f32.
+        /// quarter). Across machines, int8 is recommended. Default f32.
         wire: OneOf<Wire>,
         /// Number of shards that a step is cut into. It is independent of the number of workers. Default: global_batch_size ÷
         /// per_device_train_batch_size.
