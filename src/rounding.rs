@@ -206,13 +206,8 @@ mod tests {
         for (number, block) in values.chunks(BLOCK).enumerate() {
             let key = draw::bits(key, (first / BLOCK + number) as u64);
             let largest = block.iter().fold(0.0f64, |most, value| most.max(f64::from(value.abs())));
-<<<<<<< HEAD
             let mut scale = libm::exp2(-126.0);
             while largest > 127.0 * scale && scale < libm::exp2(121.0) {
-=======
-            let mut scale = f64::from(power(-126));
-            while largest > 127.0 * scale && scale < f64::from(power(121)) {
->>>>>>> dd
                 scale *= 2.0;
             }
             for (element, value) in block.iter().enumerate() {
