@@ -119,8 +119,8 @@ fn chunk(segment: u32, offset: usize, values: &[f32]) -> pb::SegmentChunk {
 /// Every way to push something that does not count, and the reason that is given.
 async fn everything_bad(peer: &mut Peer) {
     let len = peer.len;
-    let zeros = vec![0.0; len];
-    let (whole, second) = (chunk(0, 0, &zeros), chunk(0, len / 2, &zeros[len / 2..]));
+    let values = vec![0.5; len];
+    let (whole, second) = (chunk(0, 0, &values), chunk(0, len / 2, &values[len / 2..]));
     let says = |(code, message): (Code, String), expected: Code, part: &str| {
         assert!(code == expected && message.contains(part), "{code:?}: {message}; expected {part}");
     };
@@ -173,10 +173,10 @@ async fn everything_bad(peer: &mut Peer) {
         Code::InvalidArgument,
         "sent twice",
     );
-    let half = chunk(0, 0, &zeros[..len / 2]);
+    let half = chunk(0, 0, &values[..len / 2]);
     says(peer.refused(samples, vec![half]).await, Code::InvalidArgument, "does not fit");
     says(peer.refused(samples, vec![chunk(1, 0, &[0.0])]).await, Code::InvalidArgument, "no such segment");
-    let long = chunk(0, 0, &[&zeros[..], &[0.0]].concat());
+    let long = chunk(0, 0, &[&values[..], &[0.5]].concat());
     says(peer.refused(samples, vec![long]).await, Code::InvalidArgument, "does not fit");
     let far = pb::SegmentChunk { offset: u32::MAX, ..whole.clone() };
     says(peer.refused(samples, vec![far]).await, Code::InvalidArgument, "out of order");

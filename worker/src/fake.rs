@@ -9,7 +9,7 @@ use crate::objective::{Objective, TokenSums};
 use crate::trainer::{Batch, Draw, Progress, Sums, TrainError, Trainer, TrainerJob};
 
 /// A token that makes a gradient non-finite at its first element, after its other parts were final.
-pub const POISON: i64 = 4;
+pub const POISON: i64 = 63;
 
 /// Pulls each weight towards a number that the row, the draw and the element decide.
 #[derive(Debug)]

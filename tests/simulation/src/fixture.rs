@@ -5,6 +5,7 @@ use std::path::Path as File;
 use headstart::job::{self, Job};
 use headstart::run_file::{self, RunSpec};
 use headstart::store::Stores;
+use headstart_worker::fake::POISON;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, PutOptions};
@@ -16,8 +17,7 @@ const WORDS: [&str; 24] = [
     "a", "and", "client", "compiler", "data", "fast", "files", "for", "game", "image", "java", "library",
     "mail", "network", "of", "perl", "python", "ruby", "server", "small", "sound", "text", "the", "tool",
 ];
-/// The last word is [`headstart_worker::fake::POISON`].
-const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "poison"];
+const SPECIAL: [&str; 4] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"];
 
 /// What the network is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,8 +110,9 @@ fn rows(first: usize, count: usize) -> String {
 
 /// A tokenizer of whole words.
 fn tokenizer() -> String {
-    let vocab: serde_json::Map<String, serde_json::Value> =
-        SPECIAL.iter().chain(&WORDS).enumerate().map(|(id, word)| ((*word).to_owned(), id.into())).collect();
+    let words = SPECIAL.iter().chain(&WORDS).enumerate().map(|(id, word)| ((*word).to_owned(), id.into()));
+    let poison = ("poison".to_owned(), POISON.into());
+    let vocab: serde_json::Map<String, serde_json::Value> = words.chain([poison]).collect();
     json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
         "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
