@@ -6,7 +6,7 @@ use std::time::Duration;
 use headstart::id::{LeaseId, Step, Version};
 use headstart::message::{FromWorker, Join, NumericClass, PartialId, Ready, ToWorker, Totals, Work};
 use headstart::run_file::Wire;
-use headstart::wire::pb;
+use headstart::wire::{payload, pb};
 use headstart_tests::processes::{address, coordinator, worker};
 use headstart_tests::{outcome, succeed, text, texts};
 use tokio::sync::mpsc;
@@ -57,7 +57,7 @@ impl Peer {
         let mut len = 0;
         while let Some(chunk) = weights.message().await.expect("it arrives") {
             assert_eq!(chunk.segment, 0, "the network is a small one");
-            len += chunk.payload.len() / 4;
+            len += elements(&chunk.payload);
         }
         let (lease, work) = loop {
             if let ToWorker::Lease { lease, work, .. } = next().await {
@@ -109,11 +109,17 @@ fn totals(samples: u64) -> Totals {
     Totals { samples, divisor: samples, loss: 1.0, tokens: samples, compute, ..Totals::default() }
 }
 
+/// Elements of a chunk of 32-bit floats whose last one is not zero.
+fn elements(payload: &[u8]) -> usize {
+    let fits = |&len: &usize| payload::decode(Wire::F32, payload, &mut vec![0.0; len]).is_ok();
+    (1..=payload::CHUNK).find(fits).expect("it is a chunk")
+}
+
 fn chunk(segment: u32, offset: usize, values: &[f32]) -> pb::SegmentChunk {
-    let mut payload = Vec::new();
-    headstart::wire::payload::encode(Wire::F32, values, &mut payload);
-    let crc32 = crc32fast::hash(&payload);
-    pb::SegmentChunk { segment, offset: offset as u32, crc32, payload: payload.into(), ..Default::default() }
+    let mut bytes = Vec::new();
+    payload::encode(Wire::F32, values, &mut bytes);
+    let (crc32, payload) = (crc32fast::hash(&bytes), bytes.into());
+    pb::SegmentChunk { segment, offset: offset as u32, crc32, payload, ..Default::default() }
 }
 
 /// Every way to push something that does not count, and the reason that is given.
