@@ -186,9 +186,9 @@ async fn everything_bad(peer: &mut Peer) {
     says(peer.refused(samples, vec![long]).await, Code::InvalidArgument, "does not fit");
     let far = pb::SegmentChunk { offset: u32::MAX, ..whole.clone() };
     says(peer.refused(samples, vec![far]).await, Code::InvalidArgument, "out of order");
-    let huge = chunk(0, 0, &vec![0.0; 3 << 20]);
+    let huge = chunk(0, 0, &vec![0.5; 3 << 20]);
     says(peer.refused(samples, vec![huge]).await, Code::OutOfRange, "message length too large");
-    let mut odd = chunk(0, 0, &[0.0]);
+    let mut odd = chunk(0, 0, &[0.5]);
     odd.payload = odd.payload.slice(..3);
     odd.crc32 = crc32fast::hash(&odd.payload);
     says(peer.refused(samples, vec![odd]).await, Code::InvalidArgument, "does not fit");
