@@ -199,7 +199,8 @@ async fn everything_bad(peer: &mut Peer) {
 
     // The lease is still the peer's; one good push ends it, and the same again is refused.
     let good = vec![peer.head(&own, totals(samples)), whole];
-    assert!(peer.push(good.clone()).await.expect("it is well-formed"), "it is new");
+    let is_new = peer.push(good.clone()).await.expect("it is well-formed");
+    assert!(!is_new, "an equal copy came with the push that sent it twice");
     says(peer.refused_as_it_is(good).await, Code::FailedPrecondition, "is not held by");
 }
 
