@@ -187,7 +187,13 @@ fn messages() -> Vec<Vec<u8>> {
     let times = [1, 2, 3].map(Duration::from_micros);
     let mut events = vec![
         FromWorker::Join(join),
-        FromWorker::Ready(Ready { class, canary: 7, base: Some(9), parameters: "hash".into(), follows: true }),
+        FromWorker::Ready(Ready {
+            class,
+            canary: 7,
+            base: Some(9),
+            parameters: "hash".into(),
+            follows: true,
+        }),
         FromWorker::Heartbeat(TimeBreakdown { compute: times[0], transfer: times[1], wait: times[2] }),
         FromWorker::Computed(lease),
         FromWorker::Current(Version(3)),
@@ -268,8 +274,7 @@ fn updates() -> Vec<Vec<u8>> {
         let update = pb::ReplicaUpdate { update: Some(update) };
         with(5, &update.encode_to_vec())
     });
-    let follow =
-        pb::FollowRequest { run_id: "run".into(), coordinator_epoch: 1, weights_version: Some(3) };
+    let follow = pb::FollowRequest { run_id: "run".into(), coordinator_epoch: 1, weights_version: Some(3) };
     [&updates[..], &[with(6, &follow.encode_to_vec())]].concat()
 }
 
