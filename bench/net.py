@@ -81,13 +81,14 @@ def loss(hosts, torch):
     found = known("loss")
     if found.get("steps") != LOSS_STEPS:
         found = {"steps": LOSS_STEPS, "losses": {}}
-    runs = {name: lambda name=name: systems.headstart(hosts, [0, 0], {**settings, **systems.variant(name)}, drop=0)
-            for name in dict.fromkeys(name.partition("-")[0] for name in WIRES)}
-    runs |= {hook: lambda hook=hook: torch.ddp(hosts, [0, 0], settings, hook, "loss", drop=0) for hook in HOOKS}
+    wires = dict.fromkeys(name.partition("-")[0] for name in WIRES)
+    runs = {net_report.ours(wire): lambda wire=wire: systems.headstart(hosts, [0, 0], {**settings, "wire": wire}, drop=0)
+            for wire in wires}
+    runs |= {systems.HOOKS[hook]: lambda hook=hook: torch.ddp(hosts, [0, 0], settings, hook, "loss", drop=0) for hook in HOOKS}
     for name, run in runs.items():
-        found["losses"][net_report.system(name)] = [step["loss"] for step in run().steps]
+        found["losses"][name] = [step["loss"] for step in run().steps]
         keep("loss", found)
-        say(f"{net_report.system(name)}: loss {found['losses'][net_report.system(name)][-1]:.3f} after {LOSS_STEPS} steps")
+        say(f"{name}: loss {found['losses'][name][-1]:.3f} after {LOSS_STEPS} steps")
 
 
 def cases(hosts, torch, link, settings):
@@ -95,9 +96,9 @@ def cases(hosts, torch, link, settings):
     where = [0, 0] if link == "one host" else [0, 1]
     # On one host nothing travels, so there the ways down are alike.
     ours = [name for name in WIRES if link != "one host" or not name.endswith("-pull")]
-    found = {net_report.system(name): lambda name=name: systems.headstart(hosts, where, {**settings, **systems.variant(name)})
+    found = {net_report.ours(name): lambda name=name: systems.headstart(hosts, where, {**settings, **systems.variant(name)})
              for name in ours}
-    found |= {net_report.system(hook): lambda hook=hook: torch.ddp(hosts, where, settings, hook, "speed") for hook in HOOKS}
+    found |= {systems.HOOKS[hook]: lambda hook=hook: torch.ddp(hosts, where, settings, hook, "speed") for hook in HOOKS}
     if link == "one host":
         found[net_report.ALONE] = lambda: systems.headstart(hosts, [0], {**settings, **systems.variant("f32")})
     return found
