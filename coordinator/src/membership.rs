@@ -31,6 +31,8 @@ pub struct Member {
     pub trial: bool,
     /// When its last training partial was complete.
     pub last_shard: Option<Duration>,
+    /// How often another worker's partial of the same node was complete first.
+    pub overtaken: u32,
     /// Time from the grant of a step's first lease to computing it, smoothed: mostly, until the step's weights are there.
     pub fixed_time: Option<Duration>,
     /// Time from the end of computing to the complete partial, smoothed.
@@ -131,6 +133,7 @@ impl Membership {
             resting: None,
             trial: false,
             last_shard: None,
+            overtaken: 0,
             fixed_time: None,
             partial_time: None,
             shards: 0,
@@ -293,7 +296,7 @@ impl Member {
 
     /// Another worker's partial of the same node was complete first: this one takes longer than it has so far. Otherwise a
     /// worker that always comes too late would never be measured.
-    pub fn overtaken(&mut self, now: Duration, lease: &Lease) {
+    pub fn was_overtaken(&mut self, now: Duration, lease: &Lease) {
         self.last_shard = Some(now);
         self.trial = false;
         let shards = lease.work.node.shards;
@@ -306,9 +309,11 @@ impl Member {
             self.shard_time.get_or_insert(begun / shards);
         }
         // A worker's first lease reads data, which no other does.
-        if let Some(shard) = self.shard_time.filter(|_| self.shards > 0) {
-            at_least(&mut self.fixed_time, begun.saturating_sub(shard * shards));
+        if self.shards > 0 || self.overtaken > 0 {
+            let computing = self.shard_time.unwrap_or_default() * shards;
+            at_least(&mut self.fixed_time, begun.saturating_sub(computing));
         }
+        self.overtaken += 1;
     }
 
     /// Takes note of a completed node.

@@ -139,7 +139,7 @@ impl Machine {
         if let Some((id, slower)) = rival {
             let worker = slower.worker;
             if let Some(member) = self.members.get_mut(worker).filter(|_| partial.work.pass == Pass::Train) {
-                member.overtaken(now, &slower);
+                member.was_overtaken(now, &slower);
             }
             let reason = format!("{} was faster", partial.worker);
             effects.push(Effect::Send(worker, ToWorker::Revoke { lease: id, reason }));
