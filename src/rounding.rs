@@ -75,18 +75,12 @@ impl Rounding {
     /// one that is not finite are rounded already when it fails. With f32, does nothing and looks at nothing.
     pub fn round(&self, step: Step, node: Node, first: usize, values: &mut [f32]) -> Result<(), NotFinite> {
         debug_assert!(first.is_multiple_of(BLOCK), "blocks have their places in the vector");
-        let round: fn(u64, &mut [f32]) -> bool = match self.wire {
-            Wire::F32 => return Ok(()),
-            Wire::Bf16 => |key, block| Arch::new().dispatch(|| bf16(key, block)),
-            Wire::Int8 => |key, block| Arch::new().dispatch(|| int8(key, block)),
-        };
         let key = self.key(step, node);
-        for (number, block) in (first / BLOCK..).zip(values.chunks_mut(BLOCK)) {
-            if !round(draw::bits(key, number as u64), block) {
-                return Err(NotFinite);
-            }
+        match self.wire {
+            Wire::F32 => Ok(()),
+            Wire::Bf16 => Arch::new().dispatch(|| each_block(key, first, values, bf16)),
+            Wire::Int8 => Arch::new().dispatch(|| each_block(key, first, values, int8)),
         }
-        Ok(())
     }
 
     fn key(&self, step: Step, node: Node) -> u64 {
@@ -129,35 +123,38 @@ pub(crate) fn largest(block: &[f32]) -> u32 {
     block.iter().map(|value| value.to_bits() & MAGNITUDE).fold(0, u32::max)
 }
 
+/// Rounds the blocks of a node's sum, from element `first` on. `round` is given a block's key and the bits of its largest
+/// magnitude, which is finite and not 0.
 #[inline(always)]
-fn bf16(key: u64, block: &mut [f32]) -> bool {
-    let largest = largest(block);
-    if largest >= INFINITE {
-        return false;
+fn each_block(
+    key: u64,
+    first: usize,
+    values: &mut [f32],
+    round: impl Fn(u64, u32, &mut [f32]),
+) -> Result<(), NotFinite> {
+    for (number, block) in (first / BLOCK..).zip(values.chunks_mut(BLOCK)) {
+        match largest(block) {
+            INFINITE.. => return Err(NotFinite),
+            // There may be a −0 among them.
+            0 => block.fill(0.0),
+            largest => round(draw::bits(key, number as u64), largest, block),
+        }
     }
-    if largest == 0 {
-        block.fill(0.0);
-        return true;
-    }
+    Ok(())
+}
+
+#[inline(always)]
+fn bf16(key: u64, _largest: u32, block: &mut [f32]) {
     with_draws(key, block, |value, draw| {
         let bits = value.to_bits();
         let up = bits.wrapping_add(draw) & 0xFFFF_0000;
         let kept = if up & MAGNITUDE >= INFINITE { bits & 0xFFFF_0000 } else { up };
         f32::from_bits(if kept & MAGNITUDE == 0 { 0 } else { kept })
     });
-    true
 }
 
 #[inline(always)]
-fn int8(key: u64, block: &mut [f32]) -> bool {
-    let largest = largest(block);
-    if largest >= INFINITE {
-        return false;
-    }
-    if largest == 0 {
-        block.fill(0.0);
-        return true;
-    }
+fn int8(key: u64, largest: u32, block: &mut [f32]) {
     let exponent = exponent(largest);
     let (scale, inverse) = (power(exponent), power(-exponent));
     with_draws(key, block, |value, draw| {
@@ -166,7 +163,6 @@ fn int8(key: u64, block: &mut [f32]) -> bool {
         let code = ((raised + 128.0) as i32).wrapping_sub(128);
         code.clamp(-127, 127) as f32 * scale
     });
-    true
 }
 
 /// The exponent of a block's scale, from the bits of its largest magnitude, which is finite and not 0.

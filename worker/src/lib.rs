@@ -1,12 +1,12 @@
 //! The Headstart worker: gradients with libtorch, from weights that it can throw away.
 //!
 //! [`session`] joins a coordinator, again whenever that breaks; [`prepare`] loads what a run needs, once. `control` takes
-//! commands, [`member`] performs them: [`data`] and [`collate`] turn rows into batches, [`compute`] has a lease's shards computed, and `subtree` folds them
-//! along the canonical tree, [`outgoing`] packs the result while it is computed, [`exchange`] moves it up and weights down. Across a
-//! network `follow` keeps a [`replica`] of weights and optimizer state instead.
+//! commands, [`member`] performs them: [`data`] and [`collate`] turn rows into batches, [`compute`] has a lease's shards computed,
+//! [`subtree`] folds them along the canonical tree, [`outgoing`] packs the result while it is computed, [`exchange`] moves it up
+//! and weights down. Across a network `follow` keeps a [`replica`] of weights and optimizer state instead.
 //! [`predict`] asks a model about rows, without a coordinator.
-//! What is learned is the [`objective`]. Gradients come from a [`trainer::Trainer`] that lives on one thread of its own, the [`engine`]: [`torch`] in earnest,
-//! [`fake`] in tests of everything around it.
+//! What is learned is the [`objective`]. Gradients come from a [`trainer::Trainer`] that lives on one thread of its own, the
+//! [`engine`]: [`torch`] in earnest, [`fake`] in tests of everything around it.
 
 mod backoff;
 pub mod collate;

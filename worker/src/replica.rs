@@ -112,7 +112,7 @@ impl Replica {
     ) -> Result<Option<(usize, Vec<f32>)>, ExchangeError> {
         let pb::StateChunk { segment, vector, offset, payload, crc32, weights_version } = chunk;
         let (index, offset, vector) = (segment as usize, offset as usize, vector as usize);
-        let values = self.unpack(Wire::F32, (index, offset), &payload, crc32)?;
+        let values = self.unpack((index, offset), &payload, crc32)?;
         let len = self.network.trainable.segment(index).len();
         let count = self.rule.moments();
         let state = &mut self.segments[index];
@@ -242,9 +242,9 @@ impl Replica {
         self.segments.iter().all(|segment| segment.version.is_some())
     }
 
+    /// Part of a segment's state.
     fn unpack(
         &self,
-        wire: Wire,
         (index, offset): (usize, usize),
         payload: &[u8],
         crc32: u32,
@@ -262,7 +262,7 @@ impl Replica {
             return Err(damaged("wrong checksum"));
         }
         let mut values = vec![0.0; (len - offset).min(payload::CHUNK)];
-        payload::decode(wire, payload, &mut values).map_err(|error| damaged(&error.to_string()))?;
+        payload::decode(Wire::F32, payload, &mut values).map_err(|error| damaged(&error.to_string()))?;
         Ok(values)
     }
 }

@@ -96,7 +96,7 @@ impl Machine {
         }
     }
 
-    /// A replica differs from the run's weights. It is dropped and made anew; a worker that strays twice is turned away.
+    /// A replica differs from the run's weights. It is dropped and made anew. A worker whose replica differs a second time is banned.
     fn strayed(&mut self, partial: &PartialId, effects: &mut Vec<Effect>) {
         let PartialId { worker, lease, work, .. } = partial;
         let Phase::Reducing { table, .. } = &mut self.phase else { return };
