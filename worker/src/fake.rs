@@ -6,9 +6,9 @@ use headstart::optimizer::Piece;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::objective::{Objective, TokenSums};
-use crate::trainer::{Batch, Draw, Progress, Sums, TrainError, Trainer, TrainerJob};
+use crate::trainer::{Batch, Draw, Progress, Sums, Targets, TrainError, Trainer, TrainerJob};
 
-/// A token that makes a gradient non-finite at its first element, after its other parts were final.
+/// A token of a text with a label that makes a gradient non-finite at its first element, after its other parts were final.
 pub const POISON: i64 = 63;
 
 /// Pulls each weight towards a number that the row, the draw and the element decide.
@@ -130,7 +130,7 @@ impl Trainer for FakeTrainer {
         for third in [2, 1] {
             progress(&sums, gradient.len() * third / 3, gradient);
         }
-        if let Batch::Text { input_ids, .. } = batch
+        if let Batch::Text { input_ids, targets: Targets::Labels(_), .. } = batch
             && input_ids.contains(&POISON)
         {
             gradient[0] = f32::NAN;
