@@ -99,8 +99,11 @@ def cases(hosts, torch, link, settings):
     found = {net_report.ours(name): lambda name=name: systems.headstart(hosts, where, {**settings, **systems.variant(name)})
              for name in ours}
     found |= {systems.HOOKS[hook]: lambda hook=hook: torch.ddp(hosts, where, settings, hook, "speed") for hook in HOOKS}
-    if link == "one host":
-        found[net_report.ALONE] = lambda: systems.headstart(hosts, [0], {**settings, **systems.variant("f32")})
+    if link in ("one host", SLOW):
+        # What the subset of the workers that is fastest where the link is slow makes.
+        for wire in dict.fromkeys(name.partition("-")[0] for name in WIRES):
+            found[net_report.ours(wire) + net_report.ALONE] = lambda wire=wire: systems.headstart(
+                hosts, [0], {**settings, **systems.variant(wire)})
     return found
 
 

@@ -7,10 +7,14 @@ import results
 from systems import POWERSGD_START, ROWS_PER_STEP, WARM_UP
 
 PLOT = pathlib.Path("bench/net.svg")
-ALONE = "Headstart, one worker alone"
+ALONE = ", one worker alone"
 # Steps whose losses are averaged, one after the other.
 SMOOTH = 20
 DDP_BEST = ("DDP f32", "DDP bf16 hook")
+
+
+def is_alone(name):
+    return name.endswith(ALONE)
 
 
 def ours(variant):
@@ -44,7 +48,7 @@ def medians(speed):
 def ordered(times):
     """All systems, ours first."""
     names = dict.fromkeys(name for systems in times.values() for name in systems)
-    return sorted(names, key=lambda name: (not name.startswith("Headstart"), name == ALONE))
+    return sorted(names, key=lambda name: (not name.startswith("Headstart"), is_alone(name)))
 
 
 def speed_table(times):
@@ -75,15 +79,19 @@ def bytes_table(speed, times):
 
 
 def own_table(times):
-    """Our speed over a link as a part of that on one host, and of that of one worker alone."""
-    alone = times.get("one host", {}).get(ALONE)
+    """Our speed over a link as a part of that on one host, and of that of one worker alone in the same format: measured on the same
+    link where it was, else on one host."""
+    one_host = times.get("one host", {})
     rows = []
     for name in ordered(times):
         # On one host nothing travels, so both ways down are one.
-        memory = times.get("one host", {}).get(name.partition(",")[0])
-        if name.startswith("Headstart") and name != ALONE and memory and alone:
-            own = [(memory / systems[name], alone / systems[name]) if name in systems else None for systems in times.values()]
-            rows.append([name, *("{:.2f} / {:.2f}".format(*ratios) if ratios else "–" for ratios in own)])
+        wire = name.partition(",")[0]
+        memory = one_host.get(wire)
+        if name.startswith("Headstart") and not is_alone(name) and memory:
+            alone = [systems.get(wire + ALONE) or one_host.get(wire + ALONE) for systems in times.values()]
+            own = [(memory / systems[name], best and best / systems[name]) if name in systems else None
+                   for systems, best in zip(times.values(), alone)]
+            rows.append([name, *("–" if not ratios else " / ".join(f"{ratio:.2f}" if ratio else "–" for ratio in ratios) for ratios in own)])
     return results.table(["of one host / of one worker alone", *times], rows) if rows else ""
 
 
@@ -92,7 +100,7 @@ def goal_table(times, reached):
     for name in ordered(times):
         # How weights come down does not change them.
         steps = reached.get(name.partition(",")[0])
-        if steps is None or name == ALONE:
+        if steps is None or is_alone(name):
             continue
         cells = [f"{steps * systems[name]:.0f} s" if name in systems else "–" for systems in times.values()]
         rows.append([name, steps, *cells])
@@ -100,9 +108,9 @@ def goal_table(times, reached):
 
 
 def colours(names):
-    ours = [name for name in names if name.startswith("Headstart") and name != ALONE]
+    ours = [name for name in names if name.startswith("Headstart") and not is_alone(name)]
     theirs = [name for name in names if not name.startswith("Headstart")]
-    found = dict(zip(ours, chart.BLUES * len(ours))) | {name: chart.GREY for name in names if name == ALONE}
+    found = dict(zip(ours, chart.BLUES * len(ours))) | {name: chart.GREY for name in names if is_alone(name)}
     return found | dict(zip(theirs, chart.ORANGES * len(theirs)))
 
 
@@ -119,7 +127,7 @@ The first {WARM_UP} steps of each run are dropped. Runs: {counts}.
 
 ![Samples per second by link]({PLOT.name})
 
-Headstart's speed as a part of its own without a network, and of one worker's alone:
+Headstart's speed as a part of its own without a network, and of one worker's alone in the same format:
 
 {own_table(times)}
 
