@@ -213,7 +213,7 @@ async fn coordinate(mut job: Job, stores: &Stores, seen: &Seen) -> Result<(Exit,
     let ready = |serving: serve::Serving| {
         seen.handle.replace(Some(serving.handle));
     };
-    let served = serve(platform, job, identity, ready, std::future::pending()).await;
+    let served = serve(platform, job, identity, None, ready, std::future::pending()).await;
     served.map_err(|error| passing(error.exit(), error.to_string()))
 }
 

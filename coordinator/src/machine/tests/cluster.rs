@@ -42,6 +42,7 @@ pub(super) fn run(sets: &[&str]) -> Run {
         base: None,
         weights: 0,
         memory: None,
+        probing: Probing::No,
     }
 }
 

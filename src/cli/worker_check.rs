@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a worker says of itself.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub(super) struct Probed {
+pub(super) struct Checked {
     /// Its numeric class.
     #[serde(flatten)]
     pub(super) class: NumericClass,
@@ -27,7 +27,7 @@ pub(super) struct Probed {
 
 /// Why a worker could not be asked.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ProbeError {
+pub(super) enum CheckError {
     /// There is none.
     #[error(transparent)]
     Missing(#[from] MissingProgram),
@@ -44,24 +44,24 @@ pub(super) enum ProbeError {
     },
 }
 
-impl ProbeError {
+impl CheckError {
     /// The exit code of a process that fails with this.
     pub(super) fn exit(&self) -> Exit {
         match self {
-            ProbeError::Missing(_) | ProbeError::Start(_) => Exit::Internal,
-            ProbeError::Failed { exit, .. } => *exit,
+            CheckError::Missing(_) | CheckError::Start(_) => Exit::Internal,
+            CheckError::Failed { exit, .. } => *exit,
         }
     }
 }
 
 /// Asks the worker beside this program.
-pub(super) async fn worker(device: &str, threads: u32) -> Result<Probed, ProbeError> {
+pub(super) async fn ask(device: &str, threads: u32) -> Result<Checked, CheckError> {
     let program = beside("headstart-worker")?;
     let threads = threads.to_string();
     let mut command = Command::new(program);
     command.args(["--check", "--device", device, "--threads", &threads]);
     command.stdin(Stdio::null()).kill_on_drop(true);
-    let failed = |reason: String, exit| ProbeError::Failed { reason: printable(&reason), exit };
+    let failed = |reason: String, exit| CheckError::Failed { reason: printable(&reason), exit };
     let Ok(output) = timeout(PATIENCE, command.output()).await else {
         return Err(failed(format!("no answer within {PATIENCE:?}"), Exit::Internal));
     };
