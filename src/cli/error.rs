@@ -68,6 +68,9 @@ pub(super) enum CliError {
         /// Of the run file.
         task: &'static str,
     },
+    /// Another program of this installation is of another version.
+    #[error("headstart-coordinator: {0}; is it of the same version?")]
+    Answer(serde_json::Error),
     /// Standard output.
     #[error("standard output: {0}")]
     Output(#[from] std::io::Error),
@@ -95,7 +98,7 @@ impl CliError {
             CliError::Golden(error) => error.exit(),
             CliError::Predict(error) => error.exit(),
             CliError::Check(error) => error.exit(),
-            CliError::Output(_) => Exit::Internal,
+            CliError::Answer(_) | CliError::Output(_) => Exit::Internal,
         }
     }
 
