@@ -10,6 +10,7 @@ use headstart::job::Job;
 use headstart::message::ProbedRow;
 use headstart::probe::language::{Text, TrainedToken, Unigram, language};
 use headstart::probe::sample::Sample;
+use headstart::probe::report::{self, Measure};
 use headstart::probe::{Classified, Name, ProbeError, Probed, Verdict, classification};
 use headstart::run_file::{self, InitFrom, RunSpec, Task};
 use tracing::{info, warn};
@@ -104,11 +105,10 @@ impl Probe {
 
     fn probed(&self, rows: &[ProbedRow]) -> Result<Probed, ProbeError> {
         let (own, zero) = rows.split_at(rows.len() / 2);
-        let seconds = || self.clock.elapsed().saturating_sub(self.began).as_secs_f64();
         match self.task {
             Task::SequenceClassification | Task::ImageClassification => {
                 let (own, zero) = (self.classified(own)?, self.classified(zero)?);
-                Probed::classification(self.name.clone(), &own, &zero, self.seed, seconds())
+                self.compared().of_classifier(&own, &zero)
             }
             Task::CausalLm => {
                 let unigram = Unigram::of(own.iter().map(|row| &row.token_ids[..]), self.vocabulary)?;
@@ -116,9 +116,14 @@ impl Probe {
                     own.iter().map(|row| (&row.token_ids[..], row.bytes)).collect();
                 let unigram = unigram.judge(&tokens, true)?;
                 let (own, zero) = (language(&texts(own))?, language(&texts(zero))?);
-                Probed::language(self.name.clone(), &own, &zero, &unigram, self.seed, seconds())
+                self.compared().of_language_model(&own, &zero, &unigram)
             }
         }
+    }
+
+    fn compared(&self) -> report::Probing {
+        let seconds = self.clock.elapsed().saturating_sub(self.began).as_secs_f64();
+        report::Probing { name: self.name.clone(), seed: self.seed, seconds }
     }
 
     fn classified(&self, rows: &[ProbedRow]) -> Result<Classified, ProbeError> {
@@ -166,10 +171,17 @@ fn is_worth_it(spec: &RunSpec, rows: usize, labels: usize) -> bool {
 fn say(probed: &Probed) {
     let adapter = probed.name.adapter.is_some();
     let (words, rows) = (probed.verdict.words(adapter), probed.rows);
-    let (own, zero) = (probed.own.measure, probed.zero_line());
+    let (own, zero) = (shown(probed.own.measure), shown(probed.zero_line()));
     let url = &probed.name.checkpoint;
     match probed.verdict {
         Verdict::None => warn!(rows, "head start of {url}: {words} ({own}, beside {zero})"),
         Verdict::Small | Verdict::HeadStart => info!(rows, "head start of {url}: {words} ({own}, beside {zero})"),
+    }
+}
+
+fn shown(measure: Measure) -> String {
+    match measure {
+        Measure::Accuracy(share) => format!("accuracy {share:.3}"),
+        Measure::BitsPerByte(bits) => format!("{bits:.3} bits per byte"),
     }
 }

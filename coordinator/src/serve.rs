@@ -137,13 +137,13 @@ pub async fn serve<L: Listen>(
         return Ok((Exit::Ok, format!("the run in {} was complete already", job.output.url())));
     };
     let Restored { standing, vectors, best, ledger, metrics } = restored;
+    let probe = Probe::of(&job, ledger.is_empty(), probe_into, clock);
     let network = Arc::new(job.network);
     if let Some(vectors) = vectors {
         master.restore(Version(standing.version), vectors);
     }
     let best = best.zip(journal.state().best.clone());
     let best = best.map(|(weights, known)| Best { version: known.version, weights, eval: known.eval });
-    let probe = Probe::of(&job, ledger.is_empty(), probe_into, clock);
     let records = if ledger.is_empty() { begun } else { Records::resume(ledger, metrics) };
     let (run_id, epoch) = (journal.run_id().to_owned(), CoordinatorEpoch(journal.epoch()));
     let exported = finish::is_exported(&job.output, &journal.state().exports, standing.version).await?;

@@ -6,6 +6,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::*;
 use crate::event::Record;
 use crate::master::Applied;
+use headstart::message::ProbedRow;
 
 const RUN_FILE: &str = "
 base_model: nowhere

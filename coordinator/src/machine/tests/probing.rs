@@ -27,7 +27,9 @@ fn rows_come_in_their_order_whatever_happens_to_workers() {
     let calm = undisturbed(&[]);
     for seed in 0..40 {
         let mut cluster = cluster(seed, Probing::First);
-        (0..3).for_each(|_| drop(cluster.join()));
+        for _ in 0..3 {
+            cluster.join();
+        }
         for _ in 0..cluster.draw(4) {
             let worker = cluster.busy();
             if cluster.draw(2) == 0 {
