@@ -11,10 +11,10 @@ const RIGHT: f64 = 40.0;
 /// Below the title, for the legend.
 const TOP: f64 = 92.0;
 /// From one checkpoint to the next: its name, its bar and a gap.
-const ROW: f64 = 58.0;
+const ROW: f64 = 62.0;
 const BAR: f64 = 20.0;
 /// From a row's top to its bar.
-const NAME: f64 = 22.0;
+const NAME: f64 = 26.0;
 /// Below the bars: tick labels and the axis' name.
 const BELOW: f64 = 62.0;
 /// Width of a zero line's mark, and how far it stands out of its bar.
