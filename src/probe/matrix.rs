@@ -1,7 +1,5 @@
 //! Dense matrices of f64 and the few operations that the probe needs. Each sum has one fixed order.
 
-use super::ProbeError;
-
 /// Lanes of a scalar product. Fixed, because a sum's bits depend on its order.
 const LANES: usize = 8;
 
@@ -122,10 +120,9 @@ impl Matrix {
         product
     }
 
-    /// Solves `M·X = R` for a symmetric positive definite matrix, by Cholesky's factors. `None` where it is not positive definite.
-    pub fn solve(mut self, mut right: Matrix) -> Option<Matrix> {
+    /// Cholesky's factor of a symmetric positive definite matrix. `None` where it is not positive definite.
+    pub fn factor(mut self) -> Option<Factor> {
         let size = self.rows;
-        // The lower triangle becomes L, where M = L·Lᵀ.
         for row in 0..size {
             let (above, rest) = self.values.split_at_mut(row * size);
             let current = &mut rest[..size];
@@ -140,32 +137,46 @@ impl Matrix {
             }
             current[row] = libm::sqrt(pivot);
         }
-        for row in 0..size {
-            let (above, rest) = right.values.split_at_mut(row * right.columns);
-            let current = &mut rest[..right.columns];
-            for column in 0..row {
-                let known = &above[column * right.columns..(column + 1) * right.columns];
-                add(current, -self.row(row)[column], known);
-            }
-            current.iter_mut().for_each(|value| *value /= self.row(row)[row]);
-        }
-        for row in (0..size).rev() {
-            let (above, rest) = right.values.split_at_mut(row * right.columns);
-            let current = &mut rest[..right.columns];
-            current.iter_mut().for_each(|value| *value /= self.row(row)[row]);
-            for column in 0..row {
-                let earlier = &mut above[column * right.columns..(column + 1) * right.columns];
-                add(earlier, -self.row(row)[column], current);
-            }
-        }
-        Some(right)
+        Some(Factor(self))
     }
 
-    /// [`Matrix::solve`] of `M + penalty·I`. A penalty that is large enough for f64 makes every Gram matrix definite.
-    pub(super) fn solve_with(mut self, penalty: f64, right: Matrix) -> Result<Matrix, ProbeError> {
-        let size = self.rows;
-        self.add_to_diagonal(penalty);
-        self.solve(right).ok_or(ProbeError::NoSpectrum { size })
+    /// The rows before `row`, and `row`.
+    fn before_mut(&mut self, row: usize) -> (&mut [f64], &mut [f64]) {
+        self.values[..(row + 1) * self.columns].split_at_mut(row * self.columns)
+    }
+}
+
+/// A lower triangle L, where M = L·Lᵀ.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Factor(Matrix);
+
+impl Factor {
+    /// Solves `M·X = R`.
+    pub fn solve(&self, mut right: Matrix) -> Matrix {
+        self.solve_lower(&mut right);
+        let columns = right.columns;
+        for row in (0..self.0.rows).rev() {
+            let factors = self.0.row(row);
+            let (above, current) = right.before_mut(row);
+            current.iter_mut().for_each(|value| *value /= factors[row]);
+            for column in 0..row {
+                add(&mut above[column * columns..(column + 1) * columns], -factors[column], current);
+            }
+        }
+        right
+    }
+
+    /// Makes `R` the solution of `L·X = R`.
+    pub fn solve_lower(&self, right: &mut Matrix) {
+        let columns = right.columns;
+        for row in 0..self.0.rows {
+            let factors = self.0.row(row);
+            let (above, current) = right.before_mut(row);
+            for column in 0..row {
+                add(current, -factors[column], &above[column * columns..(column + 1) * columns]);
+            }
+            current.iter_mut().for_each(|value| *value /= factors[row]);
+        }
     }
 }
 
@@ -238,7 +249,7 @@ mod tests {
             let wanted = drawn(size, 3, 3);
             // The matrix is symmetric: its transpose times X is its product with X.
             let right = matrix.transposed_times(&wanted);
-            let found = matrix.solve(right).expect("it is definite");
+            let found = matrix.factor().expect("it is definite").solve(right);
             for (found, wanted) in found.values().iter().zip(wanted.values()) {
                 assert!((found - wanted).abs() < 1e-10, "{found} is not {wanted}");
             }
@@ -249,8 +260,8 @@ mod tests {
     fn an_indefinite_system_is_not_solved() {
         let mut matrix = Matrix::identity(3);
         matrix.row_mut(2)[2] = -1.0;
-        assert_eq!(matrix.solve(Matrix::identity(3)), None);
-        assert_eq!(Matrix::zeros(2, 2).solve(Matrix::identity(2)), None);
+        assert_eq!(matrix.factor(), None);
+        assert_eq!(Matrix::zeros(2, 2).factor(), None);
     }
 
     #[test]

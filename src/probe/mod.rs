@@ -6,7 +6,8 @@
 //! | [`matrix`] | Products of matrices, each sum in one fixed order. |
 //! | [`eigen`] | Eigenvalues of a symmetric matrix, and vectors seen from its eigenvectors. |
 //! | [`logme`] | How likely are the classes under a linear model of the features? The score that ranks checkpoints. |
-//! | [`ridge`] | How many held-out rows does a linear classifier of the features get right? |
+//! | `linear` | Which linear classifier of the features fits best? |
+//! | [`ridge`] | How well does it do on rows that it was not fitted to? |
 //! | [`language`] | How many bits does a byte of text cost a language model, and a unigram model? |
 //! | [`verdict`] | Is that more than random weights know? In units of the zero line's own spread. |
 //! | [`report`] | What `headstart probe` prints: JSON; [`table`] and [`plot`] show the same to people. |
@@ -18,6 +19,7 @@
 
 pub mod eigen;
 pub mod language;
+mod linear;
 pub mod logme;
 pub mod matrix;
 pub mod plot;
@@ -125,11 +127,12 @@ pub struct Classified {
     pub score: f64,
     /// The held-out half.
     pub ridge: Ridge,
-    /// Rows of the sample, both halves.
-    pub rows: usize,
+    /// Squared error of each row, when the classifier is fitted to all others; smaller is better.
+    pub left_out: Vec<f64>,
 }
 
 /// Judges the features of one network. The same `seed` holds out the same rows, whatever the features are.
 pub fn classification(sample: &Sample<'_>, seed: u64) -> Result<Classified, ProbeError> {
-    Ok(Classified { score: logme::logme(sample)?, ridge: ridge::ridge(sample, seed)?, rows: sample.rows() })
+    let (score, ridge) = (logme::logme(sample)?, ridge::ridge(sample, seed)?);
+    Ok(Classified { score, ridge, left_out: ridge::left_out(sample)? })
 }

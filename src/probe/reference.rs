@@ -16,6 +16,8 @@ pub(super) struct Case {
     pub(super) eigenvalues: Vec<f64>,
     pub(super) logme: f64,
     pub(super) ridge: RidgeCase,
+    /// Squared error of each row under the classifier of all others.
+    pub(super) left_out: Vec<f64>,
 }
 
 /// Even rows fitted, odd rows held out.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::language::Language;
-use super::verdict::{self, Evidence, Verdict};
+use super::verdict::{self, Costs, Evidence, Verdict};
 use super::{Classified, ProbeError};
 
 /// Which weights were probed.
@@ -75,16 +75,17 @@ pub struct Probing {
 }
 
 impl Probing {
-    /// A classifier's checkpoint beside its zero line, both judged on the same held-out rows.
+    /// A classifier's checkpoint beside its zero line, both judged on the same rows.
     pub fn of_classifier(self, own: &Classified, random: &Classified) -> Result<Probed, ProbeError> {
         let Probing { name, seed, seconds } = self;
         let scored = |found: &Classified| Scored {
             score: found.score,
             measure: Measure::Accuracy(found.ridge.accuracy),
         };
-        let verdict = Evidence::of_classified(own, random, seed)?.verdict(&verdict::ERRORS);
+        let costs = |found: &Classified| Costs::of_rows(&found.left_out);
+        let verdict = Evidence::of(&costs(own), &costs(random), seed)?.verdict(&verdict::SQUARED_ERRORS);
         let (own_scored, random) = (scored(own), scored(random));
-        let (unigram, context, rows) = (None, BTreeMap::new(), own.rows as u64);
+        let (unigram, context, rows) = (None, BTreeMap::new(), own.left_out.len() as u64);
         Ok(Probed { name, own: own_scored, random, unigram, context, verdict, rows, seconds })
     }
 
@@ -97,8 +98,7 @@ impl Probing {
     ) -> Result<Probed, ProbeError> {
         let Probing { name, seed, seconds } = self;
         let zero = if unigram.bits_per_byte < random.bits_per_byte { unigram } else { random };
-        let gain = own.score() - zero.score();
-        let verdict = Evidence::of(&own.costs, &zero.costs, gain, seed)?.verdict(&verdict::BITS);
+        let verdict = Evidence::of(&own.costs, &zero.costs, seed)?.verdict(&verdict::BITS);
         let scored = |found: &Language| Scored {
             score: found.score(),
             measure: Measure::BitsPerByte(found.bits_per_byte),
@@ -146,18 +146,20 @@ pub(super) mod tests {
         Probing { name: name(checkpoint), seed: 1, seconds }
     }
 
+    /// A row costs more where the probe is right less often.
     fn classified(score: f64, right: usize) -> Classified {
         let correct: Vec<bool> = (0..100).map(|row| row < right).collect();
         let ridge =
             Ridge { accuracy: right as f64 / 100.0, penalty: 1.0, held_out: (0..100).collect(), correct };
-        Classified { score, ridge, rows: 200 }
+        let left_out = (0..200).map(|row| 1.2 - right as f64 / 100.0 + f64::from(row % 10) / 50.0).collect();
+        Classified { score, ridge, left_out }
     }
 
     /// One checkpoint with a verdict of each kind.
     pub(in crate::probe) fn classifiers() -> Vec<Probed> {
         let found = [
             ("s3://models/all-MiniLM-L6-v2", 0.4512, 71),
-            ("models/digits/final", 0.1, 45),
+            ("models/digits/final", 0.1, 36),
             ("a<b> & \"c\"", -0.25, 31),
         ];
         let random = classified(-0.3, 30);

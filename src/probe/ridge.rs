@@ -1,34 +1,19 @@
-//! A linear classifier of the features, fitted to one half of the rows and tested on the other.
-//!
-//! Ridge regression of the classes' indicators, in closed form. Features are centred and scaled by the fitted half. The
-//! penalty minimises generalised cross-validation (Golub, Heath and Wahba, Technometrics 21, 1979) over a fixed grid.
+//! How well a linear classifier of the features does: fitted to one half of the rows and tested on the other, and on each
+//! row when it is fitted to all others.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::ProbeError;
-use super::eigen::{self, Spectrum};
-use super::matrix::{Matrix, add, dot};
+use super::linear::{Scale, System, Targets};
 use super::sample::Sample;
 use crate::plan::Permutation;
-
-/// Smallest penalty, per fitted row.
-const LEAST_PENALTY: f64 = 1e-6;
-
-/// From one penalty of the grid to the next: the square root of ten.
-const PENALTY_STEP: f64 = 3.162_277_660_168_379_5;
-
-/// Penalties of the grid: up to 10,000 per fitted row.
-const PENALTIES: usize = 21;
-
-/// A feature whose deviation is smaller than this share of its mean is constant: f32 tells no more.
-const CONSTANT: f64 = 1e-6;
 
 /// How well the classifier does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ridge {
     /// Share of held-out rows that are classified rightly.
     pub accuracy: f64,
-    /// The penalty chosen, for features of deviation 1. 0 where no feature varies.
+    /// The penalty chosen, for features of deviation 1.
     pub penalty: f64,
     /// Rows of the sample that were held out, ascending.
     pub held_out: Vec<usize>,
@@ -39,11 +24,12 @@ pub struct Ridge {
 /// Fits and tests. Which half is held out depends on `seed` and the classes only, so networks are tested on the same rows.
 pub fn ridge(sample: &Sample<'_>, seed: u64) -> Result<Ridge, ProbeError> {
     let (fitted, held_out) = halves(sample, seed);
-    let mut features = sample.features(fitted.iter().copied());
-    let scale = Scale::of(&features);
-    features = scale.apply(&features);
-    let targets = Targets::of(sample, &fitted);
-    let Fit { weights, penalty } = fit(&features, &targets)?;
+    let raw = sample.features(fitted.iter().copied());
+    let scale = Scale::of(&raw);
+    let (features, targets) = (scale.apply(&raw), Targets::of(sample, &fitted));
+    let system = System::of(&features, &targets)?;
+    let penalty = system.best_penalty();
+    let weights = system.weights(penalty)?;
     let tested = scale.apply(&sample.features(held_out.iter().copied()));
     let correct: Vec<bool> = held_out
         .iter()
@@ -52,6 +38,17 @@ pub fn ridge(sample: &Sample<'_>, seed: u64) -> Result<Ridge, ProbeError> {
         .collect();
     let right = correct.iter().filter(|&&right| right).count();
     Ok(Ridge { accuracy: right as f64 / correct.len() as f64, penalty, held_out, correct })
+}
+
+/// The squared error of each row, over all classes, under the classifier that is fitted to all other rows.
+///
+/// It tells more than right or wrong on half of the rows, so that verdicts need fewer of them.
+pub fn left_out(sample: &Sample<'_>) -> Result<Vec<f64>, ProbeError> {
+    let rows: Vec<usize> = (0..sample.rows()).collect();
+    let raw = sample.features(rows.iter().copied());
+    let (features, targets) = (Scale::of(&raw).apply(&raw), Targets::of(sample, &rows));
+    let system = System::of(&features, &targets)?;
+    system.left_out(system.best_penalty())
 }
 
 /// Rows to fit and rows to hold out, both ascending. Rows are shuffled by the seed, sorted by class, and dealt in turn: the
@@ -67,170 +64,6 @@ fn halves(sample: &Sample<'_>, seed: u64) -> (Vec<usize>, Vec<usize>) {
         half
     };
     (deal(0), deal(1))
-}
-
-/// Centre and deviation of the features that vary.
-struct Scale {
-    /// Column, mean, deviation.
-    columns: Vec<(usize, f64, f64)>,
-}
-
-impl Scale {
-    fn of(features: &Matrix) -> Scale {
-        let rows = features.rows() as f64;
-        let mut means = vec![0.0; features.columns()];
-        for row in 0..features.rows() {
-            add(&mut means, 1.0, features.row(row));
-        }
-        means.iter_mut().for_each(|mean| *mean /= rows);
-        let mut squares = vec![0.0; features.columns()];
-        for row in 0..features.rows() {
-            for ((sum, value), mean) in squares.iter_mut().zip(features.row(row)).zip(&means) {
-                *sum += (value - mean) * (value - mean);
-            }
-        }
-        let deviations = squares.iter().map(|sum| libm::sqrt(sum / rows));
-        let columns =
-            means.iter().zip(deviations).enumerate().map(|(at, (&mean, deviation))| (at, mean, deviation));
-        let varies = |&(_, mean, deviation): &(usize, f64, f64)| deviation > CONSTANT * mean.abs();
-        Scale { columns: columns.filter(varies).collect() }
-    }
-
-    fn apply(&self, features: &Matrix) -> Matrix {
-        let mut scaled = Matrix::zeros(features.rows(), self.columns.len());
-        for row in 0..features.rows() {
-            let from = features.row(row);
-            for (to, &(column, mean, deviation)) in scaled.row_mut(row).iter_mut().zip(&self.columns) {
-                *to = (from[column] - mean) / deviation;
-            }
-        }
-        scaled
-    }
-}
-
-/// Indicators of the classes, and their means over the fitted rows.
-struct Targets {
-    /// `[rows, classes]`, centred.
-    centred: Matrix,
-    /// Share of each class among the fitted rows.
-    means: Vec<f64>,
-}
-
-impl Targets {
-    fn of(sample: &Sample<'_>, fitted: &[usize]) -> Targets {
-        let mut means = vec![0.0; sample.counts().len()];
-        for &row in fitted {
-            means[sample.classes()[row]] += 1.0;
-        }
-        means.iter_mut().for_each(|mean| *mean /= fitted.len() as f64);
-        let mut centred = Matrix::zeros(fitted.len(), means.len());
-        for (place, &row) in fitted.iter().enumerate() {
-            centred.row_mut(place)[sample.classes()[row]] = 1.0;
-            add(centred.row_mut(place), -1.0, &means);
-        }
-        Targets { centred, means }
-    }
-
-    /// The model's value of each class.
-    fn values(&self, features: &[f64], weights: &Matrix) -> Vec<f64> {
-        let mut values = self.means.clone();
-        for (place, &feature) in features.iter().enumerate() {
-            add(&mut values, feature, weights.row(place));
-        }
-        values
-    }
-
-    /// The class with the largest value; of equal ones the first. Classes without a fitted row are never predicted.
-    fn predict(&self, features: &[f64], weights: &Matrix) -> usize {
-        let values = self.values(features, weights);
-        let known = (0..values.len()).filter(|&class| self.means[class] > 0.0);
-        known
-            .reduce(|best, class| if values[class] > values[best] { class } else { best })
-            .expect("a half has rows")
-    }
-}
-
-/// A linear model of centred targets.
-struct Fit {
-    /// `[features, classes]`
-    weights: Matrix,
-    penalty: f64,
-}
-
-/// Fits scaled features `[rows, features]`.
-fn fit(features: &Matrix, targets: &Targets) -> Result<Fit, ProbeError> {
-    if features.columns() == 0 {
-        return Ok(Fit { weights: Matrix::zeros(0, targets.means.len()), penalty: 0.0 });
-    }
-    let decomposed = Decomposed::of(features, targets)?;
-    let penalty = decomposed.best_penalty();
-    let Decomposed { wide, gram, right, .. } = decomposed;
-    let solved = gram.solve_with(penalty, right)?;
-    let weights = if wide { features.transposed_times(&solved) } else { solved };
-    Ok(Fit { weights, penalty })
-}
-
-/// The system whose solution is the fit, and its eigenvalues: (ZᵀZ + λ)⁻¹ZᵀY = Zᵀ(ZZᵀ + λ)⁻¹Y, whichever is smaller.
-struct Decomposed {
-    wide: bool,
-    gram: Matrix,
-    right: Matrix,
-    /// Squared singular values of Z, without zeros.
-    values: Vec<f64>,
-    /// Squared projections of Y on the left singular vectors, over all classes.
-    seen: Vec<f64>,
-    rows: f64,
-    /// Squares of Y.
-    total: f64,
-}
-
-impl Decomposed {
-    fn of(features: &Matrix, targets: &Targets) -> Result<Decomposed, ProbeError> {
-        let (rows, width) = (features.rows(), features.columns());
-        let wide = width > rows;
-        let (gram, right) = match wide {
-            false => (features.gram(), features.transposed_times(&targets.centred)),
-            true => (features.transposed().gram(), targets.centred.clone()),
-        };
-        let Spectrum { values, projected } = eigen::spectrum(gram.clone(), right.clone())?;
-        // Z is centred, so that one dimension of the rows is never used.
-        let rank = eigen::rank(&values, rows.max(width)).min(rows - 1);
-        let seen = (0..rank).map(|place| {
-            let squares = dot(projected.row(place), projected.row(place));
-            if wide { squares } else { squares / values[place] }
-        });
-        let (seen, values) = (seen.collect(), values[..rank].to_vec());
-        let total = dot(targets.centred.values(), targets.centred.values());
-        Ok(Decomposed { wide, gram, right, values, seen, rows: rows as f64, total })
-    }
-
-    /// The penalty of the grid with the smallest error; of equal ones the largest.
-    fn best_penalty(&self) -> f64 {
-        let least = LEAST_PENALTY * self.rows;
-        let (mut penalty, mut best) = (least, (f64::INFINITY, least));
-        for _ in 0..PENALTIES {
-            let error = self.error(penalty);
-            if error <= best.0 {
-                best = (error, penalty);
-            }
-            penalty *= PENALTY_STEP;
-        }
-        best.1
-    }
-
-    /// Generalised cross-validation of all classes together: the mean squared residual over the square of the share of
-    /// unused degrees of freedom. The centre has used one.
-    fn error(&self, penalty: f64) -> f64 {
-        let mut residual = (self.total - self.seen.iter().sum::<f64>()).max(0.0);
-        let mut unused = self.rows - 1.0 - self.values.len() as f64;
-        for (value, seen) in self.values.iter().zip(&self.seen) {
-            let lost = penalty / (value + penalty);
-            residual += lost * lost * seen;
-            unused += lost;
-        }
-        let share = unused / self.rows;
-        residual / self.rows / (share * share)
-    }
 }
 
 #[cfg(test)]
@@ -254,51 +87,25 @@ mod tests {
     }
 
     #[test]
-    fn fit_penalty_and_predictions_are_scikit_learns() {
-        for (name, Case { features, width, labels, ridge, .. }) in reference::samples() {
-            let sample = Sample::new(&features, width, &labels).expect("a sample");
-            let half = |first: usize| (first..labels.len()).step_by(2).collect::<Vec<_>>();
-            let (fitted, held_out) = (half(0), half(1));
-            let raw = sample.features(fitted.iter().copied());
-            let scale = Scale::of(&raw);
-            let targets = Targets::of(&sample, &fitted);
-            let Fit { weights, penalty } = fit(&scale.apply(&raw), &targets).expect("a fit");
-            assert!(
-                (penalty / ridge.penalty - 1.0).abs() < 1e-9,
-                "{name}: {penalty} is not {}",
-                ridge.penalty
-            );
-            let tested = scale.apply(&sample.features(held_out.iter().copied()));
-            let mut right = 0;
-            for (place, expected) in ridge.predicted.iter().enumerate() {
-                let found = targets.values(tested.row(place), &weights);
-                for (found, expected) in found.iter().zip(expected) {
-                    assert!((found - expected).abs() < 1e-9, "{name}: {found} is not {expected}");
-                }
-                let class = targets.predict(tested.row(place), &weights);
-                right += usize::from(class == sample.classes()[held_out[place]]);
+    fn left_out_errors_are_those_of_scikit_learn_fitted_to_the_other_rows() {
+        for (name, Case { features, width, labels, left_out, .. }) in reference::samples() {
+            let found =
+                self::left_out(&Sample::new(&features, width, &labels).expect("a sample")).expect("errors");
+            assert_eq!(found.len(), labels.len());
+            for (row, (found, expected)) in found.iter().zip(left_out).enumerate() {
+                assert!((found - expected).abs() < 1e-8, "{name}, row {row}: {found} is not {expected}");
             }
-            assert_eq!(right as f64 / held_out.len() as f64, ridge.accuracy, "{name}");
         }
     }
 
     #[test]
-    fn cross_validation_is_that_of_the_hat_matrix() {
-        for (name, Case { features, width, labels, ridge, .. }) in reference::samples() {
-            let sample = Sample::new(&features, width, &labels).expect("a sample");
-            let fitted: Vec<usize> = (0..labels.len()).step_by(2).collect();
-            let raw = sample.features(fitted.iter().copied());
-            let (features, targets) = (Scale::of(&raw).apply(&raw), Targets::of(&sample, &fitted));
-            let decomposed = Decomposed::of(&features, &targets).expect("a spectrum");
-            let mut penalty = LEAST_PENALTY * fitted.len() as f64;
-            for expected in ridge.errors {
-                let found = decomposed.error(penalty);
-                assert!(
-                    (found / expected - 1.0).abs() < 1e-6,
-                    "{name}: {found} is not {expected} at {penalty}"
-                );
-                penalty *= PENALTY_STEP;
-            }
+    fn a_row_that_is_left_out_without_any_feature_is_the_mean_of_the_others() {
+        let labels = [0, 1, 0, 1, 0, 0];
+        let found = left_out(&Sample::new(&[2.5; 6], 1, &labels).expect("a sample")).expect("errors");
+        // Of the other five, two or one are of class 1: it is missed by 2/5 or 4/5, and so is the other class.
+        for (found, label) in found.iter().zip(labels) {
+            let miss = if label == 0 { 0.4 } else { 0.8 };
+            assert!((found - 2.0 * miss * miss).abs() < 1e-12, "{found}");
         }
     }
 

@@ -130,16 +130,9 @@ mod tests {
         probed[2].seconds = 86_400.0;
         let table = table(&probed);
         assert!(table.lines().all(|line| line.width() <= 80), "{table}");
-        for part in [
-            "all-MiniLM-L6-v2",
-            "71.0 %",
-            "30.0 %",
-            "0.451",
-            "12.2 s",
-            "a head start",
-            "a small one",
-            "none",
-        ] {
+        for part in
+            ["all-MiniLM-L6-v2", "71.0 %", "30.0 %", "0.451", "12.2 s", "a head start", "a small one", "none"]
+        {
             assert!(table.contains(part), "{part} is not in\n{table}");
         }
         assert!(table.contains("digits/final"), "{table}");

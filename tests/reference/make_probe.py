@@ -62,15 +62,32 @@ def cross_validation(features, targets, penalty):
     return ((left @ targets) ** 2).sum() / rows / (np.trace(left) / rows) ** 2
 
 
+def best_penalty(z, targets):
+    penalties = [1e-6 * len(z) * 10 ** (step / 2) for step in range(21)]
+    errors = [cross_validation(z, targets, penalty) for penalty in penalties]
+    return penalties[int(np.argmin(errors))], errors
+
+
+def left_out(features, labels):
+    """Squared errors of each row under the model of all others, with the scale and penalty of all."""
+    z = StandardScaler().fit_transform(features)
+    targets = np.eye(labels.max() + 1)[labels]
+    penalty, _ = best_penalty(z, targets)
+    errors = []
+    for row in range(len(z)):
+        others = np.arange(len(z)) != row
+        predicted = Ridge(alpha=penalty).fit(z[others], targets[others]).predict(z[[row]])
+        errors.append(float(((predicted - targets[row]) ** 2).sum()))
+    return errors
+
+
 def ridge(features, labels):
     """Even rows are fitted, odd ones are held out."""
     fitted, held_out = np.arange(0, len(labels), 2), np.arange(1, len(labels), 2)
     scaler = StandardScaler().fit(features[fitted])
     z = scaler.transform(features[fitted])
     targets = np.eye(labels.max() + 1)[labels]
-    penalties = [1e-6 * len(fitted) * 10 ** (step / 2) for step in range(21)]
-    errors = [cross_validation(z, targets[fitted], penalty) for penalty in penalties]
-    best = penalties[int(np.argmin(errors))]
+    best, errors = best_penalty(z, targets[fitted])
     model = Ridge(alpha=best).fit(z, targets[fitted])
     predicted = model.predict(scaler.transform(features[held_out]))
     return {
@@ -96,6 +113,7 @@ def sample(rng, rows, width, classes, signal, spoil=None):
         "eigenvalues": np.linalg.eigvalsh(symmetric)[::-1].tolist(),
         "logme": logme(features, labels),
         "ridge": ridge(features, labels),
+        "left_out": left_out(features, labels),
     }
 
 
