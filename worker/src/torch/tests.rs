@@ -102,18 +102,17 @@ fn agrees_with_transformers(name: &str) {
     assert!((sums.loss - loss).abs() < 1e-5, "there is no dropout, so evaluation has the same loss");
     assert_eq!(sums.counts.len(), 9);
     assert_eq!(sums.counts[6..], [1, 1, 1], "one actual row of each label");
-    features_agree(&reference, &mut trainer);
+    features_agree(&reference, (&mut trainer, &network));
 }
 
 /// Rows are probed one by one, without their neighbours, and without the network that is compared with.
-fn features_agree(reference: &Reference, trainer: &mut TorchTrainer) {
+fn features_agree(reference: &Reference, (trainer, network): (&mut TorchTrainer, &Network)) {
     let text = std::fs::read_to_string(reference.directory.join("features.json")).expect("committed");
     let expected: Vec<Vec<f32>> = serde_json::from_str(&text).expect("it is JSON");
     let rows = reference.rows();
     assert_eq!(rows.len(), expected.len());
     assert!(trainer.probe(&rows[0], Line::Zero).is_err(), "there is nothing to compare with yet");
-    let table = trainer.network.table.clone();
-    let zero = table.iter().map(|parameter| Values::F32(initial_values(parameter, 5))).collect();
+    let zero = network.table.iter().map(|parameter| Values::F32(initial_values(parameter, 5))).collect();
     trainer.set_zero_line(zero).expect("there is memory");
     for (row, expected) in rows.iter().zip(&expected) {
         let found = trainer.probe(row, Line::First).expect("features");
