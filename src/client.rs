@@ -26,6 +26,8 @@ pub enum State {
     Waiting,
     /// Computing steps.
     Training,
+    /// Finding out what the first weights know of the task.
+    Probing,
     /// Judging the weights.
     Evaluating,
     /// Writing the weights.
@@ -149,6 +151,7 @@ fn state(number: i32) -> State {
         Ok(Wire::Waiting) => State::Waiting,
         Ok(Wire::Training) => State::Training,
         Ok(Wire::Evaluating) => State::Evaluating,
+        Ok(Wire::Probing) => State::Probing,
         Ok(Wire::Saving) => State::Saving,
         Ok(Wire::Finished) => State::Finished,
         Ok(Wire::Failed) => State::Failed,

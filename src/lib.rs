@@ -16,6 +16,7 @@
 //! | [`network`] | All of that together: a network ready to be trained. |
 //! | [`tokenising`] | How many tokens have a language model's rows, and which rows are left out? Planning's pass over them. |
 //! | [`predict`] | Which model is in these files, and on which rows is it asked? What `headstart predict` hands a worker. |
+//! | [`probe`] | How much does a checkpoint know of a task before it is trained on it? |
 //! | [`draw`] | What is drawn at random? A pure function of what it is for. |
 //! | [`plan`] | Which sample belongs to which step and shard? A pure function of the seed. |
 //! | [`tree`] | In which order are sums added? The canonical reduction tree. |
@@ -28,6 +29,7 @@
 //! | [`wire`] | How does that cross the network? The only place that knows protobuf types. |
 //! | [`client`] | How is a run going? Asks its coordinator. |
 //! | [`telemetry`] | What do programs say of themselves? Log lines, and spans for a collector. |
+//! | [`svg`] | How is a chart drawn? Parts of pictures. |
 //! | [`verify`] | Is what a run left behind still what it wrote? |
 //! | [`hash`] | Hashes: of bytes, and of a trainable vector. |
 //! | [`host`] | How much memory is there, on this machine or in its container? |
@@ -51,10 +53,12 @@ pub mod network;
 pub mod optimizer;
 pub mod plan;
 pub mod predict;
+pub mod probe;
 pub mod rounding;
 pub mod run_file;
 pub mod shared_memory;
 pub mod store;
+pub mod svg;
 pub mod telemetry;
 pub mod tokenising;
 pub mod tokenizer;

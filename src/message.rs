@@ -18,6 +18,22 @@ pub enum Pass {
     Eval,
     /// Log probabilities of some rows under the final weights, so that any server of them can be checked.
     Golden,
+    /// What the first weights, and those they are compared with, make of some training rows.
+    Probe,
+}
+
+/// What a network makes of a row before it is trained.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProbedRow {
+    /// Of a classifier, the vector that its head would read, `[hidden]`. Of a language model, the negative log likelihood, in
+    /// nats, of each trained token.
+    pub values: Vec<f32>,
+    /// Language models: these tokens.
+    pub token_ids: Vec<u32>,
+    /// Language models: the number of tokens of the row before each of them.
+    pub before: Vec<u32>,
+    /// Language models: bytes of UTF-8 text that these tokens are.
+    pub bytes: u64,
 }
 
 /// A row's tokens and how likely each was to follow the ones before it.
@@ -66,6 +82,8 @@ pub struct Totals {
     pub tokens: u64,
     /// [`Pass::Golden`]: what was computed, in the order of shards.
     pub golden: Vec<GoldenRow>,
+    /// [`Pass::Probe`]: the same.
+    pub probed: Vec<ProbedRow>,
     /// Time a worker computed. Never part of a result.
     pub compute: Duration,
 }
@@ -87,6 +105,7 @@ impl Totals {
             counts: added(left.counts, right.counts),
             measures: added(left.measures, right.measures),
             golden: left.golden.into_iter().chain(right.golden).collect(),
+            probed: left.probed.into_iter().chain(right.probed).collect(),
             tokens: left.tokens.saturating_add(right.tokens),
             compute: left.compute.saturating_add(right.compute),
         }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use crate::data::{Blocks, RowIndex};
 use crate::id::Step;
 use crate::message::{Pass, Work};
-use crate::run_file::{RunSpec, Shuffle, Task};
+use crate::run_file::{InitFrom, Probe, RunSpec, Shuffle, Task};
 use crate::tree::Tree;
 
 use order::InBlocks;
@@ -28,10 +28,20 @@ pub struct Plan {
     seed: u64,
     steps: u64,
     golden: bool,
+    /// The rows of [`Pass::Probe`], ascending. Empty where blocks are shuffled and not known yet.
+    probed: Vec<u64>,
 }
 
 /// Most rows of [`Pass::Golden`].
 const GOLDEN: u64 = 8;
+/// Most rows of a probe whose size the run decides.
+const PROBED: u64 = 2_000;
+/// A probe may cost this part of a run, as the reciprocal of the share, 2 %. A row costs a trained one three passes, forward and
+/// twice as much backward, and a probed one two: of the first weights, and of those they are compared with.
+const PROBE_SHARE: u64 = 50;
+const PASSES: [u64; 2] = [3, 2];
+/// The permutation of rows whose first ones are probed: no epoch of a run has this number.
+const PROBE_EPOCH: u64 = u64::MAX;
 
 /// Why a plan cannot be made.
 #[derive(Debug, thiserror::Error, PartialEq)]
@@ -89,7 +99,15 @@ impl Plan {
         if eval_rows.div_ceil(eval_shard) > u64::from(u32::MAX / 2) {
             return Err(PlanError::TooManyEvalShards { rows: eval_rows, shard: eval_shard });
         }
-        Ok(Plan {
+        let asked = match (spec.probe, spec.init) {
+            (Probe::Off, _) | (Probe::Share, InitFrom::Random) => 0,
+            (Probe::Share, InitFrom::Pretrained) => {
+                let [trained, probed] = PASSES;
+                (steps.saturating_mul(batch).saturating_mul(trained) / (PROBE_SHARE * probed)).min(PROBED)
+            }
+            (Probe::Rows(rows), _) => u64::from(rows),
+        };
+        let plan = Plan {
             shuffle: spec.shuffle.unwrap_or(Shuffle::Global),
             blocks: None,
             rows,
@@ -100,14 +118,34 @@ impl Plan {
             seed: spec.seed,
             steps,
             golden: spec.task == Task::CausalLm,
-        })
+            probed: vec![0; asked.min(rows) as usize],
+        };
+        Ok(if plan.shuffle == Shuffle::Global { plan.with_probed_rows() } else { plan })
     }
 
     /// The plan over these training rows, whose blocks it needs where blocks are shuffled.
     pub fn over(mut self, train: &RowIndex) -> Plan {
         if self.shuffle == Shuffle::Blocks {
             self.blocks = Some(InBlocks::new(Blocks::of(train)));
+            return self.with_probed_rows();
         }
+        self
+    }
+
+    /// Chooses the rows of the probe. Of blocks, those that training reads first.
+    fn with_probed_rows(mut self) -> Plan {
+        let count = self.probed.len() as u64;
+        self.probed = match &self.blocks {
+            Some(in_blocks) => {
+                let order = in_blocks.epoch(self.seed, 0);
+                (0..count).map(|position| order.at(&in_blocks.blocks, position)).collect()
+            }
+            None => {
+                let permutation = Permutation::new(self.rows, self.seed, PROBE_EPOCH);
+                (0..count).map(|position| permutation.at(position)).collect()
+            }
+        };
+        self.probed.sort_unstable();
         self
     }
 
@@ -151,6 +189,7 @@ impl Plan {
             }
             Pass::Eval => Tree::new(self.eval_rows.div_ceil(self.eval_shard).max(1) as u32),
             Pass::Golden => Tree::new(self.golden().count().max(1) as u32),
+            Pass::Probe => Tree::new((2 * self.probed.len()).max(1) as u32),
         }
     }
 
@@ -159,6 +198,10 @@ impl Plan {
         match pass {
             Pass::Train => self.train_rows(step, self.positions(step, shard)),
             Pass::Golden => self.golden().skip(shard as usize).take(1).collect(),
+            Pass::Probe => {
+                let place = shard as usize % self.probed.len().max(1);
+                self.probed.get(place).copied().into_iter().collect()
+            }
             Pass::Eval => {
                 let first = u64::from(shard) * self.eval_shard;
                 (first..(first + self.eval_shard).min(self.eval_rows)).collect()
@@ -173,6 +216,12 @@ impl Plan {
             (true, 0) => self.rows.saturating_sub(GOLDEN)..self.rows,
             (true, rows) => 0..rows.min(GOLDEN),
         }
+    }
+
+    /// The rows of [`Pass::Probe`], ascending. Each has two shards: `probed.len()` shards, one a row, of the first weights, then as
+    /// many of those that they are compared with.
+    pub fn probed(&self) -> &[u64] {
+        &self.probed
     }
 
     /// Row numbers of a whole node, shard after shard.
@@ -224,6 +273,7 @@ mod tests {
             seed: 7,
             steps: 100,
             golden: false,
+            probed: Vec::new(),
         }
     }
 

@@ -9,7 +9,7 @@ mod session;
 use std::time::Duration;
 
 use crate::id::{CoordinatorEpoch, LeaseId, Step, Version, WorkerId};
-use crate::message::{GoldenRow, PartialId, Pass, Totals, Work};
+use crate::message::{GoldenRow, PartialId, Pass, ProbedRow, Totals, Work};
 use crate::shared_memory::Address;
 use crate::tree::Node;
 
@@ -97,6 +97,7 @@ impl From<Pass> for pb::Pass {
             Pass::Train => pb::Pass::Train,
             Pass::Eval => pb::Pass::Eval,
             Pass::Golden => pb::Pass::Golden,
+            Pass::Probe => pb::Pass::Probe,
         }
     }
 }
@@ -107,6 +108,7 @@ pub fn pass(number: i32) -> Result<Pass, WireError> {
         Ok(pb::Pass::Train) => Ok(Pass::Train),
         Ok(pb::Pass::Eval) => Ok(Pass::Eval),
         Ok(pb::Pass::Golden) => Ok(Pass::Golden),
+        Ok(pb::Pass::Probe) => Ok(Pass::Probe),
         Ok(pb::Pass::Unspecified) | Err(_) => {
             Err(WireError::Invalid { message: "Work", field: "pass", found: number.to_string() })
         }
@@ -145,7 +147,7 @@ impl TryFrom<pb::Work> for Work {
 
 impl From<Totals> for pb::Totals {
     fn from(totals: Totals) -> Self {
-        let Totals { samples, divisor, loss, counts, measures, tokens, golden, compute } = totals;
+        let Totals { samples, divisor, loss, counts, measures, tokens, golden, probed, compute } = totals;
         let golden = golden.into_iter().map(|GoldenRow { prompt, token_ids, logprobs }| pb::GoldenRow {
             prompt,
             token_ids,
@@ -159,6 +161,7 @@ impl From<Totals> for pb::Totals {
             measures,
             tokens,
             golden: golden.collect(),
+            probed: probed.into_iter().map(Into::into).collect(),
             compute_micros: micros(compute),
         }
     }
@@ -166,14 +169,28 @@ impl From<Totals> for pb::Totals {
 
 impl From<pb::Totals> for Totals {
     fn from(totals: pb::Totals) -> Self {
-        let pb::Totals { samples, divisor, loss, counts, measures, tokens, golden, compute_micros } = totals;
+        let pb::Totals { samples, divisor, loss, counts, measures, tokens, golden, probed, compute_micros } =
+            totals;
         let golden = golden.into_iter().map(|pb::GoldenRow { prompt, token_ids, logprobs }| GoldenRow {
             prompt,
             token_ids,
             logprobs,
         });
         let compute = Duration::from_micros(compute_micros);
-        Totals { samples, divisor, loss, counts, measures, tokens, golden: golden.collect(), compute }
+        let (golden, probed) = (golden.collect(), probed.into_iter().map(Into::into).collect());
+        Totals { samples, divisor, loss, counts, measures, tokens, golden, probed, compute }
+    }
+}
+
+impl From<ProbedRow> for pb::ProbedRow {
+    fn from(ProbedRow { values, token_ids, before, bytes }: ProbedRow) -> Self {
+        pb::ProbedRow { values, token_ids, before, bytes }
+    }
+}
+
+impl From<pb::ProbedRow> for ProbedRow {
+    fn from(pb::ProbedRow { values, token_ids, before, bytes }: pb::ProbedRow) -> Self {
+        ProbedRow { values, token_ids, before, bytes }
     }
 }
 

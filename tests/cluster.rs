@@ -78,7 +78,7 @@ impl Cluster {
         let platform = Platform { listen: socket, pool: Pool::Threads };
         let dial = Box::new(|_| Box::pin(std::future::ready(None)) as futures::future::BoxFuture<'static, _>);
         let identity = Identity { owner: url.clone(), nonce: "only".to_owned(), dial };
-        let served = serve(platform, job, identity, |_| (), never);
+        let served = serve(platform, job, identity, None, |_| (), never);
         let coordinator = tokio::spawn(async { served.await.expect("the checkpoint is whole") });
         Cluster { url, cache: tempfile::tempdir().expect("a directory"), coordinator, workers: Vec::new() }
     }

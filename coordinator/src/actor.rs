@@ -8,7 +8,7 @@ use std::time::Duration;
 use headstart::exit::Exit;
 use headstart::id::WorkerId;
 use headstart::manifest::RunState;
-use headstart::message::{GoldenRow, ToWorker};
+use headstart::message::{GoldenRow, ProbedRow, ToWorker};
 use headstart::plan::Plan;
 use headstart::run_file::Precision;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,6 +22,7 @@ use crate::journal::save::{Best, Commit};
 use crate::machine::Machine;
 use crate::master::Master;
 use crate::meter::{Meter, Stopwatch};
+use crate::probe::Probe;
 use crate::record::{Observed, Records, Speed};
 use crate::reduce::Reducer;
 use crate::spans::Spans;
@@ -50,6 +51,8 @@ pub struct Actor {
     warned: bool,
     /// The final weights and records, once they are committed.
     concluded: Arc<Mutex<Option<Kept>>>,
+    /// What its probe's rows are judged with, until they are.
+    probe: Option<Probe>,
     outboxes: BTreeMap<WorkerId, mpsc::Sender<ToWorker>>,
     inbox: mpsc::Receiver<Mail>,
     handle: Handle,
@@ -72,13 +75,15 @@ pub struct Parts {
     pub records: Records,
     /// The best evaluated weights so far, where they may be written at the end.
     pub best: Option<Best>,
+    /// What the probe that the machine begins with is judged with.
+    pub probe: Option<Probe>,
     pub clock: Clock,
 }
 
 impl Actor {
     /// Puts the actor together; [`Actor::run`] starts it.
     pub fn new(parts: Parts) -> (Actor, Handle) {
-        let Parts { machine, master, reducer, committer, plan, records, best, clock } = parts;
+        let Parts { machine, master, reducer, committer, plan, records, best, probe, clock } = parts;
         let (sender, inbox) = mpsc::channel(INBOX);
         let status =
             Status { snapshot: machine.snapshot(), speed: Speed::default(), ended: None, kept: None };
@@ -101,6 +106,7 @@ impl Actor {
             best: best.map(Arc::new),
             warned: false,
             concluded: Arc::default(),
+            probe,
             outboxes: BTreeMap::new(),
             inbox,
             handle: handle.clone(),
@@ -189,6 +195,7 @@ impl Actor {
                 Effect::Conclude { best, standing } => self.conclude(best, standing),
                 Effect::Finish(golden) => self.finish(golden),
                 Effect::Export(standing) => self.export(standing),
+                Effect::Judge(rows) => self.judge(rows),
                 Effect::End(exit, detail) => ended = Some((exit, detail)),
             }
         }
@@ -303,6 +310,19 @@ impl Actor {
         tokio::spawn(async move {
             let event = match committer.finish(kept, &golden).await {
                 Ok(()) => Event::Finished,
+                Err(error) => Event::Failed(error.exit(), error.to_string()),
+            };
+            let _ = handle.tell(event).await;
+        });
+    }
+
+    /// Says what a probe shows, while the steps go on.
+    fn judge(&mut self, rows: Result<Vec<ProbedRow>, String>) {
+        let Some(probe) = self.probe.take() else { return };
+        let (handle, pool) = (self.handle.clone(), self.reducer.pool());
+        tokio::spawn(async move {
+            let event = match pool.run(move || probe.judge(rows)).await {
+                Ok(()) => Event::Judged,
                 Err(error) => Event::Failed(error.exit(), error.to_string()),
             };
             let _ = handle.tell(event).await;

@@ -193,7 +193,10 @@ fn ready(run: Option<&Run>) -> Result<(), &'static str> {
 
 fn welcomes(activity: &Activity) -> Result<(), &'static str> {
     match activity {
-        Activity::Waiting { .. } | Activity::Training | Activity::Evaluating { .. } => Ok(()),
+        Activity::Waiting { .. }
+        | Activity::Training
+        | Activity::Evaluating { .. }
+        | Activity::Probing { .. } => Ok(()),
         Activity::Saving => Err("the run is stopping: its weights are being written"),
         Activity::Ended => Err("the run is over"),
     }

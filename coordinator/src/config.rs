@@ -25,6 +25,9 @@ pub struct Config {
     /// Override a key of the run file, such as `learning_rate=1e-4`. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
+    /// Only probe the checkpoint, and write to this file in JSON what was found: what `headstart probe` asks for.
+    #[arg(long, value_name = "FILE")]
+    pub probe_into: Option<PathBuf>,
     /// Format of log lines.
     #[arg(long, value_enum, default_value = "text")]
     pub log_format: LogFormat,

@@ -8,7 +8,7 @@ use headstart::exit::Exit;
 use headstart::id::{LeaseId, Step, Version, WorkerId};
 use headstart::manifest::RunState;
 use headstart::message::{
-    Failure, GoldenRow, Join, PartialId, Pass, Ready, TimeBreakdown, ToWorker, Totals, Work,
+    Failure, GoldenRow, Join, PartialId, Pass, ProbedRow, Ready, TimeBreakdown, ToWorker, Totals, Work,
 };
 use headstart::tree::Tree;
 
@@ -58,6 +58,8 @@ pub enum Event {
     Failed(Exit, String),
     /// Time passed.
     Tick,
+    /// The probe has been judged.
+    Judged,
 }
 
 /// What a worker says of a partial that it begins to send.
@@ -113,6 +115,8 @@ pub enum Effect {
     Finish(Vec<GoldenRow>),
     /// Commit the state of an unfinished run, and write its weights.
     Export(RunState),
+    /// Say what these rows of the first weights, and as many of those that they are compared with, show; or why there are none.
+    Judge(Result<Vec<ProbedRow>, String>),
     /// The run is over.
     End(Exit, String),
 }
@@ -220,5 +224,6 @@ pub fn describe(work: &Work) -> String {
         Pass::Train => format!("{}, {}", work.step, work.node),
         Pass::Eval => format!("evaluation of {}, {}", work.version, work.node),
         Pass::Golden => format!("rows of the final weights, {}", work.node),
+        Pass::Probe => format!("probe, {}", work.node),
     }
 }

@@ -26,6 +26,7 @@ pub mod memory_check;
 pub mod meter;
 pub mod objective;
 pub mod pool;
+pub mod probe;
 mod push;
 pub mod record;
 pub mod reduce;

@@ -41,6 +41,7 @@ mod audit;
 mod leases;
 mod partials;
 mod participation;
+mod probing;
 mod refusals;
 mod resume;
 mod saving;
@@ -49,6 +50,8 @@ mod status;
 mod tests;
 
 use audit::Audits;
+use probing::longest_probe;
+pub use probing::Probing;
 use refusals::{refuse_after_end, turn_away};
 use saving::Saving;
 pub use status::{Activity, Counts, Delivered, Snapshot, WorkerLine};
@@ -80,6 +83,8 @@ pub struct Run {
     pub weights: u128,
     /// Where they lie, for workers on this machine.
     pub memory: Option<Address>,
+    /// Whether the run begins with a probe.
+    pub probing: Probing,
 }
 
 impl Run {
@@ -87,7 +92,7 @@ impl Run {
     fn counts_of(&self, pass: Pass) -> &RowCounts {
         let [train, eval] = &self.counts;
         match pass {
-            Pass::Train => train,
+            Pass::Train | Pass::Probe => train,
             Pass::Golden if self.plan.eval_rows() == 0 => train,
             Pass::Eval | Pass::Golden => eval,
         }
@@ -124,6 +129,8 @@ pub struct Machine {
     last_loss: f64,
     last_norm: f64,
     last_eval: (Version, BTreeMap<&'static str, f64>),
+    /// Rows of one lease of the probe.
+    longest_probe: u32,
 }
 
 #[derive(Debug)]
@@ -156,6 +163,7 @@ impl Machine {
         let schedule = Schedule::new(&run.spec, run.plan.steps(), run.plan.steps_per_epoch());
         let mut machine = Machine {
             schedule,
+            longest_probe: longest_probe(&run),
             objective: Objective::new(run.spec.task, run.labels.len()),
             best: Best::new(&run.spec),
             weights: run.weights,
@@ -185,6 +193,7 @@ impl Machine {
         }
         match () {
             () if standing.finished => machine.finish(&mut effects),
+            () if machine.run.probing != Probing::No => machine.begin(Pass::Probe, &mut effects),
             () if !standing.evaluated && machine.schedule.evaluates(standing.version) => {
                 machine.begin(Pass::Eval, &mut effects)
             }
@@ -265,6 +274,7 @@ impl Machine {
                 let (reason, exit) = self.stop.clone().expect("only a stop asks for an export");
                 self.end(exit, reason, &mut effects);
             }
+            Event::Judged => self.judged(&mut effects),
             Event::Failed(exit, detail) => self.end(exit, detail, &mut effects),
             Event::Tick => self.tick(now, &mut effects),
         }

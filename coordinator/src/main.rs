@@ -82,7 +82,7 @@ async fn run(config: Config) -> Result<(Exit, String), (Exit, String)> {
     let identity = identity(&config.advertise, &socket)
         .map_err(|e| (Exit::Internal, format!("--listen {}: {e}", config.listen)))?;
     let platform = Platform { listen: socket, pool: Pool::Threads };
-    serve(platform, job, identity, ready, stop).await.map_err(|e| (e.exit(), e.to_string()))
+    serve(platform, job, identity, config.probe_into, ready, stop).await.map_err(|e| (e.exit(), e.to_string()))
 }
 
 /// Takes the address, before anything that takes long.

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use headstart::message::{GoldenRow, Pass, Totals};
+use headstart::message::{GoldenRow, Pass, ProbedRow, Totals};
 use headstart::run_file::{Metric, Task};
 
 /// How a run's sums are read.
@@ -48,12 +48,18 @@ impl Objective {
     /// Judges the sums of a pass before any of them is added. The error completes "step 3, shards 0..2 …".
     pub fn check(&self, pass: Pass, expected: Expected, totals: &Totals) -> Result<(), String> {
         let Expected { rows, tokens: of_rows, trained } = expected;
-        let Totals { samples, divisor, loss, counts, measures, tokens, golden, compute: _ } = totals;
+        let Totals { samples, divisor, loss, counts, measures, tokens, golden, probed, compute: _ } = totals;
         if *samples != rows {
             return Err(format!("has {rows} samples, not {samples}"));
         }
         if golden.len() as u64 != if pass == Pass::Golden { rows } else { 0 } {
             return Err(format!("has {} rows with log probabilities", golden.len()));
+        }
+        if probed.len() as u64 != if pass == Pass::Probe { rows } else { 0 } {
+            return Err(format!("has {} probed rows", probed.len()));
+        }
+        if pass == Pass::Probe {
+            return probed.iter().try_for_each(|row| self.check_probed(row, of_rows));
         }
         if pass == Pass::Golden {
             let longest = of_rows.map_or(u64::MAX, |tokens| tokens.min(rows * GoldenRow::LONGEST as u64));
@@ -99,6 +105,21 @@ impl Objective {
         match pass == Pass::Train && !loss.is_finite() {
             true => Err(format!("has the loss {loss}")),
             false => Ok(()),
+        }
+    }
+
+    fn check_probed(&self, row: &ProbedRow, tokens: Option<u64>) -> Result<(), String> {
+        let ProbedRow { values, token_ids, before, bytes: _ } = row;
+        let of_tokens = match self {
+            Objective::Classification { .. } => 0,
+            Objective::CausalLm => values.len(),
+        };
+        if [token_ids.len(), before.len()] != [of_tokens; 2] {
+            return Err(format!("has {} tokens in a row of {} values", token_ids.len(), values.len()));
+        }
+        match tokens.filter(|&tokens| of_tokens as u64 > tokens) {
+            Some(tokens) => Err(format!("has more than {tokens} tokens")),
+            None => Ok(()),
         }
     }
 

@@ -107,7 +107,7 @@ impl pb::bulk_server::Bulk for Services {
         // Before the question whether the lease holds: should the step begin anew after it, these sums are dropped.
         let open = match partial.work.pass {
             Pass::Train => Some(self.reducer.current(partial.work.step)?),
-            Pass::Eval | Pass::Golden => None,
+            Pass::Eval | Pass::Golden | Pass::Probe => None,
         };
         let wanted = self.handle.ask(Event::PushBegun(partial.clone(), totals.clone(), offer)).await??;
         let (accepted, hash) = match open {
@@ -210,7 +210,7 @@ impl pb::bulk_server::Bulk for Services {
         let index = match wire::pass(pass)? {
             Pass::Train => self.facts.train_index.clone(),
             Pass::Eval => self.facts.eval_index.clone(),
-            Pass::Golden => return Err(Status::invalid_argument("this pass has no rows of its own")),
+            Pass::Golden | Pass::Probe => return Err(Status::invalid_argument("this pass has no rows of its own")),
         };
         let pieces = (0..index.len()).step_by(CHUNK).map(move |start| {
             let payload = index.slice(start..(start + CHUNK).min(index.len()));

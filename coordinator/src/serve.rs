@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,10 +38,11 @@ use crate::journal::parts::Layout;
 use crate::journal::save::Best;
 use crate::journal::{self, Claim, Journal, JournalError, Restored};
 use crate::listen::{Connections, Listen};
-use crate::machine::{Machine, Run};
+use crate::machine::{Machine, Probing, Run};
 use crate::master::Master;
 use crate::memory_check::{self, TooLarge};
 use crate::pool::Pool;
+use crate::probe::Probe;
 use crate::record::{Records, hex};
 use crate::reduce::Reducer;
 use crate::services::{Facts, Services};
@@ -115,11 +117,13 @@ pub struct Platform<L> {
 /// Serves a run until it ends, or until `stop` resolves with the reason and exit code of a stop.
 ///
 /// The port is not open at first: workers that connect while the weights are loading are refused and retry, instead of
-/// waiting for an answer. `ready` is called when workers can join.
+/// waiting for an answer. `ready` is called when workers can join. With `probe_into`, only the checkpoint is probed, and that file
+/// takes the result.
 pub async fn serve<L: Listen>(
     Platform { listen, pool }: Platform<L>,
     job: Job,
     identity: Identity,
+    probe_into: Option<PathBuf>,
     ready: impl FnOnce(Serving),
     mut stop: impl Future<Output = (String, Exit)> + Send + Unpin + 'static,
 ) -> Result<(Exit, String), ServeError> {
@@ -133,6 +137,7 @@ pub async fn serve<L: Listen>(
         return Ok((Exit::Ok, format!("the run in {} was complete already", job.output.url())));
     };
     let Restored { standing, vectors, best, ledger, metrics } = restored;
+    let probe = Probe::of(&job, ledger.is_empty(), probe_into, clock);
     let network = Arc::new(job.network);
     if let Some(vectors) = vectors {
         master.restore(Version(standing.version), vectors);
@@ -160,6 +165,7 @@ pub async fn serve<L: Listen>(
             base: journal.base(),
             weights: master.hash(),
             memory: master.address(),
+            probing: probe.as_ref().map_or(Probing::No, Probe::probing),
         },
         &standing,
         exported,
@@ -197,6 +203,7 @@ pub async fn serve<L: Listen>(
         plan,
         records,
         best,
+        probe,
         clock,
     };
     let span = info_span!("run", run_id = facts.run_id);

@@ -83,6 +83,7 @@ impl Spans {
             }
             Pass::Eval => debug_span!(parent: None, "evaluation", step, loss = Empty, samples = Empty),
             Pass::Golden => debug_span!(parent: None, "golden rows", step),
+            Pass::Probe => debug_span!(parent: None, "probe", step),
         };
         span.follows_from(&self.run);
         &self.work.insert(((pass, step), span)).1

@@ -16,7 +16,7 @@ pub fn describe(facts: &Facts, status: &Status) -> pb::RunStatus {
     let (Version(eval_step), metrics) = eval;
     let (state, detail) = state(activity, ended, kept);
     let (eval_done, eval_total) = match activity {
-        Activity::Evaluating { done, total } => (u64::from(*done), u64::from(*total)),
+        Activity::Evaluating { done, total } | Activity::Probing { done, total } => (u64::from(*done), u64::from(*total)),
         _ => (0, 0),
     };
     pb::RunStatus {
@@ -47,6 +47,7 @@ pub fn name(status: &Status) -> &'static str {
         State::Waiting => "waiting",
         State::Training => "training",
         State::Evaluating => "evaluating",
+        State::Probing => "probing",
         State::Saving => "saving",
         State::Finished => "finished",
         State::Stopped => "stopped",
@@ -68,6 +69,7 @@ fn state(activity: &Activity, ended: &Option<(Exit, String)>, kept: &Option<Stri
         }
         (None, Activity::Training) => (State::Training, String::new()),
         (None, Activity::Evaluating { .. }) => (State::Evaluating, String::new()),
+        (None, Activity::Probing { .. }) => (State::Probing, String::new()),
         (None, Activity::Saving | Activity::Ended) => (State::Saving, String::new()),
     }
 }

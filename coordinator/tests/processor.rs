@@ -1,4 +1,4 @@
-//! Rule 11 of the numeric rules: reduction and update give one hash, whatever instructions this was compiled for.
+//! Rule 11 of the numeric rules: reduction, update and probe give one hash, whatever instructions this was compiled for.
 //!
 //! `make test` runs this compiled for the oldest x86-64, `make test-slow` for x86-64-v3 (AVX2 and FMA).
 
@@ -7,6 +7,8 @@ use std::sync::Arc;
 use headstart::id::{Segment, Step};
 use headstart::model::{Block, Init, Parameter, Part, initial_values};
 use headstart::optimizer::OptimizerConfig;
+use headstart::probe::classification;
+use headstart::probe::sample::Sample;
 use headstart::rounding::Rounding;
 use headstart::trainable::{SEGMENT, Trainable};
 use headstart::tree::{Node, Tree};
@@ -71,6 +73,28 @@ async fn train(optimizer: &str) -> String {
     }
     format!("{:032x} {:016x}", master.hash(), norms.to_bits())
 }
+
+/// Of a probe, with more rows than features and with fewer: its score, its penalty, and which held-out rows are right.
+fn probe(rows: usize, width: usize) -> String {
+    let mut features = initial_values(&parameter("features", rows * width, true), 5);
+    let labels: Vec<u32> = (0..rows as u32).map(|row| row * row % 7 % 5).collect();
+    for (row, label) in labels.iter().enumerate() {
+        features[row * width + *label as usize] += 0.02;
+    }
+    let sample = Sample::new(&features, width, &labels).expect("a sample");
+    let found = classification(&sample, 3).expect("numbers");
+    let right: u64 = found.ridge.correct.iter().fold(0, |bits, right| (bits << 1) | u64::from(*right));
+    format!("{:016x} {:016x} {right:x}", found.score.to_bits(), found.ridge.penalty.to_bits())
+}
+
+#[test]
+fn a_probes_bits_do_not_depend_on_the_processor() {
+    assert_eq!(probe(127, 30), TALL);
+    assert_eq!(probe(90, 200), WIDE);
+}
+
+const TALL: &str = "bfe582e1360d2256 40694c583ada5b58 1319869125e7b99a";
+const WIDE: &str = "bfe5c2657ac57b63 4061c9ae0961883a 1a46eb8b8078";
 
 #[tokio::test]
 async fn bits_do_not_depend_on_the_processor() {

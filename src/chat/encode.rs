@@ -219,6 +219,11 @@ impl RowEncoder {
         Ok((row.text[..cut(most)].to_owned(), row.input_ids[..most].to_vec()))
     }
 
+    /// Bytes of UTF-8 text that these tokens are. Tokens that stand for no text, such as those that end a turn, count as none.
+    pub fn bytes(&self, ids: &[u32]) -> u64 {
+        self.tokenizer.text(ids).len() as u64
+    }
+
     /// What each token adds to the text before it, for people. Tokens that are parts of a character give U+FFFD.
     pub fn pieces(&self, ids: &[u32]) -> Vec<String> {
         // How much of the past a token's text can depend on: white space is decoded by the token before.

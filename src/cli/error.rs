@@ -12,7 +12,7 @@ use headstart::store::StoreError;
 use headstart::verify::VerifyError;
 
 use super::compare::CompareError;
-use super::probe::ProbeError;
+use super::worker_check::CheckError;
 use super::train::StartError;
 use super::verify::{GoldenError, ReplayError};
 
@@ -54,7 +54,7 @@ pub(super) enum CliError {
     Predict(Box<PredictError>),
     /// A worker that cannot be asked.
     #[error(transparent)]
-    Probe(#[from] ProbeError),
+    Check(#[from] CheckError),
     /// Something is where a command would write.
     #[error("{url} is not empty ({first}): choose another directory, or remove it")]
     NotEmpty {
@@ -68,6 +68,9 @@ pub(super) enum CliError {
         /// Of the run file.
         task: &'static str,
     },
+    /// Another program of this installation is of another version.
+    #[error("headstart-coordinator: {0}; is it of the same version?")]
+    Answer(serde_json::Error),
     /// Standard output.
     #[error("standard output: {0}")]
     Output(#[from] std::io::Error),
@@ -94,8 +97,8 @@ impl CliError {
             CliError::Replay(error) => error.exit(),
             CliError::Golden(error) => error.exit(),
             CliError::Predict(error) => error.exit(),
-            CliError::Probe(error) => error.exit(),
-            CliError::Output(_) => Exit::Internal,
+            CliError::Check(error) => error.exit(),
+            CliError::Answer(_) | CliError::Output(_) => Exit::Internal,
         }
     }
 

@@ -18,6 +18,7 @@ mod train;
 mod validate;
 mod verify;
 mod watch;
+mod worker_check;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,6 +48,8 @@ enum Command {
     Preprocess(preprocess::Arguments),
     /// Ask a model about each row of data: the label of a classifier, the likelihood by a language model.
     Predict(predict::Arguments),
+    /// Find out how much checkpoints would help on a task, before any training: each beside random weights.
+    Probe(probe::Arguments),
     /// Predict steps, network traffic, memory and time of a run, and recommend a number of workers.
     Plan(plan::Arguments),
     /// Check whether this machine, storage and network can carry a run, and suggest fixes.
@@ -132,6 +135,7 @@ async fn perform(command: Command) -> Result<ExitCode, CliError> {
         Command::Validate(file) => validate::run(&file).await.map(done),
         Command::Preprocess(arguments) => preprocess::run(arguments).await.map(done),
         Command::Predict(arguments) => predict::run(arguments).await,
+        Command::Probe(arguments) => probe::run(arguments).await,
         Command::Plan(arguments) => plan::run(arguments).await.map(done),
         Command::Doctor(arguments) => doctor::run(arguments).await,
         Command::Status(arguments) => status::run(&arguments).await.map(done),

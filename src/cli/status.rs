@@ -64,6 +64,9 @@ fn activity(status: &RunStatus) -> String {
         State::Waiting => ("waiting for workers", status.detail.clone()),
         State::Training => ("training", status.detail.clone()),
         State::Evaluating => ("evaluating", format!("{} of {} shards", status.eval_done, status.eval_total)),
+        State::Probing => {
+            ("probing what the weights know", format!("{} of {} rows", status.eval_done, status.eval_total))
+        }
         State::Saving => ("saving", status.detail.clone()),
         State::Finished => ("finished", status.detail.clone()),
         State::Failed => ("failed", status.detail.clone()),

@@ -1,5 +1,7 @@
 //! The first values of a network's parameters: the checkpoint's, those of an adapter that is continued, and fresh ones.
 
+use half::bf16;
+
 use super::Network;
 use crate::checkpoint::{CheckpointError, Dtype, Values};
 use crate::hash;
@@ -31,6 +33,28 @@ impl Network {
             Ok::<(), CheckpointError>(())
         };
         self.load_stored(|_| true, take).await?;
+        Ok(values)
+    }
+
+    /// What a probe compares the first values with, of all parameters in the order of the table: random ones, or the base of an
+    /// adapter that is continued.
+    ///
+    /// Where a checkpoint stores 16 bits, random values are rounded to bf16, so that they take as much memory.
+    pub async fn zero_line(&self) -> Result<Vec<Values>, CheckpointError> {
+        let initial = |parameter: &Parameter| model::initial_values(parameter, self.seed);
+        if self.continued.is_none() {
+            let random = |(index, parameter): (usize, &Parameter)| match self.is_stored_in_16_bits(index) {
+                true => Values::Bf16(initial(parameter).into_iter().map(bf16::from_f32).collect()),
+                false => Values::F32(initial(parameter)),
+            };
+            return Ok(self.table.iter().enumerate().map(random).collect());
+        }
+        let mut values = vec![Values::F32(Vec::new()); self.table.len()];
+        let take = |index: usize, loaded| {
+            values[index] = loaded;
+            Ok::<(), CheckpointError>(())
+        };
+        self.checkpoint.load(&self.resolution, &self.table, |_| true, initial, take).await?;
         Ok(values)
     }
 

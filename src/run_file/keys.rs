@@ -6,7 +6,7 @@ use super::lora::Precision;
 use super::lora_values::{AdapterChoice, LayerNumbers, ModuleNames};
 use super::read::{KeyBlock, Located, OneOrMany, Overrides, Sources, TextLists};
 use super::values::{Bytes, LabelName, OneOf, Resumption};
-use super::{InitFrom, Metric, NonFinite, Optimizer, Scheduler, Shuffle, Strategy, Task, Wire};
+use super::{InitFrom, Metric, NonFinite, Optimizer, Probe, Scheduler, Shuffle, Strategy, Task, Wire};
 use crate::chat::{ExcessLength, RowType, TrainOnEos};
 
 /// One key and its other spellings.
@@ -231,6 +231,10 @@ keys! {
         /// Numbers that sums of gradients are rounded to: f32 (no rounding), bf16 (half the bytes on the network) or int8 (a
         /// quarter). Across machines, int8 is recommended. Default f32.
         wire: OneOf<Wire>,
+        /// Whether to find out before the first step of a new run how much the checkpoint's weights help on this task, and to warn if
+        /// they don't: it costs at most 2 % of the run, and does not change its result. A number: of so many training rows. Default
+        /// true.
+        probe: Probe,
         /// Number of shards that a step is cut into. It is independent of the number of workers. Default: global_batch_size ÷
         /// per_device_train_batch_size.
         shards_per_step: u32,

@@ -8,6 +8,7 @@ mod keys;
 mod lora;
 mod lora_values;
 mod node;
+mod probe;
 mod read;
 mod resolve;
 mod schema;
@@ -27,6 +28,7 @@ pub use error::{Problem, SpecError};
 use findings::Findings;
 pub use findings::IgnoredKeys;
 pub use lora::{ALL_LINEAR, Lora, Precision};
+pub use probe::Probe;
 pub use schema::schema;
 pub use spec::{
     Batch, Cluster, Dataset, Evaluation, InitFrom, Metric, NonFinite, Optimizer, RunSpec, Saving, Scheduler,

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 
 use super::choice::Choice;
 use super::keys::{ClusterBlock, DatasetBlock, Keys, Names, RunFile};
+use super::Probe;
 use super::lora::Precision;
 use super::lora_values::{AdapterChoice, LayerNumbers, ModuleNames};
 use super::read::{Located, OneOrMany, Overrides, Sources, TextLists};
@@ -109,6 +110,7 @@ inline_schemas! {
     LayerNumbers => |_| json_schema!({ "anyOf": [
         { "type": "integer", "minimum": 0 }, { "type": "array", "items": { "type": "integer", "minimum": 0 } },
     ] });
+    Probe => |_| json_schema!({ "anyOf": [{ "type": "boolean" }, { "type": "integer", "minimum": 0 }] });
     Precision => |_| json_schema!({ "anyOf": [{ "type": "boolean" }, { "enum": ["auto"] }] });
     Overrides => |_| json_schema!({ "type": "object" });
     TextLists => |_| json_schema!({ "type": "object", "additionalProperties": { "anyOf": [

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::lora::{Lora, Precision};
+use super::probe::Probe;
 use crate::chat::{ChatSettings, RowFormat};
 use crate::store::{Environment, Stores};
 
@@ -72,6 +73,9 @@ pub struct RunSpec {
     /// Numbers that sums of gradients are rounded to.
     #[serde(default, skip_serializing_if = "is_default")]
     pub wire: Wire,
+    /// How many rows are probed before the first step.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub probe: Probe,
     /// Keys of the model's `config.json` set differently, such as dropout.
     pub model_overrides: BTreeMap<String, serde_json::Value>,
     /// CPU threads a worker computes with.
@@ -359,11 +363,12 @@ pub struct Cluster {
 }
 
 /// Keys that cannot change the bits of the result: where and when it is written, and by how many workers.
-const NO_RESULT_KEYS: [&str; 8] = [
+const NO_RESULT_KEYS: [&str; 9] = [
     "audit",
     "cluster",
     "gradient_checkpointing",
     "output_dir",
+    "probe",
     "resume_from_checkpoint",
     "save_steps",
     "save_strategy",

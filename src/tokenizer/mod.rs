@@ -164,6 +164,11 @@ impl TextTokenizer {
         self.tokenizer.decode(ids, false).unwrap_or_default()
     }
 
+    /// The same without special tokens.
+    pub fn text(&self, ids: &[u32]) -> String {
+        self.tokenizer.decode(ids, true).unwrap_or_default()
+    }
+
     /// The texts of the added tokens that are special, in the order of their ids.
     pub fn special(&self) -> Vec<String> {
         let mut tokens: Vec<_> = self.tokenizer.get_added_tokens_decoder().into_iter().collect();

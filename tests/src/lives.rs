@@ -79,7 +79,7 @@ pub fn live(
         let dial = Box::new(|_| Box::pin(std::future::ready(None)) as futures::future::BoxFuture<'static, _>);
         let identity = Identity { owner: url, nonce: format!("life{number}"), dial };
         let platform = Platform { listen: socket, pool: Pool::Inline };
-        let served = serve(platform, job, identity, |_| (), std::future::pending());
+        let served = serve(platform, job, identity, None, |_| (), std::future::pending());
         tokio::select! {
             served = served => {
                 let (exit, detail) = served.unwrap_or_else(|error| (error.exit(), error.to_string()));

@@ -87,6 +87,32 @@ impl Reference {
     }
 }
 
+impl Reference {
+    /// The rows of [`Reference::batch`], a batch each.
+    pub fn rows(&self) -> Vec<Batch> {
+        match self.batch() {
+            Batch::Image { pixels, shape, labels } => {
+                let images = pixels.chunks(shape.iter().product()).zip(labels);
+                images
+                    .map(|(pixels, label)| Batch::Image { pixels: pixels.to_vec(), shape, labels: vec![label] })
+                    .collect()
+            }
+            Batch::Text { input_ids, token_type_ids, lengths, targets: Targets::Labels(labels) } => {
+                let (mut ids, mut types) = (input_ids.into_iter(), token_type_ids.into_iter());
+                let rows = lengths.into_iter().zip(labels);
+                rows.map(|(length, label)| Batch::Text {
+                    input_ids: ids.by_ref().take(length).collect(),
+                    token_type_ids: types.by_ref().take(length).collect(),
+                    lengths: vec![length],
+                    targets: Targets::Labels(vec![label]),
+                })
+                .collect()
+            }
+            Batch::Text { targets: Targets::Tokens(_), .. } => unreachable!("these are classifiers"),
+        }
+    }
+}
+
 fn flat(value: &Value) -> Vec<&Value> {
     match value {
         Value::Array(items) => items.iter().flat_map(flat).collect(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Parser;
+use headstart::checkpoint::Values;
 use headstart::message::{NumericClass, StopReason};
 use headstart::optimizer::Piece;
 use headstart_worker::error::WorkerError;
@@ -10,7 +11,7 @@ use headstart_worker::objective::{Objective, TokenSums};
 use headstart_worker::platform::Platform;
 use headstart_worker::session;
 use headstart_worker::settings::Settings;
-use headstart_worker::trainer::{Batch, Draw, Progress, Sums, TrainError, Trainer, TrainerJob};
+use headstart_worker::trainer::{Batch, Draw, Line, Progress, Sums, TrainError, Trainer, TrainerJob};
 use tokio::task::{JoinSet, LocalSet};
 
 /// Bytes that a worker may use for accumulators: those of every case fit.
@@ -34,6 +35,8 @@ struct Config {
 struct Sleeper {
     objective: Objective,
     weights: Vec<f32>,
+    /// Whether a probe has what it compares with, which here is nothing.
+    has_zero_line: bool,
 }
 
 fn make_trainer(job: TrainerJob) -> Result<Box<dyn Trainer>, TrainError> {
@@ -41,7 +44,7 @@ fn make_trainer(job: TrainerJob) -> Result<Box<dyn Trainer>, TrainError> {
     for slot in job.network.trainable.slots() {
         weights[slot.range.clone()].copy_from_slice(&job.values[slot.parameter].clone().into_f32());
     }
-    Ok(Box::new(Sleeper { objective: job.objective, weights }))
+    Ok(Box::new(Sleeper { objective: job.objective, weights, has_zero_line: false }))
 }
 
 impl Trainer for Sleeper {
@@ -95,6 +98,19 @@ impl Trainer for Sleeper {
 
     fn nll(&self, batch: &Batch) -> Result<Vec<f32>, TrainError> {
         Ok(vec![1.0; batch.predicted().count()])
+    }
+
+    fn set_zero_line(&mut self, _: Vec<Values>) -> Result<(), TrainError> {
+        self.has_zero_line = true;
+        Ok(())
+    }
+
+    fn has_zero_line(&self) -> bool {
+        self.has_zero_line
+    }
+
+    fn probe(&self, row: &Batch, _: Line) -> Result<Vec<f32>, TrainError> {
+        self.nll(row)
     }
 }
 

@@ -186,6 +186,15 @@ impl Collator {
         Ok((text, batch))
     }
 
+    /// Bytes of UTF-8 text that a language model's batch trains; 0 for others.
+    pub fn trained_bytes(&self, batch: &Batch) -> u64 {
+        let (Kind::Language { encoder, .. }, Batch::Text { input_ids, .. }) = (&self.kind, batch) else {
+            return 0;
+        };
+        let ids: Vec<u32> = batch.predicted().map(|token| input_ids[token] as u32).collect();
+        encoder.bytes(&ids)
+    }
+
     /// A batch for each row.
     fn texts(
         &self,

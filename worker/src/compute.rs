@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use headstart::checkpoint::CheckpointError;
 use headstart::message::{Failure, Pass, Work};
+use headstart::network::Network;
 use headstart::rounding::Rounding;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +26,7 @@ use crate::engine::{Ended, Engine};
 use crate::gradient::Buffers;
 use crate::outgoing::Outgoing;
 use crate::subtree::{Partial, Subtree, Unadded};
-use crate::trainer::{Draw, TrainError};
+use crate::trainer::{Draw, Line, TrainError};
 
 /// Shards read and tokenised ahead of the one being computed.
 const AHEAD: usize = 2;
@@ -63,6 +65,7 @@ impl From<TrainError> for Unfinished {
 
 /// What a lease is computed with.
 pub struct Means<'a> {
+    pub network: &'a Network,
     pub loader: Arc<Loader>,
     pub engine: &'a Engine,
     pub buffers: &'a Buffers,
@@ -79,7 +82,7 @@ pub struct Means<'a> {
 /// Holds at most `1 + log2(shards)` gradients, taken from `buffers`.
 pub async fn compute(task: Task, means: Means<'_>) -> Result<Partial, Unfinished> {
     let Task { work, skipped, seed } = task;
-    let Means { loader, engine, buffers, rounding, outgoing, revoked } = means;
+    let Means { network, loader, engine, buffers, rounding, outgoing, revoked } = means;
     let mut shards = std::pin::pin!(
         futures::stream::iter(work.node.range())
             .map(|shard| {
@@ -92,13 +95,17 @@ pub async fn compute(task: Task, means: Means<'_>) -> Result<Partial, Unfinished
             })
             .buffered(AHEAD)
     );
+    if work.pass == Pass::Probe && loader.line(work.node.end() - 1) == Line::Zero {
+        give_zero_line(network, engine).await?;
+    }
     let mut sum = Subtree::new(work, rounding, buffers.clone(), outgoing);
     let mut computed = Duration::ZERO;
     while let Some((shard, loaded)) = shards.next().await {
         if revoked.is_cancelled() {
             return Err(Unfinished::Revoked);
         }
-        let Loaded { batches, prompt } = loaded.map_err(|error| Unfinished::Failed(error.into()))?;
+        let Loaded { batches, prompt, bytes } = loaded.map_err(|error| Unfinished::Failed(error.into()))?;
+        let line = loader.line(shard);
         let draw = Draw { seed, step: work.step.0, shard, micro_batch: 0 };
         let began = Instant::now();
         let (outcome, back) = engine
@@ -107,6 +114,7 @@ pub async fn compute(task: Task, means: Means<'_>) -> Result<Partial, Unfinished
                     Pass::Train => sum.add_gradient(trainer, draw, &batches),
                     Pass::Eval => sum.add_metrics(trainer, shard, &batches),
                     Pass::Golden => sum.add_golden(trainer, shard, &batches, prompt),
+                    Pass::Probe => sum.add_probed(trainer, (shard, line), &batches, bytes),
                 };
                 (outcome, sum)
             })
@@ -118,6 +126,16 @@ pub async fn compute(task: Task, means: Means<'_>) -> Result<Partial, Unfinished
     let mut partial = sum.take();
     partial.totals.compute = computed;
     Ok(partial)
+}
+
+/// Lets the trainer have what a probe compares with, once.
+async fn give_zero_line(network: &Network, engine: &Engine) -> Result<(), Unfinished> {
+    if engine.run(|trainer| trainer.has_zero_line()).await? {
+        return Ok(());
+    }
+    let unread = |error: CheckpointError| Unfinished::Failed(Failure::Storage(error.to_string()));
+    let values = network.zero_line().await.map_err(unread)?;
+    Ok(engine.run(move |trainer| trainer.set_zero_line(values)).await??)
 }
 
 impl From<Unadded> for Unfinished {

@@ -12,7 +12,7 @@ use headstart::store::Stores;
 
 use crate::collate::{CollateError, Collator, Sample};
 use crate::platform::Executor;
-use crate::trainer::Batch;
+use crate::trainer::{Batch, Line};
 
 /// Turns shards into batches.
 pub struct Loader {
@@ -85,10 +85,15 @@ impl Loader {
         self.collator.sequence_len()
     }
 
+    /// What a shard of a probe is computed with.
+    pub fn line(&self, shard: u32) -> Line {
+        if (shard as usize) < self.plan.probed().len() { Line::First } else { Line::Zero }
+    }
+
     /// A shard, ready to compute. An evaluation shard is one batch.
     pub async fn shard(&self, work: &Work, shard: u32) -> Result<Loaded, LoadError> {
         let rows = match work.pass {
-            Pass::Train => &self.train,
+            Pass::Train | Pass::Probe => &self.train,
             Pass::Eval => &self.eval,
             Pass::Golden if self.eval.index().is_empty() => &self.train,
             Pass::Golden => &self.eval,
@@ -113,6 +118,8 @@ pub struct Loaded {
     pub batches: Vec<Batch>,
     /// [`Pass::Golden`]: the text of its row.
     pub prompt: String,
+    /// [`Pass::Probe`] of a language model: bytes of its row's trained text.
+    pub bytes: u64,
 }
 
 fn load(
@@ -136,11 +143,12 @@ fn load(
     match (pass, &samples[..]) {
         (Pass::Golden, [sample]) => {
             let (prompt, batch) = collator.whole(sample, numbers[0], GoldenRow::LONGEST)?;
-            Ok(Loaded { batches: vec![batch], prompt })
+            Ok(Loaded { batches: vec![batch], prompt, ..Loaded::default() })
         }
         _ => {
             let batches = collator.batches(&samples, &labels, &numbers, size)?;
-            Ok(Loaded { batches, prompt: String::new() })
+            let bytes = batches.iter().filter(|_| pass == Pass::Probe).map(|batch| collator.trained_bytes(batch));
+            Ok(Loaded { bytes: bytes.sum(), batches, ..Loaded::default() })
         }
     }
 }

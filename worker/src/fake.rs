@@ -1,12 +1,13 @@
 //! A trainer without a network, for tests of everything around it: its gradients depend on what is computed from what,
 //! never on who computes it, and they are awkward to add in another order.
 
+use headstart::checkpoint::Values;
 use headstart::message::NumericClass;
 use headstart::optimizer::Piece;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::objective::{Objective, TokenSums};
-use crate::trainer::{Batch, Draw, Progress, Sums, Targets, TrainError, Trainer, TrainerJob};
+use crate::trainer::{Batch, Draw, Line, Progress, Sums, Targets, TrainError, Trainer, TrainerJob};
 
 /// A token of a text with a label that makes a gradient non-finite at its first element, after its other parts were final.
 pub const POISON: i64 = 63;
@@ -19,7 +20,12 @@ pub struct FakeTrainer {
     objective: Objective,
     /// A shard's gradient until it is finished; `None`: it is added up where the caller wants it.
     elsewhere: Option<Vec<f32>>,
+    /// Values of the first parameter that a probe compares with.
+    zero_line: Option<Vec<f32>>,
 }
+
+/// Features of a row, at most.
+const FEATURES: usize = 8;
 
 /// Makes a fake trainer with a run's first values.
 pub fn make_trainer(job: TrainerJob) -> Result<Box<dyn Trainer>, TrainError> {
@@ -33,7 +39,7 @@ pub fn make_trainer(job: TrainerJob) -> Result<Box<dyn Trainer>, TrainError> {
 impl FakeTrainer {
     /// A trainer of these weights for this many labels.
     pub fn new(weights: Vec<f32>, labels: usize, objective: Objective) -> FakeTrainer {
-        FakeTrainer { weights, labels, objective, elsewhere: None }
+        FakeTrainer { weights, labels, objective, elsewhere: None, zero_line: None }
     }
 
     /// The same, which keeps a shard's gradient to itself until the shard is finished, as a trainer on a device does.
@@ -142,6 +148,27 @@ impl Trainer for FakeTrainer {
     fn finish_shard(&mut self, gradient: &mut [f32]) -> Result<(), TrainError> {
         self.elsewhere.iter().for_each(|sum| gradient.copy_from_slice(sum));
         Ok(())
+    }
+
+    fn set_zero_line(&mut self, values: Vec<Values>) -> Result<(), TrainError> {
+        self.zero_line = values.first().map(|values| values.clone().into_f32());
+        Ok(())
+    }
+
+    fn has_zero_line(&self) -> bool {
+        self.zero_line.is_some()
+    }
+
+    fn probe(&self, row: &Batch, line: Line) -> Result<Vec<f32>, TrainError> {
+        let weights = match line {
+            Line::First => &self.weights,
+            Line::Zero => self.zero_line.as_ref().ok_or(TrainError::Torch("no zero line".into()))?,
+        };
+        if let Objective::CausalLm { .. } = self.objective {
+            return self.nll(row);
+        }
+        let known = FakeTrainer::rows(row, 0)[0];
+        Ok(weights.iter().take(FEATURES).map(|weight| known + weight).collect())
     }
 
     fn nll(&self, batch: &Batch) -> Result<Vec<f32>, TrainError> {

@@ -257,12 +257,13 @@ impl<'a> Worker<'a> {
         }
         let began = Instant::now();
         let id = PartialId { run_id: self.run_id.clone(), epoch: self.epoch, worker: self.id, lease, work };
-        let Prepared { spec, loader, engine, .. } = self.prepared;
+        let Prepared { spec, network, loader, engine, .. } = self.prepared;
         let weights = self.follows().then(|| lock(&self.prepared.replica).hash()).flatten();
         let sends = work.pass == Pass::Train && !self.exchange.is_local();
         let outgoing = sends.then(|| Outgoing::new(id.clone(), weights, spec.wire));
         let push = outgoing.clone().map(|outgoing| self.send(outgoing, revoked));
         let means = Means {
+            network,
             loader: loader.clone(),
             engine,
             buffers: &self.buffers,

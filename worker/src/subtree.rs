@@ -8,14 +8,14 @@
 //! and handed on as soon as it is final, while the segments before it are still computed.
 
 use headstart::id::Segment;
-use headstart::message::{GoldenRow, Totals, Work};
+use headstart::message::{GoldenRow, ProbedRow, Totals, Work};
 use headstart::rounding::Rounding;
 use headstart::trainable::SEGMENT;
 use headstart::tree::{self, Node, Tree};
 
 use crate::gradient::{Buffers, Gradient};
 use crate::outgoing::Outgoing;
-use crate::trainer::{Batch, Draw, PIECE, Sums, TrainError, Trainer};
+use crate::trainer::{Batch, Draw, Line, PIECE, Sums, Targets, TrainError, Trainer};
 
 /// A lease's result.
 #[derive(Debug, Default)]
@@ -213,6 +213,30 @@ impl Subtree {
             }],
             ..Totals::default()
         };
+        self.insert(&self.additions(shard), Partial { gradient: None, totals });
+        Ok(())
+    }
+
+    /// Adds what the network makes of a row before it is trained.
+    pub(crate) fn add_probed(
+        &mut self,
+        trainer: &dyn Trainer,
+        (shard, line): (u32, Line),
+        batches: &[Batch],
+        bytes: u64,
+    ) -> Result<(), Unadded> {
+        let [row] = batches else {
+            return Err(TrainError::Torch("one row was expected".into()).into());
+        };
+        let (token_ids, before) = match row {
+            Batch::Text { input_ids, targets: Targets::Tokens(_), .. } => {
+                row.predicted().map(|token| (input_ids[token] as u32, token as u32)).unzip()
+            }
+            Batch::Text { .. } | Batch::Image { .. } => Default::default(),
+        };
+        let probed = ProbedRow { values: trainer.probe(row, line)?, token_ids, before, bytes };
+        let totals =
+            Totals { samples: 1, tokens: row.tokens(), probed: vec![probed], ..Totals::default() };
         self.insert(&self.additions(shard), Partial { gradient: None, totals });
         Ok(())
     }

@@ -208,6 +208,15 @@ pub enum TrainError {
     Nondeterministic(String),
 }
 
+/// Which weights a probe computes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// Those that the trainer holds.
+    First,
+    /// Those that they are compared with: see [`Trainer::set_zero_line`].
+    Zero,
+}
+
 /// Fills a slice with the trainable vector's elements from a number on.
 pub type ReadWeights<'a> = dyn Fn(usize, &mut [f32]) -> std::io::Result<()> + Sync + 'a;
 
@@ -272,6 +281,18 @@ pub trait Trainer: Send {
 
     /// Negative log likelihoods, in nats, of the tokens that a batch predicts, in their order.
     fn nll(&self, batch: &Batch) -> Result<Vec<f32>, TrainError>;
+
+    /// Takes over the values of all parameters, in the order of the table, that a probe compares the trainer's with. They are
+    /// dropped with the first gradient.
+    fn set_zero_line(&mut self, values: Vec<Values>) -> Result<(), TrainError>;
+
+    /// Whether it has values to compare with.
+    fn has_zero_line(&self) -> bool;
+
+    /// What the network makes of one row, without dropout: of a classifier, `[hidden]`, the mean over a text's tokens of the last
+    /// layer's output, or an image's class token, normalised where the network has a norm there; of a language model, what
+    /// [`Trainer::nll`] gives.
+    fn probe(&self, row: &Batch, line: Line) -> Result<Vec<f32>, TrainError>;
 }
 
 /// [`Trainer::load_trainable`] by [`Trainer::set_trainable`], piece by piece.

@@ -28,6 +28,7 @@ impl Machine {
             }
             Pass::Eval => self.evaluated(totals, effects),
             Pass::Golden => self.finish_with(totals.golden, effects),
+            Pass::Probe => self.probed(totals.probed, effects),
         }
     }
 

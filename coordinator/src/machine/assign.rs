@@ -77,6 +77,7 @@ impl Machine {
         let limit = match work.pass {
             Pass::Train => share.min(longest_node(member.join.memory, self.run.trainable)),
             Pass::Eval | Pass::Golden => share.min(LONGEST_EVAL),
+            Pass::Probe => share.min(self.longest_probe),
         };
         if let Some(node) = table.next(worker, limit, able) {
             return Some((node, false));
@@ -112,7 +113,7 @@ impl Machine {
             Pass::Train => {
                 self.skipped.keys().copied().filter(|&shard| node.range().contains(&shard)).collect()
             }
-            Pass::Eval | Pass::Golden => Vec::new(),
+            Pass::Eval | Pass::Golden | Pass::Probe => Vec::new(),
         };
         let lease = ToWorker::Lease { lease: id, work, skipped, traceparent: None };
         effects.push(Effect::Send(worker, lease));

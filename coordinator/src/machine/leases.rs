@@ -52,6 +52,13 @@ impl Machine {
         let confirmed = *failures >= 2 || self.members.ready().count() == 1;
         let place = describe(&work);
         match failure {
+            Failure::Data(text) | Failure::Error(text) | Failure::Storage(text)
+                if exhausted && self.may_leave_out(work.pass) =>
+            {
+                self.leave_out(format!("{place} failed {NODE_FAILURES} times: {text}"), effects);
+            }
+            // Training says what is wrong with it, when it comes to it.
+            Failure::Data(_) if self.may_leave_out(work.pass) => {}
             Failure::Data(text) if confirmed => self.end(Exit::Data, text, effects),
             Failure::NotFinite { shard } if of_shard => {
                 let restarted = self.not_finite(shard, effects);

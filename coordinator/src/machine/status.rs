@@ -70,6 +70,13 @@ pub enum Activity {
         /// All shards.
         total: u32,
     },
+    /// Finding out what the first weights know of the task.
+    Probing {
+        /// Rows done, of both kinds of weights.
+        done: u32,
+        /// All.
+        total: u32,
+    },
     /// Writing weights.
     Saving,
     /// Over.
@@ -156,6 +163,9 @@ impl Machine {
             }
             Phase::Reducing { work, table, .. } if work.pass == Pass::Eval => {
                 Activity::Evaluating { done: table.done(), total: table.shards() }
+            }
+            Phase::Reducing { work, table, .. } if work.pass == Pass::Probe => {
+                Activity::Probing { done: table.done(), total: table.shards() }
             }
             Phase::Reducing { work, .. } if work.pass == Pass::Golden => Activity::Saving,
             Phase::Reducing { .. } | Phase::Updating { .. } => Activity::Training,

@@ -16,6 +16,7 @@ mod base;
 mod cluster;
 mod early;
 mod participation;
+mod probing;
 mod rejoin;
 mod replicas;
 mod unfit;

@@ -10,7 +10,7 @@ use headstart::rounding::Rounding;
 use headstart::run_file::RunSpec;
 use headstart::trainable::Trainable;
 use headstart::tree::{self, Node, Tree};
-use headstart_coordinator::machine::Run;
+use headstart_coordinator::machine::{Probing, Run};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Rows of the training data and of the evaluation data.
@@ -95,6 +95,7 @@ pub fn run(spec: &RunSpec, id: &str, epoch: u64) -> Run {
         base: None,
         weights: 0,
         memory: None,
+        probing: Probing::No,
     }
 }
 
@@ -166,7 +167,7 @@ fn compute_node(
             let hits = rows.iter().filter(|&&row| draw(row, salt) > 0.0).count() as u64;
             vec![hits, 0, samples, 0, samples, 0]
         }
-        Pass::Train | Pass::Golden => Vec::new(),
+        Pass::Train | Pass::Golden | Pass::Probe => Vec::new(),
     };
     let compute = std::time::Duration::from_millis(5);
     (

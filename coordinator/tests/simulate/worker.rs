@@ -158,7 +158,7 @@ impl Worker {
                         Ok(open) => Some(open),
                         Err(_) => return Moved::Refused,
                     },
-                    Pass::Eval | Pass::Golden => None,
+                    Pass::Eval | Pass::Golden | Pass::Probe => None,
                 };
                 match coordinator.tell(now, Event::PushBegun(partial, totals.clone(), offer)) {
                     Some(Ok(_)) => (Stage::Push { gradient, totals, open }, Moved::On),

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::{Stream, stream};
 use headstart::client::ClientError;
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{LOOPBACK, Partials, client, failed, refused};
+use super::{LOOPBACK, Partials, client, elsewhere, failed, refused};
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -24,6 +24,10 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 struct Sink {
     wire: Wire,
     sum: Arc<Mutex<Vec<f32>>>,
+    /// Segments that are not measured.
+    warm_up: usize,
+    /// Takes the time from then on.
+    took: Arc<Mutex<Duration>>,
 }
 
 impl Sink {
@@ -52,6 +56,7 @@ impl pb::bulk_server::Bulk for Sink {
     ) -> Result<Response<pb::PushSummary>, Status> {
         let mut chunks = request.into_inner();
         let mut segment = vec![0.0f32; SEGMENT];
+        let (mut segments, mut began) = (0, Instant::now());
         while let Some(chunk) = chunks.message().await? {
             if crc32fast::hash(&chunk.payload) != chunk.crc32 {
                 return Err(Status::data_loss("the checksum is wrong"));
@@ -65,8 +70,13 @@ impl pb::bulk_server::Bulk for Sink {
             }
             if place + payload::CHUNK == SEGMENT {
                 segment = self.add(segment).await;
+                segments += 1;
+                if segments == self.warm_up {
+                    began = Instant::now();
+                }
             }
         }
+        *self.took.lock().unwrap_or_else(PoisonError::into_inner) = began.elapsed();
         Ok(Response::new(pb::PushSummary { accepted: true }))
     }
 
@@ -89,24 +99,28 @@ impl pb::bulk_server::Bulk for Sink {
     }
 }
 
-/// The speed of one push of `segments` segments.
-pub(super) async fn push(wire: Wire, segments: usize) -> Result<Partials, ClientError> {
+/// The speed of one push of some segments after others that are not measured.
+pub(super) async fn push(wire: Wire, [warm_up, segments]: [usize; 2]) -> Result<Partials, ClientError> {
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let sink = Sink { wire, sum: Arc::new(Mutex::new(vec![0.0; SEGMENT])) };
+    let took = Arc::new(Mutex::new(Duration::ZERO));
+    let sink = Sink { wire, sum: Arc::new(Mutex::new(vec![0.0; SEGMENT])), warm_up, took: took.clone() };
     let server = channel::server()
         .add_service(channel::bulk_server(sink))
         .serve_with_incoming(TcpListenerStream::new(listener));
     let server = tokio::spawn(server);
-    let measured = send(&format!("http://{address}"), wire, segments).await;
+    let sent = elsewhere(move || send(format!("http://{address}"), wire, warm_up + segments)).await;
     server.abort();
-    measured
+    let (bytes, elements) = (segments * sent?, segments * SEGMENT);
+    let seconds = took.lock().unwrap_or_else(PoisonError::into_inner).as_secs_f64();
+    Ok(Partials { wire, bytes: bytes as f64 / seconds, elements: elements as f64 / seconds })
 }
 
-async fn send(url: &str, wire: Wire, segments: usize) -> Result<Partials, ClientError> {
-    let mut client = client(url).await?;
+/// Sends segments; returns the bytes of each.
+async fn send(url: String, wire: Wire, segments: usize) -> Result<usize, ClientError> {
+    let mut client = client(&url).await?;
     let values: Arc<[f32]> = numbers(wire).into();
-    let bytes: usize = segments * payload::chunks(wire, &values).map(|(_, bytes)| bytes.len()).sum::<usize>();
+    let bytes = payload::chunks(wire, &values).map(|(_, bytes)| bytes.len()).sum();
     let chunks = (0..segments).flat_map(move |segment| {
         let values = values.clone();
         (0..SEGMENT).step_by(payload::CHUNK).map(move |offset| {
@@ -118,10 +132,8 @@ async fn send(url: &str, wire: Wire, segments: usize) -> Result<Partials, Client
             pb::SegmentChunk { segment, offset, payload, crc32, ..Default::default() }
         })
     });
-    let began = Instant::now();
     client.push_partial(stream::iter(chunks)).await.map_err(|status| refused(LOOPBACK, &status))?;
-    let seconds = began.elapsed().as_secs_f64();
-    Ok(Partials { wire, bytes: bytes as f64 / seconds, elements: (segments * SEGMENT) as f64 / seconds })
+    Ok(bytes)
 }
 
 /// Numbers that every format holds exactly.

@@ -1,6 +1,5 @@
 //! `headstart compare`: curves of finished runs side by side, and what the first one's head start was worth.
 
-mod axis;
 mod plot;
 mod read;
 mod show;

@@ -1,12 +1,11 @@
 //! Curves as an SVG picture: white background, grid, axes, legend. Colour, dashes and markers distinguish the curves.
 
-use std::fmt::Write;
+use headstart::svg::axis::Axis;
+use headstart::svg::{COLOURS, WIDTH, escaped, line, page, put, shortened, text, text_width};
 
-use super::axis::Axis;
 use super::read::Run;
 use crate::cli::format::MetricKind;
 
-const WIDTH: f64 = 820.0;
 const PLOT_HEIGHT: f64 = 360.0;
 const LEFT: f64 = 80.0;
 const RIGHT: f64 = 30.0;
@@ -21,9 +20,6 @@ const WIDEST_NAME: f64 = 500.0;
 /// Markers on one curve; between them only the line is drawn.
 const MOST_MARKERS: usize = 40;
 
-/// Okabe and Ito's colours ("Color Universal Design", 2008), which people with any colour vision tell apart; yellow is
-/// left out, for it does not show on white.
-const COLOURS: [&str; 7] = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"];
 const DASHES: [&str; 3] = ["", "9 4", "2 4"];
 
 /// Draws the runs' curves of one metric.
@@ -35,14 +31,8 @@ pub(super) fn svg(metric: &str, kind: MetricKind, runs: &[Run]) -> String {
     let frame =
         Frame { top: TITLE_HEIGHT + legend.height + 10.0, x: Axis::of_steps(last), y: Axis::around(values) };
     let height = frame.top + PLOT_HEIGHT + BELOW;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
-         height=\"{height}\" font-family=\"Helvetica, Arial, sans-serif\" font-size=\"13\" fill=\"#222222\">\n\
-         <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>\n"
-    );
+    let mut svg = page(height, &format!("Evaluation {metric} by training step"));
     let metric = escaped(metric);
-    let title = format!("Evaluation {metric} by training step");
-    text(&mut svg, LEFT, 32.0, "font-size=\"18\" font-weight=\"bold\"", &title);
     legend.draw(&mut svg);
     frame.draw(&mut svg, &if kind.fraction { format!("{metric} (%)") } else { metric });
     for (index, run) in runs.iter().enumerate() {
@@ -100,7 +90,7 @@ impl Legend {
         let (mut x, mut row) = (LEFT, 0.0);
         let mut entries = Vec::new();
         for run in runs {
-            let name = shortened(&run.name);
+            let name = shortened(&run.name, WIDEST_NAME);
             let width = LEGEND_MARK + text_width(&name);
             if x > LEFT && x + width > WIDTH - RIGHT {
                 (x, row) = (LEFT, row + 1.0);
@@ -159,42 +149,13 @@ fn marker(svg: &mut String, index: usize, (x, y): (f64, f64)) {
     put(svg, format_args!("<polygon points=\"{}\" fill=\"{colour}\"/>\n", places.join(" ")));
 }
 
-fn line(svg: &mut String, (x1, y1): (f64, f64), (x2, y2): (f64, f64), colour: &str) {
-    put(
-        svg,
-        format_args!(
-            "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"{colour}\"/>\n"
-        ),
-    );
-}
-
-/// `content` is escaped already.
-fn text(svg: &mut String, x: f64, y: f64, attributes: &str, content: &str) {
-    put(svg, format_args!("<text x=\"{x:.1}\" y=\"{y:.1}\" {attributes}>{content}</text>\n"));
-}
-
-fn put(svg: &mut String, part: std::fmt::Arguments<'_>) {
-    svg.write_fmt(part).expect("a String takes everything");
-}
-
-/// An estimate on the wide side: fonts differ.
-fn text_width(text: &str) -> f64 {
-    text.chars().map(|character| if character.is_ascii() { 7.6 } else { 13.0 }).sum()
-}
-
-fn shortened(name: &str) -> String {
-    let cut = name.char_indices().map(|(at, _)| at).find(|at| text_width(&name[..*at]) > WIDEST_NAME);
-    cut.map_or_else(|| name.to_owned(), |cut| format!("{}…", &name[..cut]))
-}
-
-/// Safe inside an element. Control characters are no XML at all.
-fn escaped(text: &str) -> String {
-    let clean: String = text.chars().filter(|character| !character.is_control()).collect();
-    clean.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
+#[cfg(test)]
+#[path = "../../svg/well_formed.rs"]
+mod well_formed;
 
 #[cfg(test)]
 mod tests {
+    use super::well_formed::assert_well_formed;
     use super::*;
 
     fn run(name: &str, curve: &[(u64, f64)]) -> Run {
@@ -203,23 +164,6 @@ mod tests {
 
     fn drawn(metric: &str, runs: &[Run]) -> String {
         svg(metric, MetricKind::of(metric), runs)
-    }
-
-    /// Every element is closed, in order, and attributes are quoted.
-    fn assert_well_formed(svg: &str) {
-        let mut open = Vec::new();
-        for part in svg.split('<').skip(1) {
-            let (tag, content) = part.split_once('>').expect("a tag ends");
-            assert!(!content.contains('>'), "{content}");
-            assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
-            if let Some(name) = tag.strip_prefix('/') {
-                assert_eq!(open.pop(), Some(name));
-            } else if !tag.ends_with('/') {
-                open.push(tag.split(' ').next().unwrap_or_default());
-            }
-        }
-        assert!(open.is_empty(), "{open:?}");
-        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
     }
 
     #[test]

@@ -6,14 +6,14 @@ use headstart::exit::Exit;
 use nix::sys::statvfs::statvfs;
 
 use super::Check;
-use super::probe::{self, Probed};
+use super::worker_check::{self, Checked};
 
 /// Room below which a cache of remote data is likely to fill the disk, in bytes.
 const LITTLE: u64 = 1 << 30;
 
 /// libtorch as the worker finds it, and what it computes on.
 pub(super) async fn libtorch(device: &str, threads: u32) -> Vec<Check> {
-    match probe::worker(device, threads).await {
+    match worker_check::ask(device, threads).await {
         Ok(probed) => {
             let class = &probed.class;
             let said = format!("{}, with headstart-worker {}", class.libtorch, class.headstart);
@@ -26,7 +26,7 @@ pub(super) async fn libtorch(device: &str, threads: u32) -> Vec<Check> {
     }
 }
 
-fn kind(Probed { class, gpus }: &Probed) -> Check {
+fn kind(Checked { class, gpus }: &Checked) -> Check {
     let driver = Path::new("/proc/driver/nvidia").is_dir();
     match (class.device.as_str(), class.instructions.as_str()) {
         ("cpu", _) if driver && *gpus == 0 => Check::warn(

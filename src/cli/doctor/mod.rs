@@ -13,7 +13,7 @@ use headstart::exit::Exit;
 use headstart::run_file;
 
 use super::error::CliError;
-use super::{bandwidth, console, probe};
+use super::{bandwidth, console, worker_check};
 
 /// What to look at.
 #[derive(Debug, Args)]

@@ -40,7 +40,8 @@ pub(in crate::cli) fn idle(workers: u32, shards: u32) -> Option<String> {
     })
 }
 
-fn by_default(spec: &RunSpec, cores: usize) -> u32 {
+/// As many as this machine's cores, or fewer where a step has fewer shards.
+pub(super) fn by_default(spec: &RunSpec, cores: usize) -> u32 {
     let fed = u32::try_from(cores).unwrap_or(u32::MAX) / spec.threads_per_worker.max(1);
     fed.min(spec.batch.shards_per_step).min(spec.cluster.max_workers).max(1)
 }

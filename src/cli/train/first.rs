@@ -4,7 +4,7 @@ use std::path::Path;
 
 use headstart::client::RunStatus;
 use headstart::exit::Exit;
-use headstart::run_file::RunSpec;
+use headstart::run_file::{Probe, RunSpec};
 
 use super::phase::Setting;
 use super::progress::Progress;
@@ -34,6 +34,7 @@ pub(in crate::cli) async fn first_steps(
     let mut spec = spec.clone();
     spec.output_dir = output.to_string_lossy().into_owned();
     spec.cluster.min_workers = 1;
+    spec.probe = Probe::Off;
     let run_file = directory.path().join("run.json");
     std::fs::write(&run_file, spec.to_run_file())?;
     let setting = Setting {
@@ -45,6 +46,7 @@ pub(in crate::cli) async fn first_steps(
         min_workers: 1,
         device: device.to_owned(),
         admin: None,
+        probe_into: None,
         stop_after: Some(steps),
     };
     let (progress, console) = Progress::new(1, LogFormat::Bar);

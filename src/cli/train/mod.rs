@@ -6,6 +6,7 @@ mod follow;
 mod lines;
 mod outcome;
 mod phase;
+pub(super) mod probed;
 mod process;
 mod progress;
 mod supervise;
@@ -131,6 +132,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         min_workers: spec.cluster.min_workers.max(1),
         device,
         admin,
+        probe_into: None,
         stop_after: None,
     };
     let (progress, console) = Progress::new(spec.cluster.min_workers, log_format);

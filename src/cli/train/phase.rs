@@ -31,6 +31,8 @@ pub(super) struct Setting {
     pub(super) device: String,
     /// Where the coordinator answers health checks and Prometheus.
     pub(super) admin: Option<SocketAddr>,
+    /// The file that takes the result of a probe, if nothing is to be trained.
+    pub(super) probe_into: Option<PathBuf>,
     /// Updates after which the run is stopped, if it is not to be run to its end.
     pub(super) stop_after: Option<u64>,
 }

@@ -186,6 +186,7 @@ impl Progress {
             State::Waiting if self.needed == 0 => Some(format!("waiting, {}", status.detail)),
             State::Waiting => Some(format!("waiting for workers {}/{}", status.ready(), self.needed)),
             State::Evaluating => Some(format!("evaluating {}/{}", status.eval_done, status.eval_total)),
+            State::Probing => Some(format!("probing {}/{}", status.eval_done, status.eval_total)),
             State::Saving => Some("saving".to_owned()),
             State::Training if status.step == 0 => Some("computing the first step".to_owned()),
             State::Training | State::Finished | State::Failed | State::Stopped | State::Unknown => None,

@@ -65,6 +65,8 @@ impl Supervisor {
                 vec![setting.run_file.to_string_lossy().into_owned(), "--exit-with-parent".into()];
             arguments.extend(["--listen".into(), "127.0.0.1:0".into()]);
             arguments.extend(setting.admin.map(|address| format!("--admin={address}")));
+            let into = setting.probe_into.iter();
+            arguments.extend(into.map(|path| format!("--probe-into={}", path.display())));
             arguments.extend(setting.sets.iter().map(|set| format!("--set={set}")));
             process::start(Who::Coordinator, &setting.coordinator, &arguments, &console, &events)
         });

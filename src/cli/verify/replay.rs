@@ -10,7 +10,7 @@ use headstart::verify::{FileFact, Ledger, Line, RunFacts};
 
 use super::super::console;
 use super::super::error::CliError;
-use super::super::probe::{self, ProbeError};
+use super::super::worker_check::{self, CheckError};
 use super::super::train::first::{First, first_steps};
 
 /// Why a step cannot be recomputed, or differs from the ledger.
@@ -108,9 +108,9 @@ pub(super) async fn replay(run: &RunFacts, ledger: &Ledger, step: u64) -> Result
     }
     let class = run.numeric_class.as_ref().ok_or(ReplayError::NoClass)?;
     let device = if class.device == "cpu" { "cpu" } else { "cuda" };
-    let here = match probe::worker(device, run.spec.threads_per_worker).await {
+    let here = match worker_check::ask(device, run.spec.threads_per_worker).await {
         Ok(probed) => probed.class,
-        Err(ProbeError::Failed { reason, exit: Exit::Usage }) => {
+        Err(CheckError::Failed { reason, exit: Exit::Usage }) => {
             return Err(ReplayError::NoDevice { device: class.device.clone(), reason }.into());
         }
         Err(error) => return Err(error.into()),

@@ -15,7 +15,7 @@ use super::error::{Problem, Source};
 use super::findings::Findings;
 use super::keys::{DatasetBlock, RunFile};
 use super::read::{self, Located, Sources};
-use super::{Cluster, DATA_CACHE, Dataset, InitFrom, NonFinite, Precision, RunSpec, Wire};
+use super::{Cluster, DATA_CACHE, Dataset, InitFrom, NonFinite, Precision, Probe, RunSpec, Wire};
 use crate::store::DEFAULT_RETRY_SECONDS;
 use check::{Check, Constraint, FROM_0_TO_1, MOST_STEPS, first_counts, given_together, place, value_or};
 
@@ -80,6 +80,7 @@ pub(super) fn resolve(file: RunFile, source: &Arc<Source>, findings: &mut Findin
         precision: value_or(&file.bf16, Precision::default()),
         gradient_checkpointing: value_or(&file.gradient_checkpointing, false),
         wire: file.wire.map_or(Wire::default(), |found| found.value.0),
+        probe: value_or(&file.probe, Probe::default()),
         model_overrides: file.model_overrides.map(|found| found.value.0).unwrap_or_default(),
         threads_per_worker,
         cluster,

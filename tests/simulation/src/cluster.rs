@@ -12,7 +12,7 @@ use headstart::hash;
 use headstart::job::Job;
 use headstart::message::StopReason;
 use headstart::network::Network;
-use headstart::run_file::RunSpec;
+use headstart::run_file::{Probe, RunSpec};
 use headstart::store::Stores;
 use headstart_coordinator::actor::Handle;
 use headstart_coordinator::machine::Snapshot;
@@ -100,6 +100,10 @@ pub fn run(scenario: &Scenario, fixture: &Fixture) -> Result<Ran, Failure> {
     let mut chaos = Chaos::new(scenario);
     let mut spec = fixture.spec.clone();
     (spec.wire, spec.cluster.replicas) = (scenario.wire, scenario.replicas);
+    spec.probe = match scenario.probed {
+        0 => Probe::Off,
+        rows => Probe::Rows(rows),
+    };
     let ended = simulate(scenario, &spec, &objects, &seen, &mut chaos);
     let happened = std::mem::take(&mut chaos.happened);
     let elapsed = match ended {
@@ -213,7 +217,7 @@ async fn coordinate(mut job: Job, stores: &Stores, seen: &Seen) -> Result<(Exit,
     let ready = |serving: serve::Serving| {
         seen.handle.replace(Some(serving.handle));
     };
-    let served = serve(platform, job, identity, ready, std::future::pending()).await;
+    let served = serve(platform, job, identity, None, ready, std::future::pending()).await;
     served.map_err(|error| passing(error.exit(), error.to_string()))
 }
 

@@ -27,6 +27,8 @@ pub struct Scenario {
     pub wire: Wire,
     /// Whether workers keep weights, rather than take them with each step.
     pub replicas: bool,
+    /// Rows that are probed before the first step; 0: none.
+    pub probed: u32,
     /// The workers.
     pub workers: Vec<Part>,
     /// The store.
@@ -60,6 +62,7 @@ impl Scenario {
             shape,
             wire,
             replicas: false,
+            probed: 0,
             workers: vec![Part { joins: Duration::ZERO, job: Duration::from_millis(1), gradients: 16 }],
             weather: Weather::default(),
             seen: 0,
@@ -83,6 +86,7 @@ impl Scenario {
             shape,
             wire: *dice.choose(&WIRES).expect("there are some"),
             replicas: dice.happens(800),
+            probed: dice.below(24) as u32,
             workers: (0..count).map(part).collect(),
             weather: Weather {
                 slowest: dice.time(SLOWEST),

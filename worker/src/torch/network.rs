@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use headstart::model::{Block, Blueprint};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::bus;
 use super::dropout::DropoutRng;
@@ -94,6 +94,23 @@ impl Transformer {
             hidden = self.block(block, &hidden, &inputs, None)?;
         }
         Ok(hidden)
+    }
+
+    /// What a classifier's network makes of one row, `[hidden]` f32, without dropout or a graph: the mean over a text's tokens of the
+    /// last layer's output, or an image's class token, after the last norm where there is one.
+    pub(super) fn features(&self, row: &Batch, device: Device) -> Result<Tensor, TrainError> {
+        let _guard = tch::no_grad_guard();
+        let inputs = self.inputs(row, device)?;
+        let mut hidden = inputs.first.shallow_clone();
+        for block in self.chain().filter(|block| *block != Block::Head) {
+            hidden = self.block(block, &hidden, &inputs, None)?;
+        }
+        let chosen = match row {
+            Batch::Text { .. } => hidden,
+            Batch::Image { .. } => inputs.rows.first(&hidden)?,
+        };
+        let chosen = self.head.normalised(chosen)?.f_to_kind(Kind::Float)?;
+        Ok(chosen.f_mean_dim(0, false, Kind::Float)?)
     }
 
     /// The scores of tokens, in a language model.

@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use headstart::checkpoint::Values;
+use headstart::model::initial_values;
 use headstart::network::Network;
 use xxhash_rust::xxh3::xxh3_128;
 
 use self::reference::{Reference, floats};
 use super::TorchTrainer;
-use crate::trainer::{Batch, Draw, Sums, Trainer};
+use crate::trainer::{Batch, Draw, Line, Sums, Trainer};
 
 #[path = "../../../tests/src/reference.rs"]
 #[allow(
@@ -101,6 +102,25 @@ fn agrees_with_transformers(name: &str) {
     assert!((sums.loss - loss).abs() < 1e-5, "there is no dropout, so evaluation has the same loss");
     assert_eq!(sums.counts.len(), 9);
     assert_eq!(sums.counts[6..], [1, 1, 1], "one actual row of each label");
+    features_agree(&reference, (&mut trainer, &network));
+}
+
+/// Rows are probed one by one, without their neighbours, and without the network that is compared with.
+fn features_agree(reference: &Reference, (trainer, network): (&mut TorchTrainer, &Network)) {
+    let text = std::fs::read_to_string(reference.directory.join("features.json")).expect("committed");
+    let expected: Vec<Vec<f32>> = serde_json::from_str(&text).expect("it is JSON");
+    let rows = reference.rows();
+    assert_eq!(rows.len(), expected.len());
+    assert!(trainer.probe(&rows[0], Line::Zero).is_err(), "there is nothing to compare with yet");
+    let zero = network.table.iter().map(|parameter| Values::F32(initial_values(parameter, 5))).collect();
+    trainer.set_zero_line(zero).expect("there is memory");
+    for (row, expected) in rows.iter().zip(&expected) {
+        let found = trainer.probe(row, Line::First).expect("features");
+        assert_close("features", &found, expected, 0.0);
+        assert_ne!(trainer.probe(row, Line::Zero).expect("features"), found, "of other weights");
+    }
+    gradient(trainer, DRAW, &rows[0]);
+    assert!(!trainer.has_zero_line(), "training needs the memory");
 }
 
 /// Every network of `tests/reference/`; that there is one of each family is asserted beside the families' tables.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use headstart::checkpoint::Values;
 use headstart::message::NumericClass;
 use headstart::network::Network;
 use headstart::optimizer::Piece;
@@ -20,7 +21,7 @@ use super::step::Step;
 use super::{device, host, shim};
 use crate::objective::Objective;
 use crate::trainer::TrainerJob;
-use crate::trainer::{Batch, Draw, Progress, ReadWeights, Sums, TrainError, Trainer};
+use crate::trainer::{Batch, Draw, Line, Progress, ReadWeights, Sums, TrainError, Trainer};
 
 /// Computes gradients with libtorch. One in a process: libtorch has one random generator for all threads.
 pub struct TorchTrainer {
@@ -29,6 +30,8 @@ pub struct TorchTrainer {
     parameters: Parameters,
     transformer: Transformer,
     checkpointing: bool,
+    /// What a probe compares with, until the first gradient.
+    zero_line: Option<(Parameters, Transformer)>,
     /// A shard's gradient on the device, from the first one on; `None` where gradients are added up on the host.
     gradient: Option<DeviceGradient>,
     /// Copies weights; as many threads as compute.
@@ -81,6 +84,7 @@ impl TorchTrainer {
             parameters,
             transformer,
             checkpointing,
+            zero_line: None,
             gradient: None,
             pool,
             threads,
@@ -176,6 +180,7 @@ impl Trainer for TorchTrainer {
         gradient: &mut [f32],
         progress: &mut Progress<'_>,
     ) -> Result<Sums, TrainError> {
+        self.zero_line = None;
         let TorchTrainer { transformer, parameters, objective, checkpointing, .. } = self;
         parameters.upload()?;
         let step = Step {
@@ -209,5 +214,32 @@ impl Trainer for TorchTrainer {
     fn nll(&self, batch: &Batch) -> Result<Vec<f32>, TrainError> {
         self.parameters.upload()?;
         self.objective.nll(&self.transformer, batch, self.parameters.device())
+    }
+
+    fn set_zero_line(&mut self, values: Vec<Values>) -> Result<(), TrainError> {
+        let parameters = Parameters::of(&self.network, values, self.parameters.device())?;
+        let parameters = parameters.computing(self.parameters.compute());
+        let transformer = Transformer::new(&self.network.blueprint, &parameters);
+        self.zero_line = Some((parameters, transformer));
+        Ok(())
+    }
+
+    fn has_zero_line(&self) -> bool {
+        self.zero_line.is_some()
+    }
+
+    fn probe(&self, row: &Batch, line: Line) -> Result<Vec<f32>, TrainError> {
+        let (parameters, transformer) = match (line, &self.zero_line) {
+            (Line::First, _) => (&self.parameters, &self.transformer),
+            (Line::Zero, Some((parameters, transformer))) => (parameters, transformer),
+            (Line::Zero, None) => return Err(TrainError::Torch("there is nothing to compare with".into())),
+        };
+        parameters.upload()?;
+        match self.objective {
+            Objective::Classification { .. } => {
+                host::elements(&transformer.features(row, parameters.device())?, <[f32]>::to_vec)
+            }
+            Objective::CausalLm { .. } => self.objective.nll(transformer, row, parameters.device()),
+        }
     }
 }

@@ -6,6 +6,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::*;
 use crate::event::Record;
 use crate::master::Applied;
+use headstart::message::ProbedRow;
 
 const RUN_FILE: &str = "
 base_model: nowhere
@@ -42,6 +43,7 @@ pub(super) fn run(sets: &[&str]) -> Run {
         base: None,
         weights: 0,
         memory: None,
+        probing: Probing::No,
     }
 }
 
@@ -81,6 +83,8 @@ pub(super) struct Cluster {
     pub(super) slow_commits: bool,
     /// What a stop left behind.
     pub(super) exports: Vec<RunState>,
+    /// What was to be judged of a probe.
+    pub(super) judged: Vec<Result<Vec<ProbedRow>, String>>,
 }
 
 impl Cluster {
@@ -89,7 +93,11 @@ impl Cluster {
     }
 
     pub(super) fn resumed(seed: u64, sets: &[&str], standing: &RunState) -> Cluster {
-        let (machine, effects) = Machine::new(run(sets), standing, true);
+        Cluster::of(seed, run(sets), standing)
+    }
+
+    pub(super) fn of(seed: u64, run: Run, standing: &RunState) -> Cluster {
+        let (machine, effects) = Machine::new(run, standing, true);
         let mut cluster = Cluster {
             machine,
             now: Duration::ZERO,
@@ -109,6 +117,7 @@ impl Cluster {
             commits: Vec::new(),
             slow_commits: false,
             exports: Vec::new(),
+            judged: Vec::new(),
         };
         cluster.perform(effects);
         cluster
@@ -201,6 +210,10 @@ impl Cluster {
                     self.exports.push(standing);
                     self.tell(Event::Exported);
                 }
+                Effect::Judge(rows) => {
+                    self.judged.push(rows);
+                    self.tell(Event::Judged);
+                }
                 Effect::End(exit, detail) => self.ended = Some((exit, detail)),
             }
         }
@@ -283,12 +296,14 @@ pub(super) fn compute(
     let hits = (samples + work.step.0) % 2;
     let counts = match work.pass {
         Pass::Eval => vec![hits, 0, samples, 0, samples, 0],
-        Pass::Train | Pass::Golden => Vec::new(),
+        Pass::Train | Pass::Golden | Pass::Probe => Vec::new(),
     };
+    let row = ProbedRow { values: vec![rows[0] as f32, node.first as f32], ..ProbedRow::default() };
+    let probed = if work.pass == Pass::Probe { vec![row] } else { Vec::new() };
     let compute = Duration::from_millis(5);
     (
         gradient,
-        Totals { samples, divisor: samples, loss, counts, tokens: samples, compute, ..Totals::default() },
+        Totals { samples, divisor: samples, loss, counts, tokens: samples, probed, compute, ..Totals::default() },
     )
 }
 

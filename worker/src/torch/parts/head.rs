@@ -53,6 +53,11 @@ impl Head {
         }
     }
 
+    /// Vectors after the last norm, where the network has one there.
+    pub(in super::super) fn normalised(&self, vectors: Tensor) -> Result<Tensor, TrainError> {
+        self.norm.as_ref().map_or(Ok(vectors.shallow_clone()), |norm| norm.forward(&vectors))
+    }
+
     /// `[tokens, hidden]` in. Of a classifier, logits, `[rows, labels]`; of a language model, the vectors of the tokens at
     /// `places`, `[places, hidden]`.
     ///
@@ -64,13 +69,10 @@ impl Head {
         places: &Tensor,
         rng: Option<&DropoutRng>,
     ) -> Result<Tensor, TrainError> {
-        let mut chosen = match &self.kind {
+        let chosen = self.normalised(match &self.kind {
             Kind::Classifier(_) => rows.first(hidden)?,
             Kind::Language(_) => hidden.f_index_select(0, places)?,
-        };
-        if let Some(norm) = &self.norm {
-            chosen = norm.forward(&chosen)?;
-        }
+        })?;
         match &self.kind {
             Kind::Classifier(classifier) => classifier.forward(&chosen, rng),
             Kind::Language(_) => Ok(chosen),

@@ -5,7 +5,7 @@ const MOST_TICKS: f64 = 8.0;
 
 /// An axis.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Axis {
+pub struct Axis {
     low: f64,
     high: f64,
     step: f64,
@@ -13,13 +13,13 @@ pub(super) struct Axis {
 
 impl Axis {
     /// From 0 to `last`, which need not be a tick; ticks are whole numbers.
-    pub(super) fn of_steps(last: u64) -> Axis {
+    pub fn of_steps(last: u64) -> Axis {
         let high = last.max(1) as f64;
         Axis { low: 0.0, high, step: round_step(high / MOST_TICKS).max(1.0) }
     }
 
     /// From the round number below all values to the one above them.
-    pub(super) fn around(values: impl Iterator<Item = f64> + Clone) -> Axis {
+    pub fn around(values: impl Iterator<Item = f64> + Clone) -> Axis {
         let (low, high) =
             (values.clone().fold(f64::INFINITY, f64::min), values.fold(f64::NEG_INFINITY, f64::max));
         let span = match high - low {
@@ -34,12 +34,12 @@ impl Axis {
     }
 
     /// Where a value lies: 0 at the low end, 1 at the high end.
-    pub(super) fn place(&self, value: f64) -> f64 {
+    pub fn place(&self, value: f64) -> f64 {
         (value - self.low) / (self.high - self.low)
     }
 
     /// Ticks from low to high, with what to write there.
-    pub(super) fn ticks(&self) -> Vec<(f64, String)> {
+    pub fn ticks(&self) -> Vec<(f64, String)> {
         let decimals = (-self.step.log10().floor()).max(0.0) as usize;
         // The slack is for sums of steps that end a hair above the last one.
         let count = ((self.high - self.low) / self.step + 1e-6).floor() as usize;
