@@ -9,6 +9,7 @@ use headstart::model::{Block, Init, Parameter, Part, initial_values};
 use headstart::optimizer::OptimizerConfig;
 use headstart::probe::classification;
 use headstart::probe::sample::Sample;
+use headstart::probe::verdict::{Costs, Evidence};
 use headstart::rounding::Rounding;
 use headstart::trainable::{SEGMENT, Trainable};
 use headstart::tree::{Node, Tree};
@@ -74,7 +75,8 @@ async fn train(optimizer: &str) -> String {
     format!("{:032x} {:016x}", master.hash(), norms.to_bits())
 }
 
-/// Of a probe, with more rows than features and with fewer: its score, its penalty, and which held-out rows are right.
+/// Of a probe, with more rows than features and with fewer: its score, its penalty, its squared error, the spread of that, and
+/// which held-out rows are right.
 fn probe(rows: usize, width: usize) -> String {
     let mut features = initial_values(&parameter("features", rows * width, true), 5);
     let labels: Vec<u32> = (0..rows as u32).map(|row| row * row % 7 % 5).collect();
@@ -84,7 +86,10 @@ fn probe(rows: usize, width: usize) -> String {
     let sample = Sample::new(&features, width, &labels).expect("a sample");
     let found = classification(&sample, 3).expect("numbers");
     let right: u64 = found.ridge.correct.iter().fold(0, |bits, right| (bits << 1) | u64::from(*right));
-    format!("{:016x} {:016x} {right:x}", found.score.to_bits(), found.ridge.penalty.to_bits())
+    let squares = Costs::of_rows(&found.left_out);
+    let evidence = Evidence::of(&squares, &squares, 3).expect("numbers");
+    let numbers = [found.score, found.ridge.penalty, evidence.zero, evidence.spread];
+    format!("{} {right:x}", numbers.map(|number| format!("{:016x}", number.to_bits())).join(" "))
 }
 
 #[test]
@@ -93,8 +98,8 @@ fn a_probes_bits_do_not_depend_on_the_processor() {
     assert_eq!(probe(90, 200), WIDE);
 }
 
-const TALL: &str = "bfe582e1360d2256 40694c583ada5b58 1319869125e7b99a";
-const WIDE: &str = "bfe5c2657ac57b63 4061c9ae0961883a 1a46eb8b8078";
+const TALL: &str = "bfe582e1360d2256 40694c583ada5b58 3fe5ab51aa466be4 3f95b371d5436055 1319869125e7b99a";
+const WIDE: &str = "bfe5c2657ac57b63 4061c9ae0961883a 3fe66a4fd06157ff 3f9812c51dc13b52 1a46eb8b8078";
 
 #[tokio::test]
 async fn bits_do_not_depend_on_the_processor() {

@@ -6,8 +6,8 @@ use super::matrix::Matrix;
 /// Fewest rows that are judged.
 pub const LEAST_ROWS: usize = 4;
 
-/// Most of the smaller of rows and width: eigenvalues take time by its third power, about a minute at this size.
-pub const MOST_DIMENSIONS: usize = 4096;
+/// Most of the smaller of rows and width. Time grows with its third power: half a second at 384, half a minute at this size.
+pub const MOST_DIMENSIONS: usize = 2048;
 
 /// Features and classes of rows, in the order of the rows.
 #[derive(Clone, Debug, PartialEq)]
