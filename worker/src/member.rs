@@ -133,8 +133,9 @@ impl<'a> Worker<'a> {
     /// Begins to keep the replica up to date, if it has one.
     pub fn follow(&mut self) {
         if let Weights::Replica(following) = &mut self.weights {
-            let Prepared { engine, replica, .. } = self.prepared;
+            let Prepared { network, engine, replica, .. } = self.prepared;
             *following = Some(Following::begin(Source {
+                network: network.clone(),
                 exchange: self.exchange.clone(),
                 engine: engine.clone(),
                 replica: replica.clone(),
@@ -257,7 +258,7 @@ impl<'a> Worker<'a> {
         }
         let began = Instant::now();
         let id = PartialId { run_id: self.run_id.clone(), epoch: self.epoch, worker: self.id, lease, work };
-        let Prepared { spec, loader, engine, .. } = self.prepared;
+        let Prepared { spec, network, loader, engine, .. } = self.prepared;
         let weights = self.follows().then(|| lock(&self.prepared.replica).hash()).flatten();
         let sends = work.pass == Pass::Train && !self.exchange.is_local();
         let outgoing = sends.then(|| Outgoing::new(id.clone(), weights, spec.wire));
@@ -267,6 +268,7 @@ impl<'a> Worker<'a> {
             engine,
             buffers: &self.buffers,
             rounding: Rounding::of(spec),
+            not_yet: network.trainable.not_yet(work.step),
             outgoing: outgoing.clone(),
             revoked,
         };
