@@ -61,8 +61,8 @@ pub enum LayoutError {
     },
     /// `l2_sp` without anything to pull.
     #[error(
-        "l2_sp: no parameter that trains begins with the checkpoint's values: fresh ones, such as an adapter's matrices and the \
-         classifier, are not pulled; remove l2_sp, or train others (lora_modules_to_save)"
+        "l2_sp: no parameter that trains begins with the checkpoint's values: fresh ones, such as an adapter's matrices, and \
+         a classifier's head are not pulled; remove l2_sp, or train others (lora_modules_to_save)"
     )]
     NothingPulled,
     /// Not a pattern.
@@ -79,8 +79,7 @@ fn matching(table: &[Parameter], key: &str, pattern: &str) -> Result<Vec<usize>,
     let glob = globset::Glob::new(pattern)
         .map_err(|error| LayoutError::BadPattern { key: key.to_owned(), error: error.to_string() })?
         .compile_matcher();
-    let matched: Vec<usize> =
-        (0..table.len()).filter(|&index| glob.is_match(&table[index].name)).collect();
+    let matched: Vec<usize> = (0..table.len()).filter(|&index| glob.is_match(&table[index].name)).collect();
     match matched.is_empty() {
         true => Err(LayoutError::Unmatched { key: key.to_owned(), pattern: pattern.to_owned() }),
         false => Ok(matched),

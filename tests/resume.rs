@@ -52,7 +52,8 @@ fn a_coordinator_may_die_at_any_write() {
 /// Parameters begin to train with the first steps after commits, and between them.
 #[test]
 fn a_coordinator_may_die_at_any_write_while_parameters_begin_to_train() {
-    let unfreeze = "unfreeze=[{step: 4, parameters: ['*.layer.1.*']}, {step: 6, parameters: ['*.embeddings.*']}]";
+    let unfreeze =
+        "unfreeze=[{step: 4, parameters: ['*.layer.1.*']}, {step: 6, parameters: ['*.embeddings.*']}]";
     may_die_at_any_write(&[&SETS[..], &["layer_decay=0.7", unfreeze, "l2_sp=5"]].concat());
 }
 

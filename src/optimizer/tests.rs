@@ -101,7 +101,10 @@ fn a_pull_goes_before_the_optimizers_step() {
 
 #[test]
 fn a_treatment_ends_where_its_parameter_ends_whatever_the_pieces() {
-    let (slow, late) = (Treatment { rate: 0.5, ..Treatment::plain(false) }, Treatment { first: 2, ..Treatment::plain(true) });
+    let (slow, late) = (
+        Treatment { rate: 0.5, ..Treatment::plain(false) },
+        Treatment { first: 2, ..Treatment::plain(true) },
+    );
     let pulled = Treatment { pull: 0.5, ..Treatment::plain(true) };
     let mut segment = SegmentTreatment::new([(0..5, slow), (5..6, late), (6..11, pulled)]);
     let first: Vec<f32> = (0..11).map(|element| 0.3 * element as f32 - 1.0).collect();

@@ -205,7 +205,7 @@ keys! {
         /// Parameters that begin to train later: entries {step, parameters}. Those that no entry names train from the start.
         unfreeze: UnfreezeList,
         /// Strength of a pull towards the checkpoint's weights (L2-SP; Li et al., 2018), decoupled from the gradient as weight
-        /// decay is; not applied to the classifier and to weights that began fresh. Default 0.
+        /// decay is; not applied to a classifier's head and to weights that began fresh. Default 0.
         l2_sp: f64,
         /// lora: train a low-rank adapter beside the frozen network, and write it in PEFT's format. Then the defaults of
         /// learning_rate, lr_scheduler_type and warmup_ratio are 2e-4, cosine and 0.03. Default: every parameter trains.

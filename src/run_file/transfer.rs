@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::findings::Findings;
 use super::error::At;
+use super::findings::Findings;
 use super::keys::UnfreezeBlock;
 use super::node::{Node, Value};
 use super::read::{FromNode, read_block};

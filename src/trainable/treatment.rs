@@ -51,7 +51,9 @@ impl Trainable {
         let firsts = self.first_updates(table, &transfer.unfreeze)?;
         for slot in &mut self.slots {
             let parameter = &table[slot.parameter];
-            let pulled = pretrained(slot.parameter) && parameter.part != Part::Classifier;
+            // A head learns another task, whether or not the checkpoint has values for it.
+            let is_head = matches!(parameter.part, Part::Pooler | Part::Classifier);
+            let pulled = pretrained(slot.parameter) && !is_head;
             slot.treatment = Treatment {
                 decay: parameter.decay,
                 rate: libm::pow(transfer.layer_decay, f64::from(parameter.block.depth(layers))),
@@ -70,11 +72,7 @@ impl Trainable {
     }
 
     /// Per parameter of the table, the number of the first update that changes it: that of the earliest entry that names it.
-    fn first_updates(
-        &self,
-        table: &[Parameter],
-        unfreeze: &[Unfreezing],
-    ) -> Result<Vec<u64>, LayoutError> {
+    fn first_updates(&self, table: &[Parameter], unfreeze: &[Unfreezing]) -> Result<Vec<u64>, LayoutError> {
         let places = self.places(table.len());
         let mut firsts: Vec<Option<u64>> = vec![None; table.len()];
         for (number, Unfreezing { step, parameters }) in unfreeze.iter().enumerate() {

@@ -94,7 +94,7 @@ def losses(options, data, steps):
         torch.nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm)
         with torch.no_grad():
             for (name, p), group in zip(model.named_parameters(), optimizer.param_groups):
-                if p.grad is not None and not name.startswith("classifier."):
+                if p.grad is not None and not name.startswith(("classifier.", "bert.pooler.")):
                     p.sub_(group["lr"] * options.l2_sp * (p - began[name]))
         optimizer.step()
         schedule.step()

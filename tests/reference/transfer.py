@@ -77,7 +77,7 @@ def run(network, directory, keys):
         norms.append(torch.nn.utils.clip_grad_norm_(own.values(), keys["max_grad_norm"]).item())
         with torch.no_grad():
             for (name, p), group in zip(own.items(), groups):
-                if p.grad is not None and not name.startswith("classifier."):
+                if p.grad is not None and not name.startswith(("classifier.", "bert.pooler.")):
                     p.sub_(group["lr"] * pull * (p - began[name]))
         optimizer.step()
         losses.append(loss.item())

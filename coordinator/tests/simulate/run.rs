@@ -162,12 +162,7 @@ struct Computing {
     not_yet: Vec<Range<usize>>,
 }
 
-fn compute_node(
-    computing: &Computing,
-    work: &Work,
-    skipped: &[u32],
-    weights: &[f32],
-) -> (Vec<f32>, Totals) {
+fn compute_node(computing: &Computing, work: &Work, skipped: &[u32], weights: &[f32]) -> (Vec<f32>, Totals) {
     let Computing { plan, rounding, not_yet } = computing;
     let node = work.node;
     let round = |mut sum: Vec<f32>| {

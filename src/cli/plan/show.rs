@@ -62,7 +62,8 @@ fn treatment(job: &Job) -> Vec<String> {
     let mut lines = Vec::new();
     if transfer.layer_decay != 1.0 {
         let rates = trainable.slots().iter().map(|slot| slot.treatment.rate);
-        let (least, most) = rates.fold((1.0f64, 0.0f64), |(least, most), rate| (least.min(rate), most.max(rate)));
+        let (least, most) =
+            rates.fold((1.0f64, 0.0f64), |(least, most), rate| (least.min(rate), most.max(rate)));
         lines.push(format!(
             "layer decay: {}: from learning rate × {least:.2e} to × {most:.3}",
             transfer.layer_decay
@@ -77,7 +78,10 @@ fn treatment(job: &Job) -> Vec<String> {
         let pulled = trainable.slots().iter().filter(|slot| slot.treatment.pull > 0.0);
         let elements: usize = pulled.map(|slot| slot.range.len()).sum();
         let strength = transfer.l2_sp;
-        lines.push(format!("l2_sp:       {strength}: pulls {} parameters to where they began", count(elements as u64)));
+        lines.push(format!(
+            "l2_sp:       {strength}: pulls {} parameters to where they began",
+            count(elements as u64)
+        ));
     }
     lines
 }

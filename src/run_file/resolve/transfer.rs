@@ -46,7 +46,8 @@ impl Check<'_> {
         let strength = self.number("l2_sp", &file.l2_sp, 0.0, AT_LEAST_0);
         let random = file.init.as_ref().is_some_and(|found| found.value.0 == InitFrom::Random);
         if let Some(found) = file.l2_sp.as_ref().filter(|_| strength > 0.0 && random) {
-            let message = "`l2_sp` pulls towards the checkpoint's weights, but `init: random` reads none".to_owned();
+            let message =
+                "`l2_sp` pulls towards the checkpoint's weights, but `init: random` reads none".to_owned();
             self.refuse(&found.at, message, "remove l2_sp, or write init: pretrained");
         }
         strength

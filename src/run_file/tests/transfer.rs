@@ -54,9 +54,18 @@ fn what_cannot_be_is_refused_with_its_place() {
         ("unfreeze: [{step: 0, parameters: a}]\n", "`unfreeze[0].step` must be from 1 to"),
         ("unfreeze: [{step: 0.5, parameters: a}]\n", "`unfreeze[0].step` must be a whole number"),
         ("unfreeze: [{step: 2, parameters: []}]\n", "`unfreeze[0].parameters` is empty"),
-        ("unfreeze: [{step: 2, parameter: a}]\n", "unknown key `unfreeze[0].parameter`\n  help: did you mean `parameters`?"),
-        ("layerwise_lr_decay: 0.8\n", "`layerwise_lr_decay: 0.8` is not supported yet\n  help: write layer_decay"),
-        ("layer_decay: 0.8\nlayer_decay_min_scale: 0.1\n", "is not supported yet\n  help: layer_decay has no floor"),
+        (
+            "unfreeze: [{step: 2, parameter: a}]\n",
+            "unknown key `unfreeze[0].parameter`\n  help: did you mean `parameters`?",
+        ),
+        (
+            "layerwise_lr_decay: 0.8\n",
+            "`layerwise_lr_decay: 0.8` is not supported yet\n  help: write layer_decay",
+        ),
+        (
+            "layer_decay: 0.8\nlayer_decay_min_scale: 0.1\n",
+            "is not supported yet\n  help: layer_decay has no floor",
+        ),
         ("embedding_lr: 1e-5\n", "learning rates differ by depth only"),
     ] {
         let error = parse_run(keys).expect_err(keys);

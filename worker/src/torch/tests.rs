@@ -248,7 +248,9 @@ fn before_and_after_unfreezing(name: &str, patterns: &str) {
         let (parameter, found) = (&network.table[slot.parameter].name, &found[slot.range.clone()]);
         // Equal to the bit, though blocks without parameters that train now build no graph. There is no dropout.
         match not_yet.iter().any(|range| range.contains(&slot.range.start)) {
-            true => assert!(found.iter().all(|value| value.to_bits() == 0), "{name}: {parameter} has no gradient"),
+            true => {
+                assert!(found.iter().all(|value| value.to_bits() == 0), "{name}: {parameter} has no gradient")
+            }
             false => assert_eq!(bits(found), bits(&expected[slot.range.clone()]), "{name}: {parameter}"),
         }
     }
