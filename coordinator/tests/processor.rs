@@ -87,4 +87,4 @@ const ADAMW: &str = "0fffccdce89674b76882756f1c83a3d4 403f251c9b29b976";
 const SGD: &str = "82149186c1a7a2a5448a91d624b116a4 403f251c9b29b976";
 const BF16: &str = "d14a9cf99ce928450ebce0ff9ed03ed9 403f252f0532d431";
 const INT8: &str = "7a962cf1e14f8481c862230e70174a44 403f2789919fd97f";
-const TRANSFER: &str = "";
+const TRANSFER: &str = "6fc3bcdc7c2f58596c9d99ec3cd25502 403f251c9b29b976";
