@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use headstart::id::{CoordinatorEpoch, Version};
 use headstart::message::FromWorker;
-use headstart::network::Network;
 use headstart::wire::pb;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -29,7 +28,6 @@ pub(crate) struct Following {
 
 /// What a replica is kept up to date with.
 pub(crate) struct Source {
-    pub(crate) network: Arc<Network>,
     pub(crate) exchange: Exchange,
     pub(crate) engine: Arc<Engine>,
     pub(crate) replica: Arc<Mutex<Replica>>,
@@ -73,11 +71,6 @@ impl Following {
 
 impl Source {
     async fn follow(&self, versions: &watch::Sender<Option<Version>>) -> Result<Infallible, WorkerError> {
-        if lock(&self.replica).lacks_first_values() {
-            // Read again, because most workers keep no replica, and would hold them for nothing.
-            let first_values = self.network.initial_vector().await?;
-            lock(&self.replica).begin_from(&first_values);
-        }
         loop {
             let known = lock(&self.replica).version(self.epoch);
             let began = Instant::now();

@@ -133,9 +133,8 @@ impl<'a> Worker<'a> {
     /// Begins to keep the replica up to date, if it has one.
     pub fn follow(&mut self) {
         if let Weights::Replica(following) = &mut self.weights {
-            let Prepared { network, engine, replica, .. } = self.prepared;
+            let Prepared { engine, replica, .. } = self.prepared;
             *following = Some(Following::begin(Source {
-                network: network.clone(),
                 exchange: self.exchange.clone(),
                 engine: engine.clone(),
                 replica: replica.clone(),
