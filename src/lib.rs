@@ -22,7 +22,7 @@
 //! | [`tree`] | In which order are sums added? The canonical reduction tree. |
 //! | [`rounding`] | To which numbers are sums rounded, so that they travel in fewer bytes? |
 //! | [`optimizer`] | What does a gradient do to the weights? The one update that coordinator and replicas make. |
-//! | [`trainable`] | Which parameters train, and where do they sit in the flat vector and its segments? |
+//! | [`trainable`] | Which parameters train, how is each treated, and where do they sit in the flat vector and its segments? |
 //! | [`manifest`] | How far is a run, and which objects hold that? An entry of its commit log. |
 //! | [`message`] | What do coordinator and worker say to each other? |
 //! | [`shared_memory`] | How do processes on one machine hand each other numbers without a socket? |

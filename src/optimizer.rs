@@ -5,13 +5,18 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod segment;
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use pulp::Arch;
+pub use segment::SegmentTreatment;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::run_file::{Optimizer, RunSpec};
-use crate::trainable::Trainable;
+use crate::trainable::Treatment;
 
 /// Lanes of a sum of squares. Fixed, because a sum's bits depend on its order.
 const LANES: usize = 16;
@@ -59,35 +64,6 @@ impl OptimizerConfig {
             OptimizerConfig::AdamW { .. } => 2,
             OptimizerConfig::Sgd { .. } => 1,
         }
-    }
-}
-
-/// A stretch of a segment with one weight-decay rule.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DecayRange {
-    /// Elements of the segment.
-    pub range: Range<usize>,
-    /// Whether weight decay applies.
-    pub decay: bool,
-}
-
-impl DecayRange {
-    /// Those of a segment of the trainable vector, in order.
-    pub fn of(layout: &Trainable, segment: usize) -> Vec<DecayRange> {
-        let segment = layout.segment(segment);
-        let mut ranges: Vec<DecayRange> = Vec::new();
-        for slot in layout.slots() {
-            let (start, end) = (slot.range.start.max(segment.start), slot.range.end.min(segment.end));
-            if start >= end {
-                continue;
-            }
-            let range = start - segment.start..end - segment.start;
-            match ranges.last_mut() {
-                Some(last) if last.decay == slot.decay => last.range.end = range.end,
-                _ => ranges.push(DecayRange { range, decay: slot.decay }),
-            }
-        }
-        ranges
     }
 }
 
@@ -146,7 +122,7 @@ impl Update {
     /// of `moments` are as long as the segment. Returns the hash (XXH3-128) of the new weights.
     pub fn apply(
         &self,
-        decays: &[DecayRange],
+        segment: &SegmentTreatment,
         pieces: &mut [Piece<'_>],
         sum: &[f32],
         moments: &mut [Vec<f32>],
@@ -158,12 +134,20 @@ impl Update {
                 hash.update(bytemuck::cast_slice(weights));
                 continue;
             }
-            for DecayRange { range, decay } in decays {
-                let kernel = self.kernel(*decay);
+            for (range, treatment) in segment.ranges() {
+                let kernel = self.kernel(treatment);
+                let pull = self.pull(treatment);
                 for at in (range.start.max(*start)..range.end.min(end)).step_by(PIECE) {
                     let part = at..(at + PIECE).min(range.end).min(end);
                     let weights = &mut weights[part.start - *start..part.end - *start];
-                    kernel.apply(part, weights, sum, moments);
+                    // What does not train yet keeps its weights and its moments of zero.
+                    if let Some(kernel) = &kernel {
+                        if let Some(pull) = pull {
+                            let first = segment.first_values(part.clone());
+                            Arch::new().dispatch(|| pull_back(pull, weights, first));
+                        }
+                        kernel.apply(part, weights, sum, moments);
+                    }
                     hash.update(bytemuck::cast_slice(weights));
                 }
             }
@@ -171,13 +155,16 @@ impl Update {
         hash.digest128()
     }
 
-    fn kernel(&self, decay: bool) -> Kernel {
+    /// What the update does to parameters that are treated alike; `None` if they do not train yet.
+    fn kernel(&self, treatment: &Treatment) -> Option<Kernel> {
+        let number = treatment.own_number(self.number)?;
+        let learning_rate = self.learning_rate * treatment.rate;
         let mean = Mean { divisor: self.divisor as f32, factor: self.factor };
-        match self.rule {
+        Some(match self.rule {
             OptimizerConfig::AdamW { betas: (beta1, beta2), epsilon, weight_decay } => {
-                let correction1 = 1.0 - libm::pow(beta1, self.number as f64);
-                let correction2 = 1.0 - libm::pow(beta2, self.number as f64);
-                let keep = if decay { 1.0 - self.learning_rate * weight_decay } else { 1.0 };
+                let correction1 = 1.0 - libm::pow(beta1, number as f64);
+                let correction2 = 1.0 - libm::pow(beta2, number as f64);
+                let keep = if treatment.decay { 1.0 - learning_rate * weight_decay } else { 1.0 };
                 Kernel::AdamW(AdamW {
                     mean,
                     gain1: (1.0 - beta1) as f32,
@@ -185,21 +172,35 @@ impl Update {
                     gain2: (1.0 - beta2) as f32,
                     root_correction: correction2.sqrt() as f32,
                     epsilon: epsilon as f32,
-                    step_size: (self.learning_rate / correction1) as f32,
+                    step_size: (learning_rate / correction1) as f32,
                     keep: keep as f32,
                 })
             }
             OptimizerConfig::Sgd { momentum, weight_decay } => Kernel::Sgd(Sgd {
                 mean,
                 momentum: momentum as f32,
-                rate: self.learning_rate as f32,
-                penalty: if decay { weight_decay as f32 } else { 0.0 },
+                rate: learning_rate as f32,
+                penalty: if treatment.decay { weight_decay as f32 } else { 0.0 },
             }),
-        }
+        })
+    }
+
+    /// The part of the way to their first values that weights go before the optimizer's own step (L2-SP, Li et al., 2018,
+    /// decoupled from the gradient as AdamW's weight decay is); `None`: they stay.
+    fn pull(&self, treatment: &Treatment) -> Option<f32> {
+        (treatment.pull > 0.0).then(|| (self.learning_rate * treatment.rate * treatment.pull) as f32)
     }
 }
 
-/// One update of elements with equal decay, its scalars rounded to f32.
+/// `w ← w − pull · (w − w₀)`
+#[inline(always)]
+fn pull_back(pull: f32, weights: &mut [f32], first: &[f32]) {
+    for (weight, first) in weights.iter_mut().zip(first) {
+        *weight -= pull * (*weight - first);
+    }
+}
+
+/// One update of elements that are treated alike, its scalars rounded to f32.
 enum Kernel {
     AdamW(AdamW),
     Sgd(Sgd),
@@ -281,57 +282,4 @@ impl Sgd {
             *weight -= rate * *buffer;
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(rule: OptimizerConfig, decay: bool, steps: u64) -> Vec<f32> {
-        let mut weights = vec![1.0f32, -2.0, 0.5];
-        let mut moments = vec![vec![0.0; 3]; rule.moments()];
-        for number in 1..=steps {
-            let gradient: Vec<f32> = weights.iter().map(|weight| 2.0 * weight + 0.25).collect();
-            let update = Update { rule, number, learning_rate: 0.1, divisor: 1, factor: 1.0 };
-            let decays = [DecayRange { range: 0..3, decay }];
-            let (first, rest) = weights.split_at_mut(1);
-            let hash = update.apply(&decays, &mut [(0, first), (1, rest)], &gradient, &mut moments);
-            assert_eq!(hash, crate::hash::segment(&weights));
-        }
-        weights
-    }
-
-    fn assert_close(found: &[f32], expected: &[f32]) {
-        for (found, expected) in found.iter().zip(expected) {
-            assert!((found - expected).abs() <= 2e-6, "{found} is not {expected}");
-        }
-    }
-
-    /// Expected values printed by torch 2.11: three steps on the same quadratic.
-    #[test]
-    fn adamw_is_torchs() {
-        let rule = OptimizerConfig::AdamW { betas: (0.9, 0.999), epsilon: 1e-8, weight_decay: 0.1 };
-        assert_close(&run(rule, true, 3), ADAMW_DECAYED);
-        assert_close(&run(rule, false, 3), ADAMW);
-    }
-
-    #[test]
-    fn sgd_is_torchs() {
-        let rule = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 0.1 };
-        assert_close(&run(rule, true, 3), SGD_DECAYED);
-    }
-
-    #[test]
-    fn the_norm_of_a_mean() {
-        let sum: Vec<f32> = (0..40).map(|index| index as f32 * 4.0).collect();
-        let (_, squares) = hash_and_squares(&sum);
-        assert_eq!(squares, (0..40).map(|index| 16.0 * f64::from(index * index)).sum::<f64>());
-        assert_eq!(clip_factor(5.0, 0.0), 1.0);
-        assert_eq!(clip_factor(0.5, 1.0), 1.0);
-        assert!((clip_factor(4.0, 1.0) - 0.25).abs() < 1e-6);
-    }
-
-    const ADAMW_DECAYED: &[f32] = &[0.674_812_3, -1.644_437_3, 0.191_699_01];
-    const ADAMW: &[f32] = &[0.701_338_95, -1.700_676, 0.203_306_08];
-    const SGD_DECAYED: &[f32] = &[-0.091_833_495, -0.164_790_48, -0.103_993];
 }

@@ -57,6 +57,17 @@ pub enum PlanError {
     /// A size that a run file cannot have, so that it did not come from one.
     #[error("{0} is 0")]
     Zero(&'static str),
+    /// Parameters that the run never trains.
+    #[error(
+        "unfreeze: the run has {steps} steps, so parameters that train from step {step} on never do: lower the step, or name \
+         them under freeze"
+    )]
+    NeverTrains {
+        /// The first step that would train them, from 1.
+        step: u64,
+        /// Steps of the run.
+        steps: u64,
+    },
     /// The run would not train at all.
     #[error("the run has no step: {0}")]
     NoSteps(&'static str),
@@ -94,6 +105,10 @@ impl Plan {
             spec.max_steps.unwrap_or_else(|| (spec.num_train_epochs * per_epoch as f64).ceil() as u64);
         if steps == 0 {
             return Err(PlanError::NoSteps("max_steps or num_train_epochs is 0"));
+        }
+        let step = spec.transfer.unfreeze.iter().map(|entry| entry.step).max().unwrap_or_default();
+        if step > steps {
+            return Err(PlanError::NeverTrains { step, steps });
         }
         let eval_shard = u64::from(spec.batch.per_device_eval_batch_size.max(1));
         if eval_rows.div_ceil(eval_shard) > u64::from(u32::MAX / 2) {

@@ -2,7 +2,11 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod treatment;
+
 use std::ops::Range;
+
+pub use treatment::Treatment;
 
 use crate::model::Parameter;
 
@@ -23,22 +27,63 @@ pub struct Slot {
     pub parameter: usize,
     /// Elements of the flat vector.
     pub range: Range<usize>,
-    /// Whether weight decay applies.
-    pub decay: bool,
+    /// How an update treats it.
+    pub treatment: Treatment,
 }
 
 /// Why a trainable vector cannot be laid out.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum LayoutError {
-    /// A pattern of `freeze` matches nothing, so it is most likely misspelt.
-    #[error("freeze: {0:?} matches no parameter of this model")]
-    Unmatched(String),
+    /// A pattern matches nothing, so it is most likely misspelt.
+    #[error("{key}: {pattern:?} matches no parameter of this model")]
+    Unmatched {
+        /// The key that holds it.
+        key: String,
+        pattern: String,
+    },
+    /// A pattern of `unfreeze` for parameters that never train.
+    #[error("{key}: {pattern:?} matches no parameter that trains, only frozen ones")]
+    Frozen {
+        /// The key that holds it.
+        key: String,
+        pattern: String,
+    },
     /// Nothing is left to train.
     #[error("freeze: every parameter is frozen, nothing is left to train")]
     NothingTrains,
+    /// The first steps would change nothing.
+    #[error(
+        "unfreeze: no parameter trains before step {first}: give step 1 to those that begin, such as the classifier's, or leave them out"
+    )]
+    NothingTrainsAtFirst {
+        /// The first step that trains any.
+        first: u64,
+    },
+    /// `l2_sp` without anything to pull.
+    #[error(
+        "l2_sp: no parameter that trains begins with the checkpoint's values: fresh ones, such as an adapter's matrices, and \
+         a classifier's head are not pulled; remove l2_sp, or train others (lora_modules_to_save)"
+    )]
+    NothingPulled,
     /// Not a pattern.
-    #[error("freeze: {0}")]
-    BadPattern(String),
+    #[error("{key}: {error}")]
+    BadPattern {
+        /// The key that holds it.
+        key: String,
+        error: String,
+    },
+}
+
+/// Indexes of the parameters that a pattern matches (`*` any characters, `?` one); at least one.
+fn matching(table: &[Parameter], key: &str, pattern: &str) -> Result<Vec<usize>, LayoutError> {
+    let glob = globset::Glob::new(pattern)
+        .map_err(|error| LayoutError::BadPattern { key: key.to_owned(), error: error.to_string() })?
+        .compile_matcher();
+    let matched: Vec<usize> = (0..table.len()).filter(|&index| glob.is_match(&table[index].name)).collect();
+    match matched.is_empty() {
+        true => Err(LayoutError::Unmatched { key: key.to_owned(), pattern: pattern.to_owned() }),
+        false => Ok(matched),
+    }
 }
 
 impl Trainable {
@@ -46,19 +91,7 @@ impl Trainable {
     pub fn new(table: &[Parameter], freeze: &[String]) -> Result<Trainable, LayoutError> {
         let mut frozen = vec![false; table.len()];
         for pattern in freeze {
-            let glob = globset::Glob::new(pattern)
-                .map_err(|error| LayoutError::BadPattern(error.to_string()))?
-                .compile_matcher();
-            let mut matched = false;
-            for (index, parameter) in table.iter().enumerate() {
-                if glob.is_match(&parameter.name) {
-                    frozen[index] = true;
-                    matched = true;
-                }
-            }
-            if !matched {
-                return Err(LayoutError::Unmatched(pattern.clone()));
-            }
+            matching(table, "freeze", pattern)?.into_iter().for_each(|index| frozen[index] = true);
         }
         let trainable = Trainable::of(table, |index| !frozen[index]);
         if trainable.is_empty() {
@@ -76,7 +109,7 @@ impl Trainable {
         for parameter in order {
             let range = len..len + table[parameter].len();
             len = range.end;
-            slots.push(Slot { parameter, range, decay: table[parameter].decay });
+            slots.push(Slot { parameter, range, treatment: Treatment::plain(table[parameter].decay) });
         }
         Trainable { slots, len }
     }

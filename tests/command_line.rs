@@ -43,6 +43,13 @@ fn what_cannot_work_is_refused_before_a_worker_starts() {
         ("model_overrides.num_attention_heads=5", 12, "num_attention_heads"),
         ("sequence_len=500", 2, "sequence_len"),
         ("freeze=[\"bert.nothing.*\"]", 2, "bert.nothing.*"),
+        (
+            "unfreeze={step: 3, parameters: \"bert.nothing.*\"}",
+            2,
+            "unfreeze[0].parameters: \"bert.nothing.*\"",
+        ),
+        ("unfreeze={step: 15, parameters: \"bert.*\"}", 2, "unfreeze: the run has 14 steps"),
+        ("l2_sp=-1", 2, "l2_sp"),
         ("shards_per_step=32", 2, "shards_per_step"),
         ("resume_from_checkpoint=runs/a", 2, "base_model"),
     ];

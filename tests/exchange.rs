@@ -15,6 +15,13 @@ use tempfile::TempDir;
 
 const WIRES: [&str; 3] = ["wire=f32", "wire=bf16", "wire=int8"];
 const NETWORK: &str = "cluster.shared_memory=false";
+/// Parameters that train at different rates, begin in the middle, and are pulled back.
+const TRANSFER: [&str; 4] = [
+    "layer_decay=0.7",
+    "unfreeze=[{step: 5, parameters: ['*.layer.1.*']}, {step: 9, parameters: ['*.layer.0.*', '*.embeddings.*']}]",
+    "l2_sp=5",
+    "weight_decay=0.1",
+];
 /// More than 2²⁰ elements, of which a batch looks up a few rows.
 const WIDE: [&str; 3] = ["init=random", "model_overrides.vocab_size=36000", "max_steps=5"];
 
@@ -63,6 +70,18 @@ fn int8_has_the_same_bits_however_it_travels() {
 #[test]
 fn segments_that_arrive_apart_have_the_same_bits() {
     every_way(WIRES[2], &WIDE);
+}
+
+#[test]
+fn parameters_that_are_treated_apart_have_the_same_bits_however_they_travel() {
+    let all = every_way(WIRES[0], &TRANSFER);
+    every_way(WIRES[2], &[&TRANSFER[..], &["optim=sgd", "optim_args=momentum=0.9"]].concat());
+    let directory = texts();
+    for key in 0..3 {
+        let others: Vec<&str> = (0..TRANSFER.len()).filter(|&at| at != key).map(|at| TRANSFER[at]).collect();
+        let without = train(directory.path(), &format!("without-{key}"), 1, &others);
+        assert_ne!(without, all, "{} is part of the result", TRANSFER[key]);
+    }
 }
 
 /// A process that ends with the test.
@@ -251,8 +270,25 @@ fn killed_paused_and_late_replicas_change_nothing_where_every_lease_is_audited()
 }
 
 #[test]
+fn killed_paused_and_late_replicas_change_nothing_in_the_middle_of_an_unfreezing() {
+    let later = "unfreeze=[{step: 12, parameters: ['*.layer.1.*']}, {step: 90, parameters: ['*.layer.0.*']}]";
+    disturbed(&[WIRES[1], TRANSFER[0], later, TRANSFER[2]]);
+}
+
+#[test]
 fn replicas_take_the_state_anew_from_a_coordinator_that_was_started_again() {
-    let run = Run::new(&["max_steps=120", "eval_strategy=no", NETWORK, WIRES[2]]);
+    started_again(&[]);
+}
+
+#[test]
+fn a_coordinator_that_was_started_again_goes_on_in_the_middle_of_an_unfreezing() {
+    let later = "unfreeze=[{step: 4, parameters: ['*.layer.1.*']}, {step: 90, parameters: ['*.layer.0.*']}]";
+    started_again(&[TRANSFER[0], later, TRANSFER[2]]);
+}
+
+fn started_again(sets: &[&str]) {
+    let own = ["max_steps=120", "eval_strategy=no", NETWORK, WIRES[2]];
+    let run = Run::new(&[&own[..], sets].concat());
     let (first, address) = run.coordinator(None);
     let mut workers = [run.worker(&address), run.worker(&address)];
     run.until_commit(3);

@@ -46,18 +46,30 @@ fn exports(objects: &InMemory) -> Vec<u64> {
 
 #[test]
 fn a_coordinator_may_die_at_any_write() {
+    may_die_at_any_write(&SETS);
+}
+
+/// Parameters begin to train with the first steps after commits, and between them.
+#[test]
+fn a_coordinator_may_die_at_any_write_while_parameters_begin_to_train() {
+    let unfreeze =
+        "unfreeze=[{step: 4, parameters: ['*.layer.1.*']}, {step: 6, parameters: ['*.embeddings.*']}]";
+    may_die_at_any_write(&[&SETS[..], &["layer_decay=0.7", unfreeze, "l2_sp=5"]].concat());
+}
+
+fn may_die_at_any_write(sets: &[&str]) {
     let directory = texts();
     let objects = Arc::new(InMemory::new());
-    let (end, writes) = live(directory.path(), &SETS, &objects, 0, None);
+    let (end, writes) = live(directory.path(), sets, &objects, 0, None);
     assert_eq!(end, End::Exit(Exit::Ok, "the run is complete".into()));
     let expected = left(&objects);
     assert!(writes > 20, "{writes} writes: {:?}", keys(&objects));
     let places = (0..writes).flat_map(|write| [false, true].map(|after| StopPoint { write, after }));
     for place in places {
         let objects = Arc::new(InMemory::new());
-        let (end, _) = live(directory.path(), &SETS, &objects, 1, Some(place));
+        let (end, _) = live(directory.path(), sets, &objects, 1, Some(place));
         assert_eq!(end, End::Killed, "{place:?}: each life writes what the first one wrote");
-        let (end, _) = live(directory.path(), &SETS, &objects, 2, None);
+        let (end, _) = live(directory.path(), sets, &objects, 2, None);
         assert!(matches!(end, End::Exit(Exit::Ok, _)), "{place:?}: {end:?}");
         assert_eq!(left(&objects), expected, "{place:?}");
         for step in exports(&objects) {

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use headstart::hash;
 use headstart::id::{Segment, Version};
-use headstart::optimizer::{self, DecayRange, OptimizerConfig, Update};
+use headstart::optimizer::{self, OptimizerConfig, SegmentTreatment, Update};
 use headstart::shared_memory::{self, Address, Region, Values};
 use headstart::trainable::Trainable;
 use rayon::prelude::*;
@@ -24,7 +24,7 @@ pub struct Master {
     rule: OptimizerConfig,
     max_norm: f64,
     segments: Vec<RwLock<State>>,
-    decays: Vec<Vec<DecayRange>>,
+    treatments: Vec<SegmentTreatment>,
     version: watch::Sender<Version>,
     /// Where workers on this machine read the weights.
     region: Option<Region>,
@@ -94,7 +94,8 @@ pub struct Overtaken {
 }
 
 impl Master {
-    /// Takes over the initial trainable vector. Fails when there is no memory for it.
+    /// Takes over the trainable vector of version 0, of which it keeps a copy where parameters are pulled towards it. Fails when
+    /// there is no memory for it.
     pub fn new(
         rule: OptimizerConfig,
         max_norm: f64,
@@ -105,6 +106,12 @@ impl Master {
         let places: Vec<_> = (0..layout.segments()).map(|index| layout.segment(index)).collect();
         let lens: Vec<usize> = places.iter().map(Range::len).collect();
         let (region, values) = shared_memory::create(&lens)?;
+        let treatment = |(index, place): (usize, &Range<usize>)| {
+            let mut treatment = SegmentTreatment::of(layout, index);
+            treatment.begin_from(&initial[place.clone()]);
+            treatment
+        };
+        let treatments = places.iter().enumerate().map(treatment).collect();
         let state = |(place, mut weights): (Range<usize>, Values)| {
             let moments = vec![vec![0.0; place.len()]; rule.moments()];
             weights.copy_from_slice(&initial[place]);
@@ -114,7 +121,7 @@ impl Master {
             rule,
             max_norm,
             segments: places.into_iter().zip(values).map(state).collect(),
-            decays: (0..layout.segments()).map(|index| DecayRange::of(layout, index)).collect(),
+            treatments,
             version: watch::Sender::new(Version(0)),
             region,
         })
@@ -166,14 +173,14 @@ impl Master {
     /// Makes an update and publishes it. Runs on the compute pool.
     pub fn apply(&self, Prepared { norm, update }: Prepared, sums: &[Whole]) -> Applied {
         let next = Version(update.number);
-        let hashes: Vec<u128> = (&self.segments, &self.decays, sums)
+        let hashes: Vec<u128> = (&self.segments, &self.treatments, sums)
             .into_par_iter()
-            .map(|(state, decays, sum)| {
+            .map(|(state, treatment, sum)| {
                 let mut state = write(state);
                 state.save_held();
                 let State { version, weights, moments, held: _ } = &mut *state;
                 *version = next;
-                update.apply(decays, &mut [(0, weights)], &sum.values, moments)
+                update.apply(treatment, &mut [(0, weights)], &sum.values, moments)
             })
             .collect();
         self.version.send_replace(next);

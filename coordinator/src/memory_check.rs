@@ -17,11 +17,11 @@ pub struct TooLarge {
     pub memory: u64,
 }
 
-/// Refuses `elements` trainable weights, each with `moments` numbers of state, if `memory` bytes cannot hold them and,
+/// Refuses `elements` trainable weights, each with `state` numbers beside it, if `memory` bytes cannot hold them and,
 /// as it passes through, the `largest` tensor.
-pub fn check(elements: usize, largest: usize, moments: usize, memory: u64) -> Result<(), TooLarge> {
+pub fn check(elements: usize, largest: usize, state: usize, memory: u64) -> Result<(), TooLarge> {
     let elements = elements as u64;
-    let needed = elements.saturating_mul(1 + moments as u64).saturating_add(largest as u64).saturating_mul(4);
+    let needed = elements.saturating_mul(1 + state as u64).saturating_add(largest as u64).saturating_mul(4);
     if needed > memory { Err(TooLarge { elements, needed, memory }) } else { Ok(()) }
 }
 

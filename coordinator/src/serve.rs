@@ -288,7 +288,8 @@ async fn load(network: &Network, spec: &RunSpec) -> Result<Master, ServeError> {
     let passing = (0..network.table.len()).filter(passes);
     let largest = passing.map(|index| network.table[index].len()).max().unwrap_or_default();
     let total = host::total_memory().unwrap_or(u64::MAX);
-    memory_check::check(network.trainable.len(), largest, rule.moments(), total)?;
+    let state = rule.moments() + usize::from(network.trainable.is_pulled());
+    memory_check::check(network.trainable.len(), largest, state, total)?;
     let initial = network.initial_vector().await?;
     Ok(Master::new(rule, spec.update.max_grad_norm, &network.trainable, &initial)?)
 }

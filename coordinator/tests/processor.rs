@@ -38,12 +38,13 @@ fn parameter(name: &str, len: usize, decay: bool) -> Parameter {
 
 async fn train(optimizer: &str) -> String {
     let table = [parameter("a.weight", ELEMENTS - 1000, true), parameter("a.bias", 1000, false)];
-    let layout = Trainable::new(&table, &[]).expect("all of it trains");
     let run_file = format!(
         "base_model: x\ntask: image-classification\ndatasets: [x]\noutput_dir: x\nweight_decay: 0.01\n\
          lr_scheduler_type: cosine\nwarmup_steps: 3\nlearning_rate: 1e-2\n{optimizer}\n"
     );
     let spec = headstart::run_file::parse("run.yaml", &run_file, &[]).expect("the run file is good");
+    let layout = Trainable::new(&table, &[]).expect("all of it trains");
+    let layout = layout.treated(&table, &spec.transfer, |_| true).expect("its names are right");
     let initial: Vec<f32> = table.iter().flat_map(|parameter| initial_values(parameter, 7)).collect();
     let master = Master::new(OptimizerConfig::new(&spec), spec.update.max_grad_norm, &layout, &initial)
         .expect("memory");
@@ -107,9 +108,12 @@ async fn bits_do_not_depend_on_the_processor() {
     assert_eq!(train("optim: sgd\noptim_args: \"momentum=0.9\"").await, SGD);
     assert_eq!(train("wire: bf16").await, BF16);
     assert_eq!(train("wire: int8").await, INT8);
+    let transfer = "layer_decay: 0.7\nl2_sp: 0.3\nunfreeze: {step: 4, parameters: a.weight}";
+    assert_eq!(train(transfer).await, TRANSFER);
 }
 
 const ADAMW: &str = "0fffccdce89674b76882756f1c83a3d4 403f251c9b29b976";
 const SGD: &str = "82149186c1a7a2a5448a91d624b116a4 403f251c9b29b976";
 const BF16: &str = "d14a9cf99ce928450ebce0ff9ed03ed9 403f252f0532d431";
 const INT8: &str = "7a962cf1e14f8481c862230e70174a44 403f2789919fd97f";
+const TRANSFER: &str = "6fc3bcdc7c2f58596c9d99ec3cd25502 403f251c9b29b976";

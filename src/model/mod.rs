@@ -34,6 +34,18 @@ pub enum Block {
     Head,
 }
 
+impl Block {
+    /// How deep it lies below the head, in a network of this many layers: the head at 0, the last layer at 1, the first at
+    /// `layers`, what comes before it at `layers + 1`. BEiT's and timm's layer-wise decay counts so.
+    pub fn depth(self, layers: u32) -> u32 {
+        match self {
+            Block::Embed => layers + 1,
+            Block::Layer(layer) => layers - layer,
+            Block::Head => 0,
+        }
+    }
+}
+
 /// How a parameter begins when the checkpoint has no value for it (or `init: random`).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {

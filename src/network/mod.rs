@@ -144,6 +144,11 @@ impl Network {
             }
             _ => None,
         };
+        let pretrained = |index: usize| {
+            let continued = continued.as_ref().map(|(_, resolution)| &resolution.sources[index]);
+            resolution.sources[index].is_some() || continued.is_some_and(Option::is_some)
+        };
+        let trainable = trainable.treated(&table, &spec.transfer, pretrained)?;
         let mut warnings: Vec<String> = overrides::unknown(&unknown).into_iter().collect();
         if let Some(adapted) = &adapter {
             warnings.extend(adapter::consumer_warnings(&adapted.config, spec.task));

@@ -1,5 +1,7 @@
 //! Networks of language models as runs open them: what is warned of, and what is refused.
 
+mod treatment;
+
 use std::path::Path;
 
 use serde_json::{Value, json};

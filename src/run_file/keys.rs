@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use super::lora::Precision;
 use super::lora_values::{AdapterChoice, LayerNumbers, ModuleNames};
 use super::read::{KeyBlock, Located, OneOrMany, Overrides, Sources, TextLists};
+use super::transfer::UnfreezeList;
 use super::values::{Bytes, LabelName, OneOf, Resumption};
 use super::{InitFrom, Metric, NonFinite, Optimizer, Probe, Scheduler, Shuffle, Strategy, Task, Wire};
 use crate::chat::{ExcessLength, RowType, TrainOnEos};
@@ -198,6 +199,14 @@ keys! {
         audit: f64,
         /// Names of parameters to freeze; * and ? are wildcards.
         freeze: Vec<String>,
+        /// Factor of the learning rate from each layer to the one before it, above 0 and at most 1, as BEiT and timm have it:
+        /// the head and what follows the last layer train at learning_rate, the embeddings slowest. Default 1.
+        layer_decay: f64,
+        /// Parameters that begin to train later: entries {step, parameters}. Those that no entry names train from the start.
+        unfreeze: UnfreezeList,
+        /// Strength of a pull towards the checkpoint's weights (L2-SP; Li et al., 2018), decoupled from the gradient as weight
+        /// decay is; not applied to a classifier's head and to weights that began fresh. Default 0.
+        l2_sp: f64,
         /// lora: train a low-rank adapter beside the frozen network, and write it in PEFT's format. Then the defaults of
         /// learning_rate, lr_scheduler_type and warmup_ratio are 2e-4, cosine and 0.03. Default: every parameter trains.
         adapter | finetuning_type | peft_type | use_peft | use_lora: AdapterChoice,
@@ -293,6 +302,17 @@ keys! {
 }
 
 keys! {
+    /// When parameters begin to train.
+    UnfreezeBlock {
+        /// First step that trains them. Steps count from 1, as in metrics.jsonl. Required.
+        step: u64,
+        /// Names of parameters, or one; * and ? are wildcards. Those that several entries name train from the earliest step on.
+        /// Required.
+        parameters: OneOrMany,
+    }
+}
+
+keys! {
     /// Number of workers, and retries of storage. No key in this block can change the result.
     ClusterBlock {
         /// Minimum number of ready workers before training starts. Default 1.
@@ -318,6 +338,6 @@ pub(super) fn spelling_of(keys: &'static [Names], spelling: &str) -> Option<&'st
 
 /// The canonical name of a spelling; unknown spellings are returned unchanged.
 pub(super) fn canonical(spelling: &str) -> &str {
-    let mut blocks = [RunFile::KEYS, DatasetBlock::KEYS, ClusterBlock::KEYS].into_iter();
+    let mut blocks = [RunFile::KEYS, DatasetBlock::KEYS, UnfreezeBlock::KEYS, ClusterBlock::KEYS].into_iter();
     blocks.find_map(|keys| spelling_of(keys, spelling)).map_or(spelling, |names| names.name)
 }

@@ -17,6 +17,7 @@ mod spec;
 mod suggest;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod values;
 mod write;
 
@@ -35,6 +36,7 @@ pub use spec::{
     Shuffle, Strategy, Task, Update, Wire,
 };
 pub(crate) use suggest::suggestion;
+pub use transfer::{Transfer, Unfreezing};
 
 /// Largest run file, in bytes.
 pub const LARGEST_FILE: usize = 1 << 20;

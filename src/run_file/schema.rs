@@ -5,12 +5,13 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value as Json;
 
-use super::choice::Choice;
-use super::keys::{ClusterBlock, DatasetBlock, Keys, Names, RunFile};
 use super::Probe;
+use super::choice::Choice;
+use super::keys::{ClusterBlock, DatasetBlock, Keys, Names, RunFile, UnfreezeBlock};
 use super::lora::Precision;
 use super::lora_values::{AdapterChoice, LayerNumbers, ModuleNames};
 use super::read::{Located, OneOrMany, Overrides, Sources, TextLists};
+use super::transfer::UnfreezeList;
 use super::values::{Bytes, LabelName, OneOf, Resumption};
 
 /// The JSON schema of a run file, with every spelling of every key.
@@ -102,6 +103,10 @@ inline_schemas! {
         let block = generator.subschema_for::<DatasetBlock>();
         let one = json_schema!({ "anyOf": [{ "type": "string" }, block] });
         json_schema!({ "anyOf": [{ "type": "array", "items": one }, one] })
+    };
+    UnfreezeList => |generator| {
+        let entry = generator.subschema_for::<UnfreezeBlock>();
+        json_schema!({ "anyOf": [{ "type": "array", "items": entry }, entry] })
     };
     AdapterChoice => |_| json_schema!({ "anyOf": [{ "enum": ["lora", "full", "none"] }, { "type": "boolean" }] });
     ModuleNames => |_| json_schema!({ "anyOf": [

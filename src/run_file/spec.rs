@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lora::{Lora, Precision};
 use super::probe::Probe;
+use super::transfer::Transfer;
 use crate::chat::{ChatSettings, RowFormat};
 use crate::store::{Environment, Stores};
 
@@ -61,6 +62,9 @@ pub struct RunSpec {
     pub audit: f64,
     /// Patterns (`*` and `?`) of parameter names that do not train.
     pub freeze: Vec<String>,
+    /// How fast parameters train, from which step on, and what pulls them back.
+    #[serde(flatten)]
+    pub transfer: Transfer,
     /// The adapter to train instead of the network; `None`: the network itself trains.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<Lora>,

@@ -83,6 +83,7 @@ mod tests {
              datasets: [{path: a, type: chat_template, roles: {user: [x, y]}, message_property_mappings: {role: r}}]\n\
              chat_template: chatml\nexcess_length_strategy: raise\nadd_eos: false\nchat_template_date: 2026-01-02\n",
             "warmup_ratio: 0.1\nlr_scheduler_type: cosine\nglobal_batch_size: 48\nmicro_batch_size: 4\n",
+            "layer_decay: 0.75\nl2_sp: 0.1\nunfreeze: [{step: 2, parameters: ['a.*', b]}, {step: 9, parameters: c}]\n",
         ];
         for more in more {
             let given = |line: &&str| {

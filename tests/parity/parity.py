@@ -7,6 +7,7 @@ backward passes, clipping, AdamW and the schedule are transformers' and torch's 
 import argparse
 import json
 import sys
+from fnmatch import fnmatchcase
 
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
@@ -27,18 +28,42 @@ def arguments():
     parser.add_argument("--warmup-steps", type=int, default=4)
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--max-grad-norm", type=float, default=1.0)
+    parser.add_argument("--layer-decay", type=float, default=1.0)
+    parser.add_argument("--l2-sp", type=float, default=0.0)
+    parser.add_argument(
+        "--unfreeze", action="append", default=[], metavar="STEP=PATTERN", help="first step, from 1, of what a pattern names"
+    )
     parser.add_argument("--sequence-len", type=int, default=128)
     parser.add_argument("--tolerance", type=float, default=1e-4)
     return parser.parse_args()
 
 
-def parameter_groups(model, weight_decay):
-    """Weight decay on everything but biases and norms."""
+def depth(name, layers):
+    """BEiT's, from the head: embeddings layers + 1, layer i layers - i, all others 0."""
+    if ".embeddings." in name:
+        return layers + 1
+    parts = name.split(".")
+    return layers - int(parts[parts.index("layer") + 1]) if "layer" in parts else 0
+
+
+def first_step(name, unfreeze):
+    """The first step that trains a parameter, from 1."""
+    entries = (entry.split("=", 1) for entry in unfreeze)
+    return min((int(step) for step, pattern in entries if fnmatchcase(name, pattern)), default=1)
+
+
+def parameter_groups(model, options):
+    """A group for each parameter: learning rates by depth, and weight decay on everything but biases and norms."""
     norms = {id(p) for module in model.modules() if isinstance(module, torch.nn.LayerNorm) for p in module.parameters()}
-    exempt = [p for name, p in model.named_parameters() if id(p) in norms or name.endswith("bias")]
-    exempt_ids = {id(p) for p in exempt}
-    decayed = [p for p in model.parameters() if id(p) not in exempt_ids]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": exempt, "weight_decay": 0.0}]
+    layers = model.config.num_hidden_layers
+    return [
+        {
+            "params": [p],
+            "lr": options.learning_rate * options.layer_decay ** depth(name, layers),
+            "weight_decay": 0.0 if id(p) in norms or name.endswith("bias") else options.weight_decay,
+        }
+        for name, p in model.named_parameters()
+    ]
 
 
 def losses(options, data, steps):
@@ -47,9 +72,10 @@ def losses(options, data, steps):
     model = AutoModelForSequenceClassification.from_pretrained(options.start, dtype=torch.float32)
     # Headstart's run has no dropout; evaluation mode turns it off whatever config.json says.
     model.eval()
-    optimizer = torch.optim.AdamW(parameter_groups(model, options.weight_decay), lr=options.learning_rate)
+    optimizer = torch.optim.AdamW(parameter_groups(model, options))
     schedule = get_linear_schedule_with_warmup(optimizer, options.warmup_steps, len(steps))
-    for step in steps:
+    began = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for number, step in enumerate(steps, 1):
         rows = [data[number] for number in step["rows"]]
         batch = tokenizer(
             [row["text"] for row in rows],
@@ -61,7 +87,15 @@ def losses(options, data, steps):
         labels = torch.tensor([model.config.label2id[row["label"]] for row in rows])
         loss = model(**batch, labels=labels).loss
         loss.backward()
+        # Without a gradient, torch leaves a parameter, its state and its share of the norm out.
+        for name, p in model.named_parameters():
+            if number < first_step(name, options.unfreeze):
+                p.grad = None
         torch.nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm)
+        with torch.no_grad():
+            for (name, p), group in zip(model.named_parameters(), optimizer.param_groups):
+                if p.grad is not None and not name.startswith(("classifier.", "bert.pooler.")):
+                    p.sub_(group["lr"] * options.l2_sp * (p - began[name]))
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()

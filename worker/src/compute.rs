@@ -10,6 +10,7 @@
 //! A shard whose loss or gradient is non-finite ends the lease, and the coordinator decides what follows. A revoked lease ends
 //! before its next shard.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +72,8 @@ pub struct Means<'a> {
     pub buffers: &'a Buffers,
     /// Rounds each node's sum.
     pub rounding: Rounding,
+    /// Elements of the trainable vector that the step does not train yet.
+    pub not_yet: Vec<Range<usize>>,
     /// Takes segments of the node's sum as they become final; without, the sum stays in memory until it is whole.
     pub outgoing: Option<Outgoing>,
     /// Whether the lease has been revoked.
@@ -82,7 +85,7 @@ pub struct Means<'a> {
 /// Holds at most `1 + log2(shards)` gradients, taken from `buffers`.
 pub async fn compute(task: Task, means: Means<'_>) -> Result<Partial, Unfinished> {
     let Task { work, skipped, seed } = task;
-    let Means { network, loader, engine, buffers, rounding, outgoing, revoked } = means;
+    let Means { network, loader, engine, buffers, rounding, not_yet, outgoing, revoked } = means;
     let mut shards = std::pin::pin!(
         futures::stream::iter(work.node.range())
             .map(|shard| {
@@ -98,7 +101,7 @@ pub async fn compute(task: Task, means: Means<'_>) -> Result<Partial, Unfinished
     if work.pass == Pass::Probe && loader.line(work.node.end() - 1) == Line::Zero {
         give_zero_line(network, engine).await?;
     }
-    let mut sum = Subtree::new(work, rounding, buffers.clone(), outgoing);
+    let mut sum = Subtree::new(work, rounding, buffers.clone(), outgoing).without(not_yet);
     let mut computed = Duration::ZERO;
     while let Some((shard, loaded)) = shards.next().await {
         if revoked.is_cancelled() {

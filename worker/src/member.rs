@@ -268,6 +268,7 @@ impl<'a> Worker<'a> {
             engine,
             buffers: &self.buffers,
             rounding: Rounding::of(spec),
+            not_yet: network.trainable.not_yet(work.step),
             outgoing: outgoing.clone(),
             revoked,
         };

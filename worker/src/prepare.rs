@@ -15,6 +15,7 @@ use crate::data::{Loader, Reading};
 use crate::engine::Engine;
 use crate::error::WorkerError;
 use crate::exchange::Exchange;
+use crate::follow::lock;
 use crate::objective::Objective;
 use crate::replica::Replica;
 use crate::settings::Settings;
@@ -82,6 +83,16 @@ impl Prepared {
         let ready = Ready { class, canary, base, parameters: network.parameters.clone(), follows: false };
         let (welcome, loader) = (welcome.clone(), Arc::new(loader));
         Ok(Prepared { welcome, spec, network, loader, engine, replica, ready })
+    }
+
+    /// Reads what a replica's updates need beside the state. Once loaded, it stays.
+    pub async fn complete_replica(&self) -> Result<(), WorkerError> {
+        if lock(&self.replica).lacks_first_values() {
+            // Read again, because most workers keep no replica, and would hold them for nothing.
+            let first_values = self.network.initial_vector().await?;
+            lock(&self.replica).begin_from(&first_values);
+        }
+        Ok(())
     }
 
     /// Whether it is of the run that a coordinator names.

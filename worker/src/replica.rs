@@ -12,7 +12,7 @@ use std::sync::Arc;
 use headstart::hash;
 use headstart::id::{CoordinatorEpoch, Step, Version};
 use headstart::network::Network;
-use headstart::optimizer::{DecayRange, OptimizerConfig, Piece, Update};
+use headstart::optimizer::{OptimizerConfig, Piece, SegmentTreatment, Update};
 use headstart::run_file::{RunSpec, Wire};
 use headstart::trainable::SEGMENT;
 use headstart::wire::{payload, pb};
@@ -48,7 +48,7 @@ struct SegmentState {
     moments: Vec<Vec<f32>>,
     /// Hash of the weights of this version, once an update or the state has told.
     hash: Option<u128>,
-    decays: Vec<DecayRange>,
+    treatment: SegmentTreatment,
 }
 
 /// The sums of one attempt at a step.
@@ -63,15 +63,15 @@ struct Staged {
 impl Replica {
     /// A replica of version 0, which the trainer begins with; its moments are zero.
     pub fn new(network: Arc<Network>, spec: &RunSpec) -> Replica {
-        let decays = (0..network.trainable.segments()).map(|index| DecayRange::of(&network.trainable, index));
-        let state = |decays| SegmentState {
+        let treatment = |index| SegmentTreatment::of(&network.trainable, index);
+        let state = |index| SegmentState {
             version: Some(Version(0)),
             arrived: 0,
             moments: Vec::new(),
             hash: None,
-            decays,
+            treatment: treatment(index),
         };
-        let segments = decays.map(state).collect();
+        let segments = (0..network.trainable.segments()).map(state).collect();
         let (rule, wire) = (OptimizerConfig::new(spec), spec.wire);
         let (staged, spare) = (Staged::default(), Vec::new());
         Replica { network, rule, wire, epoch: None, segments, staged, spare }
@@ -97,6 +97,18 @@ impl Replica {
             segment.moments = Vec::new();
         }
         self.staged = Staged::default();
+    }
+
+    /// Whether its updates need the trainable vector of version 0, which it has not got.
+    pub fn lacks_first_values(&self) -> bool {
+        self.segments.iter().any(|segment| segment.treatment.lacks_first_values())
+    }
+
+    /// Takes the trainable vector of version 0 along: some parameters are pulled towards it, whatever version they begin with here.
+    pub fn begin_from(&mut self, first_values: &[f32]) {
+        for (index, segment) in self.segments.iter_mut().enumerate() {
+            segment.treatment.begin_from(&first_values[self.network.trainable.segment(index)]);
+        }
     }
 
     /// From here on its updates are those of this coordinator.
@@ -208,7 +220,7 @@ impl Replica {
             if state.version == Some(Version(update.number - 1)) {
                 let moments = update.rule.moments();
                 state.moments.resize_with(moments, || vec![0.0; sum.len()]);
-                state.hash = Some(update.apply(&state.decays, &mut pieces, sum, &mut state.moments));
+                state.hash = Some(update.apply(&state.treatment, &mut pieces, sum, &mut state.moments));
                 state.version = Some(Version(update.number));
             }
         };

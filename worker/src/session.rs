@@ -71,16 +71,14 @@ impl Life {
         let exchange = Exchange::new(self.dial().await?, welcome.run_id.clone());
         let times = Arc::new(Times::default());
         let _heartbeat = control.start_heartbeat(welcome.heartbeat, times.clone());
-        let version = match self.prepare(&mut control, &welcome, &exchange).await {
-            Ok(version) => version,
-            Err(error) => {
-                // The coordinator learns why; if it is gone, it does not need to.
-                let _ = control.say(FromWorker::Leaving { reason: error.to_string() }).await;
-                return Err(error);
-            }
-        };
+        let version = self.prepare(&mut control, &welcome, &exchange).await;
+        let version = leave_on_error(&control, version).await?;
         let prepared = self.prepared.as_ref().expect("it was prepared just now");
         let mut worker = Worker::new(prepared, &welcome, exchange, times, version, control.events());
+        if worker.follows() {
+            // Before steps wait for this worker, or pass without it.
+            leave_on_error(&control, prepared.complete_replica().await).await?;
+        }
         let ready = Ready { follows: worker.follows(), ..prepared.ready.clone() };
         control.say(FromWorker::Ready(ready)).await?;
         worker.follow();
@@ -126,4 +124,12 @@ impl Life {
         let endpoint = endpoint(url).map_err(unreachable)?;
         self.settings.platform.connector.connect(&endpoint).await.map_err(unreachable)
     }
+}
+
+/// Tells the coordinator why this worker leaves; if it is gone, it does not need to know.
+async fn leave_on_error<T>(control: &Control, outcome: Result<T, WorkerError>) -> Result<T, WorkerError> {
+    if let Err(error) = &outcome {
+        let _ = control.say(FromWorker::Leaving { reason: error.to_string() }).await;
+    }
+    outcome
 }

@@ -4,8 +4,12 @@
 //! that wait for it as soon as it is computed, on the trainer's thread: at most `1 + log2(shards)` gradients exist at a time, and
 //! their buffers are reused. A shard is checked here, where its rows are known.
 //!
+//! Parameters that do not train yet have no gradient: it is zero from the shard's sum on, in every sum and in the step's norm.
+//!
 //! The backward pass of the last shard makes the gradient final from its end to its beginning. Each segment is added up, rounded
 //! and handed on as soon as it is final, while the segments before it are still computed.
+
+use std::ops::Range;
 
 use headstart::id::Segment;
 use headstart::message::{GoldenRow, ProbedRow, Totals, Work};
@@ -45,6 +49,8 @@ impl From<TrainError> for Unadded {
 pub(crate) struct Subtree {
     work: Work,
     rounding: Rounding,
+    /// Elements without a gradient.
+    not_yet: Vec<Range<usize>>,
     /// Sums of nodes that wait for the shards after them, from left to right.
     waiting: Vec<(Node, Partial)>,
     buffers: Buffers,
@@ -64,7 +70,12 @@ impl Subtree {
         buffers: Buffers,
         outgoing: Option<Outgoing>,
     ) -> Subtree {
-        Subtree { work, rounding, waiting: Vec::new(), buffers, outgoing }
+        Subtree { work, rounding, not_yet: Vec::new(), waiting: Vec::new(), buffers, outgoing }
+    }
+
+    /// The same, for a step that does not train these elements of the trainable vector yet.
+    pub(crate) fn without(self, not_yet: Vec<Range<usize>>) -> Subtree {
+        Subtree { not_yet, ..self }
     }
 
     fn additions(&self, shard: u32) -> Additions {
@@ -139,6 +150,7 @@ impl Subtree {
                 break;
             }
             let segment = &mut gradient[start..*unfinished];
+            self.leave_out(start, segment);
             self.add_up(additions, start, segment)?;
             *unfinished = start;
             if let Some(outgoing) = self.outgoing.as_ref().filter(|_| is_root) {
@@ -150,6 +162,17 @@ impl Subtree {
             }
         }
         Ok(())
+    }
+
+    /// Sets what does not train yet to zero, in a part of a shard's sum that begins at an element of the trainable vector.
+    fn leave_out(&self, start: usize, values: &mut [f32]) {
+        let end = start + values.len();
+        for range in &self.not_yet {
+            let (from, to) = (range.start.max(start), range.end.min(end));
+            if from < to {
+                values[from - start..to - start].fill(0.0);
+            }
+        }
     }
 
     /// Rounds a part of a shard's sum, adds what waits for it, and rounds each sum.
@@ -274,6 +297,10 @@ mod tests {
     use crate::objective::Objective;
 
     fn partial(node: Node, wire: Wire) -> Partial {
+        partial_without(node, wire, &[])
+    }
+
+    fn partial_without(node: Node, wire: Wire, not_yet: &[Range<usize>]) -> Partial {
         let weights = (0..40).map(|element| element as f32 * 0.37);
         let mut trainer =
             FakeTrainer::new(weights.collect(), 2, Objective::Classification { smoothing: 0.0 });
@@ -282,7 +309,8 @@ mod tests {
             trainer = trainer.elsewhere();
         }
         let work = Work { pass: Pass::Train, step: Step(1), node, version: Version(1) };
-        let mut sum = Subtree::new(work, Rounding::new(wire, 3), Buffers::default(), None);
+        let sum = Subtree::new(work, Rounding::new(wire, 3), Buffers::default(), None);
+        let mut sum = sum.without(not_yet.to_vec());
         for shard in node.range() {
             let row = |row: u32| Batch::Image {
                 pixels: vec![(shard * 10 + row) as f32],
@@ -294,6 +322,20 @@ mod tests {
             assert!(added.is_ok(), "fake gradients do not fail");
         }
         sum.take()
+    }
+
+    #[test]
+    fn what_does_not_train_yet_is_left_out_of_every_sum() {
+        let node = Node { first: 0, shards: 3 };
+        let without = vec![0..3, 17..25, 39..40];
+        for wire in [Wire::F32, Wire::Bf16] {
+            let values = |partial: Partial| partial.gradient.expect("a training pass").values().to_vec();
+            let (all, some) = (values(partial(node, wire)), values(partial_without(node, wire, &without)));
+            for (element, (all, some)) in all.iter().zip(&some).enumerate() {
+                let left_out = without.iter().any(|range| range.contains(&element));
+                assert_eq!(some.to_bits(), if left_out { 0 } else { all.to_bits() }, "{wire:?}, {element}");
+            }
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use headstart::exit::Exit;
 use headstart::id::{Version, WorkerId};
 use headstart::manifest::{Pins, RunState};
 use headstart::message::ToWorker;
-use headstart::optimizer::OptimizerConfig;
+use headstart::optimizer::{OptimizerConfig, SegmentTreatment};
 use headstart::plan::Plan;
 use headstart::rounding::Rounding;
 use headstart::run_file::RunSpec;
@@ -48,12 +48,14 @@ pub struct Coordinator {
     pub left: Option<(String, Vec<Vec<f32>>)>,
     best: Option<Arc<Best>>,
     plan: Plan,
+    /// How replicas make their updates.
+    pub treatment: SegmentTreatment,
 }
 
 impl Coordinator {
     /// Begins the run in `output`, or takes it over.
     pub fn start(spec: &RunSpec, output: &Location, life: u64) -> Result<Coordinator, JournalError> {
-        let layout = run::layout();
+        let layout = run::layout(spec);
         let master =
             Master::new(OptimizerConfig::new(spec), spec.update.max_grad_norm, &layout, &run::initial());
         let master = Arc::new(master.expect("there is memory"));
@@ -99,6 +101,7 @@ impl Coordinator {
             left: None,
             best,
             plan,
+            treatment: run::treatment(spec),
         };
         coordinator.perform(Duration::ZERO, first);
         Ok(coordinator)

@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use futures::FutureExt;
 use headstart::hash;
 use headstart::id::{Segment, Step, Version};
-use headstart::optimizer::DecayRange;
+use headstart::optimizer::SegmentTreatment;
 use headstart::run_file::Wire;
 use headstart::wire::payload;
 use headstart_coordinator::broadcast::{Follower, Item, Unfollowable};
 
 use crate::coordinator::Coordinator;
-use crate::run;
 
 pub struct Replica {
     pub version: Version,
@@ -20,6 +19,7 @@ pub struct Replica {
     staged: BTreeMap<(Step, u32), Vec<f32>>,
     follower: Follower,
     wire: Wire,
+    treatment: SegmentTreatment,
 }
 
 impl Replica {
@@ -30,7 +30,9 @@ impl Replica {
         let (version, vectors) = coordinator.master.state(Segment(0));
         let mut vectors = vectors.into_iter();
         let weights = vectors.next().expect("weights come first");
-        Replica { version, weights, moments: vectors.collect(), staged: BTreeMap::new(), follower, wire }
+        let (moments, staged) = (vectors.collect(), BTreeMap::new());
+        let treatment = coordinator.treatment.clone();
+        Replica { version, weights, moments, staged, follower, wire, treatment }
     }
 
     /// Takes in what has been sent.
@@ -47,8 +49,7 @@ impl Replica {
                 Ok(Item::Apply { step, attempt, update }) => {
                     let sum = self.staged.remove(&(step, attempt)).expect("sums come before the word");
                     assert_eq!((step.0, update.number), (self.version.0, self.version.0 + 1));
-                    let decays = DecayRange::of(&run::layout(), 0);
-                    update.apply(&decays, &mut [(0, &mut self.weights)], &sum, &mut self.moments);
+                    update.apply(&self.treatment, &mut [(0, &mut self.weights)], &sum, &mut self.moments);
                     self.version = Version(update.number);
                 }
                 Err(Unfollowable::Gone(_)) => *self = Replica::begin(coordinator, self.wire),

@@ -1,10 +1,13 @@
 //! The runs that are simulated: small, ragged, with evaluations, checkpoints and a best model; and what their shards sum
 //! up to.
 
+use std::ops::Range;
+
 use headstart::hash;
 use headstart::id::CoordinatorEpoch;
 use headstart::message::{Pass, Totals, Work};
-use headstart::model::{Block, Init, Parameter};
+use headstart::model::{Block, Init, Parameter, Part};
+use headstart::optimizer::SegmentTreatment;
 use headstart::plan::Plan;
 use headstart::rounding::Rounding;
 use headstart::run_file::RunSpec;
@@ -19,7 +22,7 @@ const EVAL_ROWS: u64 = 20;
 /// Elements of the trainable vector.
 pub const ELEMENTS: u64 = 11;
 /// Different runs.
-pub const SHAPES: u64 = 4;
+pub const SHAPES: u64 = 5;
 
 const RUN_FILE: &str = "
 base_model: nowhere
@@ -65,7 +68,7 @@ pub fn spec(shape: u64) -> RunSpec {
             "metric_for_best_model=f1",
             "early_stopping_patience=2",
         ],
-        _ => &[
+        3 => &[
             "wire=int8",
             "shards_per_step=16",
             "per_device_train_batch_size=1",
@@ -73,6 +76,18 @@ pub fn spec(shape: u64) -> RunSpec {
             "save_steps=4",
             "lr_scheduler_type=cosine",
             "warmup_steps=3",
+        ],
+        // Most parameters begin to train in the middle.
+        _ => &[
+            "wire=bf16",
+            "shards_per_step=6",
+            "eval_steps=3",
+            "save_steps=2",
+            "max_grad_norm=0.5",
+            "weight_decay=0.1",
+            "layer_decay=0.5",
+            "unfreeze=[{step: 5, parameters: [weight]}]",
+            "l2_sp=2",
         ],
     };
     let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
@@ -103,18 +118,29 @@ pub fn plan(spec: &RunSpec) -> Plan {
     Plan::new(spec, ROWS, EVAL_ROWS).expect("there are rows")
 }
 
-/// One parameter whose weights decay, and one whose weights do not.
-pub fn layout() -> Trainable {
-    let parameter = |name: &str, len, decay| Parameter {
+/// One parameter whose weights decay, and a fresh one whose weights do not.
+pub fn layout(spec: &RunSpec) -> Trainable {
+    let parameter = |name: &str, len, block, part| Parameter {
         name: name.to_owned(),
         shape: vec![len],
-        block: Block::Head,
+        block,
         init: Init::Zeros,
-        decay,
-        part: headstart::model::Part::Classifier,
+        decay: part == Part::Body,
+        part,
     };
-    let table = [parameter("weight", ELEMENTS - 4, true), parameter("bias", 4, false)];
-    Trainable::new(&table, &[]).expect("both train")
+    let table = [
+        parameter("weight", ELEMENTS - 4, Block::Layer(0), Part::Body),
+        parameter("bias", 4, Block::Head, Part::Classifier),
+    ];
+    let both = Trainable::new(&table, &[]).expect("both train");
+    both.treated(&table, &spec.transfer, |parameter| parameter == 0).expect("its names are right")
+}
+
+/// How updates treat them.
+pub fn treatment(spec: &RunSpec) -> SegmentTreatment {
+    let mut treatment = SegmentTreatment::of(&layout(spec), 0);
+    treatment.begin_from(&initial());
+    treatment
 }
 
 /// Weights version 0.
@@ -124,16 +150,21 @@ pub fn initial() -> Vec<f32> {
 
 /// What a worker computes: a function of the shard's rows, the draw and the weights, awkward to add in another order.
 pub fn compute(spec: &RunSpec, work: &Work, skipped: &[u32], weights: &[f32]) -> (Vec<f32>, Totals) {
-    compute_node(&plan(spec), Rounding::of(spec), work, skipped, weights)
+    let not_yet = layout(spec).not_yet(work.step);
+    let computing = Computing { plan: plan(spec), rounding: Rounding::of(spec), not_yet };
+    compute_node(&computing, work, skipped, weights)
 }
 
-fn compute_node(
-    plan: &Plan,
+/// What a step is computed with.
+struct Computing {
+    plan: Plan,
     rounding: Rounding,
-    work: &Work,
-    skipped: &[u32],
-    weights: &[f32],
-) -> (Vec<f32>, Totals) {
+    /// Elements without a gradient.
+    not_yet: Vec<Range<usize>>,
+}
+
+fn compute_node(computing: &Computing, work: &Work, skipped: &[u32], weights: &[f32]) -> (Vec<f32>, Totals) {
+    let Computing { plan, rounding, not_yet } = computing;
     let node = work.node;
     let round = |mut sum: Vec<f32>| {
         rounding.round(work.step, node, 0, &mut sum).expect("all are finite");
@@ -143,7 +174,7 @@ fn compute_node(
     if let Some(halves) = Tree::children(Node { first: 0, ..node }) {
         let [(mut sum, totals), (other, others)] = [halves.0, halves.1].map(|half| {
             let half = Node { first: node.first + half.first, ..half };
-            compute_node(plan, rounding, &Work { node: half, ..*work }, skipped, weights)
+            compute_node(computing, &Work { node: half, ..*work }, skipped, weights)
         });
         tree::add(&mut sum, &other);
         return (round(sum), Totals::merge(totals, others));
@@ -155,6 +186,9 @@ fn compute_node(
     let draw = |row: u64, salt: u64| (xxh3_64_with_seed(&row.to_le_bytes(), salt) >> 40) as f32 / 1e7 - 0.8;
     let seed = work.step.0 << 32 | u64::from(node.first);
     let gradient = weights.iter().enumerate().map(|(element, weight)| {
+        if not_yet.iter().any(|range| range.contains(&element)) {
+            return 0.0;
+        }
         let scale = [1.0, 1e-3, 1e3, 1e-6][element % 4];
         rows.iter().map(|&row| (weight - draw(row, seed + element as u64)) * scale).sum()
     });

@@ -226,7 +226,9 @@ fn samples_of(job: &Job) -> u64 {
 
 /// A few real steps with one worker; its time for a shard is what counts.
 async fn measured_speed(job: &Job, device: &str) -> Result<Known, CliError> {
-    let spec = job.spec.without_evaluation();
+    let mut spec = job.spec.without_evaluation();
+    // Most steps of a run train everything, and take the longest.
+    spec.transfer.unfreeze.clear();
     console::err("measuring: the first steps of the run, with one worker on this machine");
     let First { at_work, exit, .. } = first_steps(&spec, MEASURED_STEPS, device).await?;
     let shard = at_work.as_ref().and_then(shard_seconds).ok_or(StartError::NotMeasured(exit))?;
@@ -260,6 +262,9 @@ fn as_json(planned: &Planned) -> serde_json::Value {
             })
         })
         .collect();
+    let unfrozen = job.network.trainable.unfrozen().into_iter();
+    let unfrozen: Vec<_> =
+        unfrozen.map(|(step, elements)| json!({"step": step, "parameters": elements})).collect();
     let known = |known: &Known, factor: f64| json!({"value": factor * known.value, "source": known.source});
     json!({
         "steps": steps,
@@ -273,6 +278,7 @@ fn as_json(planned: &Planned) -> serde_json::Value {
         })),
         "shards_per_step": job.spec.batch.shards_per_step,
         "trainable_parameters": job.network.trainable.len(),
+        "trainable_by_first_step": unfrozen,
         "workers": workers,
         "recommended_workers": planned.recommended,
         "memory": {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use comfy_table::{Table, presets};
+use headstart::job::Job;
 
 use super::{Known, Planned, Tokens};
 use crate::cli::format::{self, count};
@@ -45,12 +46,44 @@ pub(super) fn text(planned: &Planned) -> String {
         format!("speed:       {:.1} samples/s a worker ({})", speed.value, speed.source),
         format!("bandwidth:   {}", bandwidth(link)),
     ];
+    let at = 1 + lines.iter().position(|line| line.starts_with("trains:")).unwrap_or_default();
+    lines.splice(at..at, treatment(job));
     if coordinator_link != link {
         lines.push(format!("coordinator: {}", bandwidth(coordinator_link)));
     }
     lines.push(table(planned).to_string());
     lines.push(format!("recommended: {}", format::workers(planned.recommended as usize)));
     lines.join("\n")
+}
+
+/// How parameters are treated apart from each other, if they are; a line for each key that says so.
+fn treatment(job: &Job) -> Vec<String> {
+    let (transfer, trainable) = (&job.spec.transfer, &job.network.trainable);
+    let mut lines = Vec::new();
+    if transfer.layer_decay != 1.0 {
+        let rates = trainable.slots().iter().map(|slot| slot.treatment.rate);
+        let (least, most) =
+            rates.fold((1.0f64, 0.0f64), |(least, most), rate| (least.min(rate), most.max(rate)));
+        lines.push(format!(
+            "layer decay: {}: from learning rate × {least:.2e} to × {most:.3}",
+            transfer.layer_decay
+        ));
+    }
+    if !transfer.unfreeze.is_empty() {
+        let steps = trainable.unfrozen().into_iter();
+        let steps = steps.map(|(step, elements)| format!("{} from step {step}", count(elements as u64)));
+        lines.push(format!("unfreezes:   {}", steps.collect::<Vec<_>>().join(", ")));
+    }
+    if transfer.l2_sp > 0.0 {
+        let pulled = trainable.slots().iter().filter(|slot| slot.treatment.pull > 0.0);
+        let elements: usize = pulled.map(|slot| slot.range.len()).sum();
+        let strength = transfer.l2_sp;
+        lines.push(format!(
+            "l2_sp:       {strength}: pulls {} parameters to where they began",
+            count(elements as u64)
+        ));
+    }
+    lines
 }
 
 /// How much less travels because of tables of which few rows are looked up.

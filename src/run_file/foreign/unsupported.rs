@@ -198,10 +198,23 @@ pub(super) const UNSUPPORTED: &[Unsupported] = &[
         cure: "`seed` decides every random draw, the order of the data too: remove it, or give both one value",
     },
     Unsupported {
-        keys: &["optim_target_modules", "loraplus_*", "embedding_lr", "layerwise_lr_decay"],
+        keys: &["optim_target_modules", "loraplus_*", "embedding_lr"],
         anyway: &["0"],
         same_as: None,
-        cure: "all parameters that train have one learning rate and one optimizer: remove it",
+        cure: "learning rates differ by depth only, as layer_decay says, and there is one optimizer: remove it",
+    },
+    Unsupported {
+        // ELECTRA's last layer trains at the square of the factor.
+        keys: &["layerwise_lr_decay"],
+        anyway: &["0", "1"],
+        same_as: None,
+        cure: "write layer_decay: the learning rate is multiplied by it once per layer, from the last one to the embeddings",
+    },
+    Unsupported {
+        keys: &["layer_decay_min_scale", "layer_decay_no_opt_scale"],
+        anyway: &["0"],
+        same_as: None,
+        cure: "layer_decay has no floor: remove it; freeze: [PATTERN] names parameters that are not to train",
     },
     Unsupported {
         keys: &["adafactor", "deepspeed.optimizer"],

@@ -6,6 +6,7 @@ mod chat;
 mod check;
 mod evaluation;
 mod saving;
+mod transfer;
 mod update;
 
 use std::collections::BTreeSet;
@@ -39,6 +40,7 @@ pub(super) fn resolve(file: RunFile, source: &Arc<Source>, findings: &mut Findin
     let update = check.update(&file);
     let saving = check.saving(&file);
     let adapter = check.adapter(&file);
+    let transfer = check.transfer(&file);
     let audit = check.number("audit", &file.audit, 0.0, FROM_0_TO_1);
     let datasets = check.sources(&file, file.datasets.as_ref());
     let eval_datasets = check.sources(&file, file.eval_datasets.as_ref());
@@ -76,6 +78,7 @@ pub(super) fn resolve(file: RunFile, source: &Arc<Source>, findings: &mut Findin
         nonfinite_shards: file.nonfinite_shards.map_or(NonFinite::Fail, |found| found.value.0),
         audit,
         freeze: file.freeze.map(|found| found.value).unwrap_or_default(),
+        transfer,
         adapter,
         precision: value_or(&file.bf16, Precision::default()),
         gradient_checkpointing: value_or(&file.gradient_checkpointing, false),

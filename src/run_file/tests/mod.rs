@@ -6,6 +6,7 @@ mod chat;
 mod foreign;
 mod properties;
 mod refusals;
+mod transfer;
 
 use super::*;
 

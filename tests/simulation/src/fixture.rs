@@ -24,6 +24,8 @@ const SPECIAL: [&str; 4] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"];
 pub enum Shape {
     /// One segment; weights out of a checkpoint.
     Narrow,
+    /// The same, with learning rates by depth, layers that begin in the middle, and a pull towards the checkpoint.
+    Treated,
     /// Two segments, so that a partial can arrive in part; random weights.
     Wide,
 }
@@ -52,12 +54,16 @@ impl Fixture {
         put(&objects, "eval.jsonl", rows(1000, 20).into_bytes());
         let more = match shape {
             Shape::Narrow => "max_steps: 12\nglobal_batch_size: 16\nshards_per_step: 6\n",
+            Shape::Treated => {
+                "max_steps: 12\nglobal_batch_size: 16\nshards_per_step: 6\nlayer_decay: 0.7\nl2_sp: 20\n\
+                 unfreeze: [{step: 4, parameters: '*.layer.1.*'}, {step: 9, parameters: '*.layer.0.*'}]\n"
+            }
             Shape::Wide => {
                 "max_steps: 4\nglobal_batch_size: 8\nshards_per_step: 4\ninit: random\n\
                  model_overrides: {vocab_size: 36000}\n"
             }
         };
-        let save = if shape == Shape::Narrow { 3 } else { 1 };
+        let save = if shape == Shape::Wide { 1 } else { 3 };
         let text = format!(
             "base_model: {ROOT}/model\ntask: sequence-classification\ndatasets: [{{path: {ROOT}/train.jsonl}}]\n\
              eval_datasets: [{{path: {ROOT}/eval.jsonl}}]\noutput_dir: {ROOT}/out\nsequence_len: 12\n\

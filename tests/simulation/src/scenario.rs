@@ -75,7 +75,11 @@ impl Scenario {
     /// The scenario of a seed.
     pub fn of(seed: u64) -> Scenario {
         let dice = Dice::new(seed, "scenario");
-        let shape = if dice.happens(150) { Shape::Wide } else { Shape::Narrow };
+        let shape = match dice.happens(150) {
+            true => Shape::Wide,
+            false if seed.is_multiple_of(4) => Shape::Treated,
+            false => Shape::Narrow,
+        };
         // From 1 to 32, and of a wide network from 1 to 4: every magnitude is as likely as another.
         let magnitudes = if shape == Shape::Wide { 3 } else { 6 };
         let count = 1 + dice.below(1 << dice.below(magnitudes));

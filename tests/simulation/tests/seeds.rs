@@ -38,7 +38,7 @@ impl Expected {
             PANIC.set(Some(panic.to_string()));
             usual(panic);
         }));
-        let shapes = [Shape::Narrow, Shape::Wide];
+        let shapes = [Shape::Narrow, Shape::Treated, Shape::Wide];
         let fixtures: BTreeMap<_, _> = shapes.map(|shape| (shape, Fixture::new(shape))).into();
         let mut outcomes = BTreeMap::new();
         for (&shape, fixture) in &fixtures {

@@ -1,6 +1,6 @@
 //! Replicas against a reference that makes every update itself.
 
-use headstart::run_file;
+use headstart::run_file::{self, Transfer, Unfreezing};
 use headstart::store::Stores;
 use headstart::tree;
 
@@ -10,8 +10,8 @@ use crate::objective::Objective;
 
 const EPOCH: CoordinatorEpoch = CoordinatorEpoch(1);
 
-/// A network of two segments, and a run in this format.
-fn network(wire: Wire) -> (Arc<Network>, RunSpec) {
+/// A network of two segments, treated so, and a run in this format.
+fn network(wire: Wire, transfer: &Transfer) -> (Arc<Network>, RunSpec) {
     let base = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/reference/bert");
     let text = format!(
         "base_model: {}\ntask: sequence-classification\ndatasets: [{{path: x.jsonl}}]\noutput_dir: out\ninit: random\n\
@@ -23,9 +23,11 @@ fn network(wire: Wire) -> (Arc<Network>, RunSpec) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let labels = ["a".to_owned(), "b".to_owned()];
     let opened = runtime.block_on(Network::open_without_files(&Stores::default(), &spec, &labels));
-    let network = Arc::new(opened.expect("the reference is committed"));
+    let mut network = opened.expect("the reference is committed");
     assert_eq!(network.trainable.segments(), 2);
-    (network, spec)
+    let treated = network.trainable.clone().treated(&network.table, transfer, |_| true);
+    network.trainable = treated.expect("its names are right");
+    (Arc::new(network), spec)
 }
 
 /// Weights and moments as a coordinator has them.
@@ -36,23 +38,35 @@ struct Reference {
     version: u64,
     /// Per segment: weights, then moments.
     vectors: Vec<Vec<Vec<f32>>>,
+    /// Version 0.
+    first_values: Vec<f32>,
     hash: u128,
 }
 
 impl Reference {
     fn new(wire: Wire) -> Reference {
-        let (network, spec) = network(wire);
+        Reference::treated(wire, &Transfer::default())
+    }
+
+    fn treated(wire: Wire, transfer: &Transfer) -> Reference {
+        let (network, spec) = network(wire, transfer);
         let lens = (0..2).map(|index| network.trainable.segment(index).len());
         let weights = |len: usize| (0..len).map(|element| (element % 89) as f32 * 0.01 - 0.4).collect();
-        let vectors = lens.map(|len| vec![weights(len), vec![0.0; len], vec![0.0; len]]).collect();
-        Reference { network, spec, version: 0, vectors, hash: 0 }
+        let vectors: Vec<Vec<Vec<f32>>> =
+            lens.map(|len| vec![weights(len), vec![0.0; len], vec![0.0; len]]).collect();
+        let first_values = vectors.iter().flat_map(|vectors| vectors[0].clone()).collect();
+        Reference { network, spec, version: 0, vectors, first_values, hash: 0 }
     }
 
     /// A worker at version 0.
     fn worker(&self) -> (Replica, FakeTrainer) {
         let weights = self.vectors.iter().flat_map(|vectors| vectors[0].clone()).collect();
         let trainer = FakeTrainer::new(weights, 2, Objective::Classification { smoothing: 0.0 });
-        (Replica::new(self.network.clone(), &self.spec), trainer)
+        let mut replica = Replica::new(self.network.clone(), &self.spec);
+        if replica.lacks_first_values() {
+            replica.begin_from(&self.first_values);
+        }
+        (replica, trainer)
     }
 
     /// The next step's sums, and the word that applies them. Every number fits every format.
@@ -89,8 +103,9 @@ impl Reference {
                 payload::decode(self.spec.wire, &chunk.payload, &mut sum[start..end]).expect("packed above");
             }
             let (weights, moments) = vectors.split_at_mut(1);
-            let decays = DecayRange::of(&self.network.trainable, index);
-            hashes.push(update.apply(&decays, &mut [(0, &mut weights[0])], &sum, moments));
+            let mut treatment = SegmentTreatment::of(&self.network.trainable, index);
+            treatment.begin_from(&self.first_values[self.network.trainable.segment(index)]);
+            hashes.push(update.apply(&treatment, &mut [(0, &mut weights[0])], &sum, moments));
         }
         self.hash = hash::of_segments(&hashes);
         (chunks, word)
@@ -141,8 +156,12 @@ fn weights(trainer: &mut FakeTrainer) -> Vec<f32> {
 
 #[test]
 fn replicas_with_different_beginnings_have_the_coordinators_bits() {
-    for wire in [Wire::F32, Wire::Bf16, Wire::Int8] {
-        let mut reference = Reference::new(wire);
+    let unfreeze = Unfreezing { step: 3, parameters: vec!["*.layer.*".into()] };
+    let treated = Transfer { layer_decay: 0.7, unfreeze: vec![unfreeze], l2_sp: 0.5 };
+    let plain = Transfer::default();
+    let cases = [(Wire::F32, &plain), (Wire::Bf16, &plain), (Wire::Int8, &plain), (Wire::Bf16, &treated)];
+    for (wire, transfer) in cases {
+        let mut reference = Reference::treated(wire, transfer);
         let (mut first, mut first_trainer) = reference.worker();
         first.begin(EPOCH);
         first.take_hashes(&mut first_trainer).expect("weights are there");

@@ -53,6 +53,7 @@ pub(super) fn hash(
                 checkpointing: false,
                 draw,
                 batch: &batch,
+                not_yet: Vec::new(),
             };
             match parameters.layout() {
                 None => {

@@ -24,6 +24,27 @@ pub(super) trait Sink {
     fn scatter(&mut self, lookups: Vec<Lookup<'_>>, of_input: &Tensor) -> Result<(), TrainError>;
 }
 
+/// Takes gradients that nobody needs.
+pub(super) struct Dropped;
+
+impl Sink for Dropped {
+    fn clear(&mut self, _: Range<usize>) -> Result<(), TrainError> {
+        Ok(())
+    }
+
+    fn write(&mut self, _: Range<usize>, _: &Tensor) -> Result<(), TrainError> {
+        Ok(())
+    }
+
+    fn add(&mut self, _: Range<usize>, _: &Tensor) -> Result<(), TrainError> {
+        Ok(())
+    }
+
+    fn scatter(&mut self, _: Vec<Lookup<'_>>, _: &Tensor) -> Result<(), TrainError> {
+        Ok(())
+    }
+}
+
 /// The trainable vector on the host. What is written is judged while it is in a core's cache.
 pub(super) struct HostGradient<'a> {
     pub(super) values: &'a mut [f32],

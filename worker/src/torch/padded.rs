@@ -68,6 +68,7 @@ impl Padded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use headstart::trainable::Treatment;
 
     #[test]
     fn parameters_begin_at_borders_and_pieces_give_the_vector() {
@@ -76,7 +77,7 @@ mod tests {
         let slots = lens.map(|len| {
             let range = next..next + len;
             next += len;
-            Slot { parameter: 0, range, decay: false }
+            Slot { parameter: 0, range, treatment: Treatment::plain(false) }
         });
         let padded = Padded::new(&slots);
         assert_eq!(padded.len(), 16 + 16 + 48 + PIECE + 16);

@@ -156,6 +156,12 @@ impl Parameters {
         of_block.map(|slot| Trained { tensor: &self.tensors[slot.parameter], place: slot.range.clone() })
     }
 
+    /// Places of the parameters that a step (from 0) does not train yet.
+    pub(super) fn not_yet(&self, step: u64) -> Vec<Range<usize>> {
+        let later = self.slots.iter().filter(|slot| slot.treatment.own_number(step + 1).is_none());
+        later.map(|slot| slot.range.clone()).collect()
+    }
+
     /// First element of a block in the trainable vector, if anything of it trains.
     pub(super) fn start(&self, block: Block) -> Option<usize> {
         self.trained(block).map(|parameter| parameter.place.start).next()

@@ -4,7 +4,8 @@
 //! written straight to where a shard's is added up (`gradient.rs`), and the sums beside it. The network is cut into blocks: each runs forward
 //! on a detached input, so that libtorch builds one small graph a block. Backward goes from the last block to the first and
 //! hands the gradient of a block's input to the block before it, as its output's gradient; a block's graph is freed once it has
-//! been used. Blocks before the first parameter that trains build no graph at all.
+//! been used. Blocks before the first parameter that trains build no graph at all. A parameter that does not train yet is left
+//! out of every graph, and its gradient is zero.
 //!
 //! Gradients that no graph gives are added by hand: of looked-up embedding tables, and of a vocabulary's weight (`lookup.rs`,
 //! `parts/vocabulary.rs`). With checkpointing a layer keeps no graph: it is computed again in the backward pass, from its input
@@ -26,11 +27,12 @@ use tch::Tensor;
 use super::bus;
 use super::device_gradient::DeviceGradient;
 use super::dropout::DropoutRng;
-use super::gradient::{HostGradient, Sink};
+use super::gradient::{Dropped, HostGradient, Sink};
+use super::lookup::Lookup;
 use super::network::{Inputs, Transformer};
 use super::objective::Loss;
 use super::parameters::{Parameters, Trained};
-use super::parts::Judged;
+use super::parts::{Judged, Vocabulary};
 use crate::objective::Objective;
 use crate::trainer::{Batch, Draw, Progress, Sums, TrainError};
 
@@ -44,6 +46,8 @@ pub(super) struct Step<'a> {
     /// What seeds the random draws.
     pub(super) draw: Draw,
     pub(super) batch: &'a Batch,
+    /// Places of the parameters that the step does not train yet.
+    pub(super) not_yet: Vec<Range<usize>>,
 }
 
 /// One block between its forward and its backward pass.
@@ -105,11 +109,14 @@ impl Step<'_> {
         let Step { network, parameters, batch, .. } = *self;
         let by_hand = network.outside_graphs(batch);
         if self.draw.is_first() {
-            by_hand.iter().try_for_each(|place| gradient.clear(place.clone()))?;
+            by_hand.iter().chain(&self.not_yet).try_for_each(|place| gradient.clear(place.clone()))?;
         }
         let inputs = network.inputs(batch, parameters.device())?;
         let (mut passed, head) = self.forward(&inputs, &by_hand)?;
-        let loss = self.objective.loss(network, &head, batch, Some(gradient))?;
+        let of_head = network.vocabulary().and_then(Vocabulary::place);
+        let sink: &mut dyn Sink =
+            if of_head.is_some_and(|place| self.not_yet.contains(&place)) { &mut Dropped } else { gradient };
+        let loss = self.objective.loss(network, &head, batch, Some(sink))?;
         let numbers = loss.numbers()?;
         let of_output = match loss {
             Loss::Scalar(loss) => {
@@ -142,7 +149,7 @@ impl Step<'_> {
             start.into_iter().for_each(|start| after(start, gradient));
         }
         match upstream {
-            Some(of_input) => gradient.scatter(self.network.lookups(self.batch), &of_input),
+            Some(of_input) => gradient.scatter(self.lookups(), &of_input),
             None => Ok(()),
         }
     }
@@ -156,7 +163,7 @@ impl Step<'_> {
         let mut passed: Vec<Passed> = Vec::new();
         let mut hidden = inputs.first.shallow_clone();
         // Images have no gradient; sums of looked-up embeddings do, when a table trains.
-        let mut wanted = !self.network.lookups(self.batch).is_empty();
+        let mut wanted = !self.lookups().is_empty();
         for block in self.network.chain() {
             let keep = wanted || self.in_graph(block, by_hand).next().is_some();
             let again = self.checkpointing && matches!(block, Block::Layer(_));
@@ -197,13 +204,21 @@ impl Step<'_> {
         }
     }
 
+    /// The tables that rows were looked up in, as far as the step trains them.
+    fn lookups(&self) -> Vec<Lookup<'_>> {
+        let mut lookups = self.network.lookups(self.batch);
+        lookups.retain(|lookup| !self.not_yet.contains(&lookup.place));
+        lookups
+    }
+
     /// The parameters of a block whose gradients its graph gives.
     fn in_graph<'a>(
         &'a self,
         block: Block,
         by_hand: &'a [Range<usize>],
     ) -> impl Iterator<Item = Trained<'a>> {
-        self.parameters.trained(block).filter(|parameter| !by_hand.contains(&parameter.place))
+        let outside = |place: &Range<usize>| by_hand.contains(place) || self.not_yet.contains(place);
+        self.parameters.trained(block).filter(move |parameter| !outside(&parameter.place))
     }
 
     /// Writes or adds a parameter's gradient, `None` where the loss does not reach it.

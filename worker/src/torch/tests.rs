@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use headstart::checkpoint::Values;
+use headstart::id::Step;
 use headstart::model::initial_values;
 use headstart::network::Network;
 use xxhash_rust::xxh3::xxh3_128;
@@ -247,6 +248,40 @@ fn frozen_parameters_cost_no_gradient_and_change_no_other() {
             assert_eq!(bits(found), bits(expected), "{name}: {}", network.table[slot.parameter].name);
         }
     }
+}
+
+/// A step (from 0) of a run that begins to train some parameters with its third one.
+fn before_and_after_unfreezing(name: &str, patterns: &str) {
+    let reference = Reference::open(name);
+    let batch = reference.batch();
+    let (mut trainer, network) = load(&reference, &[]);
+    let (_, expected) = gradient(&mut trainer, DRAW, &batch);
+    let unfreeze = format!("unfreeze={{step: 3, parameters: [{}]}}", quoted(patterns));
+    let (mut trainer, later) = load(&reference, &[&unfreeze]);
+    let (_, found) = gradient(&mut trainer, DRAW, &batch);
+    assert_eq!(bits(&found), bits(&expected), "{name}: from its third step on the run trains all");
+    let before = Draw { step: 1, ..DRAW };
+    let (_, found) = gradient(&mut trainer, before, &batch);
+    let not_yet = later.trainable.not_yet(Step(1));
+    assert!(!not_yet.is_empty(), "{name}");
+    for slot in network.trainable.slots() {
+        let (parameter, found) = (&network.table[slot.parameter].name, &found[slot.range.clone()]);
+        // Equal to the bit, though blocks without parameters that train now build no graph. There is no dropout.
+        match not_yet.iter().any(|range| range.contains(&slot.range.start)) {
+            true => {
+                assert!(found.iter().all(|value| value.to_bits() == 0), "{name}: {parameter} has no gradient")
+            }
+            false => assert_eq!(bits(found), bits(&expected[slot.range.clone()]), "{name}: {parameter}"),
+        }
+    }
+}
+
+#[test]
+fn parameters_that_do_not_train_yet_have_no_gradient_and_change_no_other() {
+    let _turn = take_turn();
+    before_and_after_unfreezing("bert", "bert.embeddings.*, bert.encoder.layer.0.*");
+    before_and_after_unfreezing("bert", "*word_embeddings*, *.layer.1.*, classifier.weight");
+    before_and_after_unfreezing("vit", "vit.*");
 }
 
 fn quoted(patterns: &str) -> String {

@@ -190,6 +190,7 @@ impl Trainer for TorchTrainer {
             checkpointing: *checkpointing,
             draw,
             batch,
+            not_yet: parameters.not_yet(draw.step),
         };
         let Some(layout) = parameters.layout() else { return step.gradient(gradient, progress) };
         let there = match &mut self.gradient {

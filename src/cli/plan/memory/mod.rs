@@ -109,14 +109,19 @@ impl Sizes<'_> {
         }
     }
 
-    /// What replicas add, on a worker and on the coordinator. A worker holds moments and the sums of a step, whole; the coordinator
-    /// the packed sums of the last steps, which never take more than the state.
+    /// What replicas add, on a worker and on the coordinator. A worker holds moments, the sums of a step, whole, and first values
+    /// that weights are pulled towards; the coordinator the packed sums of the last steps, which never take more than the state.
     fn across(&self) -> (f64, f64) {
         if !self.spec.cluster.replicas {
             return (0.0, 0.0);
         }
         let state = self.weights.trained() * (1.0 + self.moments());
-        (state, (STEPS_IN_RING * self.packed).min(state))
+        (state + self.first_values(), (STEPS_IN_RING * self.packed).min(state))
+    }
+
+    /// The vector of version 0, which whoever makes updates keeps where weights are pulled towards it.
+    fn first_values(&self) -> f64 {
+        if self.spec.transfer.l2_sp > 0.0 { self.weights.trained() } else { 0.0 }
     }
 
     /// Vectors that the optimizer keeps beside the weights.
@@ -139,8 +144,8 @@ impl Sizes<'_> {
         base + self.weights.bytes() + phases.into_iter().fold(0.0, f64::max)
     }
 
-    /// Weights, moments, sums under construction, the copy of the weights that is written, and what updates overwrite
-    /// while a state is committed: at most all moments, on top of that copy.
+    /// Weights, moments, first values, sums under construction, the copy of the weights that is written, and what updates
+    /// overwrite while a state is committed: at most all moments, on top of that copy.
     fn coordinator(&self) -> f64 {
         let trained = self.weights.trained();
         let moments = self.moments();
@@ -156,6 +161,7 @@ impl Sizes<'_> {
         let base = COORDINATOR_BASE + text + 2.0 * self.row() * self.rows as f64;
         let held = if self.commits { moments } else { 0.0 };
         base + trained * (2.0 + moments + held)
+            + self.first_values()
             + read.max(self.sums() * trained)
             + WRITTEN * self.weights.largest_trained()
     }

@@ -155,6 +155,23 @@ fn sizes(more: &str, workers: u32) -> Memory {
 }
 
 #[test]
+fn first_values_are_kept_by_those_who_make_updates() {
+    let [without, with] = ["", "l2_sp: 0.1\n"].map(|more| sizes(more, 2));
+    let bert = Blueprint::from_config(&bert(), Task::SequenceClassification, 20).unwrap().parameters();
+    let kept = F32 * bert.iter().map(|parameter| parameter.len() as f64).sum::<f64>();
+    let more = Memory {
+        worker: without.worker,
+        coordinator: without.coordinator + kept,
+        worker_across: without.worker_across + kept,
+        coordinator_across: without.coordinator_across + kept,
+    };
+    let close = |one: f64, other: f64| (one - other).abs() < 1.0;
+    assert!(close(with.worker, more.worker) && close(with.coordinator, more.coordinator), "{with:?}");
+    assert!(close(with.worker_across, more.worker_across), "{with:?}");
+    assert!(close(with.coordinator_across, more.coordinator_across), "{with:?}");
+}
+
+#[test]
 fn formulas_give_what_was_measured() {
     let batch = |micro_batch: u32, shards: u32| {
         let total = micro_batch * shards;

@@ -134,6 +134,7 @@ impl Built {
             checkpointing,
             draw: DRAW,
             batch,
+            not_yet: Vec::new(),
         };
         let sums = step.gradient(&mut gradient, &mut |_, _, _| {}).expect("a gradient");
         let by_name = self

@@ -2,7 +2,7 @@
 //!
 //! Nothing crosses for the host to wait but one small tensor a micro-batch, a gradient a shard and the weights a version.
 
-use headstart::trainable::Slot;
+use headstart::trainable::{Slot, Treatment};
 use tch::{Device, Kind, Tensor};
 
 use super::super::bus::{Crossings, take_crossings};
@@ -174,7 +174,7 @@ fn a_gradient_that_is_not_finite_is_seen_on_the_device() {
     let (again, found) = shard(&mut trainer, 0, &batch);
     assert!(again[0].finite && found.len() == expected.len(), "nothing is left of a bad shard");
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        let slots = [Slot { parameter: 0, range: 0..5, decay: false }];
+        let slots = [Slot { parameter: 0, range: 0..5, treatment: Treatment::plain(false) }];
         let mut gradient = DeviceGradient::new(Padded::new(&slots), Device::Cpu).expect("a small one");
         let none = Tensor::zeros([0], (Kind::Double, Device::Cpu));
         assert!(gradient.read(&none).expect("a judgement").1);

@@ -109,7 +109,7 @@ impl Small {
         batch: &'a Batch,
     ) -> Step<'a> {
         let Small { parameters, network, .. } = self;
-        Step { network, parameters, objective, checkpointing, draw, batch }
+        Step { network, parameters, objective, checkpointing, draw, batch, not_yet: Vec::new() }
     }
 
     pub(super) fn add(
