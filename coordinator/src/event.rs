@@ -89,6 +89,8 @@ pub enum Effect {
     Close(WorkerId),
     /// Prepares the reduction of a step.
     OpenStep(Step, Tree),
+    /// Two workers, here by name, have computed different gradients; the step waits for a third one.
+    Disputed { work: Work, workers: Vec<String> },
     /// Sums are complete: update the weights.
     Update {
         step: Step,

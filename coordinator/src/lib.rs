@@ -14,6 +14,7 @@ pub mod commit;
 pub mod config;
 pub mod evaluation;
 pub mod event;
+pub mod events;
 pub mod finish;
 mod follow;
 pub mod journal;

@@ -31,9 +31,10 @@ use crate::broadcast::Broadcast;
 use crate::clock::Clock;
 use crate::commit::Committer;
 use crate::event::Event;
+use crate::events::EventLog;
 use crate::finish::{self, Writer};
 use crate::journal::owner::Dial;
-use crate::journal::parts::Layout;
+use crate::journal::parts::{Layout, Texts};
 use crate::journal::save::Best;
 use crate::journal::{self, Claim, Journal, JournalError, Restored};
 use crate::listen::{Connections, Listen};
@@ -132,7 +133,7 @@ pub async fn serve<L: Listen>(
     let Some(Opened { journal, restored, master, data, begun }) = opened else {
         return Ok((Exit::Ok, format!("the run in {} was complete already", job.output.url())));
     };
-    let Restored { standing, vectors, best, ledger, metrics } = restored;
+    let Restored { standing, vectors, best, texts: Texts { ledger, metrics, events } } = restored;
     let network = Arc::new(job.network);
     if let Some(vectors) = vectors {
         master.restore(Version(standing.version), vectors);
@@ -196,6 +197,7 @@ pub async fn serve<L: Listen>(
         committer,
         plan,
         records,
+        events: (EventLog::resume(&events), epoch.0),
         best,
         clock,
     };

@@ -16,7 +16,7 @@ use headstart::run_file::RunSpec;
 use headstart::store::Location;
 use headstart_coordinator::broadcast::Broadcast;
 use headstart_coordinator::event::{Effect, Event, Refused, SegmentUse};
-use headstart_coordinator::journal::parts::Layout;
+use headstart_coordinator::journal::parts::{Layout, Texts};
 use headstart_coordinator::journal::save::{Best, Commit, Exports};
 use headstart_coordinator::journal::{self, Claim, Journal, JournalError, Restored};
 use headstart_coordinator::machine::{Machine, Run};
@@ -72,7 +72,7 @@ impl Coordinator {
             Some(found) => now(found.take_over(claim, &Layout::of(&master)))?,
             None => (now(Journal::begin(output, claim))?, Restored::default()),
         };
-        let Restored { standing, vectors, best, ledger, metrics } = restored;
+        let Restored { standing, vectors, best, texts: Texts { ledger, metrics, .. } } = restored;
         if let Some(vectors) = vectors {
             master.restore(Version(standing.version), vectors);
         }
@@ -120,7 +120,7 @@ impl Coordinator {
                         outbox.push_back(command);
                     }
                 }
-                Effect::Close(_) => {}
+                Effect::Close(_) | Effect::Disputed { .. } => {}
                 Effect::OpenStep(step, tree) => self.reducer.open(step, tree),
                 Effect::Update { step, divisor, learning_rate } => {
                     let sums = self.reducer.take(step).expect("every node is in");
@@ -154,14 +154,17 @@ impl Coordinator {
     }
 
     fn state(&mut self, standing: RunState) -> Commit {
-        let (ledger, metrics) = (self.records.ledger().to_owned(), self.records.metrics().to_owned());
+        let texts = Texts {
+            ledger: self.records.ledger().to_owned(),
+            metrics: self.records.metrics().to_owned(),
+            events: String::new(),
+        };
         Commit {
             standing,
             base: self.machine.base(),
             held: self.master.hold(),
             best: self.best.clone(),
-            ledger,
-            metrics,
+            texts,
         }
     }
 
