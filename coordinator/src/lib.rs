@@ -38,3 +38,4 @@ pub mod shares;
 pub mod spans;
 pub mod status;
 mod sync;
+pub mod tracking;

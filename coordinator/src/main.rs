@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use headstart::exit::Exit;
+use headstart::mlflow::Variables;
 use headstart::run_file::InitFrom;
 use headstart::{host, job, run_file, telemetry};
 use headstart_coordinator::admin::Admin;
@@ -81,7 +82,8 @@ async fn run(config: Config) -> Result<(Exit, String), (Exit, String)> {
     };
     let identity = identity(&config.advertise, &socket)
         .map_err(|e| (Exit::Internal, format!("--listen {}: {e}", config.listen)))?;
-    let platform = Platform { listen: socket, pool: Pool::Threads };
+    let variables = Variables::of_process();
+    let platform = Platform { listen: socket, pool: Pool::Threads, variables };
     serve(platform, job, identity, ready, stop).await.map_err(|e| (e.exit(), e.to_string()))
 }
 

@@ -12,6 +12,7 @@ use headstart::host;
 use headstart::id::{CoordinatorEpoch, Version};
 use headstart::job::Job;
 use headstart::manifest::Pins;
+use headstart::mlflow::Variables;
 use headstart::network::Network;
 use headstart::optimizer::OptimizerConfig;
 use headstart::rounding::Rounding;
@@ -45,6 +46,7 @@ use crate::pool::Pool;
 use crate::record::{Records, hex};
 use crate::reduce::Reducer;
 use crate::services::{Facts, Services};
+use crate::tracking::{self, Tracked, Trackers};
 
 /// Time that workers and clients have to hear of the end.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -111,6 +113,8 @@ pub struct Platform<L> {
     pub listen: L,
     /// Where sums and updates are computed.
     pub pool: Pool,
+    /// Variables that lead to trackers.
+    pub variables: Variables,
 }
 
 /// Serves a run until it ends, or until `stop` resolves with the reason and exit code of a stop.
@@ -118,7 +122,7 @@ pub struct Platform<L> {
 /// The port is not open at first: workers that connect while the weights are loading are refused and retry, instead of
 /// waiting for an answer. `ready` is called when workers can join.
 pub async fn serve<L: Listen>(
-    Platform { listen, pool }: Platform<L>,
+    Platform { listen, pool, variables }: Platform<L>,
     job: Job,
     identity: Identity,
     ready: impl FnOnce(Serving),
@@ -131,6 +135,10 @@ pub async fn serve<L: Listen>(
         (reason, exit) = &mut stop => return Ok((exit, format!("{reason} before the run began"))),
     };
     let Some(Opened { journal, restored, master, data, begun }) = opened else {
+        tokio::select! {
+            () = tracking::catch_up(&job.spec, &job.output, &variables) => {}
+            _ = &mut stop => {}
+        }
         return Ok((Exit::Ok, format!("the run in {} was complete already", job.output.url())));
     };
     let Restored { standing, vectors, best, texts: Texts { ledger, metrics, events } } = restored;
@@ -142,6 +150,8 @@ pub async fn serve<L: Listen>(
     let best = best.map(|(weights, known)| Best { version: known.version, weights, eval: known.eval });
     let records = if ledger.is_empty() { begun } else { Records::resume(ledger, metrics) };
     let (run_id, epoch) = (journal.run_id().to_owned(), CoordinatorEpoch(journal.epoch()));
+    let (spec, output, metrics, began) = (&job.spec, &job.output, records.metrics(), clock.started_unix());
+    let trackers = Trackers::start(Tracked { spec, run_id: &run_id, output, metrics, began }, &variables);
     let exported = finish::is_exported(&job.output, &journal.state().exports, standing.version).await?;
     let rounding = Rounding::of(&job.spec);
     let broadcast = Arc::new(Broadcast::new(rounding.wire(), master.bytes() * (1 + master.moments())));
@@ -189,7 +199,7 @@ pub async fn serve<L: Listen>(
         data,
         output: job.output,
     });
-    let committer = Arc::new(Committer::new(journal, writer));
+    let committer = Arc::new(Committer::new(journal, writer, trackers.committed()));
     let parts = Parts {
         machine,
         master: master.clone(),
@@ -220,7 +230,7 @@ pub async fn serve<L: Listen>(
     let ended = actor.run(first).instrument(span).await;
     over.cancel();
     // Workers and watchers learn of the end; connections that are still open after this wait close with the process.
-    let _ = tokio::time::timeout(FAREWELL, server).await;
+    let _ = tokio::join!(tokio::time::timeout(FAREWELL, server), trackers.end(ended.0.into()));
     Ok(ended)
 }
 

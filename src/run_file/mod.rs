@@ -9,9 +9,11 @@ mod lora;
 mod lora_values;
 mod node;
 mod read;
+mod report_to;
 mod resolve;
 mod schema;
 mod set;
+mod shown;
 mod spec;
 mod suggest;
 #[cfg(test)]
@@ -27,6 +29,7 @@ pub use error::{Problem, SpecError};
 use findings::Findings;
 pub use findings::IgnoredKeys;
 pub use lora::{ALL_LINEAR, Lora, Precision};
+pub use report_to::Tracker;
 pub use schema::schema;
 pub use spec::{
     Batch, Cluster, Dataset, Evaluation, InitFrom, Metric, NonFinite, Optimizer, RunSpec, Saving, Scheduler,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::lora::{Lora, Precision};
+use super::report_to::Tracker;
 use crate::chat::{ChatSettings, RowFormat};
 use crate::store::{Environment, Stores};
 
@@ -54,6 +55,9 @@ pub struct RunSpec {
     /// Commits of the run's state.
     #[serde(flatten)]
     pub saving: Saving,
+    /// Where metrics are sent. Not serialized: it can change neither the result nor a file of it.
+    #[serde(skip)]
+    pub report_to: Vec<Tracker>,
     /// What to do with a non-finite shard while the others of its step are finite.
     pub nonfinite_shards: NonFinite,
     /// Share of the training leases that a second worker computes too, to compare the bits.

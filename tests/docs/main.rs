@@ -63,6 +63,7 @@ pages! {
     language_models: "docs/language_models.md",
     metrics: "docs/metrics.md",
     predict: "docs/predict.md",
+    tracking: "docs/tracking.md",
     troubleshooting: "docs/troubleshooting.md",
     tutorial: "docs/tutorial.md",
 }
