@@ -16,6 +16,7 @@ use headstart::run_file::RunSpec;
 use headstart::store::Location;
 use headstart_coordinator::broadcast::Broadcast;
 use headstart_coordinator::event::{Effect, Event, Refused, SegmentUse};
+use headstart_coordinator::events::EventLog;
 use headstart_coordinator::journal::parts::{Layout, Texts};
 use headstart_coordinator::journal::save::{Best, Commit, Exports};
 use headstart_coordinator::journal::{self, Claim, Journal, JournalError, Restored};
@@ -39,6 +40,7 @@ pub struct Coordinator {
     pub reducer: Reducer,
     pub journal: Journal,
     pub records: Records,
+    events: EventLog,
     /// A commit that is being written.
     pub commit: Option<Commit>,
     /// What was sent to workers and has not arrived.
@@ -72,7 +74,7 @@ impl Coordinator {
             Some(found) => now(found.take_over(claim, &Layout::of(&master)))?,
             None => (now(Journal::begin(output, claim))?, Restored::default()),
         };
-        let Restored { standing, vectors, best, texts: Texts { ledger, metrics, .. } } = restored;
+        let Restored { standing, vectors, best, texts: Texts { ledger, metrics, events } } = restored;
         if let Some(vectors) = vectors {
             master.restore(Version(standing.version), vectors);
         }
@@ -87,12 +89,15 @@ impl Coordinator {
             &standing,
             true,
         );
+        let events = EventLog::resume(&events);
+        events.push(format!("{{\"event\":\"start\",\"epoch\":{life}}}"));
         let mut coordinator = Coordinator {
             machine,
             master,
             reducer: Reducer::new(layout.segments(), Pool::Inline, rounding, broadcast),
             journal,
             records,
+            events,
             commit: None,
             outboxes: BTreeMap::new(),
             ended: None,
@@ -157,7 +162,7 @@ impl Coordinator {
         let texts = Texts {
             ledger: self.records.ledger().to_owned(),
             metrics: self.records.metrics().to_owned(),
-            events: String::new(),
+            events: self.events.text(),
         };
         Commit {
             standing,
