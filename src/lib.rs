@@ -28,6 +28,7 @@
 //! | [`shared_memory`] | How do processes on one machine hand each other numbers without a socket? |
 //! | [`wire`] | How does that cross the network? The only place that knows protobuf types. |
 //! | [`client`] | How is a run going? Asks its coordinator. |
+//! | [`mlflow`] | Where is an MLflow server, and how is it asked? |
 //! | [`telemetry`] | What do programs say of themselves? Log lines, and spans for a collector. |
 //! | [`svg`] | How is a chart drawn? Parts of pictures. |
 //! | [`verify`] | Is what a run left behind still what it wrote? |
@@ -48,6 +49,7 @@ pub mod id;
 pub mod job;
 pub mod manifest;
 pub mod message;
+pub mod mlflow;
 pub mod model;
 pub mod network;
 pub mod optimizer;

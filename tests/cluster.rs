@@ -7,6 +7,7 @@ use std::time::Duration;
 use headstart::exit::Exit;
 use headstart::job;
 use headstart::message::StopReason;
+use headstart::mlflow::Variables;
 use headstart_coordinator::pool::Pool;
 use headstart_coordinator::serve::{Identity, Platform, serve};
 use headstart_tests::line::Line;
@@ -75,7 +76,7 @@ impl Cluster {
         socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port is free");
         let url = format!("http://{}", socket.local_addr().expect("it is bound"));
         let never = std::future::pending::<(String, Exit)>();
-        let platform = Platform { listen: socket, pool: Pool::Threads };
+        let platform = Platform { listen: socket, pool: Pool::Threads, variables: Variables::default() };
         let dial = Box::new(|_| Box::pin(std::future::ready(None)) as futures::future::BoxFuture<'static, _>);
         let identity = Identity { owner: url.clone(), nonce: "only".to_owned(), dial };
         let served = serve(platform, job, identity, None, |_| (), never);

@@ -16,8 +16,10 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::commit::Committer;
-use crate::event::{Effect, Event, Record, Refused, SegmentUse};
+use crate::event::{Effect, Event, Record, Refused, SegmentUse, describe};
+use crate::events::{EventLog, Events};
 use crate::finish::Kept;
+use crate::journal::parts::Texts;
 use crate::journal::save::{Best, Commit};
 use crate::machine::Machine;
 use crate::master::Master;
@@ -60,6 +62,7 @@ pub struct Actor {
     counted: (u64, u64),
     stopwatch: Stopwatch,
     spans: Spans,
+    events: Events,
 }
 
 /// What an actor is made of.
@@ -73,6 +76,8 @@ pub struct Parts {
     pub plan: Plan,
     /// Ledger and metrics.
     pub records: Records,
+    /// What was written of events before, and this coordinator's term.
+    pub events: (EventLog, u64),
     /// The best evaluated weights so far, where they may be written at the end.
     pub best: Option<Best>,
     /// What the probe that the machine begins with is judged with.
@@ -83,7 +88,8 @@ pub struct Parts {
 impl Actor {
     /// Puts the actor together; [`Actor::run`] starts it.
     pub fn new(parts: Parts) -> (Actor, Handle) {
-        let Parts { machine, master, reducer, committer, plan, records, best, probe, clock } = parts;
+        let Parts { machine, master, reducer, committer, plan, records, events, best, probe, clock } = parts;
+        let (events, epoch) = (Arc::new(events.0), events.1);
         let (sender, inbox) = mpsc::channel(INBOX);
         let status =
             Status { snapshot: machine.snapshot(), speed: Speed::default(), ended: None, kept: None };
@@ -94,7 +100,9 @@ impl Actor {
             workers: Arc::new(AtomicU64::new(0)),
             traffic: Arc::new(Traffic::default()),
             meter: Arc::new(Meter::default()),
+            events: events.clone(),
         };
+        let events = Events::new(events, epoch, master.version().0, clock.unix());
         let actor = Actor {
             machine,
             master,
@@ -114,6 +122,7 @@ impl Actor {
             counted: (0, 0),
             stopwatch: Stopwatch::default(),
             spans: Spans::new(tracing::Span::current()),
+            events,
         };
         (actor, handle)
     }
@@ -152,6 +161,7 @@ impl Actor {
     fn observe(&mut self, event: &Event) {
         self.stopwatch.event(event, self.clock.elapsed(), &self.handle.meter);
         self.spans.event(event);
+        self.events.event(event, self.clock.unix());
         match event {
             Event::Joined(worker, join) => info!(%worker, name = join.name, device = join.device, "joined"),
             Event::Ready(worker, ready) => info!(%worker, class = ?ready.class, "ready"),
@@ -171,6 +181,7 @@ impl Actor {
         for mut effect in effects {
             self.stopwatch.effect(&effect, self.clock.elapsed(), &self.handle.meter);
             self.spans.effect(&mut effect);
+            self.events.effect(&effect, self.clock.unix());
             match effect {
                 Effect::Answer(verdict) => {
                     if let Err(refused) = &verdict {
@@ -184,6 +195,10 @@ impl Actor {
                     self.outboxes.remove(&worker);
                 }
                 Effect::OpenStep(step, tree) => self.reducer.open(step, tree),
+                Effect::Disputed { work, workers } => {
+                    let work = describe(&work);
+                    warn!(work, ?workers, "workers compute different gradients; the step waits for a third");
+                }
                 Effect::Update { step, divisor, learning_rate } => self.update(step, divisor, learning_rate),
                 Effect::Record(record) => self.record(&record),
                 Effect::KeepBest(version) => {
@@ -306,7 +321,8 @@ impl Actor {
     fn finish(&mut self, golden: Vec<GoldenRow>) {
         let (committer, handle) = (self.committer.clone(), self.handle.clone());
         let kept = self.concluded.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let kept = kept.expect("a run concludes before it finishes");
+        let mut kept = kept.expect("a run concludes before it finishes");
+        kept.events = self.handle.events.text();
         tokio::spawn(async move {
             let event = match committer.finish(kept, &golden).await {
                 Ok(()) => Event::Finished,
@@ -322,7 +338,7 @@ impl Actor {
         let (handle, pool) = (self.handle.clone(), self.reducer.pool());
         tokio::spawn(async move {
             let event = match pool.run(move || probe.judge(rows)).await {
-                Ok(()) => Event::Judged,
+                Ok(judged) => Event::Judged(Box::new(judged)),
                 Err(error) => Event::Failed(error.exit(), error.to_string()),
             };
             let _ = handle.tell(event).await;
@@ -353,9 +369,10 @@ impl Actor {
     /// The current state of the run, in two forms: for the commit log, and for the checkpoint written beside it.
     fn state(&mut self, standing: RunState) -> (Commit, Kept) {
         let kept = self.kept();
-        let (ledger, metrics) = (kept.ledger.clone(), kept.metrics.clone());
+        let texts =
+            Texts { ledger: kept.ledger.clone(), metrics: kept.metrics.clone(), events: kept.events.clone() };
         let (held, best) = (self.master.hold(), self.best.clone());
-        (Commit { standing, base: kept.base, held, best, ledger, metrics }, kept)
+        (Commit { standing, base: kept.base, held, best, texts }, kept)
     }
 
     fn kept(&self) -> Kept {
@@ -366,6 +383,7 @@ impl Actor {
             weights: Vec::new(),
             ledger: self.records.ledger().to_owned(),
             metrics: self.records.metrics().to_owned(),
+            events: self.handle.events.text(),
             eval: self.records.last_eval().clone(),
             delivered: self.machine.delivered(),
             class: self.machine.numeric_class().cloned(),

@@ -12,12 +12,15 @@ use crate::finish::{Kept, WriteError, Writer};
 use crate::journal::save::{Commit, Exports};
 use crate::journal::{Journal, JournalError};
 use crate::master::Master;
+use crate::tracking::Committed;
 
 /// Commits states of a run, one at a time.
 #[derive(Debug)]
 pub struct Committer {
     journal: Mutex<Journal>,
     writer: Arc<Writer>,
+    /// Where trackers learn of what is committed.
+    committed: Committed,
 }
 
 /// Why a state could not be committed or written.
@@ -41,9 +44,9 @@ impl CommitError {
 }
 
 impl Committer {
-    /// Commits through a log, to where a writer writes.
-    pub fn new(journal: Journal, writer: Arc<Writer>) -> Committer {
-        Committer { journal: Mutex::new(journal), writer }
+    /// Commits through a log, to where a writer writes, and tells of the metrics that are committed.
+    pub fn new(journal: Journal, writer: Arc<Writer>, committed: Committed) -> Committer {
+        Committer { journal: Mutex::new(journal), writer, committed }
     }
 
     /// The run that it commits.
@@ -57,6 +60,7 @@ impl Committer {
         let exports = Exports { add: true, limit: self.writer.spec.saving.save_total_limit };
         let mut journal = self.journal.lock().await;
         let weights = journal.save(commit, exports).await?;
+        self.committed.tell(&kept.metrics);
         match kept.version {
             Version(0) => Ok(None),
             _ => Ok(Some(self.writer.export(Kept { weights, ..kept }).await?)),
@@ -76,6 +80,7 @@ impl Committer {
         let published = Version(kept.version.0 + 1);
         let mut journal = self.journal.lock().await;
         let weights = journal.save(commit, Exports { add: false, limit: None }).await?;
+        self.committed.tell(&kept.metrics);
         let mut kept = match chosen {
             Some(best) => Kept {
                 version: Version(best.version),

@@ -10,6 +10,7 @@ use headstart::manifest::RunState;
 use headstart::message::{
     Failure, GoldenRow, Join, PartialId, Pass, ProbedRow, Ready, TimeBreakdown, ToWorker, Totals, Work,
 };
+use headstart::probe::Probed;
 use headstart::tree::Tree;
 
 use crate::master::{Applied, NotFinite};
@@ -58,8 +59,8 @@ pub enum Event {
     Failed(Exit, String),
     /// Time passed.
     Tick,
-    /// The probe has been judged.
-    Judged,
+    /// The probe has been judged, or there is a reason why it cannot be.
+    Judged(Box<Result<Probed, String>>),
 }
 
 /// What a worker says of a partial that it begins to send.
@@ -91,6 +92,8 @@ pub enum Effect {
     Close(WorkerId),
     /// Prepares the reduction of a step.
     OpenStep(Step, Tree),
+    /// Two workers, here by name, have computed different gradients; the step waits for a third one.
+    Disputed { work: Work, workers: Vec<String> },
     /// Sums are complete: update the weights.
     Update {
         step: Step,

@@ -13,7 +13,7 @@ use headstart::plan::Plan;
 use headstart::run_file::RunSpec;
 use headstart::store::{Location, StoreError};
 use headstart::trainable::SEGMENT;
-use headstart::verify::{GOLDEN, WORKERS};
+use headstart::verify::{EVENTS, GOLDEN, WORKERS};
 use serde_json::{Map, Value, json};
 
 use crate::card::model_card;
@@ -45,6 +45,8 @@ pub struct Kept {
     pub weights: Vec<Vec<f32>>,
     pub ledger: String,
     pub metrics: String,
+    /// What happened, one JSON object a line.
+    pub events: String,
     /// The last evaluation's line.
     pub eval: Map<String, Value>,
     /// Who delivered how much.
@@ -108,8 +110,8 @@ pub async fn is_exported(output: &Location, exports: &[u64], step: u64) -> Resul
 impl Writer {
     /// Writes `final/`, but for its file of hashes, which [`Writer::seal`] writes: a directory that has it is whole.
     ///
-    /// workers.json, which records the workers, is not hashed, so that a coordinator and its successor write identical
-    /// results.
+    /// workers.json and events.jsonl, which record the workers and what happened, are not hashed, so that a coordinator and its
+    /// successor write identical results.
     pub async fn finish(&self, kept: Kept, golden: &[GoldenRow]) -> Result<Seal, WriteError> {
         self.check_base(kept.base).await?;
         let directory = self.output.join("final")?;
@@ -135,6 +137,7 @@ impl Writer {
             "workers": kept.delivered,
         });
         put(&directory, WORKERS, pretty(&workers)).await?;
+        put(&directory, EVENTS, kept.events).await?;
         written.sort_by(|left, right| left.name.cmp(&right.name));
         let text = written.iter().map(|file| format!("{}  {}\n", file.sha256, file.name)).collect();
         Ok(Seal { sums, text })

@@ -274,7 +274,7 @@ impl Machine {
                 let (reason, exit) = self.stop.clone().expect("only a stop asks for an export");
                 self.end(exit, reason, &mut effects);
             }
-            Event::Judged => self.judged(&mut effects),
+            Event::Judged(_) => self.judged(&mut effects),
             Event::Failed(exit, detail) => self.end(exit, detail, &mut effects),
             Event::Tick => self.tick(now, &mut effects),
         }

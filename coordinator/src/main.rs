@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use headstart::exit::Exit;
+use headstart::mlflow::Variables;
 use headstart::run_file::InitFrom;
 use headstart::{host, job, run_file, telemetry};
 use headstart_coordinator::admin::Admin;
@@ -81,8 +82,10 @@ async fn run(config: Config) -> Result<(Exit, String), (Exit, String)> {
     };
     let identity = identity(&config.advertise, &socket)
         .map_err(|e| (Exit::Internal, format!("--listen {}: {e}", config.listen)))?;
-    let platform = Platform { listen: socket, pool: Pool::Threads };
-    serve(platform, job, identity, config.probe_into, ready, stop).await.map_err(|e| (e.exit(), e.to_string()))
+    let variables = Variables::of_process();
+    let platform = Platform { listen: socket, pool: Pool::Threads, variables };
+    let served = serve(platform, job, identity, config.probe_into, ready, stop).await;
+    served.map_err(|e| (e.exit(), e.to_string()))
 }
 
 /// Takes the address, before anything that takes long.

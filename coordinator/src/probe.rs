@@ -84,23 +84,20 @@ impl Probe {
     }
 
     /// Says what the rows show: those of the first weights, then as many of those that they are compared with. Takes seconds.
-    pub fn judge(&self, rows: Result<Vec<ProbedRow>, String>) -> Result<(), Failed> {
+    pub fn judge(&self, rows: Result<Vec<ProbedRow>, String>) -> Result<Result<Probed, String>, Failed> {
         let judged = rows.and_then(|rows| self.probed(&rows).map_err(|error| error.to_string()));
-        match (&self.into, judged) {
+        match (&self.into, &judged) {
             (Some(path), Ok(probed)) => {
-                let text = serde_json::to_string(&probed).expect("a result is plain data");
-                std::fs::write(path, text).map_err(|error| Failed::Write { path: path.clone(), error })
+                let text = serde_json::to_string(probed).expect("a result is plain data");
+                std::fs::write(path, text).map_err(|error| Failed::Write { path: path.clone(), error })?;
             }
-            (Some(_), Err(reason)) => Err(Failed::NotJudged(reason)),
-            (None, Ok(probed)) => {
-                say(&probed);
-                Ok(())
-            }
+            (Some(_), Err(reason)) => return Err(Failed::NotJudged(reason.clone())),
+            (None, Ok(probed)) => say(probed),
             (None, Err(reason)) => {
                 warn!(reason, "no probe: what the checkpoint knows of this task is not known");
-                Ok(())
             }
         }
+        Ok(judged)
     }
 
     fn probed(&self, rows: &[ProbedRow]) -> Result<Probed, ProbeError> {

@@ -13,6 +13,7 @@ use headstart::host;
 use headstart::id::{CoordinatorEpoch, Version};
 use headstart::job::Job;
 use headstart::manifest::Pins;
+use headstart::mlflow::Variables;
 use headstart::network::Network;
 use headstart::optimizer::OptimizerConfig;
 use headstart::rounding::Rounding;
@@ -32,9 +33,10 @@ use crate::broadcast::Broadcast;
 use crate::clock::Clock;
 use crate::commit::Committer;
 use crate::event::Event;
+use crate::events::EventLog;
 use crate::finish::{self, Writer};
 use crate::journal::owner::Dial;
-use crate::journal::parts::Layout;
+use crate::journal::parts::{Layout, Texts};
 use crate::journal::save::Best;
 use crate::journal::{self, Claim, Journal, JournalError, Restored};
 use crate::listen::{Connections, Listen};
@@ -46,6 +48,7 @@ use crate::probe::Probe;
 use crate::record::{Records, hex};
 use crate::reduce::Reducer;
 use crate::services::{Facts, Services};
+use crate::tracking::{self, Tracked, Trackers};
 
 /// Time that workers and clients have to hear of the end.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -112,6 +115,8 @@ pub struct Platform<L> {
     pub listen: L,
     /// Where sums and updates are computed.
     pub pool: Pool,
+    /// Variables that lead to trackers.
+    pub variables: Variables,
 }
 
 /// Serves a run until it ends, or until `stop` resolves with the reason and exit code of a stop.
@@ -120,7 +125,7 @@ pub struct Platform<L> {
 /// waiting for an answer. `ready` is called when workers can join. With `probe_into`, only the checkpoint is probed, and that file
 /// takes the result.
 pub async fn serve<L: Listen>(
-    Platform { listen, pool }: Platform<L>,
+    Platform { listen, pool, variables }: Platform<L>,
     job: Job,
     identity: Identity,
     probe_into: Option<PathBuf>,
@@ -134,9 +139,13 @@ pub async fn serve<L: Listen>(
         (reason, exit) = &mut stop => return Ok((exit, format!("{reason} before the run began"))),
     };
     let Some(Opened { journal, restored, master, data, begun }) = opened else {
+        tokio::select! {
+            () = tracking::catch_up(&job.spec, &job.output, &variables) => {}
+            _ = &mut stop => {}
+        }
         return Ok((Exit::Ok, format!("the run in {} was complete already", job.output.url())));
     };
-    let Restored { standing, vectors, best, ledger, metrics } = restored;
+    let Restored { standing, vectors, best, texts: Texts { ledger, metrics, events } } = restored;
     let probe = Probe::of(&job, ledger.is_empty(), probe_into, clock);
     let network = Arc::new(job.network);
     if let Some(vectors) = vectors {
@@ -146,6 +155,8 @@ pub async fn serve<L: Listen>(
     let best = best.map(|(weights, known)| Best { version: known.version, weights, eval: known.eval });
     let records = if ledger.is_empty() { begun } else { Records::resume(ledger, metrics) };
     let (run_id, epoch) = (journal.run_id().to_owned(), CoordinatorEpoch(journal.epoch()));
+    let (spec, output, metrics, began) = (&job.spec, &job.output, records.metrics(), clock.started_unix());
+    let trackers = Trackers::start(Tracked { spec, run_id: &run_id, output, metrics, began }, &variables);
     let exported = finish::is_exported(&job.output, &journal.state().exports, standing.version).await?;
     let rounding = Rounding::of(&job.spec);
     let broadcast = Arc::new(Broadcast::new(rounding.wire(), master.bytes() * (1 + master.moments())));
@@ -194,7 +205,7 @@ pub async fn serve<L: Listen>(
         data,
         output: job.output,
     });
-    let committer = Arc::new(Committer::new(journal, writer));
+    let committer = Arc::new(Committer::new(journal, writer, trackers.committed()));
     let parts = Parts {
         machine,
         master: master.clone(),
@@ -202,6 +213,7 @@ pub async fn serve<L: Listen>(
         committer,
         plan,
         records,
+        events: (EventLog::resume(&events), epoch.0),
         best,
         probe,
         clock,
@@ -225,7 +237,7 @@ pub async fn serve<L: Listen>(
     let ended = actor.run(first).instrument(span).await;
     over.cancel();
     // Workers and watchers learn of the end; connections that are still open after this wait close with the process.
-    let _ = tokio::time::timeout(FAREWELL, server).await;
+    let _ = tokio::join!(tokio::time::timeout(FAREWELL, server), trackers.end(ended.0.into()));
     Ok(ended)
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use headstart::data::{DataFile, Estimate, Note, RowIndex};
 use headstart::job::{self, Estimates, Job};
-use headstart::run_file::{InitFrom, Task};
+use headstart::mlflow::{Server, Variables};
+use headstart::run_file::{InitFrom, RunSpec, Task, Tracker};
 
 use super::error::CliError;
 use super::format::count;
@@ -26,6 +27,9 @@ pub(super) async fn run(file: &RunFile) -> Result<(), CliError> {
     for warning in &job.network.warnings {
         console::err(&console::printable(&format!("warning: {warning}")));
     }
+    for warning in warnings_of_trackers(&spec) {
+        console::err(&console::printable(&format!("warning: {warning}")));
+    }
     let (shards, needed) = (job.spec.batch.shards_per_step, job.spec.cluster.min_workers);
     if shards < needed {
         console::err(&format!(
@@ -34,6 +38,16 @@ pub(super) async fn run(file: &RunFile) -> Result<(), CliError> {
         ));
     }
     Ok(())
+}
+
+/// What the run file asks of trackers that a coordinator with this environment could not do.
+fn warnings_of_trackers(spec: &RunSpec) -> Vec<String> {
+    let missing = |tracker: &Tracker| match tracker {
+        Tracker::TensorBoard => None,
+        Tracker::Mlflow => Server::named_by(&Variables::of_process()).err(),
+    };
+    let missing = spec.report_to.iter().filter_map(missing);
+    missing.map(|why| format!("report_to: mlflow sends no metrics from here: {why}")).collect()
 }
 
 fn summary(job: &Job, estimates: Estimates) -> String {

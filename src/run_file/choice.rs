@@ -2,7 +2,7 @@
 
 use super::error::{At, Problem};
 use super::suggest::suggestion;
-use super::{InitFrom, Metric, NonFinite, Optimizer, Scheduler, Shuffle, Strategy, Task, Wire};
+use super::{InitFrom, Metric, NonFinite, Optimizer, Scheduler, Shuffle, Strategy, Task, Tracker, Wire};
 use crate::chat::{ExcessLength, RowType, TrainOnEos};
 
 /// A set of names.
@@ -203,6 +203,11 @@ impl Choice for RowType {
         "pretraining",
         "stepwise_supervised",
     ];
+}
+
+impl Choice for Tracker {
+    const NAMES: &'static [(&'static str, Tracker)] =
+        &[("tensorboard", Tracker::TensorBoard), ("mlflow", Tracker::Mlflow)];
 }
 
 impl Choice for Wire {

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use super::lora::Precision;
 use super::lora_values::{AdapterChoice, LayerNumbers, ModuleNames};
 use super::read::{KeyBlock, Located, OneOrMany, Overrides, Sources, TextLists};
+use super::report_to::ReportTo;
 use super::transfer::UnfreezeList;
 use super::values::{Bytes, LabelName, OneOf, Resumption};
 use super::{InitFrom, Metric, NonFinite, Optimizer, Probe, Scheduler, Shuffle, Strategy, Task, Wire};
@@ -190,6 +191,9 @@ keys! {
         early_stopping_patience: u32,
         /// Smallest change that counts as an improvement for early stopping. Default 0.
         early_stopping_threshold: f64,
+        /// Where metrics are sent at each commit, besides final/metrics.jsonl: tensorboard, mlflow, or a list of them; all, or
+        /// none. It cannot change the result. Default none.
+        report_to: ReportTo,
         /// What to do when the loss or gradient of a shard is non-finite in two computations, but the other shards of the
         /// step are finite. fail: end the run and name the rows. skip: drop the shard and record it in the ledger.
         /// Default fail.

@@ -10,9 +10,11 @@ mod lora_values;
 mod node;
 mod probe;
 mod read;
+mod report_to;
 mod resolve;
 mod schema;
 mod set;
+mod shown;
 mod spec;
 mod suggest;
 #[cfg(test)]
@@ -30,6 +32,7 @@ use findings::Findings;
 pub use findings::IgnoredKeys;
 pub use lora::{ALL_LINEAR, Lora, Precision};
 pub use probe::Probe;
+pub use report_to::Tracker;
 pub use schema::schema;
 pub use spec::{
     Batch, Cluster, Dataset, Evaluation, InitFrom, Metric, NonFinite, Optimizer, RunSpec, Saving, Scheduler,

@@ -11,6 +11,7 @@ use super::keys::{ClusterBlock, DatasetBlock, Keys, Names, RunFile, UnfreezeBloc
 use super::lora::Precision;
 use super::lora_values::{AdapterChoice, LayerNumbers, ModuleNames};
 use super::read::{Located, OneOrMany, Overrides, Sources, TextLists};
+use super::report_to::ReportTo;
 use super::transfer::UnfreezeList;
 use super::values::{Bytes, LabelName, OneOf, Resumption};
 
@@ -99,6 +100,10 @@ inline_schemas! {
     LabelName => |_| json_schema!({ "type": ["string", "integer", "boolean"] });
     Bytes => |_| json_schema!({ "type": ["string", "integer"] });
     Resumption => |_| json_schema!({ "anyOf": [{ "type": "boolean" }, { "enum": ["auto", "no"] }] });
+    ReportTo => |_| {
+        let name = json_schema!({ "enum": ["tensorboard", "mlflow", "all", "none"] });
+        json_schema!({ "anyOf": [name, { "type": "array", "items": name }] })
+    };
     Sources => |generator| {
         let block = generator.subschema_for::<DatasetBlock>();
         let one = json_schema!({ "anyOf": [{ "type": "string" }, block] });

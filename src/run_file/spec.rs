@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lora::{Lora, Precision};
 use super::probe::Probe;
+use super::report_to::Tracker;
 use super::transfer::Transfer;
 use crate::chat::{ChatSettings, RowFormat};
 use crate::store::{Environment, Stores};
@@ -56,6 +57,9 @@ pub struct RunSpec {
     /// Commits of the run's state.
     #[serde(flatten)]
     pub saving: Saving,
+    /// Where metrics are sent. Not serialized: it can change neither the result nor a file of it.
+    #[serde(skip)]
+    pub report_to: Vec<Tracker>,
     /// What to do with a non-finite shard while the others of its step are finite.
     pub nonfinite_shards: NonFinite,
     /// Share of the training leases that a second worker computes too, to compare the bits.

@@ -247,6 +247,23 @@ impl Location {
         self.put(bytes, PutMode::Create).await
     }
 
+    /// As [`Location::create`]; but on a local disk, where a write that is cut off leaves a file behind that is named almost
+    /// like this one, that file is named like `staging`.
+    pub async fn create_through(&self, staging: &Location, bytes: Bytes) -> Result<(), StoreError> {
+        let (Some(path), Some(staged)) = (self.local_path(), staging.local_path()) else {
+            return self.create(bytes).await;
+        };
+        staging.write(bytes).await?;
+        match tokio::fs::hard_link(staged, path).await {
+            Ok(()) => staging.delete().await,
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                staging.delete().await?;
+                Err(StoreError::AlreadyExists { url: self.url.to_string() })
+            }
+            Err(error) => Err(StoreError::from_io(&self.url, &error)),
+        }
+    }
+
     /// Writes a large object as a stream. It appears, whole, when the writer is finished.
     pub fn writer(&self) -> Writer {
         Writer::new(self.store.clone(), self.key.clone(), self.url.clone())

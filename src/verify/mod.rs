@@ -1,6 +1,6 @@
 //! Is what a run left behind still what it wrote? Everything that is hashed is hashed again.
 //!
-//! `SHA256SUMS` names every file of `final/` with its hash, but for [`WORKERS`]. `run.json` names the ledger's hash and the weights'; the
+//! `SHA256SUMS` names every file of `final/` with its hash, but for [`WORKERS`] and [`EVENTS`]. `run.json` names the ledger's hash and the weights'; the
 //! ledger's lines are chained, and name the hash of the trainable vector. So every byte is covered, and most of them twice.
 //! Manifests of the commit log hold their own hashes, and those of everything they name.
 
@@ -28,6 +28,8 @@ pub use log::Log;
 const SUMS: &str = "SHA256SUMS";
 /// Records the workers and how long each took part. It is not part of the result and not hashed.
 pub const WORKERS: &str = "workers.json";
+/// What happened during the run. It depends on time, so it is not hashed either.
+pub const EVENTS: &str = "events.jsonl";
 /// Log probabilities of some rows, so that any server of a language model can be checked.
 pub const GOLDEN: &str = "golden.jsonl";
 /// What pins the run.

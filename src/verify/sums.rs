@@ -3,7 +3,7 @@
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 
-use super::{CONFIGS, Difference, REQUIRED, SUMS, VerifyError, WORKERS};
+use super::{CONFIGS, Difference, EVENTS, REQUIRED, SUMS, VerifyError, WORKERS};
 use crate::checkpoint::WrittenFile;
 use crate::hash::hex;
 use crate::store::{Location, StoreError};
@@ -71,7 +71,7 @@ pub(super) async fn check(
     for (found, _) in directory.list().await? {
         let name = found.url().strip_prefix(&prefix).unwrap_or(found.url());
         // What file managers leave does not count.
-        let unhashed = name == SUMS || name == WORKERS || name.starts_with('.');
+        let unhashed = [SUMS, WORKERS, EVENTS].contains(&name) || name.starts_with('.');
         let expected = unhashed || files.iter().any(|file| file.name == name);
         if !expected {
             differences.push(Difference::Unlisted { file: name.to_owned() });

@@ -64,6 +64,7 @@ pages! {
     metrics: "docs/metrics.md",
     predict: "docs/predict.md",
     probe: "docs/probe.md",
+    tracking: "docs/tracking.md",
     transfer: "docs/transfer.md",
     troubleshooting: "docs/troubleshooting.md",
     tutorial: "docs/tutorial.md",

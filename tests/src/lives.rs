@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use headstart::exit::Exit;
 use headstart::job;
+use headstart::mlflow::Variables;
 use headstart::store::Stores;
 use headstart_coordinator::pool::Pool;
 use headstart_coordinator::serve::{Identity, Platform, serve};
@@ -78,7 +79,7 @@ pub fn live(
         job.output = stores.locate("memory://run/out").expect("a good URL");
         let dial = Box::new(|_| Box::pin(std::future::ready(None)) as futures::future::BoxFuture<'static, _>);
         let identity = Identity { owner: url, nonce: format!("life{number}"), dial };
-        let platform = Platform { listen: socket, pool: Pool::Inline };
+        let platform = Platform { listen: socket, pool: Pool::Inline, variables: Variables::default() };
         let served = serve(platform, job, identity, None, |_| (), std::future::pending());
         tokio::select! {
             served = served => {

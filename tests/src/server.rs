@@ -1,11 +1,15 @@
-//! Real object-store servers on this machine, started by a test and ended with it.
+//! Real servers on this machine, object stores and MLflow's, started by a test and ended with it.
 
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use headstart::store::{Environment, Stores};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 /// The bucket that each server has.
@@ -45,6 +49,7 @@ pub struct Server {
 enum Kind {
     S3,
     Azure,
+    Mlflow,
 }
 
 impl Server {
@@ -77,6 +82,36 @@ impl Server {
         server
     }
 
+    /// MLflow's tracking server, over a database in a file.
+    pub fn mlflow() -> Server {
+        let server = Server::start("HEADSTART_TRACKERS", Kind::Mlflow, |command, [host, port], files| {
+            command.args(["-m", "mlflow", "server", "--host", host, "--port", port, "--workers", "1"]);
+            command.args(["--backend-store-uri", &format!("sqlite:///{}/mlflow.db", files.display())]);
+            command.arg("--default-artifact-root").arg(files).current_dir(files);
+            // It would import packages that are not installed.
+            command.env("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false");
+        });
+        let began = Instant::now();
+        while !server.is_healthy() {
+            assert!(began.elapsed() < PATIENCE, "MLflow's server does not become healthy");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        server
+    }
+
+    /// Whether `/health` is answered with 200.
+    fn is_healthy(&self) -> bool {
+        let asked = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect(&self.address)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            write!(stream, "GET /health HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address)?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        asked().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    }
+
     /// The environment that leads clients to this server.
     pub fn environment(&self) -> Vec<(String, String)> {
         let endpoint = format!("http://{}", self.address);
@@ -92,15 +127,17 @@ impl Server {
                 ("AZURE_STORAGE_ACCOUNT_NAME", ACCOUNT.to_owned()),
                 ("AZURE_STORAGE_ACCOUNT_KEY", KEY.to_owned()),
             ],
+            Kind::Mlflow => vec![("MLFLOW_TRACKING_URI", endpoint)],
         };
         variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// Its bucket, as a URL.
+    /// Its bucket, as a URL; of MLflow, its address.
     pub fn url(&self) -> String {
         match self.kind {
             Kind::S3 => format!("s3://{BUCKET}"),
             Kind::Azure => format!("az://{BUCKET}"),
+            Kind::Mlflow => format!("http://{}", self.address),
         }
     }
 
@@ -120,6 +157,8 @@ impl Server {
         let files = tempfile::tempdir().expect("a temporary directory");
         let mut command = Command::new(program);
         set(&mut command, [host, port], files.path());
+        // Some start processes of their own, which must end with them.
+        command.process_group(0);
         let process = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -139,7 +178,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // It may have ended by itself.
-        let _ = self.process.kill();
+        let _ = killpg(Pid::from_raw(self.process.id() as i32), Signal::SIGKILL);
         let _ = self.process.wait();
     }
 }

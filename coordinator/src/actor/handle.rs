@@ -9,6 +9,7 @@ use headstart::message::{Join, ToWorker};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::event::{Event, Refused, SegmentUse};
+use crate::events::EventLog;
 use crate::machine::Snapshot;
 use crate::meter::Meter;
 use crate::record::Speed;
@@ -24,6 +25,7 @@ pub struct Handle {
     pub(super) workers: Arc<AtomicU64>,
     pub(super) traffic: Arc<Traffic>,
     pub(super) meter: Arc<Meter>,
+    pub(super) events: Arc<EventLog>,
 }
 
 /// Bytes of bulk payload since the run began.
@@ -95,6 +97,11 @@ impl Handle {
     /// Where durations and what is in flight are measured.
     pub fn meter(&self) -> &Meter {
         &self.meter
+    }
+
+    /// What has happened so far.
+    pub fn events(&self) -> &EventLog {
+        &self.events
     }
 
     /// Events that wait for the loop.

@@ -5,7 +5,7 @@ use headstart::store::{Location, StoreError};
 use tracing::{info, warn};
 
 use super::owner::Dial;
-use super::parts::{self, Damage, LEDGER, Layout, METRICS};
+use super::parts::{self, Damage, Layout, Texts};
 use super::{Journal, JournalError, differences, remove_dropped};
 use crate::master::Vectors;
 
@@ -43,8 +43,7 @@ pub struct Restored {
     pub vectors: Option<Vec<Vectors>>,
     /// The best evaluated weights.
     pub best: Option<Vec<Vec<f32>>>,
-    pub ledger: String,
-    pub metrics: String,
+    pub texts: Texts,
 }
 
 /// Looks for a log in `output`.
@@ -251,11 +250,9 @@ async fn load(output: &Location, state: &State, layout: &Layout) -> Result<Resto
         }
         None => None,
     };
-    let (ledger, metrics) = match &state.texts {
-        Some(texts) => {
-            (parts::read_text(output, texts, LEDGER).await?, parts::read_text(output, texts, METRICS).await?)
-        }
-        None => Default::default(),
+    let texts = match &state.texts {
+        Some(texts) => parts::read_texts(output, texts).await?,
+        None => Texts::default(),
     };
-    Ok(Restored { standing: state.standing.clone(), vectors, best, ledger, metrics })
+    Ok(Restored { standing: state.standing.clone(), vectors, best, texts })
 }

@@ -9,6 +9,7 @@ use headstart::checkpoint::{CheckpointError, HashedFile, safetensors_header};
 use headstart::hash::hex;
 use headstart::manifest::{Parts, Piece};
 use headstart::store::{Location, StoreError};
+use headstart::verify::EVENTS;
 use sha2::{Digest, Sha256};
 
 use crate::master::{Held, Master, Vectors};
@@ -16,9 +17,9 @@ use crate::master::{Held, Master, Vectors};
 /// Name of the file of vectors.
 const FILE: &str = "state.safetensors";
 /// Name of the ledger's file.
-pub const LEDGER: &str = "ledger.jsonl";
+const LEDGER: &str = "ledger.jsonl";
 /// Name of the metrics' file.
-pub const METRICS: &str = "metrics.jsonl";
+const METRICS: &str = "metrics.jsonl";
 
 /// Why a part is not what the manifest says.
 #[derive(Debug, thiserror::Error)]
@@ -210,14 +211,26 @@ impl Hashed {
     }
 }
 
-/// Writes texts, each by its name.
-pub async fn write_texts(
-    output: &Location,
-    directory: String,
-    texts: [(&str, String); 2],
-) -> Result<Parts, StoreError> {
-    let mut files = Vec::with_capacity(texts.len());
-    for (name, text) in texts {
+/// What a run has written down so far, one JSON object a line.
+#[derive(Clone, Debug, Default)]
+pub struct Texts {
+    pub ledger: String,
+    pub metrics: String,
+    pub events: String,
+}
+
+impl Texts {
+    /// The files that hold them, by name.
+    pub fn files(self) -> [(&'static str, String); 3] {
+        let Texts { ledger, metrics, events } = self;
+        [(LEDGER, ledger), (METRICS, metrics), (EVENTS, events)]
+    }
+}
+
+/// Writes a run's texts.
+pub async fn write_texts(output: &Location, directory: String, texts: Texts) -> Result<Parts, StoreError> {
+    let mut files = Vec::new();
+    for (name, text) in texts.files() {
         let bytes = Bytes::from(text);
         let (size, sha256) = (bytes.len() as u64, headstart::hash::sha256(&bytes));
         output.join(&directory)?.join(name)?.write(bytes).await?;
@@ -226,8 +239,17 @@ pub async fn write_texts(
     Ok(Parts { directory, files })
 }
 
-/// Reads one of the texts that [`write_texts`] wrote.
-pub async fn read_text(output: &Location, parts: &Parts, name: &str) -> Result<String, Damage> {
+/// Reads what [`write_texts`] wrote. Events are missing in what older versions wrote.
+pub async fn read_texts(output: &Location, parts: &Parts) -> Result<Texts, Damage> {
+    let has_events = parts.files.iter().any(|piece| piece.name == EVENTS);
+    Ok(Texts {
+        ledger: read_text(output, parts, LEDGER).await?,
+        metrics: read_text(output, parts, METRICS).await?,
+        events: if has_events { read_text(output, parts, EVENTS).await? } else { String::new() },
+    })
+}
+
+async fn read_text(output: &Location, parts: &Parts, name: &str) -> Result<String, Damage> {
     let location = output.join(&parts.directory)?.join(name)?;
     let Some(piece) = parts.files.iter().find(|piece| piece.name == name) else {
         return Err(Damage::new(&location, "the manifest does not name it"));

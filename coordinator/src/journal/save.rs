@@ -5,7 +5,7 @@ use std::sync::Arc;
 use headstart::manifest::{BestParts, RunState, State};
 use serde_json::{Map, Value};
 
-use super::parts::{self, LEDGER, METRICS};
+use super::parts::{self, Texts};
 use super::{Journal, JournalError};
 use crate::master::Held;
 
@@ -18,10 +18,7 @@ pub struct Commit {
     pub held: Held,
     /// The best evaluated weights so far, where they may be written at the end.
     pub best: Option<Arc<Best>>,
-    /// The ledger so far.
-    pub ledger: String,
-    /// The metrics so far.
-    pub metrics: String,
+    pub texts: Texts,
 }
 
 /// The best evaluated weights, and their evaluation.
@@ -47,7 +44,7 @@ pub struct Exports {
 impl Journal {
     /// Commits a state. Returns its weights, segment by segment; none at version 0, which is made from the checkpoint.
     pub async fn save(&mut self, commit: Commit, exports: Exports) -> Result<Vec<Vec<f32>>, JournalError> {
-        let Commit { standing, base, held, best, ledger, metrics } = commit;
+        let Commit { standing, base, held, best, texts } = commit;
         let version = standing.version;
         let (output, name) = (self.output().clone(), self.part_name(version));
         let mut state = State { standing, ..self.state().clone() };
@@ -64,7 +61,6 @@ impl Journal {
             let parts = parts::write_weights(&output, directory, &best.weights).await?;
             state.best = Some(BestParts { version: best.version, eval: best.eval.clone(), parts });
         }
-        let texts = [(LEDGER, ledger), (METRICS, metrics)];
         state.texts = Some(parts::write_texts(&output, format!("parts/{name}-texts"), texts).await?);
         let unwanted = if version > 0 { exports.apply(&mut state.exports, version) } else { Vec::new() };
         if let Some(base) = base {

@@ -11,8 +11,6 @@ use headstart::id::WorkerId;
 use headstart::message::{Failure, Pass, StopReason, ToWorker, Work};
 use headstart::tree::Node;
 
-use tracing::warn;
-
 use super::{Machine, Phase};
 use crate::event::{Effect, SegmentUse, describe};
 use crate::membership::Member;
@@ -82,11 +80,8 @@ impl Machine {
         match verdict(answers) {
             Verdict::Open => {
                 if let [first, second] = answers.as_slice() {
-                    let (work, first, second) = (describe(work), &first.name, &second.name);
-                    warn!(
-                        work,
-                        first, second, "two workers compute different gradients; the step waits for a third"
-                    );
+                    let workers = vec![first.name.clone(), second.name.clone()];
+                    effects.push(Effect::Disputed { work: *work, workers });
                 }
             }
             Verdict::Agreed { wrong: None } => drop(self.audits.0.remove(&work.node)),

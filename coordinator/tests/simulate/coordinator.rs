@@ -16,7 +16,8 @@ use headstart::run_file::RunSpec;
 use headstart::store::Location;
 use headstart_coordinator::broadcast::Broadcast;
 use headstart_coordinator::event::{Effect, Event, Refused, SegmentUse};
-use headstart_coordinator::journal::parts::Layout;
+use headstart_coordinator::events::EventLog;
+use headstart_coordinator::journal::parts::{Layout, Texts};
 use headstart_coordinator::journal::save::{Best, Commit, Exports};
 use headstart_coordinator::journal::{self, Claim, Journal, JournalError, Restored};
 use headstart_coordinator::machine::{Machine, Run};
@@ -39,6 +40,7 @@ pub struct Coordinator {
     pub reducer: Reducer,
     pub journal: Journal,
     pub records: Records,
+    events: EventLog,
     /// A commit that is being written.
     pub commit: Option<Commit>,
     /// What was sent to workers and has not arrived.
@@ -74,7 +76,7 @@ impl Coordinator {
             Some(found) => now(found.take_over(claim, &Layout::of(&master)))?,
             None => (now(Journal::begin(output, claim))?, Restored::default()),
         };
-        let Restored { standing, vectors, best, ledger, metrics } = restored;
+        let Restored { standing, vectors, best, texts: Texts { ledger, metrics, events } } = restored;
         if let Some(vectors) = vectors {
             master.restore(Version(standing.version), vectors);
         }
@@ -89,12 +91,15 @@ impl Coordinator {
             &standing,
             true,
         );
+        let events = EventLog::resume(&events);
+        events.push(format!("{{\"event\":\"start\",\"epoch\":{life}}}"));
         let mut coordinator = Coordinator {
             machine,
             master,
             reducer: Reducer::new(layout.segments(), Pool::Inline, rounding, broadcast),
             journal,
             records,
+            events,
             commit: None,
             outboxes: BTreeMap::new(),
             ended: None,
@@ -123,7 +128,7 @@ impl Coordinator {
                         outbox.push_back(command);
                     }
                 }
-                Effect::Close(_) => {}
+                Effect::Close(_) | Effect::Disputed { .. } => {}
                 Effect::OpenStep(step, tree) => self.reducer.open(step, tree),
                 Effect::Update { step, divisor, learning_rate } => {
                     let sums = self.reducer.take(step).expect("every node is in");
@@ -157,14 +162,17 @@ impl Coordinator {
     }
 
     fn state(&mut self, standing: RunState) -> Commit {
-        let (ledger, metrics) = (self.records.ledger().to_owned(), self.records.metrics().to_owned());
+        let texts = Texts {
+            ledger: self.records.ledger().to_owned(),
+            metrics: self.records.metrics().to_owned(),
+            events: self.events.text(),
+        };
         Commit {
             standing,
             base: self.machine.base(),
             held: self.master.hold(),
             best: self.best.clone(),
-            ledger,
-            metrics,
+            texts,
         }
     }
 

@@ -3,6 +3,7 @@
 mod machine;
 mod network;
 mod storage;
+mod trackers;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -93,6 +94,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     if let Some(spec) = &spec {
         note(storage::output(spec).await);
         note(vec![storage::base_model(spec).await]);
+        note(trackers::all(spec).await);
     }
     let wire = spec.as_ref().map(|spec| spec.wire);
     note(network::coordinator(coordinator.as_deref(), wire).await);

@@ -34,7 +34,6 @@ pub(super) const NO_EFFECT: &[NoEffect] = &[
     },
     NoEffect {
         keys: &[
-            "report_to",
             "with_tracking",
             "wandb*",
             "use_wandb",
@@ -50,7 +49,7 @@ pub(super) const NO_EFFECT: &[NoEffect] = &[
             "tensorboard*",
         ],
         anyway: &[],
-        instead: "metrics are written to final/metrics.jsonl, and sent to no other service",
+        instead: "report_to: [tensorboard, mlflow] says where metrics are sent, besides final/metrics.jsonl",
     },
     NoEffect {
         keys: &["run_name", "project", "project_name", "experiment_name", "exp_name"],

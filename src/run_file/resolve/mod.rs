@@ -75,6 +75,7 @@ pub(super) fn resolve(file: RunFile, source: &Arc<Source>, findings: &mut Findin
         seed: value_or(&file.seed, 42),
         evaluation,
         saving,
+        report_to: file.report_to.map(|found| found.value.0).unwrap_or_default(),
         nonfinite_shards: file.nonfinite_shards.map_or(NonFinite::Fail, |found| found.value.0),
         audit,
         freeze: file.freeze.map(|found| found.value).unwrap_or_default(),

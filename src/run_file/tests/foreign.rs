@@ -80,7 +80,7 @@ fn keys_without_influence_on_the_result_are_listed_once_and_never_stop_a_run() {
     let keys = [
         "logging_dir: logs",
         "log_level: info",
-        "report_to: [wandb, tensorboard]",
+        "report_to: wandb",
         "wandb_project: mine",
         "run_name: first",
         "project: huggingface",
@@ -117,9 +117,37 @@ fn keys_without_influence_on_the_result_are_listed_once_and_never_stop_a_run() {
     let not_told = ["remove_unused_columns", "ddp_find_unused_parameters", "save_safetensors"];
     let mut wanted: Vec<&str> = keys.iter().filter_map(|line| line.split(':').next()).collect();
     wanted.retain(|key| !not_told.contains(key));
+    wanted.iter_mut().filter(|key| **key == "report_to").for_each(|key| *key = "report_to (wandb)");
     found.sort_unstable();
     wanted.sort_unstable();
     assert_eq!(found, wanted);
+}
+
+#[test]
+fn trackers_are_named_as_transformers_names_them() {
+    let both = vec![Tracker::TensorBoard, Tracker::Mlflow];
+    for (text, wanted) in [
+        ("none", vec![]),
+        ("'[]'", vec![]),
+        ("[]", vec![]),
+        ("null", vec![]),
+        ("tensorboard", vec![Tracker::TensorBoard]),
+        ("[mlflow]", vec![Tracker::Mlflow]),
+        ("[mlflow, tensorboard, mlflow]", both.clone()),
+        ("mlflow,tensorboard", both.clone()),
+        ("all", both.clone()),
+    ] {
+        let (spec, notes) = noted(&format!("report_to: {text}\n"));
+        assert_eq!(spec.report_to, wanted, "{text}");
+        assert!(notes.is_empty(), "{text}: {notes}");
+        assert_eq!(spec.result_keys(), accepted("").result_keys(), "{text}");
+        assert_eq!(serde_json::to_value(&spec).ok(), serde_json::to_value(accepted("")).ok(), "{text}");
+    }
+    let (spec, notes) = noted("report_to: [wandb, mlflow, comet_ml]\n");
+    assert_eq!(spec.report_to, [Tracker::Mlflow]);
+    assert_eq!(notes.keys().collect::<Vec<_>>(), ["report_to (wandb)", "report_to (comet_ml)"]);
+    let refused = parse_run("report_to: tensorbord\n").expect_err("a slip").to_string();
+    assert!(refused.contains("tensorbord"), "{refused}");
 }
 
 #[test]

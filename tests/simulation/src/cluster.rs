@@ -11,6 +11,7 @@ use headstart::exit::Exit;
 use headstart::hash;
 use headstart::job::Job;
 use headstart::message::StopReason;
+use headstart::mlflow::Variables;
 use headstart::network::Network;
 use headstart::run_file::{Probe, RunSpec};
 use headstart::store::Stores;
@@ -213,7 +214,7 @@ async fn coordinate(mut job: Job, stores: &Stores, seen: &Seen) -> Result<(Exit,
     let network = Network::open(stores, &job.spec, &job.labels).await;
     job.network = network.map_err(|error| passing(error.exit(), error.to_string()))?;
     job.output = stores.locate(&job.spec.output_dir).map_err(|error| error.to_string())?;
-    let platform = serve::Platform { listen: Port, pool: Pool::Inline };
+    let platform = serve::Platform { listen: Port, pool: Pool::Inline, variables: Variables::default() };
     let ready = |serving: serve::Serving| {
         seen.handle.replace(Some(serving.handle));
     };

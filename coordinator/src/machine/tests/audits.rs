@@ -16,7 +16,7 @@ fn audits_change_nothing_where_everybody_is_right() {
         cluster.deliver(worker);
         delivered += 1;
     }
-    assert_eq!(cluster.records, expected);
+    assert_eq!((cluster.records, cluster.disputes), (expected, vec![]));
     assert!(delivered > 2 * 6 * 2, "every training lease was computed twice: {delivered}");
 }
 
@@ -31,6 +31,9 @@ fn an_audit_finds_who_computes_wrongly_and_the_step_begins_anew() {
     }
     assert_eq!(cluster.records, expected);
     assert_eq!(cluster.refused[0], (wrong, StopReason::NumericClass));
+    assert!(
+        !cluster.disputes.is_empty() && cluster.disputes.iter().all(|names| names.contains(&"w1".to_owned()))
+    );
     assert!(
         cluster.refused[1..].iter().all(|(_, reason)| *reason == StopReason::Finished),
         "{:?}",

@@ -72,6 +72,8 @@ pub(super) struct Cluster {
     pub(super) best: Option<Version>,
     pub(super) ended: Option<(Exit, String)>,
     pub(super) refused: Vec<(WorkerId, StopReason)>,
+    /// Names of workers that computed different gradients.
+    pub(super) disputes: Vec<Vec<String>>,
     /// Who was told to follow, and whether anew; who was told to rest, and why.
     pub(super) following: Vec<(WorkerId, bool)>,
     pub(super) resting: Vec<(WorkerId, String)>,
@@ -110,6 +112,7 @@ impl Cluster {
             best: None,
             ended: None,
             refused: Vec::new(),
+            disputes: Vec::new(),
             following: Vec::new(),
             resting: Vec::new(),
             opened: 0,
@@ -185,6 +188,7 @@ impl Cluster {
                 Effect::Send(worker, ToWorker::Follow { anew }) => self.following.push((worker, anew)),
                 Effect::Send(worker, ToWorker::Rest { reason }) => self.resting.push((worker, reason)),
                 Effect::Send(..) | Effect::Close(_) => {}
+                Effect::Disputed { workers, .. } => self.disputes.push(workers),
                 Effect::OpenStep(_, tree) => {
                     self.sums = Some(Fold::new(tree));
                     self.opened += 1;
@@ -212,7 +216,7 @@ impl Cluster {
                 }
                 Effect::Judge(rows) => {
                     self.judged.push(rows);
-                    self.tell(Event::Judged);
+                    self.tell(Event::Judged(Box::new(Err("nobody judges it".into()))));
                 }
                 Effect::End(exit, detail) => self.ended = Some((exit, detail)),
             }
