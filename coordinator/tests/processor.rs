@@ -76,8 +76,8 @@ async fn train(optimizer: &str) -> String {
     format!("{:032x} {:016x}", master.hash(), norms.to_bits())
 }
 
-/// Of a probe, with more rows than features and with fewer: its score, its penalty, its squared error, the spread of that, and
-/// which held-out rows are right.
+/// Of a probe, with more rows than features and with fewer: its score, its penalty, its squared error, the spread of
+/// that, and which held-out rows are right.
 fn probe(rows: usize, width: usize) -> String {
     let mut features = initial_values(&parameter("features", rows * width, true), 5);
     let labels: Vec<u32> = (0..rows as u32).map(|row| row * row % 7 % 5).collect();

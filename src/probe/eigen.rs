@@ -1,9 +1,9 @@
 //! Eigenvalues of a symmetric matrix, and given vectors seen from its eigenvectors.
 //!
-//! Householder's reflections make the matrix tridiagonal; implicit steps of QR with Wilkinson's shift then make it diagonal
-//! (Golub and Van Loan, "Matrix Computations", 4th edition, sections 8.3.1 to 8.3.5). Both are applied to `right` as they are
-//! made. So `Vᵀ·right` costs time by n² for each column of `right`, and the eigenvectors V, n of n numbers, are not made
-//! unless `right` is the identity.
+//! Householder's reflections make the matrix tridiagonal; implicit steps of QR with Wilkinson's shift then make it
+//! diagonal (Golub and Van Loan, "Matrix Computations", 4th edition, sections 8.3.1 to 8.3.5). Both are applied to
+//! `right` as they are made. So `Vᵀ·right` costs time by n² for each column of `right`, and the eigenvectors V, n of
+//! n numbers, are not made unless `right` is the identity.
 
 use super::ProbeError;
 use super::matrix::{Matrix, add, dot};

@@ -32,7 +32,8 @@ pub struct Text {
 pub struct Language {
     /// Bits of all trained tokens over bytes of all trained text; smaller is better.
     pub bits_per_byte: f64,
-    /// Bits per trained token, of tokens with at least so many tokens before them ([`CONTEXTS`]). Without such tokens there is no entry.
+    /// Bits per trained token, of tokens with at least so many tokens before them ([`CONTEXTS`]). Without such tokens
+    /// there is no entry.
     pub context: BTreeMap<u32, f64>,
     /// Bits and bytes of each row.
     pub costs: Costs,
@@ -83,8 +84,9 @@ fn of(
 
 /// A model that knows how often each token occurs in the training rows, and nothing else.
 ///
-/// Smoothing is additive: each token of the vocabulary is counted α times more than it occurs. Together these are as many as tokens that
-/// occur exactly once (at least one): by Good and Turing's estimate that is the share of tokens not seen yet.
+/// Smoothing is additive: each token of the vocabulary is counted α times more than it occurs. Together these are as
+/// many as tokens that occur exactly once (at least one): by Good and Turing's estimate that is the share of tokens
+/// not seen yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unigram {
     /// Occurrences, by token id.

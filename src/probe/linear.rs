@@ -1,7 +1,7 @@
 //! A linear classifier of features: ridge regression of one indicator per class, in closed form.
 //!
-//! The penalty minimises generalised cross-validation (Golub, Heath and Wahba, Technometrics 21, 1979) over a fixed grid, for
-//! all classes together.
+//! The penalty minimises generalised cross-validation (Golub, Heath and Wahba, Technometrics 21, 1979) over a fixed
+//! grid, for all classes together.
 
 use super::ProbeError;
 use super::eigen::{self, Spectrum};
@@ -102,7 +102,8 @@ impl Targets {
     }
 }
 
-/// The system whose solution is the fit, and its eigenvalues: (ZᵀZ + λ)⁻¹ZᵀY = Zᵀ(ZZᵀ + λ)⁻¹Y, whichever is smaller.
+/// The system whose solution is the fit, and its eigenvalues. (ZᵀZ + λ)⁻¹ZᵀY and Zᵀ(ZZᵀ + λ)⁻¹Y are equal; the
+/// smaller system is taken.
 pub(super) struct System<'a> {
     /// Z: `[rows, features]`, scaled.
     features: &'a Matrix,
@@ -174,8 +175,9 @@ impl<'a> System<'a> {
         Ok(if self.wide { self.features.transposed_times(&solved) } else { solved })
     }
 
-    /// For each row the squared error, over all classes, of the model that is fitted to all other rows: its residual in the whole
-    /// model over the share of the row that the model does not take from itself (Allen's PRESS, Technometrics 16, 1974).
+    /// For each row the squared error, over all classes, of the model that is fitted to all other rows: its residual
+    /// in the whole model over the share of the row that the model does not take from itself (Allen's PRESS,
+    /// Technometrics 16, 1974).
     pub(super) fn left_out(&self, penalty: f64) -> Result<Vec<f64>, ProbeError> {
         let factor = self.factor(penalty)?;
         let solved = factor.solve(self.right.clone());

@@ -1,8 +1,8 @@
 //! LogME: the log evidence of the classes under a linear model of the features, maximised over its two precisions.
 //!
-//! You, Liu, Wang and Long, "LogME: Practical Assessment of Pre-trained Models for Transfer Learning" (ICML 2021). Per class,
-//! y is 1 for its rows and 0 for others, weights have the prior N(0, 1/α), and y is N(F·w, 1/β). The evidence
-//! p(y | F, α, β) is maximised by the paper's fixed-point iteration. Differences from the published program:
+//! You, Liu, Wang and Long, "LogME: Practical Assessment of Pre-trained Models for Transfer Learning" (ICML 2021).
+//! Per class, y is 1 for its rows and 0 for others, weights have the prior N(0, 1/α), and y is N(F·w, 1/β). The
+//! evidence p(y | F, α, β) is maximised by the paper's fixed-point iteration. Differences from the published program:
 //!
 //! - The first α/β is the mean eigenvalue rather than 1, so that features times a constant have the same score.
 //! - With fewer rows than features, the zero eigenvalues keep their terms, as in the paper's formula.
@@ -100,7 +100,8 @@ impl Class<'_> {
                 break;
             }
         }
-        // ½·log|A| without the part that ½·D·log α cancels. β·residual + α·mᵀm is the number of rows, by the iteration.
+        // ½·log|A| without the part that ½·D·log α cancels. β·residual + α·mᵀm is the number of rows, by the
+        // iteration.
         let logs: f64 = self.values.iter().map(|value| libm::log(1.0 + value / ratio)).sum();
         self.noise(beta) - logs / (2.0 * self.rows)
     }

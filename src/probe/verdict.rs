@@ -1,8 +1,8 @@
 //! Does a checkpoint know more of a task than its zero line?
 //!
-//! Both are compared by what the same rows cost them: the squared error of each row when a classifier is fitted to all others, or
-//! bits of text. A gain counts where it is large in two units: its spread over samples of rows, which says how much of it
-//! is chance, and the zero line's cost, which says how much there was to gain.
+//! Both are compared by what the same rows cost them: the squared error of each row when a classifier is fitted to
+//! all others, or bits of text. A gain counts where it is large in two units: its spread over samples of rows, which
+//! says how much of it is chance, and the zero line's cost, which says how much there was to gain.
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -84,7 +84,8 @@ fn ratio<'a>(rows: impl Iterator<Item = &'a (f64, f64)>) -> Option<f64> {
     (units > 0.0).then(|| cost / units)
 }
 
-/// Standard deviation, over samples of the rows that are drawn with replacement, of the mean cost or of the gain, whichever is larger.
+/// Standard deviation, over samples of the rows that are drawn with replacement, of the mean cost or of the gain,
+/// whichever is larger.
 fn spread(own: &Costs, zero: &Costs, seed: u64) -> f64 {
     let key = xxh3_64_with_seed(b"probe bootstrap", seed);
     let rows = zero.rows() as u64;
@@ -124,16 +125,18 @@ pub struct Thresholds {
 
 /// Squared errors of left-out rows.
 ///
-/// Two spreads are exceeded by chance once in forty samples of rows. What decides above some hundred rows are the shares: on digits moved about
-/// in noise, random weights of another seed, and weights trained on shuffled labels, on shuffled pixels or on brightness, saved at most 0.027 of the zero
-/// line's squared error; weights trained on other digits saved 0.05 to 0.11 on 256 rows, and 0.14 to 0.2 on 1,000.
+/// Two spreads are exceeded by chance once in forty samples of rows. What decides above some hundred rows are the
+/// shares: on digits moved about in noise, random weights of another seed, and weights trained on shuffled labels, on
+/// shuffled pixels or on brightness, saved at most 0.027 of the zero line's squared error; weights trained on other
+/// digits saved 0.05 to 0.11 on 256 rows, and 0.14 to 0.2 on 1,000.
 pub const SQUARED_ERRORS: Thresholds =
     Thresholds { small_spreads: 2.0, small_share: 0.04, head_start_spreads: 4.0, head_start_share: 0.12 };
 
 /// Bits per byte of text.
 ///
-/// A text has thousands of tokens, so that the shares decide. A network that adapts to the frequencies in a row of noise saves a few
-/// per cent of a unigram model's bits; one that knows the language saves about half.
+/// A sample has thousands of tokens, so that the shares decide. SmolLM2 saved 51 % of a unigram model's bits on
+/// descriptions of packages; with their characters shuffled, or drawn at random, it needed 8 to 9 % more than that
+/// model. A network that adapts to the frequencies within a row may save a few per cent without knowing the language.
 pub const BITS: Thresholds =
     Thresholds { small_spreads: 2.0, small_share: 0.05, head_start_spreads: 4.0, head_start_share: 0.2 };
 
