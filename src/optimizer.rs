@@ -188,7 +188,7 @@ impl Update {
     /// The part of the way to their first values that weights go before the optimizer's own step (L2-SP, Li et al., 2018,
     /// decoupled from the gradient as AdamW's weight decay is); `None`: they stay.
     fn pull(&self, treatment: &Treatment) -> Option<f32> {
-        (treatment.pull > 0.0).then(|| (self.learning_rate * treatment.rate * treatment.pull) as f32)
+        (treatment.pull > 0.0).then_some((self.learning_rate * treatment.rate * treatment.pull) as f32)
     }
 }
 
