@@ -212,3 +212,23 @@ fn a_tracker_that_is_not_there_neither_stops_nor_delays_a_run() {
         assert_eq!(found, outcome(&directory.path().join("alone")), "the same bits");
     }
 }
+
+#[test]
+fn a_tracker_that_is_not_there_is_said_before_a_run() {
+    let directory = texts();
+    let ask = |name: &str, uri: &str| {
+        let mut asked = command("headstart", directory.path());
+        asked.args([name, "run.yaml", "--set", "report_to=mlflow"]).env("MLFLOW_TRACKING_URI", uri);
+        let output = asked.output().expect("it starts");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        text(&output)
+    };
+    assert!(
+        ask("validate", "")
+            .contains("warning: report_to: mlflow sends no metrics from here: MLFLOW_TRACKING_URI")
+    );
+    assert!(!ask("validate", "http://127.0.0.1:9").contains("report_to"));
+    let said = ask("doctor", "http://me:confidential@127.0.0.1:9");
+    assert!(said.contains("warn  mlflow       127.0.0.1:9: Connection refused"), "{said}");
+    assert!(!said.contains("confidential"), "{said}");
+}

@@ -171,10 +171,8 @@ impl Events {
                 self.of_worker(now, "rest", worker, json!({"reason": clip(reason)}));
             }
             ToWorker::Follow { anew: true } => self.of_worker(now, "replica_differs", worker, json!({})),
-            ToWorker::Follow { anew: false } | ToWorker::Lease { .. } => {
-                if self.resting.remove(&worker) {
-                    self.of_worker(now, "called_back", worker, json!({}));
-                }
+            ToWorker::Follow { anew: false } | ToWorker::Lease { .. } if self.resting.remove(&worker) => {
+                self.of_worker(now, "called_back", worker, json!({}));
             }
             _ => {}
         }

@@ -3,7 +3,8 @@
 use headstart_tests::repository;
 
 /// Why a block may go untested.
-const REASONS: [&str; 5] = ["builds", "takes minutes", "needs root", "needs a cluster", "needs the internet"];
+const REASONS: [&str; 6] =
+    ["builds", "takes minutes", "needs root", "needs a cluster", "needs the internet", "needs a tracker"];
 
 /// What a block is.
 #[derive(Debug, PartialEq)]

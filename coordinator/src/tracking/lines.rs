@@ -24,9 +24,9 @@ impl Line {
         let line: Map<String, Value> = serde_json::from_str(line).ok()?;
         let (step, time) = (line.get("step")?.as_i64()?, line.get("time")?.as_f64()?);
         let evaluation = line.contains_key(OF_EVALUATIONS);
-        let is_metric = |name: &str| !NO_METRICS.contains(&name) && !(evaluation && name == "epoch");
+        let is_none = |name: &str| NO_METRICS.contains(&name) || (evaluation && name == "epoch");
         // What is not finite is null in JSON.
-        let values = line.iter().filter(|(name, _)| is_metric(name));
+        let values = line.iter().filter(|(name, _)| !is_none(name));
         let values = values.filter_map(|(name, value)| Some((name.clone(), value.as_f64()?)));
         Some(Line { step, time, values: values.collect() })
     }

@@ -19,10 +19,13 @@ fn spec(report_to: &str) -> RunSpec {
     run_file::parse("run.yaml", &text, &[]).expect("a run file")
 }
 
+/// Lines of metrics and the end, as a tracker was told of them.
+type Told = Vec<(usize, Option<End>)>;
+
 /// A tracker that does what each attempt is told to.
 struct Scripted {
     attempts: Vec<Attempt>,
-    seen: Arc<Mutex<Vec<(usize, Option<End>)>>>,
+    seen: Arc<Mutex<Told>>,
 }
 
 #[derive(Clone, Copy)]
@@ -54,7 +57,7 @@ impl Tracker for Scripted {
 }
 
 /// A run of two commits that ends after an hour; how long its end took, and what the tracker saw.
-async fn run(attempts: &[Attempt]) -> (Duration, Vec<(usize, Option<End>)>) {
+async fn run(attempts: &[Attempt]) -> (Duration, Told) {
     let (sender, followed) = watch::channel(News::default());
     let seen = Arc::new(Mutex::new(Vec::new()));
     let tracker = Scripted { attempts: attempts.to_vec(), seen: seen.clone() };

@@ -19,10 +19,9 @@ pub(super) async fn all(spec: &RunSpec) -> Vec<Check> {
     let url = server.url().to_owned();
     vec![match ask(server).await {
         Ok(()) => Check::ok(NAME, format!("{url} takes metrics")),
-        Err(error) => Check::warn(
-            NAME,
-            format!("{error}; the run would go on without it, and try again at each commit"),
-        ),
+        Err(error) => {
+            Check::warn(NAME, format!("{error}; the run would go on without it, and try again until its end"))
+        }
     }]
 }
 
