@@ -49,11 +49,20 @@ impl Scale {
 
     /// The features that vary, centred, with deviation 1.
     pub(super) fn apply(&self, features: &Matrix) -> Matrix {
+        self.each(features, |value, mean, deviation| (value - mean) / deviation)
+    }
+
+    /// The features that vary, centred.
+    pub(super) fn centre(&self, features: &Matrix) -> Matrix {
+        self.each(features, |value, mean, _| value - mean)
+    }
+
+    fn each(&self, features: &Matrix, place: impl Fn(f64, f64, f64) -> f64) -> Matrix {
         let mut scaled = Matrix::zeros(features.rows(), self.columns.len());
         for row in 0..features.rows() {
             let from = features.row(row);
             for (to, &(column, mean, deviation)) in scaled.row_mut(row).iter_mut().zip(&self.columns) {
-                *to = (from[column] - mean) / deviation;
+                *to = place(from[column], mean, deviation);
             }
         }
         scaled

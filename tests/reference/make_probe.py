@@ -69,10 +69,10 @@ def best_penalty(z, targets):
 
 
 def left_out(features, labels):
-    """Squared errors of each row under the model of all others, with the scale and penalty of all."""
-    z = StandardScaler().fit_transform(features)
+    """Squared errors of each row under the model of all others, of features as they are with a penalty of 1 a row."""
+    z = features - features.mean(0)
     targets = np.eye(labels.max() + 1)[labels]
-    penalty, _ = best_penalty(z, targets)
+    penalty = len(z)
     errors = []
     for row in range(len(z)):
         others = np.arange(len(z)) != row
