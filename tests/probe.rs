@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
+use headstart_tests::language::chats;
 use headstart_tests::processes::interrupted;
 use headstart_tests::{command, digits, headstart, outcome, succeed, text, texts};
-use headstart_tests::language::chats;
 use serde_json::Value;
 
 /// What `headstart probe` finds, without the time it took.
 fn probe(directory: &Path, arguments: &[&str]) -> Vec<Value> {
-    let arguments: Vec<&str> = ["probe", "run.yaml", "--json", "--device", "cpu"].iter().chain(arguments).copied().collect();
+    let arguments: Vec<&str> =
+        ["probe", "run.yaml", "--json", "--device", "cpu"].iter().chain(arguments).copied().collect();
     let found: Vec<Value> = serde_json::from_str(&succeed(directory, &arguments)).expect("it is a list");
     let timeless = |mut entry: Value| {
         let seconds = entry.as_object_mut().and_then(|entry| entry.remove("seconds"));
@@ -27,7 +28,9 @@ fn keys(entry: &Value) -> Vec<&str> {
 fn one_worker_and_three_find_the_same() {
     let (texts, images, chats) = (texts(), digits(), chats());
     succeed(images.path(), &["init", "run.yaml", "first"]);
-    for (directory, checkpoint, rows) in [(&texts, "model", "40"), (&images, "first", "120"), (&chats, "model", "12")] {
+    for (directory, checkpoint, rows) in
+        [(&texts, "model", "40"), (&images, "first", "120"), (&chats, "model", "12")]
+    {
         let of = |workers: &str| {
             probe(directory.path(), &["--checkpoint", checkpoint, "--rows", rows, "--workers", workers])
         };
@@ -44,8 +47,14 @@ fn checkpoints_are_ranked_beside_random_weights() {
     let directory = texts();
     // The same network from other weights, and one that has learned the task.
     succeed(directory.path(), &["init", "run.yaml", "fresh", "--set", "init=random"]);
-    succeed(directory.path(), &["train", "run.yaml", "--workers", "2", "--set", "max_steps=120", "--set", "learning_rate=3e-3"]);
-    let found = probe(directory.path(), &["--checkpoint", "fresh", "--checkpoint", "out/final", "--rows", "90", "--plot", "p.svg"]);
+    succeed(
+        directory.path(),
+        &["train", "run.yaml", "--workers", "2", "--set", "max_steps=120", "--set", "learning_rate=3e-3"],
+    );
+    let found = probe(
+        directory.path(),
+        &["--checkpoint", "fresh", "--checkpoint", "out/final", "--rows", "90", "--plot", "p.svg"],
+    );
     let order: Vec<&str> = found.iter().map(|entry| entry["checkpoint"].as_str().expect("a name")).collect();
     assert_eq!(order, ["out/final", "fresh"], "best first: {found:?}");
     for entry in &found {
@@ -61,7 +70,11 @@ fn checkpoints_are_ranked_beside_random_weights() {
 fn a_language_models_probe_counts_bits_of_bytes() {
     let directory = chats();
     let found = &probe(directory.path(), &["--rows", "12"])[0];
-    for (name, value) in [("bits_per_byte", &found["bits_per_byte"]), ("unigram", &found["unigram"]), ("random", &found["random"]["bits_per_byte"])] {
+    for (name, value) in [
+        ("bits_per_byte", &found["bits_per_byte"]),
+        ("unigram", &found["unigram"]),
+        ("random", &found["random"]["bits_per_byte"]),
+    ] {
         assert!(value.as_f64().is_some_and(|bits| bits > 0.0), "{name}: {found}");
     }
     let bits = |least: &str| found["context"][least].as_f64();
@@ -74,13 +87,25 @@ fn a_language_models_probe_counts_bits_of_bytes() {
 #[test]
 fn an_adapter_is_compared_with_its_base() {
     let directory = chats();
-    let sets = ["--set", "adapter=lora", "--set", "lora_r=4", "--set", "max_steps=30", "--set", "learning_rate=1e-2"];
+    let sets = [
+        "--set",
+        "adapter=lora",
+        "--set",
+        "lora_r=4",
+        "--set",
+        "max_steps=30",
+        "--set",
+        "learning_rate=1e-2",
+    ];
     let arguments: Vec<&str> = ["train", "run.yaml", "--workers", "1"].into_iter().chain(sets).collect();
     succeed(directory.path(), &arguments);
     let found = probe(directory.path(), &["--adapter", "out/final", "--checkpoint", "model", "--rows", "12"]);
     let [trained, base] = &found[..] else { panic!("two: {found:?}") };
     assert_eq!(trained["adapter"], "out/final", "it has been trained on these rows: {found:?}");
-    assert_eq!(trained["random"]["bits_per_byte"], base["bits_per_byte"], "its zero line is its base without it");
+    assert_eq!(
+        trained["random"]["bits_per_byte"], base["bits_per_byte"],
+        "its zero line is its base without it"
+    );
 }
 
 #[test]
@@ -88,7 +113,9 @@ fn a_runs_probe_changes_nothing_of_its_result() {
     let directory = texts();
     let run = |output: &str, probe: &str| {
         let mut train = command("headstart", directory.path());
-        train.args(["train", "run.yaml", "--workers", "2", "--set", probe]).env("RUST_LOG", "headstart_coordinator=info");
+        train
+            .args(["train", "run.yaml", "--workers", "2", "--set", probe])
+            .env("RUST_LOG", "headstart_coordinator=info");
         let output = train.args(["--set", &format!("output_dir={output}")]).output().expect("it starts");
         assert!(output.status.success(), "{}", text(&output));
         text(&output)
@@ -97,17 +124,33 @@ fn a_runs_probe_changes_nothing_of_its_result() {
     assert_eq!(said(&run("probed", "probe=60")), 1);
     let without = run("without", "probe=false");
     assert_eq!(said(&without), 0, "{without}");
-    assert!(run("too-short", "probe=true").contains("no probe of the checkpoint"), "a line says that it is left out");
-    let [probed, without, short] = ["probed", "without", "too-short"].map(|output| outcome(&directory.path().join(output)));
+    assert!(
+        run("too-short", "probe=true").contains("no probe of the checkpoint"),
+        "a line says that it is left out"
+    );
+    let [probed, without, short] =
+        ["probed", "without", "too-short"].map(|output| outcome(&directory.path().join(output)));
     assert_eq!((&probed, &probed), (&without, &short));
 }
 
 #[test]
 fn a_resumed_run_is_not_probed_again() {
     let directory = interrupted(&["probe=60", "save_steps=1"]);
-    let arguments = ["train", "run.yaml", "--workers", "1", "--set", "probe=60", "--set", "save_steps=1", "--set", "resume_from_checkpoint=auto"];
+    let arguments = [
+        "train",
+        "run.yaml",
+        "--workers",
+        "1",
+        "--set",
+        "probe=60",
+        "--set",
+        "save_steps=1",
+        "--set",
+        "resume_from_checkpoint=auto",
+    ];
     let mut resume = command("headstart", directory.path());
-    let output = resume.args(arguments).env("RUST_LOG", "headstart_coordinator=info").output().expect("it starts");
+    let output =
+        resume.args(arguments).env("RUST_LOG", "headstart_coordinator=info").output().expect("it starts");
     assert!(output.status.success(), "{}", text(&output));
     assert!(!text(&output).contains("head start of"), "{}", text(&output));
 }
@@ -118,7 +161,8 @@ fn what_cannot_be_probed_is_said() {
     let output = headstart(directory.path(), &["probe", "run.yaml", "--checkpoint", "nowhere"]);
     assert_eq!(output.status.code(), Some(12), "{}", text(&output));
     assert!(text(&output).contains("nowhere"), "{}", text(&output));
-    let rows: String = (0..40).map(|row| format!("{{\"text\": \"a b {row}\", \"label\": \"only\"}}\n")).collect();
+    let rows: String =
+        (0..40).map(|row| format!("{{\"text\": \"a b {row}\", \"label\": \"only\"}}\n")).collect();
     std::fs::write(directory.path().join("train.jsonl"), rows).expect("writable");
     let output = headstart(directory.path(), &["probe", "run.yaml", "--set", "labels=[only,other]"]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));

@@ -131,7 +131,7 @@ pub enum Record {
         /// Its number, from 0.
         step: Step,
         /// Sums over its samples.
-        totals: Totals,
+        totals: Box<Totals>,
         /// Metrics beside the loss, by name.
         metrics: BTreeMap<&'static str, f64>,
         /// Learning rate used.

@@ -144,7 +144,11 @@ impl Events {
                 self.committing = standing.version;
                 self.times(now);
             }
-            Effect::Answer(Ok(_)) | Effect::Update { .. } | Effect::Finish(_) | Effect::Judge(_) | Effect::End(..) => {}
+            Effect::Answer(Ok(_))
+            | Effect::Update { .. }
+            | Effect::Finish(_)
+            | Effect::Judge(_)
+            | Effect::End(..) => {}
         }
     }
 

@@ -50,8 +50,8 @@ mod status;
 mod tests;
 
 use audit::Audits;
-use probing::longest_probe;
 pub use probing::Probing;
+use probing::longest_probe;
 use refusals::{refuse_after_end, turn_away};
 use saving::Saving;
 pub use status::{Activity, Counts, Delivered, Snapshot, WorkerLine};

@@ -9,8 +9,8 @@ use headstart::exit::Exit;
 use headstart::job::Job;
 use headstart::message::ProbedRow;
 use headstart::probe::language::{Text, TrainedToken, Unigram, language};
-use headstart::probe::sample::Sample;
 use headstart::probe::report::{self, Measure};
+use headstart::probe::sample::Sample;
 use headstart::probe::{Classified, Name, ProbeError, Probed, Verdict, classification};
 use headstart::run_file::{self, InitFrom, RunSpec, Task};
 use tracing::{info, warn};
@@ -172,7 +172,9 @@ fn say(probed: &Probed) {
     let url = &probed.name.checkpoint;
     match probed.verdict {
         Verdict::None => warn!(rows, "head start of {url}: {words} ({own}, beside {zero})"),
-        Verdict::Small | Verdict::HeadStart => info!(rows, "head start of {url}: {words} ({own}, beside {zero})"),
+        Verdict::Small | Verdict::HeadStart => {
+            info!(rows, "head start of {url}: {words} ({own}, beside {zero})")
+        }
     }
 }
 

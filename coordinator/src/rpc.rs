@@ -210,7 +210,9 @@ impl pb::bulk_server::Bulk for Services {
         let index = match wire::pass(pass)? {
             Pass::Train => self.facts.train_index.clone(),
             Pass::Eval => self.facts.eval_index.clone(),
-            Pass::Golden | Pass::Probe => return Err(Status::invalid_argument("this pass has no rows of its own")),
+            Pass::Golden | Pass::Probe => {
+                return Err(Status::invalid_argument("this pass has no rows of its own"));
+            }
         };
         let pieces = (0..index.len()).step_by(CHUNK).map(move |start| {
             let payload = index.slice(start..(start + CHUNK).min(index.len()));

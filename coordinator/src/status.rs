@@ -16,7 +16,9 @@ pub fn describe(facts: &Facts, status: &Status) -> pb::RunStatus {
     let (Version(eval_step), metrics) = eval;
     let (state, detail) = state(activity, ended, kept);
     let (eval_done, eval_total) = match activity {
-        Activity::Evaluating { done, total } | Activity::Probing { done, total } => (u64::from(*done), u64::from(*total)),
+        Activity::Evaluating { done, total } | Activity::Probing { done, total } => {
+            (u64::from(*done), u64::from(*total))
+        }
         _ => (0, 0),
     };
     pb::RunStatus {

@@ -12,9 +12,9 @@ use headstart::store::StoreError;
 use headstart::verify::VerifyError;
 
 use super::compare::CompareError;
-use super::worker_check::CheckError;
 use super::train::StartError;
 use super::verify::{GoldenError, ReplayError};
+use super::worker_check::CheckError;
 
 /// Why a command fails.
 #[derive(Debug, thiserror::Error)]

@@ -91,11 +91,9 @@ fn candidates(spec: &RunSpec, checkpoints: Vec<String>, adapters: Vec<String>, r
     };
     match checkpoints.is_empty() && adapters.is_empty() {
         true => vec![base],
-        false => checkpoints
-            .into_iter()
-            .map(of_checkpoint)
-            .chain(adapters.into_iter().map(of_adapter))
-            .collect(),
+        false => {
+            checkpoints.into_iter().map(of_checkpoint).chain(adapters.into_iter().map(of_adapter)).collect()
+        }
     }
 }
 

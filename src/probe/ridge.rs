@@ -44,7 +44,7 @@ pub fn ridge(sample: &Sample<'_>, seed: u64) -> Result<Ridge, ProbeError> {
 }
 
 /// The squared error of each row, over all classes, under the classifier that is fitted to all other rows, of features at their own
-/// scale with a fixed penalty ([`PENALTY`]).
+/// scale with a fixed penalty.
 ///
 /// It tells more than right or wrong on half of the rows, so that verdicts need fewer of them. Nothing is scaled, because steps of
 /// training aren't either: they first learn what features say loudly. Random weights say much about a row, but whisper it, so that

@@ -94,7 +94,11 @@ impl Reference {
             Batch::Image { pixels, shape, labels } => {
                 let images = pixels.chunks(shape.iter().product()).zip(labels);
                 images
-                    .map(|(pixels, label)| Batch::Image { pixels: pixels.to_vec(), shape, labels: vec![label] })
+                    .map(|(pixels, label)| Batch::Image {
+                        pixels: pixels.to_vec(),
+                        shape,
+                        labels: vec![label],
+                    })
                     .collect()
             }
             Batch::Text { input_ids, token_type_ids, lengths, targets: Targets::Labels(labels) } => {

@@ -147,7 +147,8 @@ fn load(
         }
         _ => {
             let batches = collator.batches(&samples, &labels, &numbers, size)?;
-            let bytes = batches.iter().filter(|_| pass == Pass::Probe).map(|batch| collator.trained_bytes(batch));
+            let bytes =
+                batches.iter().filter(|_| pass == Pass::Probe).map(|batch| collator.trained_bytes(batch));
             Ok(Loaded { bytes: bytes.sum(), batches, ..Loaded::default() })
         }
     }

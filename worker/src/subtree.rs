@@ -258,8 +258,7 @@ impl Subtree {
             Batch::Text { .. } | Batch::Image { .. } => Default::default(),
         };
         let probed = ProbedRow { values: trainer.probe(row, line)?, token_ids, before, bytes };
-        let totals =
-            Totals { samples: 1, tokens: row.tokens(), probed: vec![probed], ..Totals::default() };
+        let totals = Totals { samples: 1, tokens: row.tokens(), probed: vec![probed], ..Totals::default() };
         self.insert(&self.additions(shard), Partial { gradient: None, totals });
         Ok(())
     }

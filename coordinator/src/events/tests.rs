@@ -134,7 +134,7 @@ fn steps_fail_begin_anew_and_are_committed() {
     story.tell(Event::LeaseFailed(WorkerId(1), LeaseId(1), failure), vec![open()]);
     let step = Record::Step {
         step: Step(0),
-        totals: Totals::default(),
+        totals: Box::default(),
         metrics: BTreeMap::new(),
         learning_rate: 0.1,
         applied: Applied { norm: 1.0, gradient: 0, weights: 0 },

@@ -58,7 +58,7 @@ impl Machine {
         let metrics = self.objective.of_step(&totals);
         effects.push(Effect::Record(Record::Step {
             step,
-            totals,
+            totals: Box::new(totals),
             metrics,
             learning_rate,
             applied,

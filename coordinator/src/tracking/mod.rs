@@ -156,7 +156,7 @@ impl Trackers {
         self.news.clone()
     }
 
-    /// Tells how the run ended, and waits for the rest to be sent: [`PATIENCE`] at most.
+    /// Tells how the run ended, and waits for the rest to be sent, for some seconds at most.
     pub async fn end(mut self, end: End) {
         if let Some(news) = &self.news.0 {
             news.send_modify(|news| news.end = Some(end));

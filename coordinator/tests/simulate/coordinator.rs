@@ -154,7 +154,9 @@ impl Coordinator {
                 }
                 Effect::Conclude { best, standing } => self.conclude(at, best, standing),
                 Effect::Finish(_) => drop(self.tell(at, Event::Finished)),
-                Effect::Export(_) | Effect::Judge(_) => unreachable!("nobody stops the run, and it has no probe"),
+                Effect::Export(_) | Effect::Judge(_) => {
+                    unreachable!("nobody stops the run, and it has no probe")
+                }
                 Effect::End(exit, detail) => self.ended = Some((exit, detail)),
             }
         }

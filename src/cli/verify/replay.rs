@@ -10,8 +10,8 @@ use headstart::verify::{FileFact, Ledger, Line, RunFacts};
 
 use super::super::console;
 use super::super::error::CliError;
-use super::super::worker_check::{self, CheckError};
 use super::super::train::first::{First, first_steps};
+use super::super::worker_check::{self, CheckError};
 
 /// Why a step cannot be recomputed, or differs from the ledger.
 #[derive(Debug, thiserror::Error)]

@@ -204,7 +204,7 @@ pub(super) const UNSUPPORTED: &[Unsupported] = &[
         cure: "learning rates differ by depth only, as layer_decay says, and there is one optimizer: remove it",
     },
     Unsupported {
-        // ELECTRA's last layer trains at the square of the factor.
+        // In one family the last layer trains at the square of the factor.
         keys: &["layerwise_lr_decay"],
         anyway: &["0", "1"],
         same_as: None,

@@ -307,7 +307,16 @@ pub(super) fn compute(
     let compute = Duration::from_millis(5);
     (
         gradient,
-        Totals { samples, divisor: samples, loss, counts, tokens: samples, probed, compute, ..Totals::default() },
+        Totals {
+            samples,
+            divisor: samples,
+            loss,
+            counts,
+            tokens: samples,
+            probed,
+            compute,
+            ..Totals::default()
+        },
     )
 }
 

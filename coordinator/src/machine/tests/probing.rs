@@ -49,7 +49,8 @@ fn rows_come_in_their_order_whatever_happens_to_workers() {
 
 #[test]
 fn a_probe_that_cannot_be_computed_is_left_out() {
-    let failures = [Failure::Error("no memory".into()), Failure::Data("row 3".into()), Failure::Storage("gone".into())];
+    let failures =
+        [Failure::Error("no memory".into()), Failure::Data("row 3".into()), Failure::Storage("gone".into())];
     for failure in failures {
         let mut cluster = cluster(1, Probing::First);
         let (first, second) = (cluster.join(), cluster.join());
