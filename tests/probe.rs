@@ -131,6 +131,21 @@ fn a_runs_probe_changes_nothing_of_its_result() {
     let [probed, without, short] =
         ["probed", "without", "too-short"].map(|output| outcome(&directory.path().join(output)));
     assert_eq!((&probed, &probed), (&without, &short));
+    let spec = |output: &str| {
+        let text =
+            std::fs::read(directory.path().join(output).join("final/run.json")).expect("it is finished");
+        let run: Value = serde_json::from_slice(&text).expect("it is JSON");
+        Value::Object(
+            run["spec"]
+                .as_object()
+                .expect("an object")
+                .clone()
+                .into_iter()
+                .filter(|(key, _)| key != "output_dir")
+                .collect(),
+        )
+    };
+    assert_eq!(spec("probed"), spec("without"), "run.json is hashed");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use headstart::id::Version;
 use headstart::message::{GoldenRow, NumericClass};
 use headstart::network::Network;
 use headstart::plan::Plan;
-use headstart::run_file::RunSpec;
+use headstart::run_file::{Probe, RunSpec};
 use headstart::store::{Location, StoreError};
 use headstart::trainable::SEGMENT;
 use headstart::verify::{EVENTS, GOLDEN, WORKERS};
@@ -183,7 +183,8 @@ impl Writer {
         json!({
             "run_id": self.run_id,
             "headstart": env!("CARGO_PKG_VERSION"),
-            "spec": self.spec,
+            // Whether the run was probed is no part of its result.
+            "spec": RunSpec { probe: Probe::default(), ..self.spec.clone() },
             "labels": self.labels,
             "adapter_order": self.network.adapter_order(),
             "base": kept.base.map(|base| format!("{base:032x}")),

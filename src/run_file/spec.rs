@@ -57,7 +57,7 @@ pub struct RunSpec {
     /// Commits of the run's state.
     #[serde(flatten)]
     pub saving: Saving,
-    /// Where metrics are sent. Not serialized: it can change neither the result nor a file of it.
+    /// Where metrics are sent. Not serialized: no part of the result.
     #[serde(skip)]
     pub report_to: Vec<Tracker>,
     /// What to do with a non-finite shard while the others of its step are finite.
@@ -384,12 +384,10 @@ const NO_RESULT_KEYS: [&str; 9] = [
 ];
 
 impl RunSpec {
-    /// The keys that can change the bits of the final weights: two runs that agree in them, in their data and in their
-    /// checkpoint are one.
+    /// The keys that can change the final weights: runs that agree in them, in data and in checkpoint are one.
     pub fn result_keys(&self) -> BTreeMap<String, serde_json::Value> {
-        let keys = match serde_json::to_value(self).expect("a run is plain data") {
-            serde_json::Value::Object(keys) => keys,
-            _ => unreachable!("a run is an object"),
+        let serde_json::Value::Object(keys) = serde_json::to_value(self).expect("a run is plain data") else {
+            unreachable!("a run is an object")
         };
         keys.into_iter().filter(|(name, _)| !NO_RESULT_KEYS.contains(&name.as_str())).collect()
     }
@@ -398,7 +396,6 @@ impl RunSpec {
 impl Cluster {
     /// The stores of a run, none opened yet, set up by this process's environment.
     pub fn stores(&self) -> Stores {
-        let patience = Duration::from_secs(self.store_retry_seconds.into());
-        Stores::new(Environment::of_process(), patience)
+        Stores::new(Environment::of_process(), Duration::from_secs(self.store_retry_seconds.into()))
     }
 }
