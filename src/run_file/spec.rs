@@ -386,9 +386,8 @@ const NO_RESULT_KEYS: [&str; 9] = [
 impl RunSpec {
     /// The keys that can change the final weights: runs that agree in them, in data and in checkpoint are one.
     pub fn result_keys(&self) -> BTreeMap<String, serde_json::Value> {
-        let serde_json::Value::Object(keys) = serde_json::to_value(self).expect("a run is plain data") else {
-            unreachable!("a run is an object")
-        };
+        let keys: BTreeMap<String, serde_json::Value> =
+            serde_json::from_value(serde_json::json!(self)).expect("a run is an object");
         keys.into_iter().filter(|(name, _)| !NO_RESULT_KEYS.contains(&name.as_str())).collect()
     }
 }
