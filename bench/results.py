@@ -7,7 +7,7 @@ import platform
 FILE = pathlib.Path("bench/RESULTS.md")
 TITLE = "# Speed"
 # In the order of the file.
-SECTIONS = ["speed", "net", "formats", "scale"]
+SECTIONS = ["speed", "net", "formats", "scale", "transfer"]
 
 
 def machine():
