@@ -1,5 +1,7 @@
 //! Everything that can be known before a worker starts: the data's rows and labels, the network, the plan.
 
+mod probed;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::SystemTime;

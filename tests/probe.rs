@@ -58,8 +58,11 @@ fn checkpoints_are_ranked_beside_random_weights() {
     let order: Vec<&str> = found.iter().map(|entry| entry["checkpoint"].as_str().expect("a name")).collect();
     assert_eq!(order, ["out/final", "fresh"], "best first: {found:?}");
     for entry in &found {
-        assert_eq!(keys(entry), ["checkpoint", "score", "accuracy", "random", "verdict", "rows"]);
-        assert_eq!(keys(&entry["random"]), ["score", "accuracy"]);
+        assert_eq!(
+            keys(entry),
+            ["checkpoint", "score", "accuracy", "log_evidence", "random", "verdict", "rows"]
+        );
+        assert_eq!(keys(&entry["random"]), ["score", "accuracy", "log_evidence"]);
     }
     assert_eq!(found[1]["verdict"], "none", "random weights are no head start: {found:?}");
     let picture = std::fs::read_to_string(directory.path().join("p.svg")).expect("it was asked for");

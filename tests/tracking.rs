@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use headstart_tests::processes::{address, until, worker};
 use headstart_tests::server::Server;
 use headstart_tests::{command, outcome, text, texts};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// Prints a directory's scalars: for each tag its steps and values.
@@ -27,7 +29,7 @@ from mlflow import MlflowClient
 client = MlflowClient(sys.argv[1])
 experiment = client.get_experiment_by_name(sys.argv[2])
 runs = []
-for run in client.search_runs([experiment.experiment_id]):
+for run in client.search_runs([experiment.experiment_id]) if experiment else []:
     history = {key: client.get_metric_history(run.info.run_id, key) for key in run.data.metrics}
     metrics = {key: [[point.step, point.value] for point in points] for key, points in history.items()}
     runs.append({'status': run.info.status, 'name': run.info.run_name, 'tags': run.data.tags,
@@ -156,6 +158,39 @@ fn each_number_of_a_run_whose_coordinator_was_killed_is_there_once() {
     assert_same(&found, &expected(&output, tag, |value| f64::from(value as f32)));
     assert_eq!(python(MLFLOW, &[&uri, "a b/c"]), runs);
     events(&output);
+}
+
+#[test]
+fn a_server_sees_a_run_run_stop_and_go_on_to_its_end() {
+    let server = Server::mlflow();
+    let directory = texts();
+    let uri = server.url();
+    let variables = [("MLFLOW_TRACKING_URI", uri.as_str()), ("MLFLOW_EXPERIMENT_NAME", "stopped")];
+    let sets = |steps: &'static str| {
+        ["report_to=mlflow", steps, "save_steps=5", "eval_strategy=no", "resume_from_checkpoint=auto"]
+    };
+    let statuses = || -> Vec<String> {
+        let runs = python(MLFLOW, &[&uri, "stopped"]);
+        let runs = runs.as_array().expect("a list").iter();
+        runs.map(|run| run["status"].as_str().expect("text").to_owned()).collect()
+    };
+    let mut first = coordinator(directory.path(), &sets("max_steps=100000"), &variables);
+    let mut helper = worker(directory.path(), &address(&mut first).expect("it listens"));
+    until("the server knows the run", || statuses() == ["RUNNING"]);
+    kill(Pid::from_raw(first.id() as i32), Signal::SIGTERM).expect("it runs");
+    let stopped = first.wait_with_output().expect("it ends");
+    assert_eq!(stopped.status.code(), Some(143), "{}", text(&stopped));
+    helper.wait().expect("it ends");
+    assert_eq!(statuses(), ["KILLED"]);
+
+    // It goes on, and somebody lets it end.
+    let mut second = coordinator(directory.path(), &sets("max_steps=100000"), &variables);
+    let mut helper = worker(directory.path(), &address(&mut second).expect("it listens"));
+    until("the same run runs again", || statuses() == ["RUNNING"]);
+    kill(Pid::from_raw(second.id() as i32), Signal::SIGTERM).expect("it runs");
+    assert_eq!(second.wait().expect("it ends").code(), Some(143));
+    helper.wait().expect("it ends");
+    assert_eq!(statuses(), ["KILLED"]);
 }
 
 /// The events of both coordinators, as far as they were committed.

@@ -12,16 +12,11 @@ use headstart::probe::language::{Text, TrainedToken, Unigram, language};
 use headstart::probe::report::{self, Measure};
 use headstart::probe::sample::Sample;
 use headstart::probe::{Classified, Name, ProbeError, Probed, Verdict, classification};
-use headstart::run_file::{self, InitFrom, RunSpec, Task};
+use headstart::run_file::{self, InitFrom, Task};
 use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::machine::Probing;
-
-/// Fewest rows that tell something, in a probe whose size the run decides.
-const FEWEST: usize = 256;
-/// Fewest rows of each class, on average.
-const FEWEST_OF_A_CLASS: usize = 10;
 
 /// A probe whose rows are not in yet.
 #[derive(Debug)]
@@ -61,7 +56,7 @@ impl Probe {
     pub fn of(job: &Job, begins: bool, into: Option<PathBuf>, clock: Clock) -> Option<Probe> {
         let Job { spec, plan, network, .. } = job;
         let rows = plan.probed();
-        if into.is_none() && (!begins || !is_worth_it(spec, rows.len(), job.labels.len())) {
+        if into.is_none() && !(begins && begins_with_probe(job)) {
             return None;
         }
         let classes = rows.iter().filter_map(|&row| job.train.labels().get(row as usize).copied());
@@ -142,26 +137,18 @@ fn texts(rows: &[ProbedRow]) -> Vec<Text> {
     rows.iter().map(text).collect()
 }
 
-/// Whether a run's probe has rows enough to tell something. Says why not, where the user might expect one.
-fn is_worth_it(spec: &RunSpec, rows: usize, labels: usize) -> bool {
-    match spec.probe {
-        run_file::Probe::Off => return false,
-        run_file::Probe::Rows(_) => return true,
-        run_file::Probe::Share if spec.init == InitFrom::Random => return false,
-        run_file::Probe::Share => {}
-    }
-    let needed = match spec.task {
-        Task::SequenceClassification | Task::ImageClassification => FEWEST.max(FEWEST_OF_A_CLASS * labels),
-        Task::CausalLm => FEWEST,
-    };
-    if rows < needed {
+/// Whether the run begins with a probe. Says why not, where the user might expect one.
+fn begins_with_probe(job: &Job) -> bool {
+    let begins = job.begins_with_probe();
+    let expected = job.spec.probe == run_file::Probe::Share && job.spec.init == InitFrom::Pretrained;
+    if !begins && expected {
         info!(
-            rows,
-            needed,
+            rows = job.plan.probed().len(),
+            needed = job.fewest_probed(),
             "no probe of the checkpoint: 2 % of this run are too few rows to tell; `headstart probe` takes as many as it needs"
         );
     }
-    rows >= needed
+    begins
 }
 
 /// One line: a warning, where the checkpoint is no help.

@@ -76,7 +76,7 @@ async fn train(optimizer: &str) -> String {
     format!("{:032x} {:016x}", master.hash(), norms.to_bits())
 }
 
-/// Of a probe, with more rows than features and with fewer: its score, its penalty, its squared error, the spread of
+/// Of a probe, with more rows than features and with fewer: its log evidence, its penalty, its squared error, the spread of
 /// that, and which held-out rows are right.
 fn probe(rows: usize, width: usize) -> String {
     let mut features = initial_values(&parameter("features", rows * width, true), 5);
@@ -89,7 +89,7 @@ fn probe(rows: usize, width: usize) -> String {
     let right: u64 = found.ridge.correct.iter().fold(0, |bits, right| (bits << 1) | u64::from(*right));
     let squares = Costs::of_rows(&found.left_out);
     let evidence = Evidence::of(&squares, &squares, 3).expect("numbers");
-    let numbers = [found.score, found.ridge.penalty, evidence.zero, evidence.spread];
+    let numbers = [found.log_evidence, found.ridge.penalty, evidence.zero, evidence.spread];
     format!("{} {right:x}", numbers.map(|number| format!("{:016x}", number.to_bits())).join(" "))
 }
 

@@ -114,6 +114,14 @@ impl Network {
         !self.continues(index) && entry.is_some_and(|entry| matches!(entry.dtype, Dtype::BF16 | Dtype::F16))
     }
 
+    /// Bytes of all first values, as they are held.
+    pub fn stored_bytes(&self) -> u64 {
+        let bytes = |(index, parameter): (usize, &Parameter)| {
+            parameter.len() as u64 * if self.is_stored_in_16_bits(index) { 2 } else { 4 }
+        };
+        self.table.iter().enumerate().map(bytes).sum()
+    }
+
     /// Reads the frozen values; their hash as [`Network::frozen_hash`] gives it.
     pub async fn read_frozen(&self) -> Result<Option<u128>, CheckpointError> {
         let places = self.trainable.places(self.table.len());

@@ -5,9 +5,9 @@
 //! | [`sample`] | Which features and classes do the probed rows have? |
 //! | [`matrix`] | Products of matrices, each sum in one fixed order. |
 //! | [`eigen`] | Eigenvalues of a symmetric matrix, and vectors seen from its eigenvectors. |
-//! | [`logme`] | How likely are the classes under a linear model of the features? The score that ranks checkpoints. |
+//! | [`logme`] | How likely are the classes under a linear model of the features, at the scale that fits best? |
 //! | `linear` | Which linear classifier of the features fits best? |
-//! | [`ridge`] | How well does it do on rows that it was not fitted to? |
+//! | [`ridge`] | How well does it do on rows that it was not fitted to? The score that ranks checkpoints. |
 //! | [`language`] | How many bits does a byte of text cost a language model, and a unigram model? |
 //! | [`verdict`] | Is that more than random weights know? In units of the zero line's own spread. |
 //! | [`report`] | What `headstart probe` prints: JSON; [`table`] and [`plot`] show the same to people. |
@@ -124,15 +124,30 @@ pub enum ProbeError {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Classified {
     /// LogME: mean log evidence of a row, in nats; larger is better.
-    pub score: f64,
+    pub log_evidence: f64,
     /// The held-out half.
     pub ridge: Ridge,
     /// Squared error of each row, when the classifier is fitted to all others; smaller is better.
     pub left_out: Vec<f64>,
+    /// Squared error of a row that knows how often each class occurs among the others, and nothing else: the mean over the rows.
+    pub uninformed: f64,
+}
+
+impl Classified {
+    /// The share of the classes' variance that features explain, in rows that the classifier was not fitted to. 1: all of it; 0 or
+    /// less: nothing.
+    pub fn score(&self) -> f64 {
+        let error = self.left_out.iter().sum::<f64>() / self.left_out.len() as f64;
+        1.0 - error / self.uninformed
+    }
 }
 
 /// Judges the features of one network. The same `seed` holds out the same rows, whatever the features are.
 pub fn classification(sample: &Sample<'_>, seed: u64) -> Result<Classified, ProbeError> {
-    let (score, ridge) = (logme::logme(sample)?, ridge::ridge(sample, seed)?);
-    Ok(Classified { score, ridge, left_out: ridge::left_out(sample)? })
+    Ok(Classified {
+        log_evidence: logme::logme(sample)?,
+        ridge: ridge::ridge(sample, seed)?,
+        left_out: ridge::left_out(sample)?,
+        uninformed: ridge::uninformed(sample),
+    })
 }

@@ -126,7 +126,7 @@ mod tests {
         let drawn = svg(&probed);
         assert_well_formed(&drawn);
         assert_eq!(drawn.matches(ZERO_LINE).count(), probed.len() + 1, "one is in the legend");
-        assert!(drawn.contains("71.0 % (zero line 30.0 %): a head start"), "{drawn}");
+        assert!(drawn.contains("75.0 % (zero line 25.0 %): a head start"), "{drawn}");
         assert!(drawn.contains("a&lt;b&gt; &amp; &quot;c&quot;"), "{drawn}");
         assert!(drawn.contains("longer is better"), "{drawn}");
     }

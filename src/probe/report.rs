@@ -31,11 +31,14 @@ pub enum Measure {
 /// A network's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scored {
-    /// LogME in nats a row, or minus the bits per byte. Larger is better.
+    /// Share of the classes' variance that is explained in left-out rows, or minus the bits per byte. Larger is better.
     pub score: f64,
     /// What is shown beside it.
     #[serde(flatten)]
     pub measure: Measure,
+    /// LogME in nats a row, of classifiers. Larger is better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_evidence: Option<f64>,
 }
 
 /// One probed checkpoint.
@@ -79,8 +82,9 @@ impl Probing {
     pub fn of_classifier(self, own: &Classified, random: &Classified) -> Result<Probed, ProbeError> {
         let Probing { name, seed, seconds } = self;
         let scored = |found: &Classified| Scored {
-            score: found.score,
+            score: found.score(),
             measure: Measure::Accuracy(found.ridge.accuracy),
+            log_evidence: Some(found.log_evidence),
         };
         let costs = |found: &Classified| Costs::of_rows(&found.left_out);
         let verdict = Evidence::of(&costs(own), &costs(random), seed)?.verdict(&verdict::SQUARED_ERRORS);
@@ -102,6 +106,7 @@ impl Probing {
         let scored = |found: &Language| Scored {
             score: found.score(),
             measure: Measure::BitsPerByte(found.bits_per_byte),
+            log_evidence: None,
         };
         Ok(Probed {
             name,
@@ -147,22 +152,23 @@ pub(super) mod tests {
     }
 
     /// A row costs more where the probe is right less often.
-    fn classified(score: f64, right: usize) -> Classified {
+    fn classified(log_evidence: f64, right: usize) -> Classified {
         let correct: Vec<bool> = (0..100).map(|row| row < right).collect();
         let ridge =
             Ridge { accuracy: right as f64 / 100.0, penalty: 1.0, held_out: (0..100).collect(), correct };
-        let left_out = (0..200).map(|row| 1.2 - right as f64 / 100.0 + f64::from(row % 10) / 50.0).collect();
-        Classified { score, ridge, left_out }
+        // Quarters are exact, so that the score is the share which is right.
+        let left_out = (0..200).map(|row| 1.0 - right as f64 / 100.0 + [0.125, -0.125][row % 2]).collect();
+        Classified { log_evidence, ridge, left_out, uninformed: 1.0 }
     }
 
     /// One checkpoint with a verdict of each kind.
     pub(in crate::probe) fn classifiers() -> Vec<Probed> {
         let found = [
-            ("s3://models/all-MiniLM-L6-v2", 0.4512, 71),
-            ("models/digits/final", 0.1, 36),
-            ("a<b> & \"c\"", -0.25, 31),
+            ("s3://models/all-MiniLM-L6-v2", 0.4512, 75),
+            ("models/digits/final", 0.1, 33),
+            ("a<b> & \"c\"", -0.25, 26),
         ];
-        let random = classified(-0.3, 30);
+        let random = classified(-0.3, 25);
         let probed = |(checkpoint, score, right): (&str, f64, usize)| {
             probing(checkpoint, 12.25).of_classifier(&classified(score, right), &random).expect("an entry")
         };
@@ -186,7 +192,7 @@ pub(super) mod tests {
         let json = serde_json::to_string(&classifiers()[0]).expect("JSON");
         assert_eq!(
             json,
-            r#"{"checkpoint":"s3://models/all-MiniLM-L6-v2","score":0.4512,"accuracy":0.71,"random":{"score":-0.3,"accuracy":0.3},"verdict":"head start","rows":200,"seconds":12.25}"#
+            r#"{"checkpoint":"s3://models/all-MiniLM-L6-v2","score":0.75,"accuracy":0.75,"log_evidence":0.4512,"random":{"score":0.25,"accuracy":0.25,"log_evidence":-0.3},"verdict":"head start","rows":200,"seconds":12.25}"#
         );
         let probed = language_model("m", 1.0);
         let json: serde_json::Value = serde_json::to_value(&probed).expect("JSON");
@@ -239,8 +245,8 @@ pub(super) mod tests {
         probed.reverse();
         probed.push(twin);
         rank(&mut probed);
-        let scores: Vec<f64> = probed.iter().map(|entry| entry.own.score).collect();
-        assert_eq!(scores, [0.4512, 0.4512, 0.1, -0.25]);
+        let scores = [0, 1, 2, 3].map(|place: usize| probed[place].own.score);
+        assert_eq!(scores.map(|score| (score * 100.0).round()), [75.0, 75.0, 33.0, 26.0]);
         assert_eq!(probed[0].name.checkpoint, "aaa", "equal scores are sorted by name");
     }
 }

@@ -56,6 +56,16 @@ pub fn left_out(sample: &Sample<'_>) -> Result<Vec<f64>, ProbeError> {
     System::of(&features, &targets)?.left_out(PENALTY * sample.rows() as f64)
 }
 
+/// The mean squared error of a row without any feature, over all classes: the shares of the classes among all other rows are its
+/// prediction.
+pub fn uninformed(sample: &Sample<'_>) -> f64 {
+    let rows = sample.rows() as f64;
+    // Σ (y − mean)² over rows and classes; leaving the row itself out of the mean makes each difference n ÷ (n − 1) of it.
+    let squares: f64 = sample.counts().iter().map(|&count| count as f64 * (1.0 - count as f64 / rows)).sum();
+    let left_out = rows / (rows - 1.0);
+    squares / rows * left_out * left_out
+}
+
 /// Rows to fit and rows to hold out, both ascending. Rows are shuffled by the seed, sorted by class, and dealt in turn: the
 /// halves differ by at most one row, and so do their shares of any class.
 fn halves(sample: &Sample<'_>, seed: u64) -> (Vec<usize>, Vec<usize>) {
@@ -106,12 +116,14 @@ mod tests {
     #[test]
     fn a_row_that_is_left_out_without_any_feature_is_the_mean_of_the_others() {
         let labels = [0, 1, 0, 1, 0, 0];
-        let found = left_out(&Sample::new(&[2.5; 6], 1, &labels).expect("a sample")).expect("errors");
+        let sample = Sample::new(&[2.5; 6], 1, &labels).expect("a sample");
+        let found = left_out(&sample).expect("errors");
         // Of the other five, two or one are of class 1: it is missed by 2/5 or 4/5, and so is the other class.
         for (found, label) in found.iter().zip(labels) {
             let miss = if label == 0 { 0.4 } else { 0.8 };
             assert!((found - 2.0 * miss * miss).abs() < 1e-12, "{found}");
         }
+        assert!((uninformed(&sample) - found.iter().sum::<f64>() / 6.0).abs() < 1e-12);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use headstart::checkpoint::CheckpointError;
+use headstart::host;
 use headstart::message::{Failure, Pass, Work};
 use headstart::network::Network;
 use headstart::rounding::Rounding;
@@ -135,6 +136,13 @@ pub async fn compute(task: Task, means: Means<'_>) -> Result<Partial, Unfinished
 async fn give_zero_line(network: &Network, engine: &Engine) -> Result<(), Unfinished> {
     if engine.run(|trainer| trainer.has_zero_line()).await? {
         return Ok(());
+    }
+    let needed = network.stored_bytes();
+    if host::free_memory().is_some_and(|free| free < needed) {
+        return Err(Unfinished::Failed(Failure::Error(format!(
+            "the network that a probe compares with needs {} MiB of memory, and less is free; `probe: false` leaves the probe out",
+            needed.div_ceil(1 << 20)
+        ))));
     }
     let unread = |error: CheckpointError| Unfinished::Failed(Failure::Storage(error.to_string()));
     let values = network.zero_line().await.map_err(unread)?;

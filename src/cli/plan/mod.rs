@@ -213,6 +213,7 @@ fn memory(job: &Job, lengths: &RowLengths<'_>, workers: u32, traffic: &Traffic) 
         workers,
         commits: commits_on_the_way(job),
         packed: traffic.gradient(1.0),
+        probed: job.begins_with_probe(),
     }
     .memory()
 }

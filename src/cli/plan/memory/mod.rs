@@ -81,6 +81,8 @@ pub(super) struct Sizes<'a> {
     pub(super) commits: bool,
     /// Bytes of a step's gradient on the wire.
     pub(super) packed: f64,
+    /// Whether the run begins with a probe.
+    pub(super) probed: bool,
 }
 
 /// Bytes at the peak.
@@ -133,15 +135,20 @@ impl Sizes<'_> {
         }
     }
 
-    /// Weights, and one after the other: first values on their way, the canary, micro-batches with their accumulators. What is
+    /// Weights, and one after the other: first values on their way, the canary, the probe, micro-batches with their accumulators. What is
     /// free after each of them is given back.
     fn worker(&self) -> f64 {
         let node = nodes(self.spec.batch.shards_per_step, self.workers).into_iter().max().unwrap_or(1);
         let accumulators = self.weights.trained() * f64::from(1 + node.ilog2());
         let base = WORKER_BASE + self.tokenizer() + self.row() * self.rows as f64;
         // All first values are there before tensors are made of them, and reads have ended.
-        let phases = [self.weights.read(), self.canary(), accumulators + self.step()];
+        let phases = [self.weights.read(), self.canary(), self.probe(), accumulators + self.step()];
         base + self.weights.bytes() + phases.into_iter().fold(0.0, f64::max)
+    }
+
+    /// The network that a probe compares the first weights with, once its values are there. It is gone when training begins.
+    fn probe(&self) -> f64 {
+        if self.probed { self.weights.bytes() + self.weights.read() } else { 0.0 }
     }
 
     /// Weights, moments, first values, sums under construction, the copy of the weights that is written, and what updates

@@ -150,6 +150,7 @@ fn sizes(more: &str, workers: u32) -> Memory {
         workers,
         commits: false,
         packed: 4.0 * 22.7e6,
+        probed: false,
     }
     .memory()
 }
