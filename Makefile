@@ -146,6 +146,16 @@ bench-scale: build ## measure what 1 to 32 workers and 1000 idle ones cost, with
 	$(CARGO) build --package headstart-worker --no-default-features --example sleepers --release
 	@$(BUILT) $(PYTHON) bench/scale.py "$$(realpath $(TARGET_DIR))/release/examples/sleepers"
 
+.PHONY: bench-transfer
+bench-transfer: build ## compare the probe's ranks and verdicts with fine-tuning, on a text and an image task: half an hour
+	@examples/sections/setup.py
+	@$(BUILT) $(PYTHON) bench/transfer.py
+
+.PHONY: bench-treatments
+bench-treatments: build ## measure when freeze, layer_decay, unfreeze and l2_sp pay: half an hour
+	@examples/sections/setup.py
+	@$(BUILT) $(PYTHON) bench/treatments.py
+
 .PHONY: bench-recovery
 bench-recovery: build ## measure how long a run stands still after a crash, and what a commit costs
 	@$(BUILT) $(PYTHON) bench/recovery.py

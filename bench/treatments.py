@@ -70,6 +70,8 @@ def start(task):
     """A run file, and settings that a task needs besides."""
     if task == "sections":
         return "examples/sections/run.yaml", {}
+    if not pathlib.Path("examples/digits/data").exists():
+        subprocess.run([sys.executable, "examples/digits/prepare.py"], check=True)
     checkpoint = RUNS / "zero_to_four"
     if not (checkpoint / "final").exists():
         headstart("train", "examples/digits/pretrain.yaml", "--workers", 2, "--set", f"output_dir={checkpoint}")
