@@ -9,10 +9,12 @@ mod doctor;
 mod error;
 mod export;
 mod format;
+mod picture;
 mod plan;
 mod predict;
 mod preprocess;
 mod probe;
+mod runs;
 mod status;
 mod train;
 mod validate;
@@ -62,7 +64,7 @@ enum Command {
     Stop(watch::StopArguments),
     /// Check the hashes of everything a run wrote; optionally recompute its first steps.
     Verify(verify::Arguments),
-    /// Compare the evaluations of finished runs: what was the head start worth?
+    /// Compare the evaluations of runs: what was the head start worth?
     Compare(compare::Arguments),
     /// Print the JSON schema of the run file.
     Schema,
