@@ -44,7 +44,7 @@ pub(super) struct Arguments {
 
 /// Why runs cannot be compared.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CompareError {
+pub(in crate::cli) enum CompareError {
     /// Nothing to compare.
     #[error("{url}: the run was never evaluated; give it eval_datasets, and eval_strategy: steps")]
     NoEvaluations {
