@@ -1,32 +1,35 @@
-//! Parts of SVG pictures: a white page, lines, bars, texts, and the axis of a chart.
+//! SVG pictures: a white page, lines, bars, texts, axes, and charts of curves.
 //!
 //! Pictures have their own white background, so that they are readable on light and dark pages.
 
 pub mod axis;
+pub mod chart;
+mod thin;
 
 use std::fmt::Write;
 
-/// Width of every picture.
+/// Width of a picture that stands alone.
 pub const WIDTH: f64 = 820.0;
+/// Narrower pictures have a smaller title.
+const NARROW: f64 = 600.0;
 
 /// Okabe and Ito's colours ("Color Universal Design", 2008), which people with any colour vision tell apart; yellow is
 /// left out, for it does not show on white.
 pub const COLOURS: [&str; 7] = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"];
 
-/// The start of a picture of this height, up to its title. `</svg>` ends it.
-pub fn page(height: f64, title: &str) -> String {
+/// The start of a picture of this width and height, up to its title. `</svg>` ends it.
+pub fn page((width, height): (f64, f64), title: &str) -> String {
     let title = escaped(title);
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
          height=\"{height}\" role=\"img\" font-family=\"Helvetica, Arial, sans-serif\" font-size=\"13\" \
          fill=\"#222222\">\n<title>{title}</title>\n\
-         <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>\n"
+         <rect width=\"{width}\" height=\"{height}\" fill=\"#ffffff\"/>\n"
     );
-    text(&mut svg, LEFT_OF_TITLE, 32.0, "font-size=\"18\" font-weight=\"bold\"", &title);
+    let (x, y, size) = if width < NARROW { (14.0, 25.0, 15) } else { (80.0, 32.0, 18) };
+    text(&mut svg, x, y, &format!("font-size=\"{size}\" font-weight=\"bold\""), &title);
     svg
 }
-
-const LEFT_OF_TITLE: f64 = 80.0;
 
 /// A line one pixel wide.
 pub fn line(svg: &mut String, (x1, y1): (f64, f64), (x2, y2): (f64, f64), colour: &str) {
@@ -69,9 +72,15 @@ pub fn shortened(name: &str, widest: f64) -> String {
     cut.map_or_else(|| name.to_owned(), |cut| format!("{}…", &name[..cut]))
 }
 
-/// Safe inside an element. Control characters are no XML at all.
+/// Safe inside an element or a quoted attribute, of XML and of HTML. Control characters and what Unicode keeps free are
+/// left out: they may not be there.
 pub fn escaped(text: &str) -> String {
-    let clean: String = text.chars().filter(|character| !character.is_control()).collect();
+    let is_free = |character: char| {
+        let code = u32::from(character);
+        code & 0xFFFE == 0xFFFE || (0xFDD0..=0xFDEF).contains(&code)
+    };
+    let clean: String =
+        text.chars().filter(|character| !character.is_control() && !is_free(*character)).collect();
     clean.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

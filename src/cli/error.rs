@@ -12,6 +12,8 @@ use headstart::store::StoreError;
 use headstart::verify::VerifyError;
 
 use super::compare::CompareError;
+use super::picture::PictureError;
+use super::runs::RunError;
 use super::train::StartError;
 use super::verify::{GoldenError, ReplayError};
 use super::worker_check::CheckError;
@@ -37,6 +39,12 @@ pub(super) enum CliError {
     /// Runs that cannot be compared.
     #[error(transparent)]
     Compare(#[from] CompareError),
+    /// Runs that cannot be read.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A picture that cannot be written.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
     /// The processes of a run could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -92,6 +100,8 @@ impl CliError {
             CliError::Store(error) => error.exit(),
             CliError::Client(error) => error.exit(),
             CliError::Compare(error) => error.exit(),
+            CliError::Run(error) => error.exit(),
+            CliError::Picture(error) => error.exit(),
             CliError::Start(error) => error.exit(),
             CliError::Verify(error) => error.exit(),
             CliError::Replay(error) => error.exit(),

@@ -39,6 +39,14 @@ impl MetricKind {
         }
     }
 
+    /// Least and largest values: `80.1 to 83.1 %` or `0.4321 to 0.4500`.
+    pub(super) fn range(self, (low, high): (f64, f64)) -> String {
+        match self.fraction {
+            true => format!("{:.1} to {:.1} %", 100.0 * low, 100.0 * high),
+            false => format!("{low:.4} to {high:.4}"),
+        }
+    }
+
     /// A gain, positive when better: `+4.2 points`, or `0.0312 better`.
     pub(super) fn gain(self, gain: f64) -> String {
         match (self.fraction, gain < 0.0) {

@@ -9,10 +9,13 @@ mod doctor;
 mod error;
 mod export;
 mod format;
+mod picture;
 mod plan;
 mod predict;
 mod preprocess;
 mod probe;
+mod report;
+mod runs;
 mod status;
 mod train;
 mod validate;
@@ -62,8 +65,10 @@ enum Command {
     Stop(watch::StopArguments),
     /// Check the hashes of everything a run wrote; optionally recompute its first steps.
     Verify(verify::Arguments),
-    /// Compare the evaluations of finished runs: what was the head start worth?
+    /// Compare the evaluations of runs: what was the head start worth?
     Compare(compare::Arguments),
+    /// Write one HTML page about runs: charts, results, faults, run files, and what the head start was worth.
+    Report(report::Arguments),
     /// Print the JSON schema of the run file.
     Schema,
     /// Write the initial weights of a run as a directory that transformers can load.
@@ -143,6 +148,7 @@ async fn perform(command: Command) -> Result<ExitCode, CliError> {
         Command::Stop(arguments) => watch::stop(&arguments).await.map(done),
         Command::Verify(arguments) => verify::run(arguments).await,
         Command::Compare(arguments) => compare::run(&arguments).await.map(done),
+        Command::Report(arguments) => report::run(&arguments).await.map(done),
         Command::Schema => {
             console::out(&format!("{:#}", run_file::schema()));
             Ok(Exit::Ok.into())

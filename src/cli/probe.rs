@@ -2,16 +2,15 @@
 
 use std::process::ExitCode;
 
-use bytes::Bytes;
 use clap::Args;
 use headstart::exit::Exit;
 use headstart::probe::{Probed, plot, report, table};
 use headstart::run_file::{self, InitFrom, Lora, RunSpec};
-use headstart::store::Location;
 
 use super::RunFile;
 use super::console::{self, printable};
 use super::error::CliError;
+use super::picture;
 use super::train::probed::{Workers, probe};
 
 /// What to probe, and on which task.
@@ -34,8 +33,8 @@ pub(super) struct Arguments {
     /// Device of the workers: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Write the bars as an SVG picture.
-    #[arg(long, value_name = "FILE.svg")]
+    /// Write the bars as a picture: SVG, or PNG where the name ends in .png.
+    #[arg(long, value_name = "FILE")]
     plot: Option<String>,
     /// Print JSON.
     #[arg(long)]
@@ -44,7 +43,7 @@ pub(super) struct Arguments {
 
 /// Probes one checkpoint after the other, and ranks them.
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
-    let Arguments { file, checkpoints, adapters, rows, workers, device, plot: picture, json } = arguments;
+    let Arguments { file, checkpoints, adapters, rows, workers, device, plot: path, json } = arguments;
     let spec = file.load_interactive()?;
     let workers = Workers { number: workers, device };
     let mut probed: Vec<Probed> = Vec::new();
@@ -58,8 +57,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         }
     }
     report::rank(&mut probed);
-    if let Some(path) = &picture {
-        Location::parse(path)?.write(Bytes::from(plot::svg(&probed))).await?;
+    if let Some(path) = &path {
+        picture::write(path, plot::svg(&probed)).await?;
     }
     match json {
         true => console::out(&serde_json::to_string_pretty(&probed).expect("results are plain data")),

@@ -23,6 +23,9 @@ const OUT: f64 = 5.0;
 /// Characters of a name; of longer ones the end is shown.
 const WIDEST_NAME: usize = 44;
 
+/// Parts of the axis.
+const MOST_TICKS: u32 = 8;
+
 const ZERO_LINE: &str = COLOURS[1];
 
 /// Draws the checkpoints in the order given.
@@ -30,9 +33,9 @@ pub fn svg(probed: &[Probed]) -> String {
     let bits = matches!(probed.first().map(|first| first.own.measure), Some(Measure::BitsPerByte(_)));
     let values = probed.iter().flat_map(|entry| [value(entry.own.measure), value(entry.zero_line())]);
     let values: Vec<f64> = std::iter::once(0.0).chain(values).collect();
-    let axis = Axis::around(values.iter().copied());
+    let axis = Axis::around(values.iter().copied(), MOST_TICKS);
     let bottom = TOP + ROW * probed.len() as f64;
-    let mut svg = page(bottom + BELOW, "What each checkpoint knows of the task");
+    let mut svg = page((WIDTH, bottom + BELOW), "What each checkpoint knows of the task");
     legend(&mut svg);
     frame(&mut svg, &axis, bottom);
     for (place, entry) in probed.iter().enumerate() {

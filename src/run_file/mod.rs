@@ -12,6 +12,7 @@ mod probe;
 mod read;
 mod report_to;
 mod resolve;
+mod result_keys;
 mod schema;
 mod set;
 mod shown;
@@ -33,7 +34,9 @@ pub use findings::IgnoredKeys;
 pub use lora::{ALL_LINEAR, Lora, Precision};
 pub use probe::Probe;
 pub use report_to::Tracker;
+pub use result_keys::is_result_key;
 pub use schema::schema;
+pub use shown::{hide_secrets, without_secrets};
 pub use spec::{
     Batch, Cluster, Dataset, Evaluation, InitFrom, Metric, NonFinite, Optimizer, RunSpec, Saving, Scheduler,
     Shuffle, Strategy, Task, Update, Wire,

@@ -9,7 +9,7 @@ impl RunSpec {
     /// be secrets.
     pub fn shown(&self) -> Map<String, Value> {
         let mut keys = serde_json::to_value(self).expect("a run is plain data");
-        hide(&mut keys);
+        hide_secrets(&mut keys);
         match keys {
             Value::Object(keys) => keys,
             _ => unreachable!("a run is an object"),
@@ -17,17 +17,32 @@ impl RunSpec {
     }
 }
 
-fn hide(value: &mut Value) {
+/// Leaves out of all URLs in a value what [`RunSpec::shown`] leaves out.
+pub fn hide_secrets(value: &mut Value) {
     match value {
         Value::String(text) => {
             if let Some(place) = place(text) {
                 *text = place;
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(hide),
-        Value::Object(keys) => keys.values_mut().for_each(hide),
+        Value::Array(items) => items.iter_mut().for_each(hide_secrets),
+        Value::Object(keys) => keys.values_mut().for_each(hide_secrets),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
+
+/// A sentence, with the same left out of each URL in it.
+pub fn without_secrets(sentence: &str) -> String {
+    let scrubbed = |word: &str| {
+        // What a sentence puts after a URL is no part of it.
+        let url = word.trim_end_matches([':', ',', ';', '.', ')', '"', '\'']);
+        let start = url.rfind(['(', '"', '\'']).map_or(0, |at| at + 1);
+        place(&url[start..]).map_or_else(
+            || word.to_owned(),
+            |place| format!("{}{place}{}", &url[..start], &word[url.len()..]),
+        )
+    };
+    sentence.split(' ').map(scrubbed).collect::<Vec<_>>().join(" ")
 }
 
 /// A URL without user, query and fragment; `None` for any other text.
@@ -59,5 +74,22 @@ mod tests {
         assert_eq!(shown["datasets"][0]["path"], "s3://bucket/train-?.parquet");
         assert_eq!(shown["datasets"][1]["path"], "https://host");
         assert!(!serde_json::to_string(&shown).unwrap().contains("secret"));
+    }
+
+    #[test]
+    fn nor_are_those_of_urls_in_a_sentence() {
+        for (sentence, shown) in [
+            (
+                "https://me:secret@host/a?sig=secret: the server said 403",
+                "https://host/a: the server said 403",
+            ),
+            (
+                "read (https://host/a?sig=secret), then \"s3://b/c?\".",
+                "read (https://host/a), then \"s3://b/c?\".",
+            ),
+            ("no URL here: a/b?c", "no URL here: a/b?c"),
+        ] {
+            assert_eq!(super::without_secrets(sentence), shown);
+        }
     }
 }

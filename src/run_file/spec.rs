@@ -370,28 +370,6 @@ pub struct Cluster {
     pub store_retry_seconds: u32,
 }
 
-/// Keys that cannot change the bits of the result: where and when it is written, and by how many workers.
-const NO_RESULT_KEYS: [&str; 9] = [
-    "audit",
-    "cluster",
-    "gradient_checkpointing",
-    "output_dir",
-    "probe",
-    "resume_from_checkpoint",
-    "save_steps",
-    "save_strategy",
-    "save_total_limit",
-];
-
-impl RunSpec {
-    /// The keys that can change the final weights: runs that agree in them, in data and in checkpoint are one.
-    pub fn result_keys(&self) -> BTreeMap<String, serde_json::Value> {
-        let keys: BTreeMap<String, serde_json::Value> =
-            serde_json::from_value(serde_json::json!(self)).expect("a run is an object");
-        keys.into_iter().filter(|(name, _)| !NO_RESULT_KEYS.contains(&name.as_str())).collect()
-    }
-}
-
 impl Cluster {
     /// The stores of a run, none opened yet, set up by this process's environment.
     pub fn stores(&self) -> Stores {

@@ -1,7 +1,13 @@
 //! One axis of a chart: round ticks, and where values lie between its ends.
 
-/// Ticks wanted, at most.
-const MOST_TICKS: f64 = 8.0;
+/// Largest absolute value on an axis. The span of larger ones could not be computed.
+const LARGEST: f64 = 1e300;
+/// Least span of an axis, as a share of its values: ticks that are closer could not be told apart.
+const LEAST_SPAN: f64 = 1e-6;
+/// Below this distance between ticks, labels have an exponent.
+const SMALL: f64 = 1e-4;
+/// From this value on, labels have an exponent.
+const LARGE: f64 = 1e6;
 
 /// An axis.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,23 +17,31 @@ pub struct Axis {
     step: f64,
 }
 
+/// Whether a value has a place on an axis: it is finite, and not absurdly large.
+pub fn is_drawn(value: f64) -> bool {
+    value.is_finite() && value.abs() <= LARGEST
+}
+
 impl Axis {
-    /// From 0 to `last`, which need not be a tick; ticks are whole numbers.
-    pub fn of_steps(last: u64) -> Axis {
+    /// From 0 to `last`, which need not be a tick; at most `most` + 1 ticks, which are whole numbers.
+    pub fn of_steps(last: u64, most: u32) -> Axis {
         let high = last.max(1) as f64;
-        Axis { low: 0.0, high, step: round_step(high / MOST_TICKS).max(1.0) }
+        Axis { low: 0.0, high, step: round_step(high / f64::from(most)).max(1.0) }
     }
 
-    /// From the round number below all values to the one above them.
-    pub fn around(values: impl Iterator<Item = f64> + Clone) -> Axis {
-        let (low, high) =
-            (values.clone().fold(f64::INFINITY, f64::min), values.fold(f64::NEG_INFINITY, f64::max));
+    /// From the round number below all values to the one above them, in about `most` parts. Values that are not drawn do not
+    /// count; without any others, from 0 to 1.
+    pub fn around(values: impl Iterator<Item = f64>, most: u32) -> Axis {
+        let (low, high) = values
+            .filter(|value| is_drawn(*value))
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+        let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
         let span = match high - low {
             // All values alike: room around them.
             span if span <= 0.0 => (low.abs() / 10.0).max(0.01),
-            span => span,
+            span => span.max(low.abs().max(high.abs()) * LEAST_SPAN).max(f64::MIN_POSITIVE * 1e10),
         };
-        let step = round_step(span / MOST_TICKS);
+        let step = round_step(span / f64::from(most));
         let (below, above) = ((low / step).floor() * step, (high / step).ceil() * step);
         let above = if above > below { above } else { below + step };
         Axis { low: below, high: above, step }
@@ -40,7 +54,6 @@ impl Axis {
 
     /// Ticks from low to high, with what to write there.
     pub fn ticks(&self) -> Vec<(f64, String)> {
-        let decimals = (-self.step.log10().floor()).max(0.0) as usize;
         // The slack is for sums of steps that end a hair above the last one.
         let count = ((self.high - self.low) / self.step + 1e-6).floor() as usize;
         (0..=count)
@@ -48,9 +61,24 @@ impl Axis {
                 let value = self.low + index as f64 * self.step;
                 // No "-0.0".
                 let value = if value.abs() < self.step / 2.0 { 0.0 } else { value };
-                (value, format!("{value:.decimals$}"))
+                (value, self.label(value))
             })
             .collect()
+    }
+
+    /// `0.25`, or with the exponent that all labels of the axis share: `2.5e-5`.
+    fn label(&self, value: f64) -> String {
+        let digits = |step: f64| (-step.log10().floor()).max(0.0) as usize;
+        let largest = self.low.abs().max(self.high.abs());
+        if self.step >= SMALL && largest < LARGE {
+            return format!("{value:.*}", digits(self.step));
+        }
+        if value == 0.0 {
+            return "0".to_owned();
+        }
+        let exponent = largest.log10().floor();
+        let unit = 10f64.powf(exponent);
+        format!("{:.*}e{exponent}", digits(self.step / unit), value / unit)
     }
 }
 
@@ -68,27 +96,54 @@ fn round_step(least: f64) -> f64 {
 mod tests {
     use super::*;
 
+    fn labels(axis: &Axis) -> String {
+        axis.ticks().into_iter().map(|(_, label)| label).collect::<Vec<_>>().join(" ")
+    }
+
     #[test]
     fn ticks_are_round() {
-        let labels =
-            |axis: &Axis| axis.ticks().into_iter().map(|(_, label)| label).collect::<Vec<_>>().join(" ");
-        assert_eq!(labels(&Axis::of_steps(90)), "0 20 40 60 80");
-        assert_eq!(labels(&Axis::of_steps(3)), "0 1 2 3");
-        assert_eq!(labels(&Axis::of_steps(0)), "0 1");
-        assert_eq!(labels(&Axis::around([21.3, 95.4].into_iter())), "20 30 40 50 60 70 80 90 100");
+        assert_eq!(labels(&Axis::of_steps(90, 8)), "0 20 40 60 80");
+        assert_eq!(labels(&Axis::of_steps(3, 8)), "0 1 2 3");
+        assert_eq!(labels(&Axis::of_steps(0, 8)), "0 1");
+        assert_eq!(labels(&Axis::of_steps(100_000, 5)), "0 20000 40000 60000 80000 100000");
+        assert_eq!(labels(&Axis::around([21.3, 95.4].into_iter(), 8)), "20 30 40 50 60 70 80 90 100");
         assert_eq!(
-            labels(&Axis::around([0.213, 0.29].into_iter())),
+            labels(&Axis::around([0.213, 0.29].into_iter(), 8)),
             "0.21 0.22 0.23 0.24 0.25 0.26 0.27 0.28 0.29"
         );
     }
 
     #[test]
-    fn values_that_are_alike_have_an_axis_too() {
-        for value in [0.0, 1e-9, 0.5, 100.0, 1e12] {
-            let axis = Axis::around([value, value].into_iter());
-            let place = axis.place(value);
-            assert!((0.0..=1.0).contains(&place), "{value}: {axis:?}");
-            assert!((2..=20).contains(&axis.ticks().len()), "{value}: {axis:?}");
+    fn small_and_large_values_have_exponents() {
+        assert_eq!(labels(&Axis::around([0.0, 2e-5].into_iter(), 4)), "0 0.5e-5 1.0e-5 1.5e-5 2.0e-5");
+        assert_eq!(labels(&Axis::around([0.0, 3e9].into_iter(), 4)), "0 1e9 2e9 3e9");
+        assert_eq!(
+            labels(&Axis::around([0.0, 5e-4].into_iter(), 5)),
+            "0.0000 0.0001 0.0002 0.0003 0.0004 0.0005"
+        );
+    }
+
+    #[test]
+    fn values_that_are_alike_or_extreme_have_an_axis_too() {
+        for values in [
+            [0.0, 0.0],
+            [1e-9, 1e-9],
+            [100.0, 100.0],
+            [1e12, 1e12 + 1e-4],
+            [-1e300, 1e300],
+            [1e-310, 2e-310],
+            [f64::NAN, 0.5],
+            [f64::INFINITY, f64::NAN],
+            [f64::MAX, 1.0],
+        ] {
+            let axis = Axis::around(values.into_iter(), 8);
+            for value in values.into_iter().filter(|value| is_drawn(*value)) {
+                assert!((0.0..=1.0).contains(&axis.place(value)), "{value}: {axis:?}");
+            }
+            let ticks = axis.ticks();
+            assert!((2..=20).contains(&ticks.len()), "{values:?}: {axis:?}");
+            assert!(ticks.iter().all(|(_, label)| label.len() <= 14), "{values:?}: {ticks:?}");
         }
+        assert_eq!(labels(&Axis::around(std::iter::empty(), 2)), "0.0 0.5 1.0");
     }
 }

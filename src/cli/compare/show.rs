@@ -4,19 +4,20 @@ use std::collections::BTreeSet;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::read::Run;
+use super::curve::Line;
 use super::worth::{Gain, Saved, Verdict, Worth};
 use crate::cli::format::MetricKind;
 
-/// One row per evaluated step, one column per run.
-pub(super) fn table(metric: &str, kind: MetricKind, runs: &[Run]) -> String {
-    let steps: BTreeSet<u64> = runs.iter().flat_map(|run| &run.curve).map(|(step, _)| *step).collect();
+/// One row per evaluated step, one column per run or group of runs.
+pub(super) fn table(metric: &str, kind: MetricKind, lines: &[Line]) -> String {
+    let steps: BTreeSet<u64> = lines.iter().flat_map(|line| &line.curve).map(|(step, _)| *step).collect();
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED);
-    table.set_header(std::iter::once("step").chain(runs.iter().map(|run| run.name.as_str())));
+    table.set_header(std::iter::once("step").chain(lines.iter().map(|line| line.name.as_str())));
     for step in steps {
-        let values = runs.iter().map(|run| match run.curve.iter().find(|(here, _)| *here == step) {
-            Some((_, value)) => kind.value(*value),
+        let values = lines.iter().map(|line| match line.at(step) {
+            Some((mean, Some(range))) => format!("{} ({})", kind.value(mean), kind.range(range)),
+            Some((value, None)) => kind.value(value),
             None => "–".to_owned(),
         });
         table.add_row(std::iter::once(step.to_string()).chain(values));
@@ -24,11 +25,15 @@ pub(super) fn table(metric: &str, kind: MetricKind, runs: &[Run]) -> String {
     for column in table.column_iter_mut() {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    format!("{metric} by training step\n{table}")
+    let seeds = match lines.iter().any(|line| !line.range.is_empty()) {
+        true => "; of several seeds, their mean and range",
+        false => "",
+    };
+    format!("{metric} by training step{seeds}\n{table}")
 }
 
 /// What the first run's start was worth against one other's.
-pub(super) fn summary(kind: MetricKind, first: &Run, other: &Run, worth: &Worth) -> String {
+pub(in crate::cli) fn summary(kind: MetricKind, first: &Line, other: &Line, worth: &Worth) -> String {
     let mut lines = vec![format!("\nWhat was the head start worth? {} against {}:", first.name, other.name)];
     match &worth.third {
         Some(third) => {
@@ -37,6 +42,7 @@ pub(super) fn summary(kind: MetricKind, first: &Run, other: &Run, worth: &Worth)
         None => lines.push("  no step was evaluated in both runs".to_owned()),
     }
     lines.push(format!("  at the end: {}", gain(kind, &worth.end)));
+    lines.extend(ranges(kind, first, other));
     lines.push(reached(kind, first, other, "final", &worth.to_final));
     if worth.to_best.other_step != worth.to_final.other_step {
         lines.push(reached(kind, first, other, "best", &worth.to_best));
@@ -49,8 +55,20 @@ fn gain(kind: MetricKind, gain: &Gain) -> String {
     format!("{} against {}: {}", kind.value(gain.first), kind.value(gain.other), kind.gain(gain.gain))
 }
 
+/// Whether the seeds' last values overlap.
+fn ranges(kind: MetricKind, first: &Line, other: &Line) -> Option<String> {
+    let of = |line: &Line| line.range.last().copied().unwrap_or((line.last().1, line.last().1));
+    let (one, two) = (of(first), of(other));
+    if first.range.is_empty() && other.range.is_empty() {
+        return None;
+    }
+    let apart = one.0 > two.1 || one.1 < two.0;
+    let words = if apart { "the ranges are apart" } else { "the ranges overlap" };
+    Some(format!("  over seeds, at the end: {} against {}: {words}", kind.range(one), kind.range(two)))
+}
+
 /// `head start reaches from scratch's final 91.2 % at step 30 of 90: 60 steps (67 %) saved`.
-fn reached(kind: MetricKind, first: &Run, other: &Run, what: &str, saved: &Saved) -> String {
+fn reached(kind: MetricKind, first: &Line, other: &Line, what: &str, saved: &Saved) -> String {
     let value = format!("{}'s {what} {}", other.name, kind.value(saved.value));
     let (Some(reached), Some(steps)) = (saved.reached, saved.steps()) else {
         return format!("  {} never reaches {value} (step {})", first.name, saved.other_step);
@@ -70,7 +88,7 @@ fn plural(steps: i64) -> String {
     if steps == 1 { "1 step".to_owned() } else { format!("{steps} steps") }
 }
 
-fn warning(kind: MetricKind, first: &Run, other: &Run, worth: &Worth) -> Option<String> {
+fn warning(kind: MetricKind, first: &Line, other: &Line, worth: &Worth) -> Option<String> {
     let (name, against, mean) = (&first.name, &other.name, kind.gain(worth.mean_gain));
     match worth.verdict {
         Verdict::Ahead => None,
@@ -89,8 +107,25 @@ fn warning(kind: MetricKind, first: &Run, other: &Run, worth: &Worth) -> Option<
 mod tests {
     use super::*;
 
-    fn run(name: &str, curve: &[(u64, f64)]) -> Run {
-        Run { name: name.to_owned(), total_steps: 90, curve: curve.to_vec() }
+    fn run(name: &str, curve: &[(u64, f64)]) -> Line {
+        Line { name: name.to_owned(), total_steps: 90, curve: curve.to_vec(), range: Vec::new() }
+    }
+
+    #[test]
+    fn seeds_are_shown_with_their_range() {
+        let kind = MetricKind::of("accuracy");
+        let first =
+            Line { range: vec![(0.5, 0.7), (0.9, 0.95)], ..run("a (3 seeds)", &[(30, 0.6), (90, 0.92)]) };
+        let other =
+            Line { range: vec![(0.4, 0.5), (0.8, 0.91)], ..run("b (3 seeds)", &[(30, 0.45), (90, 0.85)]) };
+        let shown = table("accuracy", kind, &[first.clone(), run("c", &[(30, 0.1)])]);
+        assert!(shown.contains("60.0 % (50.0 to 70.0 %)") && shown.contains("mean and range"), "{shown}");
+        let text = summary(kind, &first, &other, &Worth::of(kind, &first, &other));
+        let overlap = "over seeds, at the end: 90.0 to 95.0 % against 80.0 to 91.0 %: the ranges overlap";
+        assert!(text.contains(overlap), "{text}");
+        let alone = run("c", &[(90, 0.5)]);
+        let text = summary(kind, &first, &alone, &Worth::of(kind, &first, &alone));
+        assert!(text.contains("90.0 to 95.0 % against 50.0 to 50.0 %: the ranges are apart"), "{text}");
     }
 
     #[test]

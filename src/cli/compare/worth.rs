@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::read::Run;
+use super::curve::Line;
 use crate::cli::format::MetricKind;
 
 /// Mean gain, in fractions, that does not count: half a point. For other metrics the same share of their size.
@@ -12,60 +12,60 @@ const NOTHING: f64 = 0.005;
 
 /// The first run against one other.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Worth {
+pub(in crate::cli) struct Worth {
     /// At the common evaluation nearest to a third of the steps; `None` without a common one.
-    pub(super) third: Option<Gain>,
+    pub(in crate::cli) third: Option<Gain>,
     /// At the last evaluations.
-    pub(super) end: Gain,
+    pub(in crate::cli) end: Gain,
     /// Reaching what the other ended with.
-    pub(super) to_final: Saved,
+    pub(in crate::cli) to_final: Saved,
     /// Reaching the best the other ever had.
-    pub(super) to_best: Saved,
+    pub(in crate::cli) to_best: Saved,
     /// Mean gain over the steps that both curves cover: the area between them.
-    pub(super) mean_gain: f64,
+    pub(in crate::cli) mean_gain: f64,
     /// What it amounts to.
-    pub(super) verdict: Verdict,
+    pub(in crate::cli) verdict: Verdict,
 }
 
 /// Both runs' values.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Gain {
+pub(in crate::cli) struct Gain {
     /// The first run's evaluated step.
-    pub(super) step: u64,
+    pub(in crate::cli) step: u64,
     /// The first run's value.
-    pub(super) first: f64,
+    pub(in crate::cli) first: f64,
     /// The other's.
-    pub(super) other: f64,
+    pub(in crate::cli) other: f64,
     /// How much better the first is.
-    pub(super) gain: f64,
+    pub(in crate::cli) gain: f64,
 }
 
 /// When the first run reached a value of the other.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Saved {
+pub(in crate::cli) struct Saved {
     /// The value.
-    pub(super) value: f64,
+    pub(in crate::cli) value: f64,
     /// The step at which the other had it.
-    pub(super) other_step: u64,
+    pub(in crate::cli) other_step: u64,
     /// The first evaluated step at which the first run was at least as good, if there was one.
-    pub(super) reached: Option<u64>,
+    pub(in crate::cli) reached: Option<u64>,
 }
 
 impl Saved {
     /// Steps saved; negative when the first run was later.
-    pub(super) fn steps(&self) -> Option<i64> {
+    pub(in crate::cli) fn steps(&self) -> Option<i64> {
         self.reached.map(|reached| self.other_step as i64 - reached as i64)
     }
 
     /// Steps saved as a share of the other's.
-    pub(super) fn share(&self) -> Option<f64> {
+    pub(in crate::cli) fn share(&self) -> Option<f64> {
         self.steps().filter(|_| self.other_step > 0).map(|steps| steps as f64 / self.other_step as f64)
     }
 }
 
 /// What the comparison amounts to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::cli) enum Verdict {
     /// The first run is ahead.
     Ahead,
     /// Neither is.
@@ -76,7 +76,7 @@ pub(super) enum Verdict {
 
 impl Worth {
     /// Compares two curves.
-    pub(super) fn of(kind: MetricKind, first: &Run, other: &Run) -> Worth {
+    pub(in crate::cli) fn of(kind: MetricKind, first: &Line, other: &Line) -> Worth {
         let better =
             |first: f64, other: f64| if kind.lower_is_better { other - first } else { first - other };
         let gain = |step, first, other| Gain { step, first, other, gain: better(first, other) };
@@ -109,7 +109,7 @@ impl Worth {
     }
 
     /// For programs.
-    pub(super) fn as_json(&self, first: &str, other: &str) -> Value {
+    pub(in crate::cli) fn as_json(&self, first: &str, other: &str) -> Value {
         let gain = |gain: &Gain| {
             let Gain { step, first, other, gain } = gain;
             json!({"step": step, "first": first, "other": other, "gain": gain})
@@ -142,7 +142,7 @@ impl Worth {
 }
 
 /// Steps at which both were evaluated.
-fn common<'a>(first: &'a Run, other: &'a Run) -> impl Iterator<Item = (u64, f64, f64)> + 'a {
+fn common<'a>(first: &'a Line, other: &'a Line) -> impl Iterator<Item = (u64, f64, f64)> + 'a {
     first.curve.iter().filter_map(|&(step, value)| {
         let place = other.curve.binary_search_by_key(&step, |&(step, _)| step).ok()?;
         Some((step, value, other.curve[place].1))
@@ -188,8 +188,8 @@ fn height(curve: &[(u64, f64)], step: u64) -> f64 {
 mod tests {
     use super::*;
 
-    fn run(name: &str, curve: &[(u64, f64)]) -> Run {
-        Run { name: name.to_owned(), total_steps: 90, curve: curve.to_vec() }
+    fn run(name: &str, curve: &[(u64, f64)]) -> Line {
+        Line { name: name.to_owned(), total_steps: 90, curve: curve.to_vec(), range: Vec::new() }
     }
 
     fn accuracy() -> MetricKind {
