@@ -42,6 +42,9 @@ const INBOX: usize = 1024;
 /// How often leases and heartbeats are checked.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Warnings that the status brings too.
+const FAULT: &str = "headstart_coordinator::fault";
+
 /// Owner of the machine and of everything that follows from its decisions.
 pub struct Actor {
     machine: Machine,
@@ -171,7 +174,9 @@ impl Actor {
             Event::Joined(worker, join) => info!(%worker, name = join.name, device = join.device, "joined"),
             Event::Ready(worker, ready) => info!(%worker, class = ?ready.class, "ready"),
             Event::Left(worker, reason) => info!(%worker, reason, "left"),
-            Event::LeaseFailed(worker, lease, failure) => warn!(%worker, %lease, ?failure, "lease failed"),
+            Event::LeaseFailed(worker, lease, failure) => {
+                warn!(target: FAULT, %worker, %lease, ?failure, "lease failed")
+            }
             Event::StopRequested { reason, .. } => info!(reason, "stop requested"),
             _ => {}
         }
@@ -200,7 +205,7 @@ impl Actor {
                 Effect::OpenStep(step, tree) => self.reducer.open(step, tree),
                 Effect::Disputed { work, workers } => {
                     let work = describe(&work);
-                    warn!(work, ?workers, "workers compute different gradients; the step waits for a third");
+                    warn!(target: FAULT, work, ?workers, "workers compute different gradients; the step waits for a third");
                 }
                 Effect::Update { step, divisor, learning_rate } => self.update(step, divisor, learning_rate),
                 Effect::Record(record) => self.record(&record),

@@ -233,6 +233,12 @@ impl Events {
     /// The machine ends a session, unless its worker has left before.
     fn closed(&mut self, now: f64, worker: WorkerId) {
         let Some(seen) = self.workers.get_mut(&worker) else { return };
+        // That it leaves follows from its silence.
+        if self.cause == Cause::Tick && seen.sent_away.is_none() {
+            seen.dismissed = true;
+            self.of_worker(now, "silent", worker, json!({}));
+        }
+        let Some(seen) = self.workers.get_mut(&worker) else { return };
         let silent = match self.cause {
             Cause::Join => "it has reconnected",
             Cause::Tick => "it was not heard any more",

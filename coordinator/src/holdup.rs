@@ -106,7 +106,8 @@ impl Holdups {
                 if let Some((lease, compute)) = self.arrived.take()
                     && let Some(out) = self.leases.remove(&lease)
                 {
-                    let delivered = Delivered { at: now, cause: cause(&out, compute, now, arrivals.take(lease)) };
+                    let delivered =
+                        Delivered { at: now, cause: cause(&out, compute, now, arrivals.take(lease)) };
                     self.delivered.insert(out.worker, delivered);
                 }
             }

@@ -69,12 +69,7 @@ impl Failed {
 impl Probe {
     /// The probe that a run begins with, if it does: a new run (`begins`) from pretrained weights, or one that is nothing but its
     /// probe, which `into` is to take.
-    pub fn of(
-        job: &Job,
-        begins: bool,
-        into: Option<PathBuf>,
-        clock: Clock,
-    ) -> Result<Option<Probe>, TooFew> {
+    pub fn of(job: &Job, begins: bool, into: Option<PathBuf>, clock: Clock) -> Result<Option<Probe>, TooFew> {
         let Job { spec, plan, network, .. } = job;
         let rows = plan.probed();
         if into.is_none() && (!begins || !is_wanted(spec, rows.len(), job.labels.len())?) {

@@ -55,7 +55,9 @@ impl pb::control_server::Control for Services {
                         Ok(FromWorker::Ready(ready)) => Event::Ready(worker, ready),
                         Ok(FromWorker::Heartbeat(spent, loading)) => {
                             debug!(%worker, ?spent, "heartbeat");
-                            if loading.is_underway() && handle.tell(Event::Loading(worker, loading)).await.is_err() {
+                            if loading.is_underway()
+                                && handle.tell(Event::Loading(worker, loading)).await.is_err()
+                            {
                                 return;
                             }
                             Event::Heard(worker, spent)

@@ -13,10 +13,7 @@ pub struct Loading {
 impl Loading {
     /// Both sums, of two checkpoints.
     pub fn plus(self, other: Loading) -> Loading {
-        Loading {
-            done: self.done.saturating_add(other.done),
-            total: self.total.saturating_add(other.total),
-        }
+        Loading { done: self.done.saturating_add(other.done), total: self.total.saturating_add(other.total) }
     }
 
     /// Whether some of it is still to come.

@@ -306,7 +306,8 @@ mod tests {
 
     #[test]
     fn what_holds_a_step_survives_the_wire() {
-        for cause in [Cause::UploadBytesPerSecond(1.0), Cause::ShardSeconds(2.0), Cause::WeightsSeconds(3.0)] {
+        for cause in [Cause::UploadBytesPerSecond(1.0), Cause::ShardSeconds(2.0), Cause::WeightsSeconds(3.0)]
+        {
             let holdup = Holdup { worker_id: 1, share: 0.5, cause };
             assert_eq!(of_wire(holdup.into()), Some(holdup));
         }

@@ -10,8 +10,8 @@ use object_store::client::{
 };
 use tracing::{info, warn};
 
-use super::{Outage, Outages, odd_keys};
 use super::refusal::Refusal;
+use super::{Outage, Outages, odd_keys};
 
 /// An outage is reported once, and another one not sooner than this after it.
 const QUIET: Duration = Duration::from_secs(10);

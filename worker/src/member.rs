@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use headstart::id::{CoordinatorEpoch, LeaseId, Segment, Version, WorkerId};
-use headstart::message::{
-    Failure, FromWorker, PartialId, Pass, ToWorker, Totals, Welcome, Work,
-};
+use headstart::message::{Failure, PartialId, Pass, ToWorker, Totals, Welcome, Work};
 use headstart::rounding::Rounding;
 use headstart::telemetry::context::continue_trace;
 use headstart::trainable::SEGMENT;

@@ -54,6 +54,7 @@ fn sentence(line: &Value) -> Option<String> {
             format!("the coordinator was restarted (term {}): the run goes on", line["epoch"])
         }
         "leave" => format!("{worker} has left: {reason}"),
+        "silent" => format!("{worker} is not heard any more, and is given up"),
         "sent_away" => format!("{worker} was sent away: {reason}"),
         "lease_failed" => format!("{worker} could not compute its lease: {reason}"),
         "partial_refused" => format!("a partial was refused: {reason}"),
