@@ -17,7 +17,7 @@ use crate::manifest;
 use crate::network::{self, Network, NetworkError};
 use crate::plan::{Plan, PlanError};
 use crate::run_file::{RunSpec, Shuffle, Task};
-use crate::store::{Location, StoreError, Stores};
+use crate::store::{Location, Outages, StoreError, Stores};
 use crate::tokenising::{RowsError, Tokenising, tokenise};
 
 /// A run that is ready to begin.
@@ -36,6 +36,8 @@ pub struct Job {
     pub plan: Plan,
     /// Where everything is written.
     pub output: Location,
+    /// Servers that did not answer while the run reads and writes.
+    pub outages: Outages,
 }
 
 impl Job {
@@ -358,7 +360,8 @@ async fn job(
     let rows =
         |index: &RowIndex, estimate: Option<Estimate>| estimate.map_or(index.len(), |found| found.rows);
     let plan = Plan::new(&spec, rows(&train, estimates.train), rows(&eval, estimates.eval))?.over(&train);
-    Ok((Job { spec, labels, notes, train, eval, network, plan, output }, estimates))
+    let outages = stores.outages();
+    Ok((Job { spec, labels, notes, train, eval, network, plan, output, outages }, estimates))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::checkpoint::Loading;
 use crate::id::{CoordinatorEpoch, LeaseId, Step, Version, WorkerId};
 use crate::shared_memory::Address;
 use crate::tree::Node;
@@ -178,8 +179,8 @@ pub enum FromWorker {
     Join(Join),
     /// The checkpoint is loaded and the canary has run.
     Ready(Ready),
-    /// Still alive.
-    Heartbeat(TimeBreakdown),
+    /// Still alive; and how far its checkpoint is loaded.
+    Heartbeat(TimeBreakdown, Loading),
     /// A lease could not be computed.
     LeaseFailed {
         /// Which.

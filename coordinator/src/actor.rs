@@ -11,33 +11,39 @@ use headstart::manifest::RunState;
 use headstart::message::{GoldenRow, ProbedRow, ToWorker};
 use headstart::plan::Plan;
 use headstart::run_file::Precision;
+use headstart::store::Outages;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::commit::Committer;
 use crate::event::{Effect, Event, Record, Refused, SegmentUse, describe};
-use crate::events::{EventLog, Events};
+use crate::events::EventLog;
 use crate::finish::Kept;
 use crate::journal::parts::Texts;
 use crate::journal::save::{Best, Commit};
 use crate::machine::Machine;
 use crate::master::Master;
-use crate::meter::{Meter, Stopwatch};
-use crate::probe::Probe;
+use crate::meter::Meter;
+use crate::probe::{Probe, TooFew};
 use crate::record::{Observed, Records, Speed};
 use crate::reduce::Reducer;
-use crate::spans::Spans;
 
 mod handle;
+mod observers;
 
 use handle::Mail;
 pub use handle::{Gone, Handle, Status, Traffic};
+use observers::Observers;
+pub use observers::Told;
 
 /// Events that may wait for the loop.
 const INBOX: usize = 1024;
 /// How often leases and heartbeats are checked.
 const TICK: Duration = Duration::from_secs(1);
+
+/// Warnings that the status brings too.
+const FAULT: &str = "headstart_coordinator::fault";
 
 /// Owner of the machine and of everything that follows from its decisions.
 pub struct Actor {
@@ -60,9 +66,7 @@ pub struct Actor {
     handle: Handle,
     status: watch::Sender<Status>,
     counted: (u64, u64),
-    stopwatch: Stopwatch,
-    spans: Spans,
-    events: Events,
+    observers: Observers,
 }
 
 /// What an actor is made of.
@@ -80,19 +84,22 @@ pub struct Parts {
     pub events: (EventLog, u64),
     /// The best evaluated weights so far, where they may be written at the end.
     pub best: Option<Best>,
-    /// What the probe that the machine begins with is judged with.
-    pub probe: Option<Probe>,
+    /// What the probe that the machine begins with is judged with, or why a run that should have one begins with none.
+    pub probe: Result<Option<Probe>, TooFew>,
+    /// Servers that do not answer.
+    pub outages: Outages,
     pub clock: Clock,
 }
 
 impl Actor {
     /// Puts the actor together; [`Actor::run`] starts it.
     pub fn new(parts: Parts) -> (Actor, Handle) {
-        let Parts { machine, master, reducer, committer, plan, records, events, best, probe, clock } = parts;
+        let Parts { machine, master, reducer, committer, plan, records, events, best, probe, outages, clock } =
+            parts;
         let (events, epoch) = (Arc::new(events.0), events.1);
         let (sender, inbox) = mpsc::channel(INBOX);
-        let status =
-            Status { snapshot: machine.snapshot(), speed: Speed::default(), ended: None, kept: None };
+        let (snapshot, speed, told) = (machine.snapshot(), Speed::default(), Told::default());
+        let status = Status { snapshot, speed, ended: None, kept: None, told };
         let (status, followed) = watch::channel(status);
         let handle = Handle {
             inbox: sender,
@@ -102,7 +109,12 @@ impl Actor {
             meter: Arc::new(Meter::default()),
             events: events.clone(),
         };
-        let events = Events::new(events, epoch, master.version().0, clock.unix());
+        let begins = (epoch, master.version().0);
+        let mut observers = Observers::new(events, begins, handle.clone(), clock, outages);
+        let probe = probe.unwrap_or_else(|too_few| {
+            observers.events.probe_left_out(&too_few.to_string(), clock.unix());
+            None
+        });
         let actor = Actor {
             machine,
             master,
@@ -120,9 +132,7 @@ impl Actor {
             handle: handle.clone(),
             status,
             counted: (0, 0),
-            stopwatch: Stopwatch::default(),
-            spans: Spans::new(tracing::Span::current()),
-            events,
+            observers,
         };
         (actor, handle)
     }
@@ -150,8 +160,8 @@ impl Actor {
                 self.outboxes.remove(&worker);
             }
             self.warn_of_precision();
-            let snapshot = self.machine.snapshot();
-            self.status.send_modify(|status| status.snapshot = snapshot);
+            let (snapshot, told) = (self.machine.snapshot(), self.observers.told());
+            self.status.send_modify(|status| (status.snapshot, status.told) = (snapshot, told));
         }
         let ended = ended.expect("the loop ends with the run");
         self.status.send_modify(|status| status.ended = Some(ended.clone()));
@@ -159,14 +169,14 @@ impl Actor {
     }
 
     fn observe(&mut self, event: &Event) {
-        self.stopwatch.event(event, self.clock.elapsed(), &self.handle.meter);
-        self.spans.event(event);
-        self.events.event(event, self.clock.unix());
+        self.observers.event(event);
         match event {
             Event::Joined(worker, join) => info!(%worker, name = join.name, device = join.device, "joined"),
             Event::Ready(worker, ready) => info!(%worker, class = ?ready.class, "ready"),
             Event::Left(worker, reason) => info!(%worker, reason, "left"),
-            Event::LeaseFailed(worker, lease, failure) => warn!(%worker, %lease, ?failure, "lease failed"),
+            Event::LeaseFailed(worker, lease, failure) => {
+                warn!(target: FAULT, %worker, %lease, ?failure, "lease failed")
+            }
             Event::StopRequested { reason, .. } => info!(reason, "stop requested"),
             _ => {}
         }
@@ -179,9 +189,7 @@ impl Actor {
     ) -> Option<(Exit, String)> {
         let mut ended = None;
         for mut effect in effects {
-            self.stopwatch.effect(&effect, self.clock.elapsed(), &self.handle.meter);
-            self.spans.effect(&mut effect);
-            self.events.effect(&effect, self.clock.unix());
+            self.observers.effect(&mut effect);
             match effect {
                 Effect::Answer(verdict) => {
                     if let Err(refused) = &verdict {
@@ -197,7 +205,7 @@ impl Actor {
                 Effect::OpenStep(step, tree) => self.reducer.open(step, tree),
                 Effect::Disputed { work, workers } => {
                     let work = describe(&work);
-                    warn!(work, ?workers, "workers compute different gradients; the step waits for a third");
+                    warn!(target: FAULT, work, ?workers, "workers compute different gradients; the step waits for a third");
                 }
                 Effect::Update { step, divisor, learning_rate } => self.update(step, divisor, learning_rate),
                 Effect::Record(record) => self.record(&record),

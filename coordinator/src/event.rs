@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use headstart::checkpoint::Loading;
 use headstart::exit::Exit;
 use headstart::id::{LeaseId, Step, Version, WorkerId};
 use headstart::manifest::RunState;
@@ -24,6 +25,8 @@ pub enum Event {
     Ready(WorkerId, Ready),
     /// Heartbeat of a worker, with its time breakdown.
     Heard(WorkerId, TimeBreakdown),
+    /// How far a worker has loaded the checkpoint.
+    Loading(WorkerId, Loading),
     /// A worker could not compute a lease.
     LeaseFailed(WorkerId, LeaseId, Failure),
     /// A session ended, politely or not.

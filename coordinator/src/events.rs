@@ -3,19 +3,24 @@
 //! Like spans, events are taken from what goes into the machine and what comes out of it, so that the machine knows nothing of
 //! them. They are lines of JSON, committed with the metrics. They depend on time, so nothing that is hashed may name them.
 
+mod faults;
 mod log;
+mod probe;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use headstart::client::ProbeSummary;
 use headstart::id::{Step, WorkerId};
 use headstart::message::{Failure, StopReason, TimeBreakdown, ToWorker};
+use headstart::store::Outage;
 use serde_json::{Map, Value, json};
 
 use crate::event::{Effect, Event, Record, Refused, SegmentUse, Unfit, describe};
 
+pub use faults::Faults;
 pub use log::EventLog;
 
 /// Workers whose time is written at a commit; of more, those with the lowest numbers.
@@ -41,6 +46,8 @@ pub struct Events {
     /// Those who were told to rest.
     resting: BTreeSet<WorkerId>,
     cause: Cause,
+    faults: Faults,
+    probe: Option<ProbeSummary>,
 }
 
 /// A worker that is here.
@@ -53,6 +60,8 @@ struct Seen {
     joined: bool,
     /// Why its session is about to be closed.
     sent_away: Option<String>,
+    /// It was told to go: that it goes is no news.
+    dismissed: bool,
 }
 
 /// What the machine is answering: it tells why a session is closed.
@@ -68,7 +77,8 @@ enum Cause {
 impl Events {
     /// Events of the coordinator's term `epoch`, which begins at a version; `now` is in seconds since 1970, here and below.
     pub fn new(log: Arc<EventLog>, epoch: u64, version: u64, now: f64) -> Events {
-        let events = Events {
+        let probe = probe::remembered(&log.text());
+        let mut events = Events {
             log,
             version,
             open: None,
@@ -77,6 +87,8 @@ impl Events {
             workers: BTreeMap::new(),
             resting: BTreeSet::new(),
             cause: Cause::Other,
+            faults: Faults::default(),
+            probe,
         };
         events.write(now, "start", json!({"epoch": epoch}));
         events
@@ -94,7 +106,7 @@ impl Events {
             Event::Joined(worker, join) => {
                 let (name, device) = (clip(&join.name), clip(&join.device));
                 let spent = TimeBreakdown::default();
-                let seen = Seen { name, device, spent, joined: false, sent_away: None };
+                let seen = Seen { name, device, spent, joined: false, sent_away: None, dismissed: false };
                 self.workers.insert(*worker, seen);
             }
             Event::Heard(worker, spent) => {
@@ -113,14 +125,49 @@ impl Events {
             Event::Left(worker, reason) => self.leave(now, *worker, reason),
             Event::Committed | Event::Concluded | Event::Exported => self.committed(now),
             Event::Judged(judged) => match judged.as_ref() {
-                Ok(probed) => self.write(now, "probe", json!(probed)),
-                Err(reason) => self.write(now, "probe_left_out", json!({"reason": clip(reason)})),
+                Ok(probed) => {
+                    self.probe = Some(probe::summary(probed));
+                    self.write(now, "probe", json!(probed));
+                }
+                Err(reason) => self.probe_left_out(&format!("no probe: {reason}"), now),
             },
             Event::StopRequested { reason, .. } => {
                 self.write(now, "stop_requested", json!({"reason": clip(reason)}));
             }
             _ => {}
         }
+    }
+
+    /// A run has no probe though one might be expected, for this reason.
+    pub fn probe_left_out(&mut self, reason: &str, now: f64) {
+        let reason = clip(reason);
+        self.probe = Some(probe::left_out(&reason));
+        self.write(now, "probe_left_out", json!({"reason": reason}));
+    }
+
+    /// Servers that do not answer, or answer again.
+    pub fn outages(&mut self, outages: Vec<Outage>, now: f64) {
+        for outage in outages {
+            match outage {
+                Outage::Began { host, why } => {
+                    self.write(now, "storage_outage", json!({"host": clip(&host), "reason": clip(&why)}));
+                }
+                Outage::Ended { host, after } => {
+                    let seconds = after.as_millis() as f64 / 1e3;
+                    self.write(now, "storage_back", json!({"host": clip(&host), "seconds": seconds}));
+                }
+            }
+        }
+    }
+
+    /// The last faults.
+    pub fn faults(&self) -> Faults {
+        self.faults.clone()
+    }
+
+    /// What the probe says, or why there was none.
+    pub fn probe(&self) -> Option<&ProbeSummary> {
+        self.probe.as_ref()
     }
 
     /// Takes note of what the machine wants done.
@@ -168,6 +215,7 @@ impl Events {
                 }
                 if let Some(seen) = self.workers.get_mut(&worker) {
                     seen.sent_away = Some(clip(detail));
+                    seen.dismissed = true;
                 }
             }
             ToWorker::Rest { reason } => {
@@ -185,6 +233,12 @@ impl Events {
     /// The machine ends a session, unless its worker has left before.
     fn closed(&mut self, now: f64, worker: WorkerId) {
         let Some(seen) = self.workers.get_mut(&worker) else { return };
+        // That it leaves follows from its silence.
+        if self.cause == Cause::Tick && seen.sent_away.is_none() {
+            seen.dismissed = true;
+            self.of_worker(now, "silent", worker, json!({}));
+        }
+        let Some(seen) = self.workers.get_mut(&worker) else { return };
         let silent = match self.cause {
             Cause::Join => "it has reconnected",
             Cause::Tick => "it was not heard any more",
@@ -197,9 +251,12 @@ impl Events {
     fn leave(&mut self, now: f64, worker: WorkerId, reason: &str) {
         self.resting.remove(&worker);
         if let Some(seen) = self.workers.get(&worker).filter(|seen| seen.joined) {
-            let mut facts = json!({"reason": clip(reason)});
+            let (mut facts, dismissed) = (json!({"reason": clip(reason)}), seen.dismissed);
             add_time(&mut facts, &seen.spent);
-            self.of_worker(now, "leave", worker, facts);
+            match dismissed {
+                true => drop(self.append(now, "leave", self.with_name(worker, facts))),
+                false => self.of_worker(now, "leave", worker, facts),
+            }
         }
         self.workers.remove(&worker);
     }
@@ -243,21 +300,32 @@ impl Events {
         for (&worker, seen) in self.workers.iter().take(MOST_WORKERS) {
             let mut facts = json!({});
             add_time(&mut facts, &seen.spent);
-            self.of_worker(now, "worker_time", worker, facts);
+            self.append(now, "worker_time", self.with_name(worker, facts));
         }
     }
 
-    fn of_worker(&self, now: f64, event: &str, worker: WorkerId, facts: Value) {
+    fn of_worker(&mut self, now: f64, event: &str, worker: WorkerId, facts: Value) {
+        self.write(now, event, self.with_name(worker, facts));
+    }
+
+    fn with_name(&self, worker: WorkerId, facts: Value) -> Value {
         let name = self.workers.get(&worker).map(|seen| seen.name.as_str());
         let mut line = json!({"worker": worker.0, "name": name});
         extend(&mut line, facts);
-        self.write(now, event, line);
+        line
     }
 
-    fn write(&self, now: f64, event: &str, facts: Value) {
+    /// Writes a line, and tells people of it if it is a fault.
+    fn write(&mut self, now: f64, event: &str, facts: Value) {
+        let line = self.append(now, event, facts);
+        self.faults.note(&line);
+    }
+
+    fn append(&self, now: f64, event: &str, facts: Value) -> Value {
         let mut line = json!({"time": now, "step": self.version, "event": event});
         extend(&mut line, facts);
         self.log.push(line.to_string());
+        line
     }
 }
 

@@ -17,6 +17,7 @@ pub mod event;
 pub mod events;
 pub mod finish;
 mod follow;
+pub mod holdup;
 pub mod journal;
 pub mod lease;
 pub mod listen;

@@ -232,6 +232,11 @@ impl Machine {
                     member.spent = spent;
                 }
             }
+            Event::Loading(worker, loading) => {
+                if let Some(member) = self.members.get_mut(worker) {
+                    member.loading = loading;
+                }
+            }
             Event::LeaseFailed(worker, lease, failure) => {
                 self.lease_failed(worker, lease, failure, &mut effects)
             }

@@ -4,8 +4,10 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
+use headstart::checkpoint::{Loading, Progress};
 use headstart::exit::Exit;
 use headstart::mlflow::Variables;
 use headstart::run_file::InitFrom;
@@ -18,6 +20,9 @@ use headstart_coordinator::serve::{Identity, Platform, Serving, serve};
 use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
+
+/// Time between two lines about loading.
+const LOADING_EVERY: Duration = Duration::from_millis(250);
 
 fn main() -> ExitCode {
     let config = Config::parse();
@@ -73,7 +78,13 @@ async fn run(config: Config) -> Result<(Exit, String), (Exit, String)> {
     for warning in &job.network.warnings {
         warn!("{warning}");
     }
+    let progress = job.network.progress();
+    let loading = config.exit_with_parent.then(|| tokio::spawn(announce_loading(progress.clone())));
     let ready = |serving: Serving| {
+        if let Some(loading) = loading {
+            loading.abort();
+            announce_loaded(progress_of(&progress));
+        }
         let address = serving.address;
         if let Some(admin) = admin {
             admin.serving(serving);
@@ -131,6 +142,28 @@ async fn stop_signal() -> (String, Exit) {
         _ = interrupt.recv() => ("interrupted".to_owned(), Exit::Interrupted),
         _ = terminate.recv() => ("terminated".to_owned(), Exit::Terminated),
     }
+}
+
+/// Prints, for the parent process, how many bytes of the checkpoint have been read, and how many there are.
+async fn announce_loading(progress: Vec<Progress>) {
+    let mut said = Loading::default();
+    let mut ticks = tokio::time::interval(LOADING_EVERY);
+    loop {
+        ticks.tick().await;
+        let now = progress_of(&progress);
+        if now != said {
+            announce_loaded(now);
+            said = now;
+        }
+    }
+}
+
+fn progress_of(progress: &[Progress]) -> Loading {
+    progress.iter().map(Progress::now).fold(Loading::default(), Loading::plus)
+}
+
+fn announce_loaded(loading: Loading) {
+    announce(&format!("loading {} {}", loading.done, loading.total));
 }
 
 /// Prints an address on standard output, for the parent process.

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use headstart::checkpoint::Loading;
 use headstart::id::WorkerId;
 use headstart::message::{Join, NumericClass, Ready, TimeBreakdown};
 
@@ -49,6 +50,8 @@ pub struct Member {
     pub heard: Duration,
     /// Its time breakdown, as of its last heartbeat.
     pub spent: TimeBreakdown,
+    /// How far it has loaded the checkpoint.
+    pub loading: Loading,
 }
 
 /// All workers, and the numeric class they share.
@@ -142,6 +145,7 @@ impl Membership {
             evaluated: false,
             heard: now,
             spent: TimeBreakdown::default(),
+            loading: Loading::default(),
         };
         self.members.insert(worker, member);
         Ok(())

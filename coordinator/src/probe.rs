@@ -9,7 +9,7 @@ use headstart::exit::Exit;
 use headstart::job::Job;
 use headstart::message::ProbedRow;
 use headstart::probe::language::{Text, TrainedToken, Unigram, language};
-use headstart::probe::report::{self, Measure};
+use headstart::probe::report;
 use headstart::probe::sample::Sample;
 use headstart::probe::{Classified, Name, ProbeError, Probed, Verdict, classification};
 use headstart::run_file::{self, InitFrom, Task};
@@ -34,6 +34,17 @@ pub struct Probe {
     clock: Clock,
 }
 
+/// A run from pretrained weights whose probe would tell nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no probe of the checkpoint: 2 % of this run are {rows} rows, and {needed} are needed to tell; `headstart probe` takes as \
+     many as it needs"
+)]
+pub struct TooFew {
+    rows: usize,
+    needed: usize,
+}
+
 /// A probe that was all that was wanted has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum Failed {
@@ -53,15 +64,15 @@ impl Failed {
 impl Probe {
     /// The probe that a run begins with, if it does: a new run (`begins`) from pretrained weights, or one that is nothing but its
     /// probe, which `into` is to take.
-    pub fn of(job: &Job, begins: bool, into: Option<PathBuf>, clock: Clock) -> Option<Probe> {
+    pub fn of(job: &Job, begins: bool, into: Option<PathBuf>, clock: Clock) -> Result<Option<Probe>, TooFew> {
         let Job { spec, plan, network, .. } = job;
         let rows = plan.probed();
-        if into.is_none() && !(begins && begins_with_probe(job)) {
-            return None;
+        if into.is_none() && !(begins && is_wanted(job)?) {
+            return Ok(None);
         }
         let classes = rows.iter().filter_map(|&row| job.train.labels().get(row as usize).copied());
         let adapter = spec.adapter.as_ref().and_then(|adapter| adapter.lora_model_dir.clone());
-        Some(Probe {
+        Ok(Some(Probe {
             name: Name { checkpoint: spec.base_model.clone(), adapter },
             task: spec.task,
             seed: spec.seed,
@@ -70,7 +81,7 @@ impl Probe {
             into,
             began: clock.elapsed(),
             clock,
-        })
+        }))
     }
 
     /// What the run's machine begins with.
@@ -137,37 +148,24 @@ fn texts(rows: &[ProbedRow]) -> Vec<Text> {
     rows.iter().map(text).collect()
 }
 
-/// Whether the run begins with a probe. Says why not, where the user might expect one.
-fn begins_with_probe(job: &Job) -> bool {
-    let begins = job.begins_with_probe();
-    let expected = job.spec.probe == run_file::Probe::Share && job.spec.init == InitFrom::Pretrained;
-    if !begins && expected {
-        info!(
-            rows = job.plan.probed().len(),
-            needed = job.fewest_probed(),
-            "no probe of the checkpoint: 2 % of this run are too few rows to tell; `headstart probe` takes as many as it needs"
-        );
+/// Whether the run begins with a probe. Fails where the user might expect one.
+fn is_wanted(job: &Job) -> Result<bool, TooFew> {
+    if job.begins_with_probe() {
+        return Ok(true);
     }
-    begins
+    if job.spec.probe == run_file::Probe::Share && job.spec.init == InitFrom::Pretrained {
+        let too_few = TooFew { rows: job.plan.probed().len(), needed: job.fewest_probed() };
+        info!("{too_few}");
+        return Err(too_few);
+    }
+    Ok(false)
 }
 
 /// One line: a warning, where the checkpoint is no help.
 fn say(probed: &Probed) {
-    let adapter = probed.name.adapter.is_some();
-    let (words, rows) = (probed.verdict.words(adapter), probed.rows);
-    let (own, zero) = (shown(probed.own.measure), shown(probed.zero_line()));
-    let url = &probed.name.checkpoint;
+    let (rows, url, line) = (probed.rows, &probed.name.checkpoint, probed.line());
     match probed.verdict {
-        Verdict::None => warn!(rows, "head start of {url}: {words} ({own}, beside {zero})"),
-        Verdict::Small | Verdict::HeadStart => {
-            info!(rows, "head start of {url}: {words} ({own}, beside {zero})")
-        }
-    }
-}
-
-fn shown(measure: Measure) -> String {
-    match measure {
-        Measure::Accuracy(share) => format!("accuracy {share:.3}"),
-        Measure::BitsPerByte(bits) => format!("{bits:.3} bits per byte"),
+        Verdict::None => warn!(rows, "head start of {url}: {line}"),
+        Verdict::Small | Verdict::HeadStart => info!(rows, "head start of {url}: {line}"),
     }
 }

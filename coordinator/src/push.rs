@@ -109,9 +109,16 @@ impl<'a> Push<'a> {
         let values = pool.run(move || read_finite(&reader, segment, buffer)).await;
         let values = values.map_err(|unusable| self.refuse(segment, &unusable))?;
         let bytes = size_of_val(values.as_slice()) as u64;
-        self.services.handle.traffic().up.fetch_add(bytes, Ordering::Relaxed);
+        self.count(bytes);
         let (hash, added) = self.take(segment, values).await?;
         Ok((segment, hash, added))
+    }
+
+    /// So many bytes more have arrived.
+    fn count(&self, bytes: u64) {
+        let traffic = self.services.handle.traffic();
+        traffic.up.fetch_add(bytes, Ordering::Relaxed);
+        traffic.arrivals.add(self.partial.lease, bytes);
     }
 
     /// Adds a whole segment and hashes it, as the machine wants it; whether it was new.
@@ -161,7 +168,7 @@ impl<'a> Push<'a> {
                 self.compute = Some(Duration::from_micros(compute_micros));
                 continue;
             }
-            self.services.handle.traffic().up.fetch_add(payload.len() as u64, Ordering::Relaxed);
+            self.count(payload.len() as u64);
             self.place(Segment(segment), offset as usize, &payload, crc32).await?;
         }
         let arrived = self.whole.iter().filter(|&&whole| whole).count();

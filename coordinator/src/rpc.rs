@@ -53,8 +53,13 @@ impl pb::control_server::Control for Services {
                 let event = match events.message().await {
                     Ok(Some(message)) => match FromWorker::try_from(message) {
                         Ok(FromWorker::Ready(ready)) => Event::Ready(worker, ready),
-                        Ok(FromWorker::Heartbeat(spent)) => {
+                        Ok(FromWorker::Heartbeat(spent, loading)) => {
                             debug!(%worker, ?spent, "heartbeat");
+                            if loading.is_underway()
+                                && handle.tell(Event::Loading(worker, loading)).await.is_err()
+                            {
+                                return;
+                            }
                             Event::Heard(worker, spent)
                         }
                         Ok(FromWorker::LeaseFailed { lease, failure }) => {

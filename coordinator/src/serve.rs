@@ -176,7 +176,7 @@ pub async fn serve<L: Listen>(
             base: journal.base(),
             weights: master.hash(),
             memory: master.address(),
-            probing: probe.as_ref().map_or(Probing::No, Probe::probing),
+            probing: probe.as_ref().ok().and_then(Option::as_ref).map_or(Probing::No, Probe::probing),
         },
         &standing,
         exported,
@@ -216,6 +216,7 @@ pub async fn serve<L: Listen>(
         events: (EventLog::resume(&events), epoch.0),
         best,
         probe,
+        outages: job.outages,
         clock,
     };
     let span = info_span!("run", run_id = facts.run_id);

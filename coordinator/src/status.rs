@@ -1,9 +1,11 @@
 //! The status of a run in protobuf's words.
 
+use headstart::client::ProbeSummary;
+use headstart::message::TimeBreakdown;
 use headstart::wire::pb;
 use headstart::wire::pb::run_status::State;
 
-use crate::actor::Status;
+use crate::actor::{Status, Told};
 use crate::machine::{Activity, Snapshot, WorkerLine};
 use crate::services::Facts;
 use headstart::exit::Exit;
@@ -11,7 +13,8 @@ use headstart::id::Version;
 
 /// Translates a status.
 pub fn describe(facts: &Facts, status: &Status) -> pb::RunStatus {
-    let Status { snapshot, speed, ended, kept } = status;
+    let Status { snapshot, speed, ended, kept, told } = status;
+    let Told { holdup, faults, probe } = told;
     let Snapshot { activity, step, total_steps, epoch, loss, learning_rate, eval, workers, .. } = snapshot;
     let (Version(eval_step), metrics) = eval;
     let (state, detail) = state(activity, ended, kept);
@@ -40,6 +43,9 @@ pub fn describe(facts: &Facts, status: &Status) -> pb::RunStatus {
         eval_step: *eval_step,
         coordinator_epoch: facts.epoch.0,
         exit_code: ended.as_ref().map_or(0, |(exit, _)| *exit as i32),
+        holdup: holdup.map(pb::Holdup::from),
+        faults: faults.iter().cloned().map(pb::Fault::from).collect(),
+        probe: probe.clone().map(|ProbeSummary { verdict, text }| pb::ProbeSummary { verdict, text }),
     }
 }
 
@@ -77,6 +83,21 @@ fn state(activity: &Activity, ended: &Option<(Exit, String)>, kept: &Option<Stri
 }
 
 fn worker(line: &WorkerLine) -> pb::WorkerStatus {
-    let WorkerLine { worker, name, device, ready, shards, activity, shard_seconds, .. } = line.clone();
-    pb::WorkerStatus { worker_id: worker.0, name, device, shards, ready, activity, shard_seconds }
+    let WorkerLine { worker, name, device, ready, shards, activity, shard_seconds, spent, loading, .. } =
+        line.clone();
+    let TimeBreakdown { compute, transfer, wait } = spent;
+    pb::WorkerStatus {
+        worker_id: worker.0,
+        name,
+        device,
+        shards,
+        ready,
+        activity,
+        shard_seconds,
+        compute_seconds: compute.as_secs_f64(),
+        transfer_seconds: transfer.as_secs_f64(),
+        wait_seconds: wait.as_secs_f64(),
+        loaded_bytes: loading.done,
+        total_bytes: loading.total,
+    }
 }

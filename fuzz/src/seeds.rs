@@ -10,6 +10,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use headstart::chat::RowFormat;
+use headstart::checkpoint::Loading;
 use headstart::data::index_in;
 use headstart::id::{CoordinatorEpoch, LeaseId, Step, Version, WorkerId};
 use headstart::manifest::{BestParts, Manifest, Number, Parts, Piece, Pins, RunState, State};
@@ -194,7 +195,10 @@ fn messages() -> Vec<Vec<u8>> {
             parameters: "hash".into(),
             follows: true,
         }),
-        FromWorker::Heartbeat(TimeBreakdown { compute: times[0], transfer: times[1], wait: times[2] }),
+        FromWorker::Heartbeat(
+            TimeBreakdown { compute: times[0], transfer: times[1], wait: times[2] },
+            Loading { done: 1, total: 2 },
+        ),
         FromWorker::Computed(lease),
         FromWorker::Current(Version(3)),
         FromWorker::Leaving { reason: "bye".into() },

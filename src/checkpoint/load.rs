@@ -41,8 +41,9 @@ impl Checkpoint {
         mut sink: impl FnMut(usize, Values) -> Result<(), E>,
     ) -> Result<(), E> {
         let runs = self.runs(resolution, &wanted);
+        self.progress.expect(runs.iter().map(|run| run.range.end - run.range.start).sum());
         let mut reads = std::pin::pin!(
-            futures::stream::iter(runs).map(|run| self.read_run(run)).buffered(RUNS_IN_FLIGHT)
+            futures::stream::iter(runs).map(|run| self.read_counted(run)).buffered(RUNS_IN_FLIGHT)
         );
         while let Some(tensors) = reads.try_next().await? {
             for (parameter, values) in tensors {
@@ -113,6 +114,14 @@ impl Checkpoint {
             }
         }
         runs
+    }
+
+    /// As [`Checkpoint::read_run`]; counts its bytes.
+    async fn read_counted(&self, run: Run) -> Result<Vec<(usize, Values)>, CheckpointError> {
+        let bytes = run.range.end - run.range.start;
+        let read = self.read_run(run).await?;
+        self.progress.advance(bytes);
+        Ok(read)
     }
 
     async fn read_run(&self, run: Run) -> Result<Vec<(usize, Values)>, CheckpointError> {

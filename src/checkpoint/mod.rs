@@ -9,6 +9,7 @@ mod header;
 mod hub;
 mod load;
 mod open;
+mod progress;
 mod resolve;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -21,6 +22,7 @@ pub use error::{CheckpointError, HeaderProblem};
 pub use header::Dtype;
 pub(crate) use open::json;
 pub use open::{Checkpoint, TensorEntry, TensorFile};
+pub use progress::{Loading, Progress};
 pub use resolve::{Mismatch, Resolution};
 pub use values::Values;
 pub use write::{

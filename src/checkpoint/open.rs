@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::header::{self, Dtype, Stored};
-use super::{CheckpointError, HeaderProblem, hub};
+use super::{CheckpointError, HeaderProblem, Progress, hub};
 use crate::run_file::{InitFrom, RunSpec};
 use crate::store::{Location, Meta, STAND_IN, StoreError, Stores, stand_in};
 
@@ -34,6 +34,8 @@ pub struct Checkpoint {
     pub tensors: BTreeMap<String, TensorEntry>,
     /// Tensors that the index places in a shard which does not hold them, and that shard.
     pub absent: BTreeMap<String, String>,
+    /// How far [`Checkpoint::load`] is.
+    pub progress: Progress,
 }
 
 /// A file with weights.
@@ -116,6 +118,7 @@ impl Checkpoint {
             files: Vec::new(),
             tensors: BTreeMap::new(),
             absent: BTreeMap::new(),
+            progress: Progress::default(),
         };
         let weights = directory.join("adapter_model.safetensors")?;
         match weights.head().await {
@@ -149,6 +152,7 @@ impl Checkpoint {
             files: Vec::new(),
             tensors: BTreeMap::new(),
             absent: BTreeMap::new(),
+            progress: Progress::default(),
         })
     }
 

@@ -1,10 +1,14 @@
 //! Lines for people: past the progress bar, free of control characters, and never a reason to panic.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::ProgressBar;
+
+/// Whether standard error has objects of JSON, as standard output then does.
+static SPEAKS_JSON: AtomicBool = AtomicBool::new(false);
 
 /// Maximum error texts remembered for suppressing repetitions.
 const MOST_REMEMBERED: usize = 1000;
@@ -17,7 +21,44 @@ pub(super) fn out(line: &str) {
 
 /// Writes a line to standard error.
 pub(super) fn err(line: &str) {
+    let line = match SPEAKS_JSON.load(Ordering::Relaxed) {
+        true => &serde_json::json!({"event": "message", "text": line}).to_string(),
+        false => line,
+    };
     let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// From now on, lines on standard error are objects of JSON.
+pub(super) fn speak_json() {
+    SPEAKS_JSON.store(true, Ordering::Relaxed);
+}
+
+/// Colours, where a terminal shows them: not with NO_COLOR (no-color.org), and not on a terminal that has none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Paint(bool);
+
+impl Paint {
+    /// Of what is written to `stream`.
+    pub(super) fn of(stream: &impl IsTerminal) -> Paint {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
+        Paint(stream.is_terminal() && !refused && !dumb)
+    }
+
+    pub(super) fn warning(self, text: &str) -> String {
+        self.with("33", text)
+    }
+
+    pub(super) fn good(self, text: &str) -> String {
+        self.with("32", text)
+    }
+
+    fn with(self, colour: &str, text: &str) -> String {
+        match self.0 && !text.is_empty() {
+            true => format!("\u{1b}[{colour}m{text}\u{1b}[0m"),
+            false => text.to_owned(),
+        }
+    }
 }
 
 /// A text from elsewhere, without characters that would move the cursor or change colours.
@@ -68,6 +109,13 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(printable("a\u{1b}[31mred\r\u{7}\tb"), "a\u{fffd}[31mred\u{fffd}\u{fffd}\tb");
+    }
+
+    #[test]
+    fn colours_are_for_terminals_only() {
+        let file = tempfile::tempfile().expect("a temporary file");
+        assert_eq!(Paint::of(&file).warning("careful"), "careful");
+        assert_eq!(Paint(true).warning("careful"), "\u{1b}[33mcareful\u{1b}[0m");
     }
 
     #[test]

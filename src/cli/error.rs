@@ -79,6 +79,14 @@ pub(super) enum CliError {
     /// Another program of this installation is of another version.
     #[error("headstart-coordinator: {0}; is it of the same version?")]
     Answer(serde_json::Error),
+    /// A directory that cannot be written.
+    #[error("{}: {error}", path.display())]
+    Write {
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
     /// Standard output.
     #[error("standard output: {0}")]
     Output(#[from] std::io::Error),
@@ -94,7 +102,10 @@ impl CliError {
     /// The exit code of a process that fails with this.
     pub(super) fn exit(&self) -> Exit {
         match self {
-            CliError::Spec(_) | CliError::NotEmpty { .. } | CliError::NoRows { .. } => Exit::Usage,
+            CliError::Spec(_)
+            | CliError::NotEmpty { .. }
+            | CliError::NoRows { .. }
+            | CliError::Write { .. } => Exit::Usage,
             CliError::Job(error) => error.exit(),
             CliError::Checkpoint(error) => error.exit(),
             CliError::Store(error) => error.exit(),

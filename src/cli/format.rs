@@ -82,6 +82,16 @@ pub(super) fn duration(time: Duration) -> String {
     }
 }
 
+/// A number of bytes: `512 B`, `3.4 MB`, `8.0 GB`.
+pub(super) fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
+}
+
 /// A count in groups of three: `22 700 000`.
 pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -126,6 +136,11 @@ mod tests {
         assert_eq!(MetricKind::of("loss").value(0.5), "0.5000");
         assert_eq!(MetricKind::of("f1").gain(-0.042), "-4.2 points");
         assert_eq!(MetricKind::of("loss").gain(-0.25), "0.2500 worse");
+    }
+
+    #[test]
+    fn bytes_have_units() {
+        assert_eq!([0, 4_560, 3_400_000, 8_000_000_000].map(bytes), ["0 B", "4.6 kB", "3.4 MB", "8.0 GB"]);
     }
 
     #[test]

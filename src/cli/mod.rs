@@ -16,6 +16,7 @@ mod preprocess;
 mod probe;
 mod report;
 mod runs;
+mod shell;
 mod status;
 mod train;
 mod validate;
@@ -26,7 +27,7 @@ mod worker_check;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use headstart::exit::Exit;
 use headstart::run_file::{self, RunSpec};
 use headstart::telemetry::{self, LogFormat};
@@ -71,10 +72,25 @@ enum Command {
     Report(report::Arguments),
     /// Print the JSON schema of the run file.
     Schema,
+    /// Print a script that completes commands in a shell.
+    Completions(shell::CompletionsArguments),
+    /// Write manual pages, one for each command.
+    Man(shell::ManArguments),
     /// Write the initial weights of a run as a directory that transformers can load.
     Init(export::InitArguments),
     /// Print the rows that each step trains on, as one JSON object per step.
     Rows(export::RowsArguments),
+}
+
+impl Command {
+    /// Whether a program reads what is printed while it goes on.
+    fn speaks_json(&self) -> bool {
+        match self {
+            Command::Train(arguments) => arguments.speaks_json(),
+            Command::Watch(arguments) => arguments.speaks_json(),
+            _ => false,
+        }
+    }
 }
 
 /// How long interactive commands retry failed storage requests, in seconds.
@@ -113,7 +129,14 @@ impl RunFile {
 pub(crate) fn main() -> ExitCode {
     let command = Cli::parse().command;
     // Shows the warnings of the library, and how far long work is.
-    let telemetry = telemetry::start("headstart", LogFormat::Text, "warn,headstart::tokenising=info");
+    let format = match command.speaks_json() {
+        true => {
+            console::speak_json();
+            LogFormat::Json
+        }
+        false => LogFormat::Text,
+    };
+    let telemetry = telemetry::start("headstart", format, "warn,headstart::tokenising=info");
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -153,6 +176,11 @@ async fn perform(command: Command) -> Result<ExitCode, CliError> {
             console::out(&format!("{:#}", run_file::schema()));
             Ok(Exit::Ok.into())
         }
+        Command::Completions(arguments) => {
+            shell::completions(&arguments, Cli::command());
+            Ok(Exit::Ok.into())
+        }
+        Command::Man(arguments) => shell::man(&arguments, Cli::command()).map(done),
         Command::Init(arguments) => export::init(&arguments).await.map(done),
         Command::Rows(arguments) => export::rows(&arguments).await.map(done),
     }
@@ -165,7 +193,6 @@ fn done((): ()) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_well_formed() {

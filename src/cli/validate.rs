@@ -51,7 +51,7 @@ fn warnings_of_trackers(spec: &RunSpec) -> Vec<String> {
 }
 
 fn summary(job: &Job, estimates: Estimates) -> String {
-    let Job { spec, labels, notes, train, eval, network, plan, output } = job;
+    let Job { spec, labels, notes, train, eval, network, plan, output, outages: _ } = job;
     let parameters: usize = network.table.iter().map(|parameter| parameter.len()).sum();
     let trains = network.trainable.len();
     let task = spec.task.name();

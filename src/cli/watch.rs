@@ -31,6 +31,13 @@ pub(super) struct Arguments {
     patience: u64,
 }
 
+impl Arguments {
+    /// Whether a program reads what is printed.
+    pub(super) fn speaks_json(&self) -> bool {
+        self.log_format == LogFormat::Json
+    }
+}
+
 /// Which run to end.
 #[derive(Debug, Args)]
 pub(super) struct StopArguments {
@@ -49,7 +56,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     // Who is not there at the start is not waited for.
     let first = Client::connect(&coordinator).await?.status().await?;
-    let (mut progress, console) = Progress::new(0, log_format);
+    let (mut progress, console) = Progress::new(0, log_format, &[]);
+    progress.skip_faults(&first);
     progress.begin(&first, first.workers.len() as u32, &coordinator);
     let (events, inbox) = mpsc::channel(INBOX);
     tokio::spawn(follow(coordinator.clone(), events));
@@ -78,7 +86,14 @@ async fn until_the_end(
     patience: Duration,
 ) -> Option<RunStatus> {
     while let Ok(event) = timeout(patience, inbox.recv()).await {
-        let Event::Status(status) = event? else { continue };
+        let status = match event? {
+            Event::Status(status) => status,
+            Event::Silent(error) => {
+                progress.silent(&error, patience);
+                continue;
+            }
+            _ => continue,
+        };
         progress.update(&status, Instant::now());
         if status.ended() {
             return Some(*status);

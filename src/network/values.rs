@@ -3,7 +3,7 @@
 use half::bf16;
 
 use super::Network;
-use crate::checkpoint::{CheckpointError, Dtype, Values};
+use crate::checkpoint::{CheckpointError, Dtype, Progress, Values};
 use crate::hash;
 use crate::model::{self, Parameter};
 
@@ -56,6 +56,12 @@ impl Network {
         };
         self.checkpoint.load(&self.resolution, &self.table, |_| true, initial, take).await?;
         Ok(values)
+    }
+
+    /// What counts the bytes of checkpoint and adapter while they are loaded.
+    pub fn progress(&self) -> Vec<Progress> {
+        let adapter = self.continued.iter().map(|(adapter, _)| adapter.progress.clone());
+        std::iter::once(self.checkpoint.progress.clone()).chain(adapter).collect()
     }
 
     /// One parameter's first values.

@@ -1,6 +1,7 @@
 //! What a probe found, one entry a checkpoint, as programs read it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -127,6 +128,21 @@ impl Probed {
         match (self.random.measure, self.unigram) {
             (Measure::BitsPerByte(random), Some(unigram)) => Measure::BitsPerByte(random.min(unigram)),
             (measure, _) => measure,
+        }
+    }
+
+    /// The verdict with its numbers, in one line.
+    pub fn line(&self) -> String {
+        let words = self.verdict.words(self.name.adapter.is_some());
+        format!("{words} ({}, beside {})", self.own.measure, self.zero_line())
+    }
+}
+
+impl fmt::Display for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Measure::Accuracy(share) => write!(f, "accuracy {share:.3}"),
+            Measure::BitsPerByte(bits) => write!(f, "{bits:.3} bits per byte"),
         }
     }
 }

@@ -8,6 +8,7 @@ mod find;
 mod home;
 mod odd_keys;
 mod open;
+mod outages;
 mod refusal;
 mod stand_in;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use environment::Environment;
 pub use error::StoreError;
 pub use find::{Listing, is_pattern};
 pub use open::{DEFAULT_RETRY_SECONDS, Stores};
+pub use outages::{Outage, Outages};
 pub use stand_in::{STAND_IN, stand_in};
 pub use writer::Writer;
 

@@ -13,7 +13,7 @@ use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use super::cloud::Bucket;
 use super::transport::Connector;
-use super::{Environment, Kind, Location, StoreError, escapes, home, web};
+use super::{Environment, Kind, Location, Outages, StoreError, escapes, home, web};
 
 /// Where the local store is kept among the open ones: no URL begins like this.
 const LOCAL: &str = "local";
@@ -25,37 +25,44 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_FOR_CREDENTIALS: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a request is repeated while a store fails.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Patience(Duration);
+/// How long a request is repeated while a store fails, and who is told.
+#[derive(Clone, Debug)]
+pub(super) struct Patience {
+    limit: Duration,
+    outages: Outages,
+}
 
 impl Patience {
-    pub(super) fn retry(self) -> RetryConfig {
-        let backoff = BackoffConfig { max_backoff: LONGEST_PAUSE, ..BackoffConfig::default() };
-        // Time alone is the limit: names and routes of a machine that has just started take a while.
-        RetryConfig { max_retries: usize::MAX, retry_timeout: self.0, backoff }
+    pub(super) fn retry(&self) -> RetryConfig {
+        retry_for(self.limit)
     }
 
     /// How long to retry requests for credentials. If the environment names none, only a machine in a cloud can obtain
     /// some, and not always at once; on any other machine the wait is wasted.
-    pub(super) fn retry_for_credentials(self, named: bool) -> RetryConfig {
-        let unnamed = || Patience((self.0 / 3).min(LONGEST_FOR_CREDENTIALS));
-        if named { self.retry() } else { unnamed().retry() }
+    pub(super) fn retry_for_credentials(&self, named: bool) -> RetryConfig {
+        let unnamed = (self.limit / 3).min(LONGEST_FOR_CREDENTIALS);
+        if named { self.retry() } else { retry_for(unnamed) }
     }
 
     /// What makes a store's clients; `region` is where its bucket is looked for.
-    pub(super) fn connector(self, region: &str) -> Connector {
-        Connector { patience: self.0, region: region.to_owned() }
+    pub(super) fn connector(&self, region: &str) -> Connector {
+        Connector { patience: self.limit, region: region.to_owned(), outages: self.outages.clone() }
     }
 
     /// A client of a server: encrypted, unless its address says otherwise.
-    pub(super) fn client(self, endpoint: Option<&str>) -> ClientOptions {
+    pub(super) fn client(&self, endpoint: Option<&str>) -> ClientOptions {
         ClientOptions::new()
             // One attempt can carry ten megabytes over a slow line.
-            .with_timeout(4 * self.0)
+            .with_timeout(4 * self.limit)
             .with_connect_timeout(CONNECT_TIMEOUT)
             .with_allow_http(endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")))
     }
+}
+
+fn retry_for(limit: Duration) -> RetryConfig {
+    let backoff = BackoffConfig { max_backoff: LONGEST_PAUSE, ..BackoffConfig::default() };
+    // Time alone is the limit: names and routes of a machine that has just started take a while.
+    RetryConfig { max_retries: usize::MAX, retry_timeout: limit, backoff }
 }
 
 /// The stores opened so far, so that locations in one bucket share one client. Cheap to clone.
@@ -83,7 +90,13 @@ impl Stores {
     /// No store opened yet. A request that fails is repeated for `patience`; no attempt lasts longer than four times that.
     pub fn new(environment: Environment, patience: Duration) -> Stores {
         let open = Arc::default();
-        Stores { open, environment: Arc::new(environment), patience: Patience(patience) }
+        let patience = Patience { limit: patience, outages: Outages::default() };
+        Stores { open, environment: Arc::new(environment), patience }
+    }
+
+    /// Outages of all servers that these stores speak to.
+    pub fn outages(&self) -> Outages {
+        self.patience.outages.clone()
     }
 
     /// Resolves a plain path (`~` is the home directory), a URL of a bucket or web server, or one below a mounted prefix.
@@ -105,7 +118,7 @@ impl Stores {
             scheme => {
                 let root = format!("{scheme}://{name}");
                 let environment = &self.environment;
-                let bucket = Bucket { name, url, environment, patience: self.patience };
+                let bucket = Bucket { name, url, environment, patience: self.patience.clone() };
                 in_bucket(self.opened(&root, || bucket.open(scheme))?, &root, key, url)
             }
         }
@@ -141,7 +154,7 @@ impl Stores {
 
     fn web(&self, url: &str) -> Result<Location, StoreError> {
         let (root, key) = web::parse(url)?;
-        let store = self.opened(root.as_str(), || web::open(&root, &self.environment, self.patience))?;
+        let store = self.opened(root.as_str(), || web::open(&root, &self.environment, &self.patience))?;
         let url = web::url(&root, &key).into();
         Ok(Location { store, key, url, kind: Kind::Web })
     }

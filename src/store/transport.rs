@@ -10,8 +10,8 @@ use object_store::client::{
 };
 use tracing::{info, warn};
 
-use super::odd_keys;
 use super::refusal::Refusal;
+use super::{Outage, Outages, odd_keys};
 
 /// An outage is reported once, and another one not sooner than this after it.
 const QUIET: Duration = Duration::from_secs(10);
@@ -23,12 +23,14 @@ pub(super) struct Connector {
     pub(super) patience: Duration,
     /// Where the bucket is looked for.
     pub(super) region: String,
+    pub(super) outages: Outages,
 }
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let client = ReqwestConnector::default().connect(options)?;
-        let outage = Arc::new(Outage { patience: self.patience, seen: Mutex::default() });
+        let (patience, news) = (self.patience, self.outages.clone());
+        let outage = Arc::new(Silence { patience, news, seen: Mutex::default() });
         Ok(HttpClient::new(Transport { client, region: self.region.clone(), outage }))
     }
 }
@@ -38,7 +40,7 @@ impl HttpConnector for Connector {
 struct Transport {
     client: HttpClient,
     region: String,
-    outage: Arc<Outage>,
+    outage: Arc<Silence>,
 }
 
 /// Why nothing came back.
@@ -90,8 +92,9 @@ impl HttpService for Transport {
 
 /// Whether a store does not answer, and since when that is known.
 #[derive(Debug)]
-struct Outage {
+struct Silence {
     patience: Duration,
+    news: Outages,
     seen: Mutex<Seen>,
 }
 
@@ -99,23 +102,31 @@ struct Outage {
 struct Seen {
     since: Option<Instant>,
     reported: Option<Instant>,
+    /// Whether the present silence is one that was reported.
+    told: bool,
 }
 
-impl Outage {
+impl Silence {
     fn began(&self, host: &str, why: &str) {
         let now = Instant::now();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.since.is_none() && seen.reported.is_none_or(|last| now.duration_since(last) > QUIET) {
             let seconds = self.patience.as_secs();
             warn!("storage at {host} does not answer ({why}): trying again for up to {seconds} s");
+            self.news.report(Outage::Began { host: host.to_owned(), why: why.to_owned() });
             seen.reported = Some(now);
+            seen.told = true;
         }
         seen.since.get_or_insert(now);
     }
 
     fn ended(&self, host: &str) {
-        let since = self.seen.lock().unwrap_or_else(PoisonError::into_inner).since.take();
-        if let Some(since) = since {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = std::mem::take(&mut seen.told);
+        if let Some(since) = seen.since.take() {
+            if told {
+                self.news.report(Outage::Ended { host: host.to_owned(), after: since.elapsed() });
+            }
             info!("storage at {host} answers again, after {:.1} s", since.elapsed().as_secs_f32());
         }
     }

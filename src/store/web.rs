@@ -50,7 +50,7 @@ pub(super) fn url(root: &Url, key: &Path) -> String {
 pub(super) fn open(
     root: &Url,
     environment: &Environment,
-    patience: Patience,
+    patience: &Patience,
 ) -> Result<Arc<dyn ObjectStore>, StoreError> {
     environment.check(root.as_str(), PROXIES)?;
     let store = HttpBuilder::new()

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{PROTOCOL, WireError, clip, micros, missing, pb};
+use crate::checkpoint::Loading;
 use crate::id::{CoordinatorEpoch, LeaseId, Version, WorkerId};
 use crate::message::{
     Failure, FromWorker, Join, NumericClass, Ready, StopReason, TimeBreakdown, ToWorker, Welcome,
@@ -41,11 +42,13 @@ impl From<FromWorker> for pb::WorkerEvent {
                     parameters,
                 })
             }
-            FromWorker::Heartbeat(TimeBreakdown { compute, transfer, wait }) => {
+            FromWorker::Heartbeat(TimeBreakdown { compute, transfer, wait }, Loading { done, total }) => {
                 Event::Heartbeat(pb::Heartbeat {
                     compute_micros: micros(compute),
                     transfer_micros: micros(transfer),
                     wait_micros: micros(wait),
+                    loaded_bytes: done,
+                    total_bytes: total,
                 })
             }
             FromWorker::LeaseFailed { lease, failure } => {
@@ -88,12 +91,15 @@ impl TryFrom<pb::WorkerEvent> for FromWorker {
                     follows,
                 })
             }
-            Event::Heartbeat(pb::Heartbeat { compute_micros, transfer_micros, wait_micros }) => {
-                FromWorker::Heartbeat(TimeBreakdown {
+            Event::Heartbeat(heartbeat) => {
+                let pb::Heartbeat { compute_micros, transfer_micros, wait_micros, loaded_bytes, total_bytes } =
+                    heartbeat;
+                let spent = TimeBreakdown {
                     compute: Duration::from_micros(compute_micros),
                     transfer: Duration::from_micros(transfer_micros),
                     wait: Duration::from_micros(wait_micros),
-                })
+                };
+                FromWorker::Heartbeat(spent, Loading { done: loaded_bytes, total: total_bytes })
             }
             Event::LeaseFailed(pb::LeaseFailed { lease_id, reason }) => FromWorker::LeaseFailed {
                 lease: LeaseId(lease_id),

@@ -8,6 +8,7 @@ pub mod processes;
 pub mod reference;
 pub mod refused;
 pub mod server;
+pub mod terminal;
 pub mod trap;
 pub mod web;
 

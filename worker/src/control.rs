@@ -18,8 +18,9 @@ use tonic::{Code, Status, Streaming};
 use tracing::info;
 
 use crate::error::WorkerError;
-use crate::member::{Done, Times, Worker};
+use crate::member::{Done, Worker};
 use crate::settings::Settings;
+use crate::times::Times;
 
 /// Commands that may wait while a lease is computed.
 const COMMANDS: usize = 64;

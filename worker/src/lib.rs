@@ -33,6 +33,7 @@ pub mod scratch;
 pub mod session;
 pub mod settings;
 pub mod subtree;
+pub mod times;
 #[cfg(feature = "torch")]
 pub mod torch;
 pub mod trainer;

@@ -1,13 +1,9 @@
 //! A worker that has joined and is ready: it pulls weights and computes leases.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use headstart::id::{CoordinatorEpoch, LeaseId, Segment, Version, WorkerId};
-use headstart::message::{
-    Failure, FromWorker, PartialId, Pass, TimeBreakdown, ToWorker, Totals, Welcome, Work,
-};
+use headstart::message::{Failure, PartialId, Pass, ToWorker, Totals, Welcome, Work};
 use headstart::rounding::Rounding;
 use headstart::telemetry::context::continue_trace;
 use headstart::trainable::SEGMENT;
@@ -26,36 +22,7 @@ use crate::gradient::{Buffers, Gradient};
 use crate::outgoing::Outgoing;
 use crate::prepare::Prepared;
 use crate::subtree::Partial;
-
-/// How a worker has spent its time since it was ready, in microseconds.
-#[derive(Debug, Default)]
-pub struct Times {
-    compute: AtomicU64,
-    transfer: AtomicU64,
-    wait: AtomicU64,
-}
-
-impl Times {
-    /// Time without a lease. `sending`: while a partial is on its way.
-    pub fn wait(&self, took: Duration, sending: bool) {
-        let sum = if sending { &self.transfer } else { &self.wait };
-        sum.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
-    }
-
-    fn transfer(&self, took: Duration) {
-        self.transfer.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
-    }
-
-    /// The sums so far, as a heartbeat.
-    pub fn heartbeat(&self) -> FromWorker {
-        let read = |sum: &AtomicU64| Duration::from_micros(sum.load(Ordering::Relaxed));
-        FromWorker::Heartbeat(TimeBreakdown {
-            compute: read(&self.compute),
-            transfer: read(&self.transfer),
-            wait: read(&self.wait),
-        })
-    }
-}
+use crate::times::Times;
 
 /// A worker in a session, ready to compute.
 ///
@@ -287,7 +254,7 @@ impl<'a> Worker<'a> {
             }
         };
         let computed = began.elapsed();
-        self.times.compute.fetch_add(computed.as_micros() as u64, Ordering::Relaxed);
+        self.times.compute(computed);
         debug!(%lease, ?computed, "computed");
         match (outgoing, gradient) {
             (Some(outgoing), gradient) => {

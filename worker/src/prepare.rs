@@ -19,6 +19,7 @@ use crate::follow::lock;
 use crate::objective::Objective;
 use crate::replica::Replica;
 use crate::settings::Settings;
+use crate::times::Times;
 use crate::trainer::{MakeTrainer, TrainerJob};
 
 /// Everything that has to be loaded before a lease can be computed.
@@ -41,6 +42,7 @@ impl Prepared {
         settings: &Settings,
         welcome: &Welcome,
         exchange: &Exchange,
+        times: &Times,
         make: MakeTrainer,
     ) -> Result<Prepared, WorkerError> {
         let spec: RunSpec = serde_json::from_str(&welcome.spec_json)?;
@@ -50,6 +52,7 @@ impl Prepared {
         let place = settings.platform.place;
         let stores = settings.platform.stores.clone().unwrap_or_else(|| spec.cluster.stores());
         let network = Arc::new(Network::open(&stores, &spec, &welcome.labels).await?);
+        times.follow_loading(network.progress());
         let plan = Plan::new(&spec, welcome.train_rows, welcome.eval_rows)?;
         let indexes = pull_indexes(exchange, welcome.labels.len()).await?;
         let collator = Collator::for_network(&network).await?;

@@ -17,9 +17,10 @@ use crate::backoff::{Backoff, PATIENCE};
 use crate::control::Control;
 use crate::error::WorkerError;
 use crate::exchange::Exchange;
-use crate::member::{Times, Worker};
+use crate::member::Worker;
 use crate::prepare::Prepared;
 use crate::settings::Settings;
+use crate::times::Times;
 use crate::trainer::MakeTrainer;
 
 /// Takes part in a run until it is over. An `Err` of [`WorkerError::Stopped`] with `Finished` is the good ending.
@@ -71,7 +72,7 @@ impl Life {
         let exchange = Exchange::new(self.dial().await?, welcome.run_id.clone());
         let times = Arc::new(Times::default());
         let _heartbeat = control.start_heartbeat(welcome.heartbeat, times.clone());
-        let version = self.prepare(&mut control, &welcome, &exchange).await;
+        let version = self.prepare(&mut control, &welcome, &exchange, &times).await;
         let version = leave_on_error(&control, version).await?;
         let prepared = self.prepared.as_ref().expect("it was prepared just now");
         let mut worker = Worker::new(prepared, &welcome, exchange, times, version, control.events());
@@ -91,6 +92,7 @@ impl Life {
         control: &mut Control,
         welcome: &Welcome,
         exchange: &Exchange,
+        times: &Times,
     ) -> Result<Option<Version>, WorkerError> {
         if let Some(prepared) = &self.prepared {
             prepared.check_run(welcome)?;
@@ -100,7 +102,7 @@ impl Life {
         }
         // Two networks may be more than this machine can hold.
         self.prepared = None;
-        let mut loading = std::pin::pin!(Prepared::load(&self.settings, welcome, exchange, self.make));
+        let mut loading = std::pin::pin!(Prepared::load(&self.settings, welcome, exchange, times, self.make));
         let prepared = tokio::select! {
             biased;
             prepared = &mut loading => prepared?,

@@ -10,9 +10,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::event::{Event, Refused, SegmentUse};
 use crate::events::EventLog;
+use crate::holdup::Arrivals;
 use crate::machine::Snapshot;
 use crate::meter::Meter;
 use crate::record::Speed;
+
+use super::observers::Told;
 
 /// Capacity of a worker's command queue. The session of a worker whose queue is full is closed.
 const OUTBOX: usize = 256;
@@ -35,6 +38,8 @@ pub struct Traffic {
     pub up: AtomicU64,
     /// Weights sent.
     pub down: AtomicU64,
+    /// Partials of the step that is being reduced, by lease.
+    pub arrivals: Arrivals,
 }
 
 /// The run as people see it.
@@ -47,6 +52,8 @@ pub struct Status {
     pub ended: Option<(Exit, String)>,
     /// What a stopped run left behind.
     pub kept: Option<String>,
+    /// What is going wrong, or slow.
+    pub told: Told,
 }
 
 /// An event on its way to the actor.

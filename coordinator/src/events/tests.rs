@@ -100,6 +100,7 @@ fn workers_come_and_go() {
         ("sent_away", Some(2)),
         ("leave", Some(1)),
         ("join", Some(3)),
+        ("silent", Some(3)),
         ("leave", Some(3)),
     ];
     assert_eq!(story.told(), named(&told));
@@ -107,7 +108,44 @@ fn workers_come_and_go() {
     let facts = ["time", "step", "worker", "name", "device"].map(|key| lines[1][key].clone());
     assert_eq!(facts, [json!(1.0), json!(0), json!(1), json!("w1"), json!("cpu")]);
     assert_eq!((&lines[3]["reason"], &lines[3]["compute"]), (&json!("its session broke"), &json!(1.5)));
-    assert_eq!(lines[5]["reason"], "it was not heard any more");
+    assert_eq!(lines[6]["reason"], "it was not heard any more");
+    let faults = story.events.faults();
+    let faults: Vec<&str> = faults.iter().map(|fault| fault.text.as_str()).collect();
+    let expected = [
+        "worker 2 (w2) was sent away: because",
+        "worker 1 (w1) has left: its session broke",
+        "worker 3 (w3) is not heard any more, and is given up",
+    ];
+    assert_eq!(faults, expected, "each once");
+}
+
+#[test]
+fn outages_of_storage_are_told_and_written() {
+    let mut story = Story::new();
+    let (host, why) = ("store.example:9000".to_owned(), "connection refused".to_owned());
+    let after = Duration::from_millis(3250);
+    story.events.outages(vec![Outage::Began { host: host.clone(), why }, Outage::Ended { host, after }], 7.0);
+    let faults = story.events.faults();
+    let faults: Vec<&str> = faults.iter().map(|fault| fault.text.as_str()).collect();
+    let expected = [
+        "storage at store.example:9000 does not answer: connection refused",
+        "storage at store.example:9000 answers again, after 3.25 s",
+    ];
+    assert_eq!(faults, expected);
+    assert_eq!(story.told()[1..], named(&[("storage_outage", None), ("storage_back", None)]));
+}
+
+#[test]
+fn a_probe_left_out_is_remembered_by_the_next_coordinator() {
+    let mut story = Story::new();
+    story.events.probe_left_out("no probe: too few rows", 1.0);
+    let said = |events: &Events| events.probe().map(|probe| probe.text.clone());
+    assert_eq!(said(&story.events).as_deref(), Some("no probe: too few rows"));
+    let log = Arc::new(EventLog::resume(&story.log.text()));
+    let next = Events::new(log, 2, 0, 9.0);
+    assert_eq!(said(&next).as_deref(), Some("no probe: too few rows"));
+    let faults = next.faults();
+    assert_eq!(faults.iter().count(), 1, "the restart");
 }
 
 #[test]

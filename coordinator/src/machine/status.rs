@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use headstart::checkpoint::Loading;
 use headstart::id::{Version, WorkerId};
 
 use super::audit::AUDITORS;
@@ -101,6 +102,8 @@ pub struct WorkerLine {
     pub shard_seconds: f64,
     /// Its time breakdown, as of its last heartbeat.
     pub spent: TimeBreakdown,
+    /// How far it has loaded the checkpoint.
+    pub loading: Loading,
     /// When the oldest lease it holds was granted.
     pub leased_since: Option<Duration>,
 }
@@ -198,6 +201,7 @@ impl Machine {
             activity,
             shard_seconds: member.shard_time.map_or(f64::NAN, |time| time.as_secs_f64()),
             spent: member.spent,
+            loading: member.loading,
             leased_since: leases.iter().map(|lease| lease.granted).min(),
         }
     }

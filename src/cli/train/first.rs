@@ -49,7 +49,7 @@ pub(in crate::cli) async fn first_steps(
         probe_into: None,
         stop_after: Some(steps),
     };
-    let (progress, console) = Progress::new(1, LogFormat::Bar);
+    let (progress, console) = Progress::new(1, LogFormat::Bar, &[]);
     let Ran { code, at_work, .. } = match Supervisor::start(setting, progress, console) {
         Ok((supervisor, inbox)) => supervisor.run(inbox).await,
         Err((error, progress)) => {

@@ -15,22 +15,30 @@ const QUIET: Duration = Duration::from_secs(30);
 
 /// Sends each status to `events` until the run is over or the receiver is dropped; the supervisor limits the silence.
 pub(in crate::cli) async fn follow(url: String, events: mpsc::Sender<Event>) {
+    let mut answered = false;
     while !events.is_closed() {
-        // Whatever went wrong, the supervisor sees the coordinator's process and judges by that.
-        if let Ok(true) = watch(&url, &events).await {
-            return;
+        match watch(&url, &events, &mut answered).await {
+            Ok(true) => return,
+            // Told once, until there is an answer again.
+            Err(error) if std::mem::take(&mut answered) => {
+                if events.send(Event::Silent(error)).await.is_err() {
+                    return;
+                }
+            }
+            Ok(false) | Err(_) => {}
         }
         sleep(RETRY).await;
     }
 }
 
 /// One connection; whether the run is over.
-async fn watch(url: &str, events: &mpsc::Sender<Event>) -> Result<bool, ClientError> {
+async fn watch(url: &str, events: &mpsc::Sender<Event>, answered: &mut bool) -> Result<bool, ClientError> {
     let client = Client::connect(url).await?;
     let mut statuses = client.watch().await?;
     while let Ok(next) = timeout(QUIET, statuses.next()).await {
         let Some(status) = next? else { break };
         let over = status.ended();
+        *answered = true;
         if events.send(Event::Status(Box::new(status))).await.is_err() || over {
             return Ok(true);
         }

@@ -3,12 +3,15 @@
 mod count;
 pub(super) mod first;
 mod follow;
+mod line;
 mod lines;
+mod news;
 mod outcome;
 mod phase;
 pub(super) mod probed;
 mod process;
 mod progress;
+mod summary;
 mod supervise;
 
 use std::net::SocketAddr;
@@ -27,6 +30,7 @@ use supervise::{Ran, Supervisor};
 
 pub(super) use count::idle as idle_workers;
 pub(super) use follow::follow;
+pub(super) use news::probe_line;
 pub(super) use phase::{Event, STOP_PATIENCE};
 pub(super) use process::next_line;
 pub(super) use progress::Progress;
@@ -52,6 +56,13 @@ pub(super) struct Arguments {
     log_format: LogFormat,
 }
 
+impl Arguments {
+    /// Whether a program reads what is printed.
+    pub(super) fn speaks_json(&self) -> bool {
+        self.log_format == LogFormat::Json
+    }
+}
+
 /// How progress is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum LogFormat {
@@ -63,6 +74,9 @@ pub(super) enum LogFormat {
     #[value(skip)]
     Bar,
 }
+
+/// Faults that the supervisor tells of itself: its children end, and the coordinator warns of storage.
+const TOLD: &[&str] = &["leave", "sent_away", "storage_outage"];
 
 /// Why the processes of a run could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -135,7 +149,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         probe_into: None,
         stop_after: None,
     };
-    let (progress, console) = Progress::new(spec.cluster.min_workers, log_format);
+    let (progress, console) = Progress::new(spec.cluster.min_workers, log_format, TOLD);
     if let Some(warning) = chosen.warning {
         console.err(&format!("warning: {warning}"));
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use headstart::store::{Location, StoreError};
 use serde_json::{Map, Value, json};
 
-use crate::cli::format::{self, MetricKind};
+use super::summary::{Summary, evaluated};
+use crate::cli::format;
 
 /// Bytes of the files read here, at most.
 const LARGEST: u64 = 512 << 20;
@@ -18,6 +19,7 @@ pub(super) struct Outcome {
     weights: Vec<(String, String)>,
     /// The last line of metrics with an evaluation.
     eval: Option<Map<String, Value>>,
+    summary: Summary,
     took: Duration,
 }
 
@@ -33,9 +35,17 @@ impl Outcome {
             .map(|(sum, name)| (name.to_owned(), sum.to_owned()))
             .collect();
         let metrics = directory.join("metrics.jsonl")?.read(LARGEST).await?;
-        let eval = String::from_utf8_lossy(&metrics).lines().rev().find_map(evaluation);
+        let metrics = String::from_utf8_lossy(&metrics);
+        let events = match directory.join("events.jsonl")?.read(LARGEST).await {
+            Ok(events) => events,
+            // A run that an older version has finished.
+            Err(StoreError::NotFound { .. }) => Default::default(),
+            Err(error) => return Err(error),
+        };
+        let summary = Summary::of(&String::from_utf8_lossy(&events), &metrics);
+        let eval = metrics.lines().rev().find_map(evaluation);
         let directory = format!("{}/final", output_dir.trim_end_matches('/'));
-        Ok(Outcome { directory, weights, eval, took })
+        Ok(Outcome { directory, weights, eval, summary, took })
     }
 
     /// For people.
@@ -43,17 +53,11 @@ impl Outcome {
         let mut lines = vec![format!("final weights: {}", self.directory)];
         lines.extend(self.weights.iter().map(|(name, sum)| format!("sha256 {sum}  {name}")));
         if let Some(eval) = &self.eval {
-            let shown =
-                eval.iter().filter(|(name, _)| *name != "eval_samples").filter_map(|(name, value)| {
-                    let name = name.strip_prefix("eval_")?;
-                    Some(format!("{name} {}", MetricKind::of(name).value(value.as_f64()?)))
-                });
-            let shown = shown.collect::<Vec<_>>().join(", ");
-            lines.push(format!(
-                "last evaluation, after step {}: {shown}",
-                eval.get("step").unwrap_or(&Value::Null)
-            ));
+            let step = eval.get("step").unwrap_or(&Value::Null);
+            lines.push(format!("last evaluation, after step {step}: {}", evaluated(eval)));
         }
+        let last = self.eval.as_ref().and_then(|eval| eval.get("step")?.as_u64());
+        lines.extend(self.summary.lines(last));
         lines.push(format!("took {}", format::duration(self.took)));
         lines.join("\n")
     }
@@ -67,6 +71,7 @@ impl Outcome {
             "final": self.directory,
             "sha256": sums,
             "last_evaluation": self.eval,
+            "summary": self.summary.as_json(),
             "seconds": self.took.as_secs_f64(),
         })
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use headstart::checkpoint::Loading;
 use headstart::client::{ClientError, RunStatus};
 use headstart::exit::Exit;
 
@@ -44,6 +45,10 @@ pub(in crate::cli) enum Event {
     Admin(String),
     /// The coordinator is ready for workers.
     Listening(String),
+    /// How much of the checkpoint the coordinator has read, before it is ready.
+    Loading(Loading),
+    /// The coordinator no longer answers, for this reason.
+    Silent(ClientError),
     /// How the run is going.
     Status(Box<RunStatus>),
     /// A child ended.

@@ -45,7 +45,7 @@ pub(in crate::cli) async fn probe(
         probe_into: Some(into.clone()),
         stop_after: None,
     };
-    let (progress, console) = Progress::new(1, LogFormat::Bar);
+    let (progress, console) = Progress::new(1, LogFormat::Bar, &[]);
     let Ran { code, progress: _, at_work: _ } = match Supervisor::start(setting, progress, console) {
         Ok((supervisor, inbox)) => supervisor.run(inbox).await,
         Err((error, progress)) => {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use headstart::checkpoint::Loading;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
@@ -25,6 +26,9 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// How long the report of a failed worker is delayed, so that the coordinator's message about the same failure comes
 /// first.
 const COORDINATOR_FIRST: Duration = Duration::from_secs(1);
+
+/// What children log unless the user says otherwise: warnings, but for those that the status brings too.
+const LOGGED: &str = "warn,headstart_coordinator::fault=error,headstart_coordinator::probe=error";
 
 /// Which child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,7 +109,7 @@ pub(super) fn start(
     command.process_group(0);
     command.stdout(if who == Who::Coordinator { Stdio::piped() } else { Stdio::null() });
     if std::env::var_os("RUST_LOG").is_none() {
-        command.env("RUST_LOG", "warn");
+        command.env("RUST_LOG", LOGGED);
     }
     let failed = |error| StartError::Spawn { program: program.to_owned(), error };
     let mut child = command.spawn().map_err(failed)?;
@@ -174,11 +178,18 @@ async fn announcements(mut stdout: impl AsyncBufRead + Unpin, events: mpsc::Send
     while let Some(line) = next_line(&mut stdout).await {
         let listening = line.strip_prefix("listening on ").map(|url| Event::Listening(url.trim().to_owned()));
         let admin = line.strip_prefix("admin on ").map(|url| Event::Admin(url.trim().to_owned()));
-        if let Some(event) = listening.or(admin) {
+        let loading = line.strip_prefix("loading ").and_then(loading).map(Event::Loading);
+        if let Some(event) = listening.or(admin).or(loading) {
             // Nobody listens any more when everything is over.
             let _ = events.send(event).await;
         }
     }
+}
+
+/// Bytes read and to be read: `1200 8000`.
+fn loading(numbers: &str) -> Option<Loading> {
+    let (done, total) = numbers.trim().split_once(' ')?;
+    Some(Loading { done: done.parse().ok()?, total: total.parse().ok()? })
 }
 
 /// Passes lines on; returns the error that ended the process.
@@ -214,6 +225,12 @@ pub(in crate::cli) async fn next_line(input: &mut (impl AsyncBufRead + Unpin)) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_of_a_checkpoint_are_two_numbers() {
+        assert_eq!(loading("12 80\n"), Some(Loading { done: 12, total: 80 }));
+        assert_eq!([loading("12"), loading("a b"), loading("")], [None, None, None]);
+    }
 
     #[tokio::test]
     async fn lines_are_whole_and_bounded() {

@@ -1,16 +1,19 @@
 //! How a run is going, as it goes: a bar in a terminal, a line every few seconds elsewhere, or JSON objects.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use headstart::client::{RunStatus, State};
+use ::console::Term;
+use headstart::checkpoint::Loading;
+use headstart::client::{ClientError, RunStatus};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
+use super::line::{Bar, View, reading};
+use super::news::{Item, News};
 use super::{LogFormat, outcome::Outcome};
-use crate::cli::console::{Console, printable};
+use crate::cli::console::{Console, Paint, printable};
 use crate::cli::format;
 
 /// Time between two lines.
@@ -18,13 +21,8 @@ const EVERY: Duration = Duration::from_secs(5);
 /// Time between two looks at the clock by the bar.
 const REDRAW: Duration = Duration::from_millis(250);
 
-/// Before the number of steps is known.
-const PREPARING: &str = "{wide_msg}";
-const RUNNING: &str = "{bar:24} {pos}/{len} {percent:>3} %  {wide_msg}";
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("the template is well-formed").progress_chars("━╸─")
-}
+/// Columns of a terminal that does not say how many it has.
+const USUAL_WIDTH: usize = 80;
 
 /// Shows a run.
 pub(in crate::cli) struct Progress {
@@ -34,20 +32,26 @@ pub(in crate::cli) struct Progress {
     needed: u32,
     /// The evaluation shown last.
     eval: Option<(u64, BTreeMap<String, f64>)>,
-    /// Workers that rest, as was shown last.
-    resting: BTreeSet<u64>,
+    news: News,
+    /// Colours of results and of the bar.
+    paint: [Paint; 2],
     last_line: Instant,
     first_step: Option<(u64, Instant)>,
 }
 
 impl Progress {
-    /// A display for a run that needs `needed` workers (0: unknown), and a console that prints lines above it.
-    pub(in crate::cli) fn new(needed: u32, format: LogFormat) -> (Progress, Console) {
+    /// A display for a run that needs `needed` workers (0: unknown), and a console that prints lines above it. Faults with the
+    /// events `told_elsewhere` are left out of its text.
+    pub(in crate::cli) fn new(
+        needed: u32,
+        format: LogFormat,
+        told_elsewhere: &'static [&'static str],
+    ) -> (Progress, Console) {
         let bar = match format != LogFormat::Json && std::io::stderr().is_terminal() {
             true => ProgressBar::new(0),
             false => ProgressBar::hidden(),
         };
-        bar.set_style(style(PREPARING));
+        bar.set_style(ProgressStyle::with_template("{msg}").expect("the template is well-formed"));
         bar.set_message("reading data and checkpoint");
         bar.enable_steady_tick(REDRAW);
         let console = Console::new(bar.clone());
@@ -57,7 +61,8 @@ impl Progress {
             format,
             needed,
             eval: None,
-            resting: BTreeSet::new(),
+            news: News::new(told_elsewhere),
+            paint: [Paint::of(&std::io::stdout()), Paint::of(&std::io::stderr())],
             last_line: Instant::now(),
             first_step: None,
         };
@@ -67,8 +72,6 @@ impl Progress {
     /// Says what begins.
     pub(in crate::cli) fn begin(&self, status: &RunStatus, workers: u32, coordinator: &str) {
         let RunStatus { run_id, total_steps, output_dir, .. } = status;
-        self.bar.set_length(*total_steps);
-        self.bar.set_style(style(RUNNING));
         self.say(
             || {
                 json!({
@@ -90,8 +93,8 @@ impl Progress {
             self.eval = Some(eval);
             self.evaluation(status);
         }
-        for change in changes(&mut self.resting, status) {
-            self.say(|| change.as_json(), || printable(&change.to_string()));
+        for item in self.news.of(status) {
+            self.tell(&item);
         }
         // The pace is that of steps: loading and the first evaluation do not count.
         if status.step > 0 && self.first_step.is_none() {
@@ -100,23 +103,40 @@ impl Progress {
         let left = self
             .first_step
             .and_then(|(step, since)| time_left(status, step, now.saturating_duration_since(since)));
-        self.bar.set_length(status.total_steps);
-        self.bar.set_position(status.step);
-        self.bar.set_message(printable(&self.describe(status, left)));
-        if self.bar.is_hidden() && now.saturating_duration_since(self.last_line) >= EVERY && !status.ended() {
-            self.last_line = now;
+        let view = View { status, left, needed: self.needed };
+        match self.bar.is_hidden() {
+            false => self.draw(&view),
+            true if self.is_due(now) && !status.ended() => {
+                self.say(|| as_json(&view), || printable(&view.plain().join("\n")));
+            }
+            true => {}
+        }
+    }
+
+    /// Whatever has gone wrong before is not told.
+    pub(in crate::cli) fn skip_faults(&mut self, status: &RunStatus) {
+        self.news.skip_faults(status);
+    }
+
+    /// Takes note of how much of the checkpoint the coordinator has read.
+    pub(super) fn loading(&mut self, loading: Loading, now: Instant) {
+        self.bar.set_message(reading(loading));
+        if self.bar.is_hidden() && self.is_due(now) {
+            let Loading { done, total } = loading;
             self.say(
-                || self.as_json(status, left),
-                || {
-                    let RunStatus { step, total_steps, .. } = status;
-                    let percent = 100 * step / (*total_steps).max(1);
-                    printable(&format!(
-                        "step {step}/{total_steps} ({percent} %), {}",
-                        self.describe(status, left)
-                    ))
-                },
+                || json!({"event": "loading", "bytes": done, "total_bytes": total}),
+                || reading(loading),
             );
         }
+    }
+
+    /// Says that the coordinator no longer answers.
+    pub(in crate::cli) fn silent(&self, error: &ClientError, patience: Duration) {
+        let seconds = patience.as_secs();
+        self.say(
+            || json!({"event": "silent", "reason": error.to_string(), "patience_seconds": seconds}),
+            || printable(&format!("{error}; trying again for {seconds} s")),
+        );
     }
 
     /// Says what a stopped run leaves behind.
@@ -161,6 +181,38 @@ impl Progress {
         );
     }
 
+    fn tell(&self, item: &Item) {
+        if item.is_told() && self.format == LogFormat::Text {
+            return;
+        }
+        let [paint, _] = self.paint;
+        self.say(
+            || item.as_json(),
+            || {
+                let line = printable(&item.to_string());
+                let line =
+                    if std::io::stdout().is_terminal() { format::wrapped(&line, width()) } else { line };
+                if item.warns() { paint.warning(&line) } else { line }
+            },
+        );
+    }
+
+    /// Whether it is time for the next line; takes note that there is one.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let due = now.saturating_duration_since(self.last_line) >= EVERY;
+        if due {
+            self.last_line = now;
+        }
+        due
+    }
+
+    fn draw(&self, view: &View<'_>) {
+        let (width, [_, paint]) = (width(), self.paint);
+        let Bar { done, rest, words } = view.bar(width);
+        let lines = view.activity(width).join("\n");
+        self.bar.set_message(printable_with(&paint.good(&done), &format!("{rest}{words}\n{lines}")));
+    }
+
     fn say(&self, json: impl Fn() -> Value, text: impl Fn() -> String) {
         match self.format {
             LogFormat::Text => self.console.out(&text()),
@@ -168,108 +220,34 @@ impl Progress {
             LogFormat::Bar => {}
         }
     }
-
-    fn describe(&self, status: &RunStatus, left: Option<Duration>) -> String {
-        let mut parts = Vec::new();
-        if status.loss.is_finite() {
-            parts.push(format!("loss {}", format::loss(status.loss)));
-            parts.push(format::speed(status));
-        }
-        parts.extend(left.map(|left| format!("{} left", format::duration(left))));
-        parts.extend(self.activity(status));
-        parts.join(", ")
-    }
-
-    /// What the run waits for, unless it is a step.
-    fn activity(&self, status: &RunStatus) -> Option<String> {
-        match status.state {
-            State::Waiting if self.needed == 0 => Some(format!("waiting, {}", status.detail)),
-            State::Waiting => Some(format!("waiting for workers {}/{}", status.ready(), self.needed)),
-            State::Evaluating => Some(format!("evaluating {}/{}", status.eval_done, status.eval_total)),
-            State::Probing => Some(format!("probing {}/{}", status.eval_done, status.eval_total)),
-            State::Saving => Some("saving".to_owned()),
-            State::Training if status.step == 0 => Some("computing the first step".to_owned()),
-            State::Training | State::Finished | State::Failed | State::Stopped | State::Unknown => None,
-        }
-    }
-
-    fn as_json(&self, status: &RunStatus, left: Option<Duration>) -> Value {
-        json!({
-            "event": "progress",
-            "state": status.state,
-            "step": status.step,
-            "total_steps": status.total_steps,
-            "epoch": status.epoch,
-            "loss": status.loss,
-            "learning_rate": status.learning_rate,
-            "samples_per_second": status.samples_per_second,
-            "tokens_per_second": status.tokens_per_second,
-            "seconds_left": left.map(|left| left.as_secs()),
-            "waits_for": self.activity(status),
-        })
-    }
 }
 
-/// A worker that begins to rest, or no longer does.
-#[derive(Clone, Debug, PartialEq)]
-enum Change {
-    /// The whole sentence.
-    Rests {
-        worker: u64,
-        reason: String,
-    },
-    CalledBack {
-        worker: u64,
-        catching_up: bool,
-    },
+/// The first part is ours, and may have colours; the rest has words from elsewhere.
+fn printable_with(ours: &str, rest: &str) -> String {
+    format!("{ours}{}", printable(rest))
 }
 
-/// What of that is new in a status; takes note of it. Of a worker that has left, the coordinator tells.
-fn changes(resting: &mut BTreeSet<u64>, status: &RunStatus) -> Vec<Change> {
-    if status.ended() {
-        return Vec::new();
-    }
-    let mut changes = Vec::new();
-    for worker in &status.workers {
-        let id = worker.worker_id;
-        match worker.rests() {
-            Some(_) if resting.insert(id) => {
-                changes.push(Change::Rests { worker: id, reason: worker.activity.clone() });
-            }
-            None if resting.remove(&id) => {
-                let catching_up = worker.activity == "catching up";
-                changes.push(Change::CalledBack { worker: id, catching_up });
-            }
-            _ => {}
-        }
-    }
-    resting.retain(|&id| status.workers.iter().any(|worker| worker.worker_id == id));
-    changes
+fn width() -> usize {
+    Term::stderr().size_checked().map_or(USUAL_WIDTH, |(_, columns)| columns.into())
 }
 
-impl Change {
-    fn as_json(&self) -> Value {
-        match self {
-            Change::Rests { worker, reason } => {
-                json!({"event": "rest", "worker_id": worker, "reason": reason})
-            }
-            Change::CalledBack { worker, catching_up } => {
-                json!({"event": "called_back", "worker_id": worker, "catching_up": catching_up})
-            }
-        }
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Change::Rests { reason, .. } => f.write_str(reason),
-            Change::CalledBack { worker, catching_up: false } => write!(f, "worker {worker} was called back"),
-            Change::CalledBack { worker, catching_up: true } => {
-                write!(f, "worker {worker} was called back, and is catching up")
-            }
-        }
-    }
+fn as_json(view: &View<'_>) -> Value {
+    let status = view.status;
+    json!({
+        "event": "progress",
+        "state": status.state,
+        "step": status.step,
+        "total_steps": status.total_steps,
+        "epoch": status.epoch,
+        "loss": status.loss,
+        "learning_rate": status.learning_rate,
+        "samples_per_second": status.samples_per_second,
+        "tokens_per_second": status.tokens_per_second,
+        "seconds_left": view.left.map(|left| left.as_secs()),
+        "waits_for": view.waits_for(),
+        "holdup": status.holdup,
+        "loading": status.loading(),
+    })
 }
 
 /// Time that the remaining steps take at the pace so far.
@@ -281,7 +259,7 @@ fn time_left(status: &RunStatus, first: u64, took: Duration) -> Option<Duration>
 
 #[cfg(test)]
 pub(in crate::cli) mod tests {
-    use headstart::client::WorkerStatus;
+    use headstart::client::State;
 
     use super::*;
 
@@ -305,6 +283,9 @@ pub(in crate::cli) mod tests {
             eval_total: 0,
             exit_code: 0,
             coordinator_epoch: 1,
+            holdup: None,
+            faults: Vec::new(),
+            probe: None,
         }
     }
 
@@ -314,34 +295,5 @@ pub(in crate::cli) mod tests {
         assert_eq!(left(30, 0), Some(Duration::from_secs(20)));
         assert_eq!(left(0, 0), None);
         assert_eq!(left(90, 0), None);
-    }
-
-    #[test]
-    fn a_worker_s_rest_is_told_once_when_it_begins_and_once_when_it_ends() {
-        let mut resting = BTreeSet::new();
-        let mut changes = |activities: &[&str]| {
-            let worker = |(worker_id, activity): (u64, &&str)| WorkerStatus {
-                worker_id,
-                name: String::new(),
-                device: "cpu".to_owned(),
-                shards: 0,
-                ready: true,
-                activity: (*activity).to_owned(),
-                shard_seconds: f64::NAN,
-            };
-            let workers = (1..).zip(activities).map(worker).collect();
-            let changes = changes(&mut resting, &RunStatus { workers, ..status(State::Training, 3) });
-            changes.iter().map(ToString::to_string).collect::<Vec<_>>()
-        };
-        let rests = "worker 2 idles: its link is slow; LoRA would change that";
-        assert_eq!(changes(&["idle", "idle"]), [""; 0]);
-        assert_eq!(changes(&["idle", rests]), [rests]);
-        assert_eq!(changes(&["idle", rests]), [""; 0]);
-        assert_eq!(changes(&["idle", "catching up"]), ["worker 2 was called back, and is catching up"]);
-        assert_eq!(changes(&["idle", rests]), [rests]);
-        assert_eq!(changes(&["idle", "idle"]), ["worker 2 was called back"]);
-        assert_eq!(changes(&["idle", rests]), [rests]);
-        assert_eq!(changes(&["idle"]), [""; 0], "it has left");
-        assert_eq!(changes(&["idle", "idle"]), [""; 0]);
     }
 }

@@ -119,6 +119,11 @@ impl Supervisor {
         match event {
             Event::Admin(url) => self.console.err(&format!("admin on {url}")),
             Event::Listening(url) => self.listening(url),
+            Event::Loading(loading) if self.phase == Phase::Preparing => {
+                self.progress.loading(loading, std::time::Instant::now());
+            }
+            // The coordinator is a child: its end is heard of.
+            Event::Loading(_) | Event::Silent(_) => {}
             Event::Status(status) => self.note(*status),
             Event::Signal(exit) => self.signalled(exit),
             Event::Stopped(answer) => self.stopped(answer),
