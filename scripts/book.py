@@ -134,7 +134,8 @@ def main() -> None:
     for picture, at in pictures.items():
         (source / at).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(picture, source / at)
-    shutil.copyfile(ROOT / "docs" / "book.toml", output / "book.toml")
+    for name in ["book.toml", "book.css"]:
+        shutil.copyfile(ROOT / "docs" / name, output / name)
     built = subprocess.run([mdbook, "build", str(output)], capture_output=True, text=True)
     said = built.stdout + built.stderr
     if built.returncode != 0 or "WARN" in said or "ERROR" in said:
