@@ -69,6 +69,15 @@ test: build ## run all tests
 	servers="$$(scripts/test-env.sh)" && eval "$$servers" && $(TORCH) $(CARGO) test --workspace --release
 	$(MAKE) --no-print-directory test-deploy
 
+# mdBook is installed on first use.
+.PHONY: docs
+docs: ## build the documentation as a site, in target/book/html, and check its links
+	@mdbook="$$(scripts/mdbook.sh)" && $(PYTHON) scripts/book.py "$$mdbook" $(TARGET_DIR)/book
+
+.PHONY: docs-reference
+docs-reference: build ## write docs/reference/ anew from the programs' --help and the schema of run files
+	$(TORCH) HEADSTART_WRITE_REFERENCE=1 $(CARGO) test --package headstart-tests --release --test docs reference
+
 # Both compile most dependencies once more.
 .PHONY: test-slow
 test-slow: test-processor fuzz-short ## run what `make test` leaves out because it is slow and rarely fails

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the servers that tests run against (object stores, MLflow's) and TensorBoard's reader, on first use, into the user's cache.
+# Installs the servers that tests run against (object stores, MLflow's), TensorBoard's reader and mdBook, on first use, into the
+# user's cache.
 # Prints the variables that lead tests to them: eval "$(scripts/test-env.sh)".
 set -euo pipefail
 
@@ -53,8 +54,10 @@ program "$azurite" "exec node '$cache/azurite-$azurite_version/node_modules/.bin
 install "s3s-fs-$s3s_fs_version" env -u CARGO_TARGET_DIR -u RUSTFLAGS \
     "${CARGO:-cargo}" install --quiet --locked --features binary "s3s-fs@$s3s_fs_version" --root
 
+mdbook=$("$here/mdbook.sh")
+
 trackers=$("$here/python-env.sh" "$here/requirements-trackers.txt" --no-deps)
 
-echo "export HEADSTART_TRACKERS='$trackers'"
+echo "export HEADSTART_TRACKERS='$trackers' HEADSTART_MDBOOK='$mdbook'"
 echo "export HEADSTART_MOTO='$moto' HEADSTART_AZURITE='$azurite'"
 echo "export HEADSTART_S3S_FS='$cache/s3s-fs-$s3s_fs_version/bin/s3s-fs'"

@@ -58,8 +58,8 @@ impl Drop for Terminal {
     }
 }
 
-/// The pieces of text between line ends and control sequences: none may be wider than the terminal.
-pub fn pieces(raw: &str) -> Vec<String> {
+/// The rows that a terminal so many columns wide has shown, each as it was written: a line that is longer goes on in the next row.
+pub fn rows(raw: &str, columns: u16) -> Vec<String> {
     let mut pieces = vec![String::new()];
     let mut rest = raw.chars().peekable();
     while let Some(character) = rest.next() {
@@ -75,6 +75,13 @@ pub fn pieces(raw: &str) -> Vec<String> {
             other => pieces.last_mut().expect("there is one").push(other),
         }
     }
-    pieces.retain(|piece| !piece.is_empty());
-    pieces
+    let cut = |piece: &String| -> Vec<String> {
+        let characters: Vec<char> = piece.chars().collect();
+        characters
+            .chunks(columns.into())
+            .map(|row| row.iter().collect::<String>().trim_end().to_owned())
+            .collect()
+    };
+    let rows = pieces.iter().flat_map(cut);
+    rows.filter(|row| !row.is_empty()).collect()
 }
