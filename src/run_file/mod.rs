@@ -34,6 +34,7 @@ pub use lora::{ALL_LINEAR, Lora, Precision};
 pub use probe::Probe;
 pub use report_to::Tracker;
 pub use schema::schema;
+pub use shown::hide_secrets;
 pub use spec::{
     Batch, Cluster, Dataset, Evaluation, InitFrom, Metric, NonFinite, Optimizer, RunSpec, Saving, Scheduler,
     Shuffle, Strategy, Task, Update, Wire,
