@@ -1,7 +1,7 @@
 // Charts of a run's metrics by uPlot: a shared horizontal axis, a shared cursor, a readout, and a table of the same numbers.
 
-import { make, say } from "./dom.js";
-import { duration, known, tick } from "./format.js";
+import { make } from "./dom.js";
+import { clock, duration, known, tick } from "./format.js";
 import { marks, near, places } from "./marks.js";
 
 const HEIGHT = 190;
@@ -76,6 +76,7 @@ class Panel {
     this.board = board;
     this.plot = null;
     this.data = [[]];
+    this.inside = false;
     this.readout = make("p", { class: "readout" });
     this.canvas = make("div", { class: "canvas", role: "img", "aria-label": `${spec.title}: no values yet` },
       make("p", { class: "empty" }, "no values yet"));
@@ -104,7 +105,7 @@ class Panel {
     if (this.plot !== null && this.plot.series.length !== this.data.length) this.destroy();
     if (this.plot === null) this.create();
     else this.plot.setData(this.data);
-    this.read(null);
+    this.read(this.plot.cursor.idx);
     this.describe();
     if (this.details.open) this.tabulate();
   }
@@ -112,6 +113,11 @@ class Panel {
   create() {
     this.canvas.replaceChildren();
     this.plot = new uPlot(this.options(), this.data, this.canvas);
+    this.plot.over.addEventListener("pointerenter", () => { this.inside = true; });
+    this.plot.over.addEventListener("pointerleave", () => {
+      this.inside = false;
+      this.board.point(null);
+    });
     this.plot.over.addEventListener("pointermove", (event) => {
       if (event.pointerType !== "touch") return;
       const box = this.plot.over.getBoundingClientRect();
@@ -179,13 +185,12 @@ class Panel {
       return make("span", { class: style }, make("i"), `${names[line] ?? ""} ${this.spec.value(value)}`);
     });
     this.readout.replaceChildren(...parts);
-    if (this.plot !== null && this.plot.over.matches(":hover")) this.board.point(pointed ? this.data[0][index] : null);
+    if (this.inside) this.board.point(pointed ? this.data[0][index] : null);
   }
 
   // The chart for those who do not see it.
   describe() {
-    const unit = this.board.axis === "time" ? "minute" : "step";
-    const at = (x) => `${unit} ${tick(x)}`;
+    const at = (x) => (this.board.axis === "time" ? `${duration(60 * x)} after the start` : `step ${tick(x)}`);
     const parts = this.data.slice(1).map((values, line) => {
       const places = values.map((value, index) => (known(value) ? index : -1)).filter((index) => index >= 0);
       if (places.length === 0) return `${this.names()[line]}: no values`;
@@ -196,6 +201,7 @@ class Panel {
       return `${this.names()[line]}: from ${say(first)} to ${say(last)}, lowest ${say(least)}, highest ${say(most)}`;
     });
     this.canvas.setAttribute("aria-label", `${this.spec.title}. ${parts.join(". ")}.`);
+    this.canvas.dataset.points = this.plot.data[0].length;
   }
 
   tabulate() {
@@ -203,8 +209,9 @@ class Panel {
     const [xs] = this.data;
     const step = Math.max(1, Math.ceil(xs.length / ROWS));
     const chosen = xs.map((_, index) => index).filter((index) => (xs.length - 1 - index) % step === 0);
-    const head = [this.board.axis === "time" ? "minutes" : "step", ...this.names().slice(0, this.data.length - 1)];
-    const cells = (index) => [tick(xs[index]), ...this.data.slice(1).map((values) => this.spec.value(values[index]))];
+    const time = this.board.axis === "time";
+    const head = [time ? "time" : "step", ...this.names().slice(0, this.data.length - 1)];
+    const cells = (index) => [time ? clock(60 * xs[index]) : tick(xs[index]), ...this.data.slice(1).map((values) => this.spec.value(values[index]))];
     this.rows.replaceChildren(make("table", {},
       make("caption", {}, this.spec.title),
       make("thead", {}, make("tr", {}, ...head.map((text) => make("th", { scope: "col" }, text)))),
@@ -235,7 +242,7 @@ function range(low, high, zero) {
 }
 
 function ticks(value, axis) {
-  if (axis === "time") return duration(60 * value).replace(".0", "");
+  if (axis === "time") return clock(60 * value);
   return Number.isInteger(value) ? tick(value) : "";
 }
 

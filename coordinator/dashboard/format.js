@@ -18,7 +18,7 @@ export function number(value) {
 export function tick(value) {
   if (value === 0) return "0";
   const size = Math.abs(value);
-  if (size < 1e-3) return value.toExponential(0).replace("e-", "e−");
+  if (size < 1e-3) return Number(value.toPrecision(2)).toExponential().replace("e-", "e−");
   if (size >= 1e9) return `${short(value / 1e9)}G`;
   if (size >= 1e6) return `${short(value / 1e6)}M`;
   if (size >= 1e4) return `${short(value / 1e3)}k`;
@@ -52,6 +52,17 @@ export function duration(seconds) {
   if (whole < 3600) return `${Math.floor(whole / 60)}\u00a0min ${whole % 60}\u00a0s`;
   return `${count(Math.floor(whole / 3600))}\u00a0h ${Math.floor((whole % 3600) / 60)}\u00a0min`;
 }
+
+// A time on an axis: 1:15 are minutes and seconds, 2:10 h hours and minutes.
+export function clock(seconds) {
+  const whole = Math.round(seconds);
+  const pair = (high, low) => `${high}:${String(low).padStart(2, "0")}`;
+  if (whole < 3600) return pair(Math.floor(whole / 60), whole % 60);
+  return `${pair(Math.floor(whole / 3600), Math.floor((whole % 3600) / 60))}\u00a0h`;
+}
+
+// A time that may be far below a second.
+export const brief = (seconds) => (known(seconds) && seconds < 1 ? `${Math.round(1000 * seconds)}\u00a0ms` : duration(seconds));
 
 // What a metric's name says of it. As `headstart compare` judges it.
 export function metric(name) {

@@ -32,6 +32,17 @@ function tiles(status, metrics, language) {
   ];
 }
 
+// The best evaluation so far, in words.
+function best(metrics) {
+  const names = metrics.measured();
+  const name = names.find((one) => metric(one).fraction) ?? names[0];
+  if (name === undefined) return "no evaluation yet";
+  const { lower, value } = metric(name);
+  const [steps, values] = metrics.column(name, "step");
+  const at = values.reduce((kept, _, index) => ((lower ? values[index] < values[kept] : values[index] > values[kept]) ? index : kept), 0);
+  return `best ${title(name).toLowerCase()} so far: ${value(values[at])}, after step ${count(steps[at])}`;
+}
+
 const tidy = (value) => (value >= 100 ? count(Math.round(value)) : value.toFixed(1));
 
 export class Overview {
@@ -50,7 +61,7 @@ export class Overview {
     at("progress").value = part;
     say(at("progress-text"), `Step ${count(status.step)} of ${count(status.total_steps)}, epoch ${status.epoch.toFixed(2)}`);
     const phase = status.phase === null ? "" : `${words(state)}: ${count(status.phase.done)} of ${count(status.phase.total)}`;
-    say(at("detail"), status.detail || phase || (state === "training" ? "training" : words(state)));
+    say(at("detail"), status.detail || phase || best(metrics));
     this.fill(tiles(status, metrics, language));
     const why = ended(state) ? ["The run is over."] : status.why;
     if (why.join("\n") !== this.why) {

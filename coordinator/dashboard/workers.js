@@ -1,7 +1,7 @@
 // A row for each worker: what it does, how it spends its time, and how old its lease is. Those that have left stay for a while.
 
 import { make, say } from "./dom.js";
-import { count, duration, known, percent } from "./format.js";
+import { brief, count, known, percent } from "./format.js";
 
 // Rows of workers that have left: so many, for so long.
 const GONE = 16;
@@ -38,8 +38,8 @@ class Row {
     if (text !== "") this.strip.setAttribute("aria-label", text);
     const values = [
       count(worker.shards),
-      known(worker.shard_seconds) ? duration(worker.shard_seconds) : "–",
-      known(worker.lease_age) ? duration(worker.lease_age) : "none",
+      brief(worker.shard_seconds),
+      known(worker.lease_age) ? brief(worker.lease_age) : "none",
     ];
     values.forEach((value, index) => say(this.facts[index][1], value));
   }

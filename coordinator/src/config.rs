@@ -4,9 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
+use headstart::host;
 use headstart::telemetry::LogFormat;
-
-use crate::dashboard::parse_name;
 
 /// Plans a run, leases its work to workers, reduces their gradients, and writes the weights.
 #[derive(Debug, Parser)]
@@ -28,7 +27,7 @@ pub struct Config {
     #[arg(long, requires = "admin")]
     pub dashboard: bool,
     /// Name under which browsers ask for the dashboard, beside localhost and the address of --admin. May be repeated.
-    #[arg(long = "dashboard-host", value_name = "NAME", requires = "dashboard", value_parser = parse_name)]
+    #[arg(long = "dashboard-host", value_name = "NAME", requires = "dashboard", value_parser = host::parse_name)]
     pub dashboard_hosts: Vec<String>,
     /// A finished run that the dashboard shows beside this one: its output_dir or a metrics.jsonl, a path or URL.
     #[arg(long, value_name = "RUN", requires = "dashboard")]

@@ -6,9 +6,6 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Longest name, as DNS has it.
-const LONGEST: usize = 253;
-
 /// The names and addresses of one server.
 #[derive(Debug)]
 pub(super) struct Hosts {
@@ -18,7 +15,7 @@ pub(super) struct Hosts {
 }
 
 impl Hosts {
-    /// Those of a server on the address `bound`, with names that [`parse_name`] has accepted.
+    /// Those of a server on the address `bound`, with names that [`headstart::host::parse_name`] has accepted.
     pub(super) fn new(bound: IpAddr, names: Vec<String>) -> Hosts {
         Hosts { bound, names }
     }
@@ -36,15 +33,6 @@ impl Hosts {
                 name == "localhost" || self.names.contains(&name)
             }
         }
-    }
-}
-
-/// A name for `--dashboard-host`: of letters, digits, dots, hyphens and underscores, without a port. In small letters.
-pub fn parse_name(name: &str) -> Result<String, String> {
-    let fits = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
-    match !name.is_empty() && name.len() <= LONGEST && name.chars().all(fits) {
-        true => Ok(name.trim_end_matches('.').to_ascii_lowercase()),
-        false => Err("expected the name of a host, without a port".to_owned()),
     }
 }
 
@@ -69,6 +57,7 @@ fn address(host: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use headstart::host::parse_name;
     use proptest::prelude::*;
 
     use super::*;
@@ -108,14 +97,6 @@ mod tests {
         let everywhere = hosts("0.0.0.0", &[]);
         assert!(everywhere.admit(Some("192.168.7.7:9090")) && everywhere.admit(Some("[fe80::1]")));
         assert!(!everywhere.admit(Some("evil.example:9090")));
-    }
-
-    #[test]
-    fn a_name_is_a_name() {
-        assert_eq!(parse_name("Box-1.lan"), Ok("box-1.lan".to_owned()));
-        for name in ["", "a:80", "a/b", "*", "a b", &"a".repeat(300)] {
-            assert!(parse_name(name).is_err(), "{name}");
-        }
     }
 
     proptest! {

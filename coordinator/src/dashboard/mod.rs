@@ -31,7 +31,6 @@ use crate::serve::Serving;
 use crate::services::Facts;
 pub use compare::{CompareError, Compared, read as read_compared};
 use host::Hosts;
-pub use host::parse_name;
 pub use seats::SEATS;
 use seats::Seats;
 use stream::Stream;

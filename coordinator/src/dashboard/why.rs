@@ -13,6 +13,8 @@ const MOST: usize = 6;
 const BUSY: f64 = 0.85;
 /// What is below this part of a worker's time is not worth a sentence.
 const WORTH: f64 = 0.2;
+/// Transfer that is the same for all is worth one from here on.
+const MUCH: f64 = 0.4;
 /// A worker is slow that takes this much longer for a shard than the median of them.
 const SLOWER: f64 = 1.3;
 /// A lease of this age is mentioned, unless shards take long.
@@ -104,7 +106,7 @@ fn pace(working: &[(&WorkerLine, Shares)], parts: Option<Parts>, said: &mut Vec<
                 percent(transfer)
             ));
         }
-        Some(_) if transfer >= WORTH => said.push(format!(
+        Some(_) if transfer >= MUCH => said.push(format!(
             "{} of the time goes to transfer: wire: int8 or an adapter would send fewer bytes.",
             percent(transfer)
         )),
