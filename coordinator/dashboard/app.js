@@ -14,6 +14,8 @@ import { yaml } from "./yaml.js";
 
 // Bytes of the largest file that is read here.
 const LARGEST = 256 << 20;
+// Pause before what a coordinator knows is asked for once more, in milliseconds.
+const AGAIN = 1000;
 const HINT = at("at").textContent;
 const COMPARE_HINT = at("compare-said").textContent;
 const LINKS = {
@@ -52,24 +54,26 @@ async function get(path) {
   return answer;
 }
 
-// A coordinator greets: what it knows takes the place of what is here.
+// A coordinator greets: its metrics take the place of those that are here. Events have happened, whoever tells of them.
 async function greet() {
   const begun = new Metrics("this run");
   fresh = begun;
-  events.clear();
-  reasons.clear();
   try {
     const described = await (await get("/dashboard/run.json")).json();
     begun.read(await (await get("/dashboard/metrics")).text());
     if (fresh !== begun) return;
     fresh = null;
     metrics = begun;
-    if (about?.run?.run_id !== described.run?.run_id) workers.clear();
+    if (about !== null && about.run?.run_id !== described.run?.run_id) {
+      workers.clear();
+      events.forget();
+    }
     about = described;
     describe();
     if (described.compare !== null && other === null && !removed) await fetchCompared(described.compare.name);
   } catch {
-    // The connection is gone again; the next hello begins anew.
+    // If the connection is gone, the next hello begins anew.
+    setTimeout(() => { if (fresh === begun) greet(); }, AGAIN);
   }
   draw();
 }
@@ -121,8 +125,18 @@ async function readFile(file) {
   return compare(second);
 }
 
+// Why a worker has left. Each coordinator numbers its workers anew.
+function remember(event) {
+  if (event?.event === "start") reasons.clear();
+  if (event?.event === "join") reasons.delete(event.worker);
+  if (event?.event === "leave") reasons.set(event.worker, event.reason ?? "");
+}
+
 const handlers = {
-  hello: () => { greet(); },
+  hello: () => {
+    events.turn();
+    greet();
+  },
   status: (data) => {
     if (data.state !== status.state) announce(`The run is ${words(data.state)}`);
     status = data;
@@ -131,7 +145,7 @@ const handlers = {
   events: (lines) => {
     const before = events.all.length;
     const news = events.add(lines);
-    lines.filter((event) => event?.event === "leave").forEach((event) => reasons.set(event.worker, event.reason ?? ""));
+    lines.forEach(remember);
     // The first ones are history.
     if (before > 0) news.forEach(announce);
   },

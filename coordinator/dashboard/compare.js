@@ -46,17 +46,18 @@ export function compared(run, other) {
 }
 
 function sentence(run, other, name) {
-  if (name === undefined) return `Beside ${other.name}. The two have no evaluation in common yet.`;
+  const quoted = `“${other.name}”`;
+  if (name === undefined) return `Beside ${quoted}. The two have no evaluation in common yet.`;
   const kind = metric(name);
   const found = sooner(run, other, name);
   const what = title(name).toLowerCase();
-  if (found === null) return `Beside ${other.name}, whose best ${what} this run has not reached yet.`;
+  if (found === null) return `Beside ${quoted}, whose best ${what} this run has not reached yet.`;
   const value = kind.value(found.value);
   const saved = found.theirs - found.ours;
   const verdict = saved > 0
     ? `${count(saved)} steps sooner${found.theirs > 0 ? `, ${percent(saved / found.theirs)} of the way` : ""}`
     : saved < 0 ? `${count(-saved)} steps later` : "no sooner and no later";
-  return `${other.name} had its best ${what}, ${value}, after ${count(found.theirs)} steps; this run after ${count(found.ours)}: ${verdict}.`;
+  return `${quoted} had its best ${what}, ${value}, after ${count(found.theirs)} steps; this run after ${count(found.ours)}: ${verdict}.`;
 }
 
 function table(rows, name) {

@@ -50,27 +50,39 @@ export class Events {
     this.list = list;
     this.routine = routine;
     this.all = [];
+    this.known = new Set();
+    this.term = 0;
     this.dirty = true;
     routine.addEventListener("change", () => this.draw(true));
   }
 
-  // Takes new events; returns the sentences of faults and joins among them, for those who cannot see the list.
+  // Takes events, each once: a coordinator begins with those that were committed before it. Returns the sentences of the new
+  // faults and joins, for those who cannot see the list.
   add(lines) {
     const news = [];
     for (const event of lines) {
       const said = told(event);
-      if (said === null) continue;
+      const key = event === null ? "" : `${event.time} ${event.event} ${event.worker ?? ""} ${event.lease ?? ""}`;
+      if (said === null || this.known.has(key)) continue;
+      this.known.add(key);
       const [kind, text] = said;
-      this.all.push({ kind, text, step: event.step ?? 0, time: event.time ?? NaN, event });
+      this.all.push({ kind, text, key, step: event.step ?? 0, time: event.time ?? NaN, term: this.term });
       if (["fault", "join", "start"].includes(kind)) news.push(text);
       this.dirty = true;
     }
-    if (this.all.length > MOST) this.all.splice(0, this.all.length - MOST);
+    if (this.dirty) this.all.sort((one, other) => one.time - other.time || 0);
+    if (this.all.length > MOST) this.all.splice(0, this.all.length - MOST).forEach(({ key }) => this.known.delete(key));
     return news;
   }
 
-  clear() {
-    this.all = [];
+  // From here on another coordinator speaks; `forget` leaves out what those before it have said.
+  turn() {
+    this.term += 1;
+  }
+
+  forget() {
+    this.all = this.all.filter(({ term }) => term === this.term);
+    this.known = new Set(this.all.map(({ key }) => key));
     this.dirty = true;
   }
 

@@ -28,7 +28,7 @@ function tiles(status, metrics, language) {
     ["Speed", known(speed[0]) && speed[0] > 0 ? tidy(speed[0]) : "–", speed[1]],
     ["Time left", left > 0 && known(remaining) ? duration(remaining) : left > 0 ? "–" : duration(0), `${duration(status.elapsed)} so far`],
     ["Workers", `${ready}`, ready === status.workers_total ? "all are ready" : `ready, of ${status.workers_total}`],
-    ["On the wire", bytes(status.bytes_up + status.bytes_down), `${bytes(status.bytes_up)} up, ${bytes(status.bytes_down)} down`],
+    ["On the wire", bytes(status.bytes_up + status.bytes_down), `↑ ${bytes(status.bytes_up)} ↓ ${bytes(status.bytes_down)}`],
   ];
 }
 

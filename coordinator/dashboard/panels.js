@@ -26,7 +26,7 @@ export function panels(runFile, metrics) {
     {
       title: "Bytes on the wire, each step",
       lines: ["bytes_up", "bytes_down"],
-      names: ["to the coordinator", "to the workers"],
+      names: ["up", "down"],
       value: bytes,
       tick: (value) => bytes(value).replace(".0", ""),
       zero: true,

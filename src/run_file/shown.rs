@@ -39,7 +39,8 @@ fn words(text: &str) -> String {
         let start = start.map_or(0, |at| at + word[at..].chars().next().map_or(0, char::len_utf8));
         match place(&word[start..]) {
             Some(shown) => {
-                let space = word.chars().last().filter(|last| last.is_whitespace() && !shown.ends_with(*last));
+                let space =
+                    word.chars().last().filter(|last| last.is_whitespace() && !shown.ends_with(*last));
                 format!("{}{shown}{}", &word[..start], space.map(String::from).unwrap_or_default())
             }
             None => word.to_owned(),
@@ -94,6 +95,9 @@ mod tests {
         hide_secrets(&mut said);
         assert_eq!(said["reason"][0], "reading (https://host/a failed: \"http://host:1/ is gone\n");
         assert_eq!(said["reason"][1], "s3://bucket/a-?.txt is missing");
-        assert_eq!([&said["reason"][2], &said["reason"][3], &said["reason"][4]], ["a :// b", "é://x", "none"]);
+        assert_eq!(
+            [&said["reason"][2], &said["reason"][3], &said["reason"][4]],
+            ["a :// b", "é://x", "none"]
+        );
     }
 }

@@ -52,7 +52,8 @@ impl Browser {
         writeln!(requests, "{settings}").expect("the browser's script runs");
         let mut line = String::new();
         self.answers.read_line(&mut line).expect("it answers in text");
-        let mut answer: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{call}: it said {line:?}"));
+        let mut answer: Value =
+            serde_json::from_str(&line).unwrap_or_else(|_| panic!("{call}: it said {line:?}"));
         match answer["error"].as_str() {
             Some(error) => Err(format!("{call} {settings}: {error}")),
             None => Ok(answer["value"].take()),

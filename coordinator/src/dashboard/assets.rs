@@ -60,7 +60,9 @@ mod tests {
             let text = str::from_utf8(content).unwrap_or_else(|error| panic!("{name}: {error}"));
             let mut named: Vec<String> = Vec::new();
             for start in ["src=\"", "href=\""] {
-                named.extend(text.split(start).skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned));
+                named.extend(
+                    text.split(start).skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned),
+                );
             }
             let imports = text.split("from \"./").skip(1).filter_map(|rest| rest.split('"').next());
             named.extend(imports.map(|file| format!("/dashboard/{file}")));
@@ -68,8 +70,14 @@ mod tests {
                 assert!(find(path).is_some(), "{name} names {path}");
                 seen += 1;
             }
-            assert!(*kind != HTML || !text.contains("<style") && !text.contains(" style="), "{name}: the policy forbids it");
-            assert!(!text.contains("://") || *kind == SVG || text.contains("http://www.w3.org/"), "{name}: nothing from elsewhere");
+            assert!(
+                *kind != HTML || !text.contains("<style") && !text.contains(" style="),
+                "{name}: the policy forbids it"
+            );
+            assert!(
+                !text.contains("://") || *kind == SVG || text.contains("http://www.w3.org/"),
+                "{name}: nothing from elsewhere"
+            );
         }
         assert!(seen > 10, "{seen} files are named");
     }

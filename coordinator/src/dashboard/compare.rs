@@ -106,7 +106,8 @@ mod tests {
 
     use super::*;
 
-    const METRICS: &str = "{\"step\":0,\"eval_loss\":2.3,\"eval_samples\":9}\n\n{\"step\":1,\"loss\":2.0,\"note\":\"<b>\"}\n";
+    const METRICS: &str =
+        "{\"step\":0,\"eval_loss\":2.3,\"eval_samples\":9}\n\n{\"step\":1,\"loss\":2.0,\"note\":\"<b>\"}\n";
 
     #[tokio::test]
     async fn a_run_is_found_by_its_directory_its_final_or_its_metrics() {

@@ -70,11 +70,15 @@ mod tests {
     #[test]
     fn loopback_names_the_address_and_given_names_are_admitted() {
         let local = hosts("127.0.0.1", &[]);
-        for host in ["localhost", "LOCALHOST:8080", "localhost.", "127.0.0.1:1", "127.0.0.2", "[::1]:9090", "[::1]"] {
+        for host in
+            ["localhost", "LOCALHOST:8080", "localhost.", "127.0.0.1:1", "127.0.0.2", "[::1]:9090", "[::1]"]
+        {
             assert!(local.admit(Some(host)), "{host}");
         }
         let other = hosts("10.1.2.3", &["Train.example.com."]);
-        for host in ["10.1.2.3:9090", "train.example.com", "TRAIN.example.com:80", "train.example.com.", "localhost"] {
+        for host in
+            ["10.1.2.3:9090", "train.example.com", "TRAIN.example.com:80", "train.example.com.", "localhost"]
+        {
             assert!(other.admit(Some(host)), "{host}");
         }
     }
@@ -83,8 +87,22 @@ mod tests {
     fn a_strangers_name_is_not_admitted_whatever_it_resolves_to() {
         let local = hosts("127.0.0.1", &["mine"]);
         let strangers = [
-            "evil.example", "localhost.evil.example", "evil-localhost", "127.0.0.1.evil.example", "mine.evil.example", "10.1.2.3",
-            "", ":9090", "[::1", "[::1]x", "[::1]:x", "localhost:9090:1", "localhost:x", "user@localhost", "0x7f.1", "local host",
+            "evil.example",
+            "localhost.evil.example",
+            "evil-localhost",
+            "127.0.0.1.evil.example",
+            "mine.evil.example",
+            "10.1.2.3",
+            "",
+            ":9090",
+            "[::1",
+            "[::1]x",
+            "[::1]:x",
+            "localhost:9090:1",
+            "localhost:x",
+            "user@localhost",
+            "0x7f.1",
+            "local host",
         ];
         for host in strangers {
             assert!(!local.admit(Some(host)), "{host}");

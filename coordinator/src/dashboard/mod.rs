@@ -76,7 +76,13 @@ impl Dashboard {
     /// A dashboard that answers on `address`.
     pub fn new(settings: Settings, address: SocketAddr) -> Dashboard {
         let Settings { run_file, metrics, names, compared } = settings;
-        Dashboard { run_file, metrics, hosts: Hosts::new(address.ip(), names), compared, seats: Seats::default() }
+        Dashboard {
+            run_file,
+            metrics,
+            hosts: Hosts::new(address.ip(), names),
+            compared,
+            seats: Seats::default(),
+        }
     }
 
     /// Answers a GET or HEAD; `None` for a path that is not the dashboard's. The token comes with a stream: it is cancelled when
@@ -92,7 +98,8 @@ impl Dashboard {
         }
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
         if !self.hosts.admit(host) {
-            let why = "the dashboard is not known under this name: start the run with --dashboard-host NAME\n";
+            let why =
+                "the dashboard is not known under this name: start the run with --dashboard-host NAME\n";
             return Some((plain(StatusCode::FORBIDDEN, why), None));
         }
         if path == "/dashboard/events" && request.method() == Method::GET {
@@ -197,7 +204,8 @@ mod tests {
     use super::*;
 
     fn dashboard() -> Dashboard {
-        let settings = Settings { run_file: Map::new(), metrics: Vec::new(), names: Vec::new(), compared: None };
+        let settings =
+            Settings { run_file: Map::new(), metrics: Vec::new(), names: Vec::new(), compared: None };
         Dashboard::new(settings, SocketAddr::from(([127, 0, 0, 1], 9090)))
     }
 
@@ -218,7 +226,11 @@ mod tests {
         assert_eq!(page.headers()["content-security-policy"], POLICY);
         for host in [None, Some("evil.example"), Some("127.0.0.1.evil.example:9090")] {
             for path in ["/", "/dashboard/run.json", "/dashboard/events", "/dashboard/metrics"] {
-                assert_eq!(get(path, host).map(|answer| answer.status()), Some(StatusCode::FORBIDDEN), "{path}");
+                assert_eq!(
+                    get(path, host).map(|answer| answer.status()),
+                    Some(StatusCode::FORBIDDEN),
+                    "{path}"
+                );
             }
         }
         assert_eq!(get("/dashboard/../x", Some("localhost")).expect("it is").status(), StatusCode::NOT_FOUND);

@@ -25,8 +25,18 @@ pub(super) fn loading() -> Value {
 /// The run at this moment. Numbers that do not exist yet are null. Times are in seconds, bytes are totals of this coordinator.
 pub(super) fn describe(serving: &Serving, status: &Status, window: &Window) -> Value {
     let Status { snapshot, speed, ended, .. } = status;
-    let Snapshot { activity, step, total_steps, epoch, loss, grad_norm, learning_rate, eval, workers, counts } =
-        snapshot;
+    let Snapshot {
+        activity,
+        step,
+        total_steps,
+        epoch,
+        loss,
+        grad_norm,
+        learning_rate,
+        eval,
+        workers,
+        counts,
+    } = snapshot;
     let now = serving.clock.elapsed();
     let (state, detail) = in_words(status);
     let traffic = serving.handle.traffic();
@@ -92,8 +102,10 @@ fn totals(counts: &Counts) -> Value {
 }
 
 fn worker(line: &WorkerLine, window: &Window, now: Duration) -> Value {
-    let WorkerLine { worker, name, device, ready, shards, activity, shard_seconds, spent: _, leased_since } = line;
-    let share = |Shares { compute, transfer, wait }| json!({"compute": compute, "transfer": transfer, "wait": wait});
+    let WorkerLine { worker, name, device, ready, shards, activity, shard_seconds, spent: _, leased_since } =
+        line;
+    let share =
+        |Shares { compute, transfer, wait }| json!({"compute": compute, "transfer": transfer, "wait": wait});
     json!({
         "worker": worker.0,
         "name": name,

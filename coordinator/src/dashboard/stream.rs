@@ -213,9 +213,15 @@ mod tests {
 
     #[test]
     fn lines_become_one_message() {
-        assert_eq!(list("metrics", ["{\"step\":1}", "{\"step\":2}"].into_iter()), event("metrics", "[{\"step\":1},{\"step\":2}]"));
+        assert_eq!(
+            list("metrics", ["{\"step\":1}", "{\"step\":2}"].into_iter()),
+            event("metrics", "[{\"step\":1},{\"step\":2}]")
+        );
         assert_eq!(list("metrics", std::iter::empty()), "");
-        assert_eq!(shown("{\"reason\":\"https://me:secret@host/a?sig=secret\"}"), "{\"reason\":\"https://host/a\"}");
+        assert_eq!(
+            shown("{\"reason\":\"https://me:secret@host/a?sig=secret\"}"),
+            "{\"reason\":\"https://host/a\"}"
+        );
         assert_eq!(shown("no JSON"), "null");
     }
 }

@@ -46,9 +46,9 @@ pub(super) fn explain(Seen { snapshot, window, parts, now }: Seen<'_>) -> Vec<St
     let mut said = Vec::new();
     match snapshot.activity {
         Activity::Ended => return said,
-        Activity::Waiting { ready, needed } => said.push(format!(
-            "The run waits: {ready} of {needed} workers are ready (cluster.min_workers)."
-        )),
+        Activity::Waiting { ready, needed } => {
+            said.push(format!("The run waits: {ready} of {needed} workers are ready (cluster.min_workers)."))
+        }
         Activity::Saving => said.push("The weights are being written.".to_owned()),
         Activity::Evaluating { .. } | Activity::Probing { .. } | Activity::Training => {}
     }
@@ -142,9 +142,8 @@ fn waiting(wait: f64, workers: usize, parts: Option<Parts>) -> String {
 fn overdue(line: &WorkerLine, now: Duration) -> Option<String> {
     let age = now.saturating_sub(line.leased_since?);
     let usual = if line.shard_seconds.is_finite() { line.shard_seconds * SHARDS } else { f64::INFINITY };
-    (age >= OLD && age.as_secs_f64() >= usual).then(|| {
-        format!("{} has not delivered its lease for {}.", capital(line), seconds(age.as_secs_f64()))
-    })
+    (age >= OLD && age.as_secs_f64() >= usual)
+        .then(|| format!("{} has not delivered its lease for {}.", capital(line), seconds(age.as_secs_f64())))
 }
 
 /// The slowest worker and the median time for a shard, if the two differ much.
@@ -211,7 +210,8 @@ mod tests {
     }
 
     fn told(snapshot: &Snapshot, parts: Option<Parts>) -> String {
-        explain(Seen { snapshot, window: &Window::default(), parts, now: Duration::from_secs(100) }).join("\n")
+        explain(Seen { snapshot, window: &Window::default(), parts, now: Duration::from_secs(100) })
+            .join("\n")
     }
 
     fn said(workers: Vec<WorkerLine>) -> String {
@@ -267,7 +267,8 @@ mod tests {
 
     #[test]
     fn a_run_that_waits_says_for_what() {
-        let waiting = Snapshot { activity: Activity::Waiting { ready: 1, needed: 2 }, ..snapshot(Vec::new()) };
+        let waiting =
+            Snapshot { activity: Activity::Waiting { ready: 1, needed: 2 }, ..snapshot(Vec::new()) };
         assert_eq!(told(&waiting, None), "The run waits: 1 of 2 workers are ready (cluster.min_workers).");
     }
 }

@@ -116,7 +116,7 @@ impl StartError {
         match self {
             StartError::TooFew { .. } | StartError::TooMany { .. } | StartError::NoDashboard { .. } => {
                 Exit::Usage
-            },
+            }
             StartError::NotMeasured(Exit::Ok) => Exit::Internal,
             StartError::NotMeasured(exit) => *exit,
             StartError::Missing(_) | StartError::Spawn { .. } | StartError::System(_) => Exit::Internal,
