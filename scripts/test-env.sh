@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the servers that tests run against (object stores, MLflow's), TensorBoard's reader and mdBook, on first use, into the
-# user's cache.
+# Installs the servers that tests run against (object stores, MLflow's), TensorBoard's reader, mdBook and what drives a browser, on first
+# use, into the user's cache.
 # Prints the variables that lead tests to them: eval "$(scripts/test-env.sh)".
 set -euo pipefail
 
@@ -50,6 +50,16 @@ install "azurite-$azurite_version" \
 azurite=$cache/azurite-$azurite_version/azurite-blob
 program "$azurite" "exec node '$cache/azurite-$azurite_version/node_modules/.bin/azurite-blob' \"\$@\""
 
+# What tests/dashboard.rs needs; the browser is the system's.
+fetch_browser_driver() { # DIRECTORY
+    cp "$here"/../tests/dashboard/package*.json "$1" &&
+        npm ci --silent --no-audit --no-fund --ignore-scripts --prefix "$1"
+}
+driver=dashboard-$(sha256sum <"$here/../tests/dashboard/package-lock.json" | cut -c1-12)
+export -f fetch_browser_driver
+export here
+install "$driver" bash -c 'fetch_browser_driver "$0"'
+
 # Its own build outputs go to a temporary folder, not among ours.
 install "s3s-fs-$s3s_fs_version" env -u CARGO_TARGET_DIR -u RUSTFLAGS \
     "${CARGO:-cargo}" install --quiet --locked --features binary "s3s-fs@$s3s_fs_version" --root
@@ -58,6 +68,7 @@ mdbook=$("$here/mdbook.sh")
 
 trackers=$("$here/python-env.sh" "$here/requirements-trackers.txt" --no-deps)
 
+echo "export HEADSTART_BROWSER_DRIVER='$cache/$driver'"
 echo "export HEADSTART_TRACKERS='$trackers' HEADSTART_MDBOOK='$mdbook'"
 echo "export HEADSTART_MOTO='$moto' HEADSTART_AZURITE='$azurite'"
 echo "export HEADSTART_S3S_FS='$cache/s3s-fs-$s3s_fs_version/bin/s3s-fs'"

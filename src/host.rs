@@ -1,10 +1,12 @@
-//! How much memory this machine has, or the container that it is divided into.
+//! How much memory this machine has, or the container that it is divided into; and names of machines.
 
 use std::fs::read_to_string;
 use std::path::Path;
 
 const MEMINFO: &str = "/proc/meminfo";
 const GROUPS: &str = "/sys/fs/cgroup";
+/// Longest name, as DNS has it.
+const LONGEST_NAME: usize = 253;
 
 /// Bytes of memory in all; `None` where nothing tells.
 pub fn total_memory() -> Option<u64> {
@@ -45,6 +47,15 @@ fn limit_and_use(groups: &Path) -> Option<(u64, u64)> {
 pub fn name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     if name.trim().is_empty() { "localhost".into() } else { name.trim().to_owned() }
+}
+
+/// A host's name as a user gives it: of letters, digits, dots, hyphens and underscores, without a port. In small letters.
+pub fn parse_name(name: &str) -> Result<String, String> {
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
+    match !name.is_empty() && name.len() <= LONGEST_NAME && name.chars().all(fits) {
+        true => Ok(name.trim_end_matches('.').to_ascii_lowercase()),
+        false => Err("expected the name of a host, without a port".to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -96,5 +107,13 @@ mod tests {
             total_memory().is_some_and(|bytes| bytes > 1 << 20),
             "a machine that runs tests has a megabyte"
         );
+    }
+
+    #[test]
+    fn a_name_is_a_name() {
+        assert_eq!(parse_name("Box-1.lan."), Ok("box-1.lan".to_owned()));
+        for name in ["", "a:80", "a/b", "*", "a b", &"a".repeat(300)] {
+            assert!(parse_name(name).is_err(), "{name}");
+        }
     }
 }

@@ -33,7 +33,7 @@
 //! | [`svg`] | How is a chart drawn? Parts of pictures. |
 //! | [`verify`] | Is what a run left behind still what it wrote? |
 //! | [`hash`] | Hashes: of bytes, and of a trainable vector. |
-//! | [`host`] | How much memory is there, on this machine or in its container? |
+//! | [`host`] | How much memory is there, on this machine or in its container? Which names have machines? |
 //! | [`id`], [`exit`] | Numbers with a meaning: steps, versions, workers; exit codes. |
 
 pub mod adapter;

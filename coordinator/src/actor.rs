@@ -20,6 +20,7 @@ use crate::commit::Committer;
 use crate::event::{Effect, Event, Record, Refused, SegmentUse, describe};
 use crate::events::EventLog;
 use crate::finish::Kept;
+use crate::history::History;
 use crate::journal::parts::Texts;
 use crate::journal::save::{Best, Commit};
 use crate::machine::Machine;
@@ -108,6 +109,7 @@ impl Actor {
             traffic: Arc::new(Traffic::default()),
             meter: Arc::new(Meter::default()),
             events: events.clone(),
+            history: Arc::new(History::of(records.metrics())),
         };
         let begins = (epoch, master.version().0);
         let mut observers = Observers::new(events, begins, handle.clone(), clock, outages);
@@ -275,7 +277,10 @@ impl Actor {
         };
         self.counted = total;
         self.records.begin(self.machine.base());
-        if let Some(speed) = self.records.add(record, &self.plan, observed) {
+        let before = self.records.metrics().len();
+        let speed = self.records.add(record, &self.plan, observed);
+        self.handle.history.extend(&self.records.metrics()[before..]);
+        if let Some(speed) = speed {
             self.status.send_modify(|status| status.speed = speed);
         }
     }

@@ -1,5 +1,5 @@
-//! The admin port: health, readiness and metrics of one coordinator over HTTP. It is read-only, and all its resources
-//! are bounded, so that no client can disturb the run.
+//! The admin port: health, readiness and metrics of one coordinator over HTTP, and the dashboard where it is wanted. It is
+//! read-only, and all its resources are bounded, so that no client can disturb the run.
 
 mod prometheus;
 
@@ -19,17 +19,24 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
 
+use crate::dashboard::{Body, Dashboard, Loaded, SEATS, Settings, full};
 use crate::machine::Activity;
 use crate::serve::Serving;
 
-/// Maximum connections; a new one evicts the oldest, so that a flood of idle ones does not block health checks.
+/// Maximum connections; a new one evicts the oldest, so that a flood of idle ones does not block health checks. Streams are
+/// not among them.
 const CONNECTIONS: usize = 64;
+/// Maximum connections of streams, with those that have lost their place and do not read that they have.
+const STREAMS: usize = 2 * SEATS;
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 128;
 /// Time for the head of a request, and for all of a connection: it carries one request.
 const HEAD: Duration = Duration::from_secs(5);
 const WHOLE: Duration = Duration::from_secs(10);
+/// Time for a stream that has lost its place to say so.
+const GRACE: Duration = Duration::from_secs(1);
 /// Largest head of a request in bytes, and most headers in it. Bodies are not read.
 const HEAD_BYTES: usize = 16 << 10;
 const HEADERS: usize = 64;
@@ -42,27 +49,30 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Admin {
     address: SocketAddr,
-    run: Arc<OnceLock<Run>>,
+    site: Arc<Site>,
 }
 
-/// A run that has been loaded.
+/// What there is to answer from.
 #[derive(Debug)]
-struct Run {
-    serving: Serving,
+struct Site {
+    run: Loaded,
     /// When the actor's loop last turned, in milliseconds since the run began.
     turned: Arc<AtomicU64>,
+    dashboard: Option<Dashboard>,
 }
 
 impl Admin {
-    /// Takes the address and answers on it.
-    pub fn start(address: SocketAddr) -> io::Result<Admin> {
+    /// Takes the address and answers on it, with a dashboard if there are settings for one.
+    pub fn start(address: SocketAddr, dashboard: Option<Settings>) -> io::Result<Admin> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         let listener = socket.listen(BACKLOG)?;
-        let admin = Admin { address: listener.local_addr()?, run: Arc::default() };
-        tokio::spawn(accept(listener, admin.run.clone()));
-        Ok(admin)
+        let address = listener.local_addr()?;
+        let dashboard = dashboard.map(|settings| Dashboard::new(settings, address));
+        let site = Arc::new(Site { run: Loaded::default(), turned: Arc::default(), dashboard });
+        tokio::spawn(accept(listener, site.clone()));
+        Ok(Admin { address, site })
     }
 
     /// Where it answers.
@@ -72,10 +82,18 @@ impl Admin {
 
     /// From now on there is a run to speak of.
     pub fn serving(&self, serving: Serving) {
-        let turned = Arc::new(AtomicU64::new(millis(serving.clock.elapsed())));
-        tokio::spawn(feel_pulse(serving.clone(), turned.clone()));
+        let turned = self.site.turned.clone();
+        turned.store(millis(serving.clock.elapsed()), Ordering::Relaxed);
+        tokio::spawn(feel_pulse(serving.clone(), turned));
         // Only the first one counts: a process serves one run.
-        let _ = self.run.set(Run { serving, turned });
+        let _ = self.site.run.set(serving);
+    }
+
+    /// Lets the streams of the dashboard tell of the end of the run, for a bounded time.
+    pub async fn farewell(&self) {
+        if let Some(dashboard) = &self.site.dashboard {
+            dashboard.farewell().await;
+        }
     }
 }
 
@@ -91,29 +109,47 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-async fn accept(listener: TcpListener, run: Arc<OnceLock<Run>>) {
+/// A connection; the token is set when it has become a stream, and cancelled when that has lost its place.
+type Evicted = Arc<OnceLock<CancellationToken>>;
+
+async fn accept(listener: TcpListener, site: Arc<Site>) {
     let mut connections = JoinSet::new();
-    let mut oldest: VecDeque<AbortHandle> = VecDeque::new();
+    let mut oldest: VecDeque<(AbortHandle, Evicted)> = VecDeque::new();
+    let mut streams: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_AGAIN).await;
             continue;
         };
         while connections.try_join_next().is_some() {}
-        oldest.retain(|connection| !connection.is_finished());
-        if oldest.len() >= CONNECTIONS
-            && let Some(connection) = oldest.pop_front()
+        streams.retain(|connection| !connection.is_finished());
+        oldest.retain(|(connection, evicted)| {
+            let is_stream = evicted.get().is_some();
+            if is_stream && !connection.is_finished() {
+                streams.push_back(connection.clone());
+            }
+            !is_stream && !connection.is_finished()
+        });
+        while streams.len() > STREAMS
+            && let Some(connection) = streams.pop_front()
         {
             connection.abort();
         }
-        oldest.push_back(connections.spawn(converse(stream, run.clone())));
+        if oldest.len() >= CONNECTIONS
+            && let Some((connection, _)) = oldest.pop_front()
+        {
+            connection.abort();
+        }
+        let evicted = Evicted::default();
+        oldest.push_back((connections.spawn(converse(stream, site.clone(), evicted.clone())), evicted));
     }
 }
 
 /// One connection: one request, one answer.
-async fn converse(stream: TcpStream, run: Arc<OnceLock<Run>>) {
+async fn converse(stream: TcpStream, site: Arc<Site>, evicted: Evicted) {
+    let limit = limit(evicted.clone());
     let service = service_fn(move |request| {
-        let answer = answer(&request, run.get());
+        let answer = answer(&request, &site, &evicted);
         async move { Ok::<_, Infallible>(answer) }
     });
     let connection = http1::Builder::new()
@@ -123,50 +159,80 @@ async fn converse(stream: TcpStream, run: Arc<OnceLock<Run>>) {
         .max_headers(HEADERS)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
-    // Whoever sends nonsense, or nothing, gets no answer and no log line.
-    let _ = tokio::time::timeout(WHOLE, connection).await;
+    tokio::select! {
+        // Whoever sends nonsense, or nothing, gets no answer and no log line.
+        _ = connection => {}
+        () = limit => {}
+    }
 }
 
-fn answer(request: &Request<Incoming>, run: Option<&Run>) -> Response<String> {
+/// How long a connection may last.
+async fn limit(evicted: Evicted) {
+    tokio::time::sleep(WHOLE).await;
+    if let Some(evicted) = evicted.get() {
+        evicted.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    }
+}
+
+fn answer(request: &Request<Incoming>, site: &Site, evicted: &Evicted) -> Response<Body> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refused;
     }
+    let run = site.run.get();
     match request.uri().path() {
-        "/healthz" => verdict(healthy(run)),
-        "/readyz" => verdict(ready(run)),
-        "/metrics" => match prometheus::render(run.map(|run| &run.serving)) {
-            Ok(metrics) => {
-                let mut answer = text(StatusCode::OK, metrics);
-                let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-                answer.headers_mut().insert(CONTENT_TYPE, kind);
-                answer
+        "/healthz" => return verdict(healthy(run, &site.turned)),
+        "/readyz" => return verdict(ready(run)),
+        "/metrics" => return metrics(run),
+        _ => {}
+    }
+    let Some(dashboard) = &site.dashboard else {
+        return text(StatusCode::NOT_FOUND, "there are /healthz, /readyz and /metrics\n");
+    };
+    match dashboard.answer(request, &site.run) {
+        Some((answer, token)) => {
+            if let Some(token) = token {
+                // A connection has one request, so this is the first.
+                let _ = evicted.set(token);
             }
-            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-        },
-        _ => text(StatusCode::NOT_FOUND, "there are /healthz, /readyz and /metrics\n"),
+            answer
+        }
+        None => text(StatusCode::NOT_FOUND, "there are /, /healthz, /readyz and /metrics\n"),
     }
 }
 
-fn verdict(verdict: Result<(), &'static str>) -> Response<String> {
+fn metrics(run: Option<&Serving>) -> Response<Body> {
+    match prometheus::render(run) {
+        Ok(metrics) => {
+            let mut answer = text(StatusCode::OK, metrics);
+            let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+            answer.headers_mut().insert(CONTENT_TYPE, kind);
+            answer
+        }
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+fn verdict(verdict: Result<(), &'static str>) -> Response<Body> {
     match verdict {
         Ok(()) => text(StatusCode::OK, "ok\n"),
         Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
     }
 }
 
-fn text(status: StatusCode, body: impl Into<String>) -> Response<String> {
-    let mut answer = Response::new(body.into());
+fn text(status: StatusCode, body: impl Into<String>) -> Response<Body> {
+    let mut answer = Response::new(full(body.into()));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     answer
 }
 
 /// Whether the actor's loop turns. While the run is loaded there is none, and the process is as healthy as its answer.
-fn healthy(run: Option<&Run>) -> Result<(), &'static str> {
+fn healthy(run: Option<&Serving>, turned: &AtomicU64) -> Result<(), &'static str> {
     match run {
-        Some(Run { serving, turned }) => {
+        Some(serving) => {
             pulse(serving.clock.elapsed(), Duration::from_millis(turned.load(Ordering::Relaxed)))
         }
         None => Ok(()),
@@ -181,8 +247,8 @@ fn pulse(now: Duration, turned: Duration) -> Result<(), &'static str> {
 }
 
 /// Whether workers are welcome.
-fn ready(run: Option<&Run>) -> Result<(), &'static str> {
-    let Some(Run { serving, .. }) = run else { return Err("the run is being loaded") };
+fn ready(run: Option<&Serving>) -> Result<(), &'static str> {
+    let Some(serving) = run else { return Err("the run is being loaded") };
     let status = serving.handle.status();
     let status = status.borrow();
     match status.ended {
@@ -217,7 +283,7 @@ mod tests {
 
     #[test]
     fn nobody_is_ready_before_the_run_is_loaded() {
-        assert_eq!(healthy(None), Ok(()));
+        assert_eq!(healthy(None, &AtomicU64::new(0)), Ok(()));
         assert!(ready(None).is_err());
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
+use headstart::host;
 use headstart::telemetry::LogFormat;
 
 /// Plans a run, leases its work to workers, reduces their gradients, and writes the weights.
@@ -22,6 +23,15 @@ pub struct Config {
     /// Address of the HTTP port for /healthz, /readyz and /metrics. Without it there is no such port.
     #[arg(long)]
     pub admin: Option<SocketAddr>,
+    /// Serve the dashboard, a page about the run, on the port of --admin. It only reads, and asks nobody for a password.
+    #[arg(long, requires = "admin")]
+    pub dashboard: bool,
+    /// Name under which browsers ask for the dashboard, beside localhost and the address of --admin. May be repeated.
+    #[arg(long = "dashboard-host", value_name = "NAME", requires = "dashboard", value_parser = host::parse_name)]
+    pub dashboard_hosts: Vec<String>,
+    /// A finished run that the dashboard shows beside this one: its output_dir or a metrics.jsonl, a path or URL.
+    #[arg(long, value_name = "RUN", requires = "dashboard")]
+    pub compare: Option<String>,
     /// Override a key of the run file, such as `learning_rate=1e-4`. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,

@@ -10,10 +10,11 @@ use clap::Parser;
 use headstart::checkpoint::{Loading, Progress};
 use headstart::exit::Exit;
 use headstart::mlflow::Variables;
-use headstart::run_file::InitFrom;
+use headstart::run_file::{InitFrom, Metric, RunSpec, Strategy};
 use headstart::{host, job, run_file, telemetry};
 use headstart_coordinator::admin::Admin;
 use headstart_coordinator::config::Config;
+use headstart_coordinator::dashboard;
 use headstart_coordinator::journal;
 use headstart_coordinator::pool::Pool;
 use headstart_coordinator::serve::{Identity, Platform, Serving, serve};
@@ -57,7 +58,8 @@ async fn run(config: Config) -> Result<(Exit, String), (Exit, String)> {
     }
     let socket =
         bind(config.listen).map_err(|e| (Exit::Usage, format!("--listen {}: {e}", config.listen)))?;
-    let admin = config.admin.map(|address| answer_on(address, config.listen)).transpose()?;
+    let dashboard = dashboard(&config, &spec).await?;
+    let admin = config.admin.map(|address| answer_on(address, config.listen, dashboard)).transpose()?;
     // From here on, because the first process of a container ignores a signal that it has no handler for.
     let mut stop = Box::pin(stop_signal());
     let prepared = async {
@@ -86,7 +88,7 @@ async fn run(config: Config) -> Result<(Exit, String), (Exit, String)> {
             announce_loaded(progress_of(&progress));
         }
         let address = serving.address;
-        if let Some(admin) = admin {
+        if let Some(admin) = &admin {
             admin.serving(serving);
         }
         announce(&format!("listening on http://{address}"));
@@ -96,6 +98,9 @@ async fn run(config: Config) -> Result<(Exit, String), (Exit, String)> {
     let variables = Variables::of_process();
     let platform = Platform { listen: socket, pool: Pool::Threads, variables };
     let served = serve(platform, job, identity, config.probe_into, ready, stop).await;
+    if let Some(admin) = &admin {
+        admin.farewell().await;
+    }
     served.map_err(|e| (e.exit(), e.to_string()))
 }
 
@@ -121,7 +126,11 @@ fn identity(advertise: &Option<String>, socket: &TcpSocket) -> std::io::Result<I
 }
 
 /// Opens the admin port, which says from here on how far the run is.
-fn answer_on(address: SocketAddr, listen: SocketAddr) -> Result<Admin, (Exit, String)> {
+fn answer_on(
+    address: SocketAddr,
+    listen: SocketAddr,
+    dashboard: Option<dashboard::Settings>,
+) -> Result<Admin, (Exit, String)> {
     let refused = |why: String| (Exit::Usage, format!("--admin {address}: {why}"));
     let same_host =
         address.ip() == listen.ip() || address.ip().is_unspecified() || listen.ip().is_unspecified();
@@ -129,9 +138,36 @@ fn answer_on(address: SocketAddr, listen: SocketAddr) -> Result<Admin, (Exit, St
     if address.port() != 0 && address.port() == listen.port() && same_host {
         return Err(refused(format!("--listen has the same port: {listen}")));
     }
-    let admin = Admin::start(address).map_err(|error| refused(error.to_string()))?;
+    let shown = dashboard.is_some();
+    let admin = Admin::start(address, dashboard).map_err(|error| refused(error.to_string()))?;
     announce(&format!("admin on http://{}", admin.address()));
+    if shown {
+        announce(&format!("dashboard on http://{}/", admin.address()));
+    }
     Ok(admin)
+}
+
+/// What the dashboard says from the start on, if it is wanted. A run beside this one is read here, and never again.
+async fn dashboard(config: &Config, spec: &RunSpec) -> Result<Option<dashboard::Settings>, (Exit, String)> {
+    if !config.dashboard {
+        return Ok(None);
+    }
+    let compared = match &config.compare {
+        Some(place) => {
+            let read = dashboard::read_compared(place).await;
+            Some(read.map_err(|error| (error.exit(), format!("--compare: {error}")))?)
+        }
+        None => None,
+    };
+    let evaluates = !spec.eval_datasets.is_empty()
+        && (spec.evaluation.eval_strategy != Strategy::No || spec.evaluation.eval_on_start);
+    let metrics = if evaluates { Metric::of(spec.task) } else { &[] };
+    Ok(Some(dashboard::Settings {
+        run_file: spec.shown(),
+        metrics: metrics.iter().map(|metric| metric.name()).collect(),
+        names: config.dashboard_hosts.clone(),
+        compared,
+    }))
 }
 
 /// Waits for a signal that ends the run.

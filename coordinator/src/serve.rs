@@ -102,6 +102,7 @@ pub struct Serving {
     pub address: SocketAddr,
     /// Name of the run.
     pub run_id: String,
+    pub facts: Arc<Facts>,
     pub handle: Handle,
     /// Sums on their way to replicas.
     pub broadcast: Arc<Broadcast>,
@@ -192,6 +193,10 @@ pub async fn serve<L: Listen>(
         run_id: run_id.clone(),
         epoch,
         output_dir: job.output.url().to_owned(),
+        trainable: network.trainable.len() as u64,
+        rows: [job.train.len(), job.eval.len()],
+        total_steps: job.plan.steps(),
+        steps_per_epoch: job.plan.steps_per_epoch(),
         train_index: job.train.encode().into(),
         eval_index: job.eval.encode().into(),
     };
@@ -232,7 +237,7 @@ pub async fn serve<L: Listen>(
     let over = CancellationToken::new();
     let (address, connections) = listen.listen().await?;
     let (run_id, broadcast) = (facts.run_id.clone(), reducer.broadcast().clone());
-    ready(Serving { address, run_id, handle: handle.clone(), broadcast, clock });
+    ready(Serving { address, run_id, facts, handle: handle.clone(), broadcast, clock });
     let server = tokio::spawn(answer(connections, services, over.clone()));
     tokio::spawn(pass_on(handle, stop));
     let ended = actor.run(first).instrument(span).await;

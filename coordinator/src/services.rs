@@ -35,6 +35,13 @@ pub struct Facts {
     pub epoch: CoordinatorEpoch,
     /// URL everything is written under.
     pub output_dir: String,
+    /// Parameters that train.
+    pub trainable: u64,
+    /// Rows of the training and of the evaluation data.
+    pub rows: [u64; 2],
+    /// Updates to apply, and those of one pass over the training data.
+    pub total_steps: u64,
+    pub steps_per_epoch: u64,
     /// The encoded row index of the training data.
     pub train_index: Bytes,
     /// That of the evaluation data.

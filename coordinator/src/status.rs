@@ -51,7 +51,13 @@ pub fn describe(facts: &Facts, status: &Status) -> pb::RunStatus {
 
 /// The state's name, as metrics have it.
 pub fn name(status: &Status) -> &'static str {
-    match state(&status.snapshot.activity, &status.ended, &status.kept).0 {
+    in_words(status).0
+}
+
+/// The state's name, and what there is to say of it.
+pub fn in_words(status: &Status) -> (&'static str, String) {
+    let (state, detail) = state(&status.snapshot.activity, &status.ended, &status.kept);
+    let name = match state {
         State::Waiting => "waiting",
         State::Training => "training",
         State::Evaluating => "evaluating",
@@ -61,7 +67,8 @@ pub fn name(status: &Status) -> &'static str {
         State::Stopped => "stopped",
         State::Failed => "failed",
         State::Unspecified => "loading",
-    }
+    };
+    (name, detail)
 }
 
 fn state(activity: &Activity, ended: &Option<(Exit, String)>, kept: &Option<String>) -> (State, String) {

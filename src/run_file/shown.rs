@@ -1,12 +1,11 @@
-//! A run's keys for the eyes of others: without what URLs hold beside their places.
+//! What a run says of itself for the eyes of others: without what URLs hold beside their places.
 
 use serde_json::{Map, Value};
 
 use super::RunSpec;
 
 impl RunSpec {
-    /// The run file with every default filled in. User names, passwords, queries and fragments of URLs are left out: they can
-    /// be secrets.
+    /// The run file with every default filled in, without what [`hide_secrets`] takes away.
     pub fn shown(&self) -> Map<String, Value> {
         let mut keys = serde_json::to_value(self).expect("a run is plain data");
         hide_secrets(&mut keys);
@@ -17,32 +16,32 @@ impl RunSpec {
     }
 }
 
-/// Leaves out of all URLs in a value what [`RunSpec::shown`] leaves out.
+/// Leaves user names, passwords, queries and fragments of URLs out of all texts of a value: they can be secrets.
+///
+/// A text that begins as a URL is one, spaces included. In any other text, each word is looked at.
 pub fn hide_secrets(value: &mut Value) {
     match value {
-        Value::String(text) => {
-            if let Some(place) = place(text) {
-                *text = place;
-            }
+        Value::String(text) if text.contains("://") => {
+            *text = place(text).unwrap_or_else(|| without_secrets(text));
         }
         Value::Array(items) => items.iter_mut().for_each(hide_secrets),
         Value::Object(keys) => keys.values_mut().for_each(hide_secrets),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
 /// A sentence, with the same left out of each URL in it.
 pub fn without_secrets(sentence: &str) -> String {
     let scrubbed = |word: &str| {
-        // What a sentence puts after a URL is no part of it.
-        let url = word.trim_end_matches([':', ',', ';', '.', ')', '"', '\'']);
+        // What a sentence puts around a URL is no part of it.
+        let url = word.trim_end_matches(|last: char| last.is_whitespace() || ":,;.)\"'".contains(last));
         let start = url.rfind(['(', '"', '\'']).map_or(0, |at| at + 1);
         place(&url[start..]).map_or_else(
             || word.to_owned(),
             |place| format!("{}{place}{}", &url[..start], &word[url.len()..]),
         )
     };
-    sentence.split(' ').map(scrubbed).collect::<Vec<_>>().join(" ")
+    sentence.split_inclusive(char::is_whitespace).map(scrubbed).collect()
 }
 
 /// A URL without user, query and fragment; `None` for any other text.
@@ -50,7 +49,7 @@ fn place(text: &str) -> Option<String> {
     let (scheme, rest) = text.split_once("://")?;
     let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
         && scheme.chars().all(|letter| letter.is_ascii_alphanumeric() || "+-.".contains(letter));
-    if !is_scheme || text.contains(char::is_whitespace) {
+    if !is_scheme {
         return None;
     }
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -65,14 +64,20 @@ fn place(text: &str) -> Option<String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use serde_json::json;
+
+    use super::hide_secrets;
+
     #[test]
     fn secrets_in_urls_are_not_shown() {
         let text = "base_model: https://me:secret@host/model?token=secret#secret\ntask: image-classification\n\
-            datasets: [{path: 's3://bucket/train-?.parquet'}, {path: 'https://secret@host?sig=secret'}]\noutput_dir: out\n";
+            datasets: [{path: 's3://bucket/train-?.parquet'}, {path: 'https://secret@host?sig=secret'}, \
+            {path: 'https://host/a file?sig=secret'}]\noutput_dir: out\n";
         let shown = crate::run_file::parse("run.yaml", text, &[]).unwrap().shown();
         assert_eq!(shown["base_model"], "https://host/model");
         assert_eq!(shown["datasets"][0]["path"], "s3://bucket/train-?.parquet");
         assert_eq!(shown["datasets"][1]["path"], "https://host");
+        assert_eq!(shown["datasets"][2]["path"], "https://host/a file");
         assert!(!serde_json::to_string(&shown).unwrap().contains("secret"));
     }
 
@@ -91,5 +96,20 @@ mod tests {
         ] {
             assert_eq!(super::without_secrets(sentence), shown);
         }
+    }
+
+    #[test]
+    fn secrets_in_the_urls_of_sentences_are_not_shown() {
+        let mut said = json!({"event": "leave", "reason": [
+            "reading (https://me:secret@host/a?sig=secret) failed: \"http://secret@host:1/#secret\" is gone\n",
+            "s3://bucket/a-?.txt is missing", "a :// b", "é://x", "none",
+        ]});
+        hide_secrets(&mut said);
+        assert_eq!(said["reason"][0], "reading (https://host/a) failed: \"http://host:1/\" is gone\n");
+        assert_eq!(said["reason"][1], "s3://bucket/a-?.txt is missing");
+        assert_eq!(
+            [&said["reason"][2], &said["reason"][3], &said["reason"][4]],
+            ["a :// b", "é://x", "none"]
+        );
     }
 }

@@ -56,6 +56,7 @@ pages! {
     readme: "README.md",
     adapters: "docs/adapters.md",
     chat: "docs/chat.md",
+    dashboard: "docs/dashboard.md",
     data: "docs/data.md",
     determinism: "docs/determinism.md",
     durability: "docs/durability.md",

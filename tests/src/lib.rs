@@ -1,5 +1,6 @@
 //! What the whole-system tests share: programs as a user starts them, data of their own, and hashes of what comes out.
 
+pub mod browser;
 pub mod exposition;
 pub mod language;
 pub mod line;

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::event::{Event, Refused, SegmentUse};
 use crate::events::EventLog;
 use crate::holdup::Arrivals;
+use crate::history::History;
 use crate::machine::Snapshot;
 use crate::meter::Meter;
 use crate::record::Speed;
@@ -29,6 +30,7 @@ pub struct Handle {
     pub(super) traffic: Arc<Traffic>,
     pub(super) meter: Arc<Meter>,
     pub(super) events: Arc<EventLog>,
+    pub(super) history: Arc<History>,
 }
 
 /// Bytes of bulk payload since the run began.
@@ -109,6 +111,11 @@ impl Handle {
     /// What has happened so far.
     pub fn events(&self) -> &EventLog {
         &self.events
+    }
+
+    /// The metrics so far, committed or not; thinned out where they are many.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// Events that wait for the loop.

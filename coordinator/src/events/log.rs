@@ -11,6 +11,11 @@ const HEAD: usize = 1 << 20;
 const TAIL: usize = 3 << 20;
 /// Stands for the lines that were left out.
 const LEFT_OUT: &str = "left_out";
+/// Newest lines that are kept apart for those who follow a run.
+const RECENT: usize = 512;
+/// What a line has in it that is written for every worker at every commit; a run that is followed shows that at any time.
+/// Quotes inside a text are escaped, so no text looks like this.
+const ROUTINE: &str = "\"event\":\"worker_time\"";
 
 /// Lines of JSON, each an event. Shared by whoever writes them and whoever shows them.
 #[derive(Debug, Default)]
@@ -23,6 +28,10 @@ struct Lines {
     /// Bytes of the tail.
     held: usize,
     left_out: u64,
+    /// The newest lines, without routine ones.
+    recent: VecDeque<String>,
+    /// The number of the line that will be the next of those.
+    next: u64,
 }
 
 impl EventLog {
@@ -59,6 +68,14 @@ impl EventLog {
         text
     }
 
+    /// Lines from number `from` on, of the newest ones, and the number of the next. What is routine has no number.
+    pub fn since(&self, from: u64) -> (u64, Vec<String>) {
+        let lines = self.lines();
+        let oldest = lines.next - lines.recent.len() as u64;
+        let skipped = usize::try_from(from.saturating_sub(oldest)).unwrap_or(usize::MAX);
+        (lines.next, lines.recent.iter().skip(skipped).cloned().collect())
+    }
+
     fn lines(&self) -> std::sync::MutexGuard<'_, Lines> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -67,6 +84,13 @@ impl EventLog {
 impl Lines {
     fn push(&mut self, line: String) {
         let bytes = line.len() + 1;
+        if !line.contains(ROUTINE) {
+            self.next += 1;
+            self.recent.push_back(line.clone());
+            if self.recent.len() > RECENT {
+                self.recent.pop_front();
+            }
+        }
         // Once a line has gone to the tail, all do.
         if self.tail.is_empty() && self.left_out == 0 && self.head.len() + bytes <= HEAD {
             self.head.push_str(&line);
@@ -123,5 +147,21 @@ mod tests {
             log.push(line(count));
             assert_eq!(again.text(), log.text(), "{count} lines and one more");
         }
+    }
+
+    #[test]
+    fn whoever_follows_gets_what_is_new_without_what_is_routine() {
+        let log = EventLog::default();
+        log.push(line(1));
+        log.push(json!({"event": "worker_time", "worker": 1}).to_string());
+        assert_eq!(log.since(0), (1, vec![line(1)]));
+        assert_eq!(log.since(1), (1, Vec::new()));
+        (0..2 * RECENT).for_each(|number| log.push(line(number)));
+        let (next, lines) = log.since(1);
+        assert_eq!((next, lines.len()), (1 + 2 * RECENT as u64, RECENT), "the newest");
+        assert_eq!(lines.last(), Some(&line(2 * RECENT - 1)));
+        let said = json!({"event": "lease_failed", "reason": "\"event\":\"worker_time\""}).to_string();
+        log.push(said.clone());
+        assert_eq!(log.since(next).1, [said], "a text that speaks of routine is none");
     }
 }

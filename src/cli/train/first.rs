@@ -45,7 +45,7 @@ pub(in crate::cli) async fn first_steps(
         workers: 1,
         min_workers: 1,
         device: device.to_owned(),
-        admin: None,
+        port: None,
         probe_into: None,
         stop_after: Some(steps),
     };

@@ -1,6 +1,7 @@
 //! `headstart train`: a coordinator and workers as child processes, the same programs that run on a cluster.
 
 mod count;
+mod dashboard;
 pub(super) mod first;
 mod follow;
 mod line;
@@ -14,7 +15,6 @@ mod progress;
 mod summary;
 mod supervise;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -24,6 +24,7 @@ use headstart::exit::Exit;
 
 use super::RunFile;
 use super::error::{CliError, MissingProgram, beside};
+use dashboard::PortArguments;
 use outcome::Outcome;
 use phase::Setting;
 use supervise::{Ran, Supervisor};
@@ -48,9 +49,8 @@ pub(super) struct Arguments {
     /// Device of the workers: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Address of the coordinator's HTTP port for /healthz, /readyz and /metrics. Without it there is no such port.
-    #[arg(long)]
-    admin: Option<SocketAddr>,
+    #[command(flatten)]
+    port: PortArguments,
     /// Format of progress reports.
     #[arg(long, value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -99,6 +99,12 @@ pub(super) enum StartError {
         /// Workers allowed.
         most: u32,
     },
+    /// An option without effect.
+    #[error("{option} needs the dashboard: use --dashboard on")]
+    NoDashboard {
+        /// The option.
+        option: &'static str,
+    },
     /// Half of the installation is missing.
     #[error(transparent)]
     Missing(#[from] MissingProgram),
@@ -122,7 +128,9 @@ impl StartError {
     /// The exit code of a process that fails with this.
     pub(super) fn exit(&self) -> Exit {
         match self {
-            StartError::TooFew { .. } | StartError::TooMany { .. } => Exit::Usage,
+            StartError::TooFew { .. } | StartError::TooMany { .. } | StartError::NoDashboard { .. } => {
+                Exit::Usage
+            }
             StartError::NotMeasured(Exit::Ok) => Exit::Internal,
             StartError::NotMeasured(exit) => *exit,
             StartError::Missing(_) | StartError::Spawn { .. } | StartError::System(_) => Exit::Internal,
@@ -133,7 +141,7 @@ impl StartError {
 /// Trains until the run is over; the exit code is the coordinator's.
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     let began = Instant::now();
-    let Arguments { file, workers, device, admin, log_format } = arguments;
+    let Arguments { file, workers, device, port, log_format } = arguments;
     let spec = file.load()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let chosen = count::choose(&spec, workers, cores)?;
@@ -145,7 +153,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         workers: chosen.workers,
         min_workers: spec.cluster.min_workers.max(1),
         device,
-        admin,
+        port: port.choose()?,
         probe_into: None,
         stop_after: None,
     };

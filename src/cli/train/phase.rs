@@ -1,6 +1,5 @@
 //! Input, events and phases of the supervisor; each phase has a time limit.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use headstart::checkpoint::Loading;
 use headstart::client::{ClientError, RunStatus};
 use headstart::exit::Exit;
 
+use super::dashboard::Port;
 use super::process::{Ended, Who};
 
 /// Time for a stopped run to write what it keeps.
@@ -30,8 +30,8 @@ pub(super) struct Setting {
     pub(super) min_workers: u32,
     /// What they compute on.
     pub(super) device: String,
-    /// Where the coordinator answers health checks and Prometheus.
-    pub(super) admin: Option<SocketAddr>,
+    /// Where the coordinator answers health checks and Prometheus, and browsers.
+    pub(super) port: Option<Port>,
     /// The file that takes the result of a probe, if nothing is to be trained.
     pub(super) probe_into: Option<PathBuf>,
     /// Updates after which the run is stopped, if it is not to be run to its end.
@@ -43,6 +43,8 @@ pub(super) struct Setting {
 pub(in crate::cli) enum Event {
     /// The coordinator answers health checks and Prometheus.
     Admin(String),
+    /// The coordinator serves the dashboard.
+    Dashboard(String),
     /// The coordinator is ready for workers.
     Listening(String),
     /// How much of the checkpoint the coordinator has read, before it is ready.

@@ -41,7 +41,7 @@ pub(in crate::cli) async fn probe(
         workers: number,
         min_workers: 1,
         device: workers.device.clone(),
-        admin: None,
+        port: None,
         probe_into: Some(into.clone()),
         stop_after: None,
     };

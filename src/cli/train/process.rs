@@ -179,7 +179,8 @@ async fn announcements(mut stdout: impl AsyncBufRead + Unpin, events: mpsc::Send
         let listening = line.strip_prefix("listening on ").map(|url| Event::Listening(url.trim().to_owned()));
         let admin = line.strip_prefix("admin on ").map(|url| Event::Admin(url.trim().to_owned()));
         let loading = line.strip_prefix("loading ").and_then(loading).map(Event::Loading);
-        if let Some(event) = listening.or(admin).or(loading) {
+        let page = line.strip_prefix("dashboard on ").map(|url| Event::Dashboard(url.trim().to_owned()));
+        if let Some(event) = listening.or(admin).or(loading).or(page) {
             // Nobody listens any more when everything is over.
             let _ = events.send(event).await;
         }

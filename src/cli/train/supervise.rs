@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::StartError;
+use super::dashboard::Port;
 use super::follow::follow;
 use super::phase::{Event, Phase, STOP_PATIENCE, Setting};
 use super::process::{self, Ended, Handle, Order, Who};
@@ -64,7 +65,7 @@ impl Supervisor {
             let mut arguments =
                 vec![setting.run_file.to_string_lossy().into_owned(), "--exit-with-parent".into()];
             arguments.extend(["--listen".into(), "127.0.0.1:0".into()]);
-            arguments.extend(setting.admin.map(|address| format!("--admin={address}")));
+            arguments.extend(setting.port.iter().flat_map(Port::arguments));
             let into = setting.probe_into.iter();
             arguments.extend(into.map(|path| format!("--probe-into={}", path.display())));
             arguments.extend(setting.sets.iter().map(|set| format!("--set={set}")));
@@ -117,7 +118,11 @@ impl Supervisor {
 
     fn hear(&mut self, event: Event) {
         match event {
-            Event::Admin(url) => self.console.err(&format!("admin on {url}")),
+            Event::Admin(url) if self.setting.port.as_ref().is_some_and(|port| port.asked) => {
+                self.console.err(&format!("admin on {url}"));
+            }
+            Event::Admin(_) => {}
+            Event::Dashboard(url) => self.console.err(&format!("dashboard on {url}")),
             Event::Listening(url) => self.listening(url),
             Event::Loading(loading) if self.phase == Phase::Preparing => {
                 self.progress.loading(loading, std::time::Instant::now());
