@@ -32,16 +32,20 @@ pub fn hide_secrets(value: &mut Value) {
 
 /// A sentence, with the same left out of each URL in it.
 pub fn without_secrets(sentence: &str) -> String {
-    let scrubbed = |word: &str| {
-        // What a sentence puts around a URL is no part of it.
-        let url = word.trim_end_matches(|last: char| last.is_whitespace() || ":,;.)\"'".contains(last));
-        let start = url.rfind(['(', '"', '\'']).map_or(0, |at| at + 1);
-        place(&url[start..]).map_or_else(
-            || word.to_owned(),
-            |place| format!("{}{place}{}", &url[..start], &word[url.len()..]),
-        )
-    };
-    sentence.split_inclusive(char::is_whitespace).map(scrubbed).collect()
+    sentence
+        .split_inclusive(char::is_whitespace)
+        .map(|word| scrubbed(word).unwrap_or_else(|| word.to_owned()))
+        .collect()
+}
+
+/// A word with the place of its URL; `None` without one. What a sentence puts around a URL is no part of it.
+fn scrubbed(word: &str) -> Option<String> {
+    let is_of_scheme = |letter: char| letter.is_ascii_alphanumeric() || "+-.".contains(letter);
+    let before = &word[..word.find("://")?];
+    let start = before.trim_end_matches(is_of_scheme).len();
+    let url = word.trim_end_matches(|last: char| last.is_whitespace() || ":,;.)\"'".contains(last));
+    let shown = place(url.get(start..)?)?;
+    Some(format!("{}{shown}{}", &word[..start], &word[url.len()..]))
 }
 
 /// A URL without user, query and fragment; `None` for any other text.
@@ -92,6 +96,7 @@ mod tests {
                 "read (https://host/a?sig=secret), then \"s3://b/c?\".",
                 "read (https://host/a), then \"s3://b/c?\".",
             ),
+            ("key=http://me:secret@host, then", "key=http://host, then"),
             ("no URL here: a/b?c", "no URL here: a/b?c"),
         ] {
             assert_eq!(super::without_secrets(sentence), shown);

@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::event::{Event, Refused, SegmentUse};
 use crate::events::EventLog;
-use crate::holdup::Arrivals;
 use crate::history::History;
+use crate::holdup::Arrivals;
 use crate::machine::Snapshot;
 use crate::meter::Meter;
 use crate::record::Speed;

@@ -24,7 +24,7 @@ pub(super) fn loading() -> Value {
 
 /// The run at this moment. Numbers that do not exist yet are null. Times are in seconds, bytes are totals of this coordinator.
 pub(super) fn describe(serving: &Serving, status: &Status, window: &Window) -> Value {
-    let Status { snapshot, speed, ended, .. } = status;
+    let Status { snapshot, speed, ended, kept: _, told } = status;
     let Snapshot {
         activity,
         step,
@@ -64,6 +64,7 @@ pub(super) fn describe(serving: &Serving, status: &Status, window: &Window) -> V
         "counts": totals(counts),
         "workers_total": workers.len(),
         "workers": workers.iter().take(MOST_WORKERS).map(|line| worker(line, window, now)).collect::<Vec<_>>(),
+        "probe": told.probe.as_ref().map(|probe| json!({"verdict": probe.verdict, "text": probe.text})),
         "why": why::explain(Seen { snapshot, window, parts, now }),
     });
     hide_secrets(&mut described);
@@ -102,8 +103,18 @@ fn totals(counts: &Counts) -> Value {
 }
 
 fn worker(line: &WorkerLine, window: &Window, now: Duration) -> Value {
-    let WorkerLine { worker, name, device, ready, shards, activity, shard_seconds, spent: _, leased_since } =
-        line;
+    let WorkerLine {
+        worker,
+        name,
+        device,
+        ready,
+        shards,
+        activity,
+        shard_seconds,
+        spent: _,
+        leased_since,
+        loading,
+    } = line;
     let share =
         |Shares { compute, transfer, wait }| json!({"compute": compute, "transfer": transfer, "wait": wait});
     json!({
@@ -115,6 +126,8 @@ fn worker(line: &WorkerLine, window: &Window, now: Duration) -> Value {
         "shards": shards,
         "shard_seconds": shard_seconds,
         "activity": activity,
+        "loaded_bytes": loading.done,
+        "total_bytes": loading.total,
         "time": window.shares(line).map(share),
         "lease_age": leased_since.map(|since| now.saturating_sub(since).as_secs_f64()),
     })

@@ -67,6 +67,7 @@ pub(super) mod tests {
     pub(in crate::dashboard) fn line(worker: u64, [compute, transfer, wait]: [u64; 3]) -> WorkerLine {
         let [compute, transfer, wait] = [compute, transfer, wait].map(Duration::from_secs);
         WorkerLine {
+            loading: headstart::checkpoint::Loading::default(),
             worker: WorkerId(worker),
             name: format!("host-{worker}"),
             device: "cpu".to_owned(),
