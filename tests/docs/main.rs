@@ -64,6 +64,7 @@ pages! {
     metrics: "docs/metrics.md",
     predict: "docs/predict.md",
     probe: "docs/probe.md",
+    report: "docs/report.md",
     tracking: "docs/tracking.md",
     transfer: "docs/transfer.md",
     troubleshooting: "docs/troubleshooting.md",

@@ -24,6 +24,7 @@ pub(super) fn figures(report: &Report) -> Vec<Figure> {
         let mut chart = compare::chart(&metric, kind, &[]);
         let scale = if kind.fraction { 100.0 } else { 1.0 };
         let name = format!("eval_{metric}");
+        chart.title = format!("Evaluation: {}", chart.value_name.replace('_', " "));
         chart.curves = report.groups.iter().map(|group| curve(report, group, &name, scale)).collect();
         figures.push(Figure { file: file_name(&name), chart });
     }
