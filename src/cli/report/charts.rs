@@ -42,7 +42,9 @@ pub(super) fn figures(report: &Report) -> Vec<Figure> {
 
 fn of_steps(report: &Report, name: &str, title: &str, value_name: &str) -> Figure {
     let curves = report.groups.iter().map(|group| curve(report, group, name, 1.0)).collect();
-    let chart = Chart { title: title.to_owned(), value_name: value_name.to_owned(), curves, marked: false };
+    let decades = ["loss", "grad_norm"].contains(&name);
+    let (title, value_name) = (title.to_owned(), value_name.to_owned());
+    let chart = Chart { title, value_name, curves, marked: false, decades };
     Figure { file: file_name(name), chart }
 }
 

@@ -94,7 +94,7 @@ fn range(
 
 /// A run's name, with how its curves look.
 fn named(index: usize, name: &str) -> String {
-    format!("{}{}", key(index), text(name))
+    format!("<span class=\"named\">{}<span>{}</span></span>", key(index), text(name))
 }
 
 /// How the curves with this index look.
@@ -137,7 +137,9 @@ fn evaluated(run: &Run, metric: &str) -> String {
     let kind = MetricKind::of(metric);
     let Some((step, value)) = last(&run.metrics, &format!("eval_{metric}")) else { return "–".to_owned() };
     let shown = number(value, &short(kind, value));
-    match best(&run.metrics, metric).filter(|(at, best)| *at != step && *best != value) {
+    // Of others, such as an entropy, no value is the best.
+    let judged = kind.fraction || kind.lower_is_better;
+    match best(&run.metrics, metric).filter(|(at, best)| judged && *at != step && *best != value) {
         Some((at, best)) => {
             let best = number(best, &short(kind, best));
             format!("{shown}<small>best {best} at step {at}</small>")
