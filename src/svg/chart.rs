@@ -27,6 +27,8 @@ pub struct Chart {
     pub curves: Vec<Curve>,
     /// Whether values have markers, as those of evaluations, which are few.
     pub marked: bool,
+    /// Whether the axis of values may be logarithmic, where they span decades.
+    pub decades: bool,
 }
 
 /// One curve.
@@ -91,8 +93,10 @@ impl Chart {
         let top = format.title_height + legend.as_ref().map_or(0.0, |legend| legend.height) + 10.0;
         let columns = format.plot_width() as usize;
         let thinned: Vec<Curve> = self.curves.iter().map(|curve| curve.thinned(columns)).collect();
-        let frame = Frame { format, top, x: self.steps(format), y: values(&thinned, format) };
-        let mut svg = page((format.width, top + format.plot_height + format.below), &self.title);
+        let frame = Frame { format, top, x: self.steps(format), y: self.values(&thinned, format) };
+        let scale = if frame.y.is_logarithmic() { ", on a logarithmic scale" } else { "" };
+        let title = format!("{}{scale}", self.title);
+        let mut svg = page((format.width, top + format.plot_height + format.below), &title);
         if let Some(legend) = legend {
             legend.draw(&mut svg, self.marked);
         }
@@ -114,12 +118,15 @@ impl Chart {
         let last = self.curves.iter().filter_map(|curve| curve.points.last()).map(|point| point.0).max();
         Axis::of_steps(last.unwrap_or(0), format.ticks.0)
     }
-}
 
-fn values(curves: &[Curve], format: &Format) -> Axis {
-    let points = curves.iter().flat_map(|curve| curve.points.iter().map(|point| point.1));
-    let bands = curves.iter().flat_map(|curve| curve.band.iter().flat_map(|point| [point.1, point.2]));
-    Axis::around(points.chain(bands), format.ticks.1)
+    fn values(&self, curves: &[Curve], format: &Format) -> Axis {
+        let points = curves.iter().flat_map(|curve| curve.points.iter().map(|point| point.1));
+        let bands = curves.iter().flat_map(|curve| curve.band.iter().flat_map(|point| [point.1, point.2]));
+        match self.decades {
+            true => Axis::around_decades(points.chain(bands), format.ticks.1),
+            false => Axis::around(points.chain(bands), format.ticks.1),
+        }
+    }
 }
 
 impl Curve {
@@ -290,7 +297,13 @@ mod tests {
 
     fn chart(value_name: &str, curves: &[Curve]) -> Chart {
         let title = format!("Evaluation {value_name}");
-        Chart { title, value_name: value_name.to_owned(), curves: curves.to_vec(), marked: true }
+        Chart {
+            title,
+            value_name: value_name.to_owned(),
+            curves: curves.to_vec(),
+            marked: true,
+            decades: true,
+        }
     }
 
     fn drawn(chart: &Chart) -> [String; 2] {
@@ -337,6 +350,20 @@ mod tests {
         let [alone, _] = drawn(&chart("loss", &[mean]));
         let band = "points=\"80.0,86.0 790.0,266.0 790.0,266.0 80.0,446.0\" fill=\"#0072B2\" fill-opacity";
         assert!(alone.contains(band), "{alone}");
+    }
+
+    #[test]
+    fn values_that_span_decades_are_drawn_on_a_logarithmic_scale_that_the_title_names() {
+        let perplexity = curve("perplexity", &[(0, 82_000.0), (10, 5.0)]);
+        let [alone, card] = drawn(&chart("perplexity", &[perplexity.clone()]));
+        for svg in [alone, card] {
+            assert!(
+                svg.contains("perplexity, on a logarithmic scale</text>") && svg.contains(">1000<"),
+                "{svg}"
+            );
+        }
+        let [linear, _] = drawn(&Chart { decades: false, ..chart("perplexity", &[perplexity]) });
+        assert!(!linear.contains("logarithmic"), "{linear}");
     }
 
     #[test]

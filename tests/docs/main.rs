@@ -66,6 +66,7 @@ pages! {
     metrics: "docs/metrics.md",
     predict: "docs/predict.md",
     probe: "docs/probe.md",
+    report: "docs/report.md",
     resume: "docs/resume.md",
     shell: "docs/shell.md",
     tracking: "docs/tracking.md",

@@ -10,6 +10,8 @@ use crate::cli::runs::{Group, Run, spread};
 pub(in crate::cli) struct Line {
     /// What to call it.
     pub(in crate::cli) name: String,
+    /// Runs that it is the mean of, when there are several.
+    pub(in crate::cli) seeds: Option<usize>,
     /// Steps it was planned for.
     pub(in crate::cli) total_steps: u64,
     /// Evaluated steps and values, in order; never empty. Of several seeds, their means.
@@ -24,9 +26,9 @@ impl Line {
         let members: Vec<&Run> = group.members.iter().map(|&place| &runs[place]).collect();
         let curves = members.iter().map(|run| evaluated(run, metric)).collect::<Result<Vec<_>, _>>()?;
         let total_steps = members.iter().map(|run| run.total_steps()).max().unwrap_or_default();
-        let name = group.title();
+        let name = group.name.clone();
         if let [curve] = curves.as_slice() {
-            return Ok(Line { name, total_steps, curve: curve.clone(), range: Vec::new() });
+            return Ok(Line { name, seeds: None, total_steps, curve: curve.clone(), range: Vec::new() });
         }
         let spread = spread(&curves.iter().map(Vec::as_slice).collect::<Vec<_>>());
         if spread.is_empty() {
@@ -35,7 +37,15 @@ impl Line {
         }
         let curve = spread.iter().map(|here| (here.step, here.mean)).collect();
         let range = spread.iter().map(|here| (here.low, here.high)).collect();
-        Ok(Line { name, total_steps, curve, range })
+        Ok(Line { name, seeds: Some(members.len()), total_steps, curve, range })
+    }
+
+    /// Its name, and of how many runs it is.
+    pub(in crate::cli) fn title(&self) -> String {
+        match self.seeds {
+            Some(seeds) => format!("{} ({seeds} seeds)", self.name),
+            None => self.name.clone(),
+        }
     }
 
     /// The last evaluation.
@@ -53,7 +63,7 @@ impl Line {
     pub(in crate::cli) fn drawn(&self, scale: f64) -> Curve {
         let band = self.curve.iter().zip(&self.range);
         Curve {
-            name: self.name.clone(),
+            name: self.title(),
             points: self.curve.iter().map(|&(step, value)| (step, scale * value)).collect(),
             band: band.map(|(&(step, _), &(low, high))| (step, scale * low, scale * high)).collect(),
         }

@@ -117,6 +117,7 @@ pub(super) fn chart(metric: &str, kind: MetricKind, lines: &[Line]) -> Chart {
         value_name: if kind.fraction { format!("{metric} (%)") } else { metric.to_owned() },
         curves: lines.iter().map(|line| line.drawn(if kind.fraction { 100.0 } else { 1.0 })).collect(),
         marked: true,
+        decades: kind.lower_is_better,
     }
 }
 

@@ -13,7 +13,7 @@ pub(super) fn table(metric: &str, kind: MetricKind, lines: &[Line]) -> String {
     let steps: BTreeSet<u64> = lines.iter().flat_map(|line| &line.curve).map(|(step, _)| *step).collect();
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED);
-    table.set_header(std::iter::once("step").chain(lines.iter().map(|line| line.name.as_str())));
+    table.set_header(std::iter::once("step".to_owned()).chain(lines.iter().map(Line::title)));
     for step in steps {
         let values = lines.iter().map(|line| match line.at(step) {
             Some((mean, Some(range))) => format!("{} ({})", kind.value(mean), kind.range(range)),
@@ -34,7 +34,8 @@ pub(super) fn table(metric: &str, kind: MetricKind, lines: &[Line]) -> String {
 
 /// What the first run's start was worth against one other's.
 pub(in crate::cli) fn summary(kind: MetricKind, first: &Line, other: &Line, worth: &Worth) -> String {
-    let mut lines = vec![format!("\nWhat was the head start worth? {} against {}:", first.name, other.name)];
+    let mut lines =
+        vec![format!("\nWhat was the head start worth? {} against {}:", first.title(), other.title())];
     match &worth.third {
         Some(third) => {
             lines.push(format!("  at step {} of {}: {}", third.step, first.total_steps, gain(kind, third)));
@@ -108,21 +109,31 @@ mod tests {
     use super::*;
 
     fn run(name: &str, curve: &[(u64, f64)]) -> Line {
-        Line { name: name.to_owned(), total_steps: 90, curve: curve.to_vec(), range: Vec::new() }
+        Line { name: name.to_owned(), total_steps: 90, curve: curve.to_vec(), ..Line::default() }
     }
 
     #[test]
     fn seeds_are_shown_with_their_range() {
         let kind = MetricKind::of("accuracy");
-        let first =
-            Line { range: vec![(0.5, 0.7), (0.9, 0.95)], ..run("a (3 seeds)", &[(30, 0.6), (90, 0.92)]) };
-        let other =
-            Line { range: vec![(0.4, 0.5), (0.8, 0.91)], ..run("b (3 seeds)", &[(30, 0.45), (90, 0.85)]) };
+        let first = Line {
+            seeds: Some(3),
+            range: vec![(0.5, 0.7), (0.9, 0.95)],
+            ..run("a", &[(30, 0.6), (90, 0.92)])
+        };
+        let other = Line {
+            seeds: Some(3),
+            range: vec![(0.4, 0.5), (0.8, 0.91)],
+            ..run("b", &[(30, 0.45), (90, 0.85)])
+        };
         let shown = table("accuracy", kind, &[first.clone(), run("c", &[(30, 0.1)])]);
         assert!(shown.contains("60.0 % (50.0 to 70.0 %)") && shown.contains("mean and range"), "{shown}");
         let text = summary(kind, &first, &other, &Worth::of(kind, &first, &other));
         let overlap = "over seeds, at the end: 90.0 to 95.0 % against 80.0 to 91.0 %: the ranges overlap";
         assert!(text.contains(overlap), "{text}");
+        assert!(
+            text.contains("a (3 seeds) against b (3 seeds):") && text.contains("  a reaches b's final"),
+            "{text}"
+        );
         let alone = run("c", &[(90, 0.5)]);
         let text = summary(kind, &first, &alone, &Worth::of(kind, &first, &alone));
         assert!(text.contains("90.0 to 95.0 % against 50.0 to 50.0 %: the ranges are apart"), "{text}");

@@ -37,14 +37,14 @@ async fn groups_are_compared_by_their_means() {
     let all = runs::read(&places, &[]).await.unwrap();
     let groups = runs::groups(&all, false);
     let lines: Vec<Line> = groups.iter().map(|group| Line::of(group, &all, "accuracy").unwrap()).collect();
-    assert_eq!(lines[0].name, "init=pretrained (2 seeds)");
+    assert_eq!(lines[0].title(), "init=pretrained (2 seeds)");
     assert_eq!(lines[0].at(10), Some((0.7, Some((0.6, 0.8)))));
     assert_eq!(lines[1].curve, [(0, 0.1), (10, 0.4)], "where both seeds have been evaluated");
     let worths = [Worth::of(MetricKind::of("accuracy"), &lines[0], &lines[1])];
     let json = as_json("accuracy", &all, &groups, &lines, &worths).unwrap();
     assert_eq!(json["runs"][3]["curve"], json!([[0, 0.1], [10, 0.5]]), "runs are there one by one");
     assert_eq!(json["groups"][0]["runs"], json!(["pretrained1", "pretrained2"]));
-    assert_eq!(json["comparisons"][0]["other"], "init=random (2 seeds)");
+    assert_eq!(json["comparisons"][0]["other"], "init=random");
     let picture = chart("accuracy", MetricKind::of("accuracy"), &lines).svg(&Format::ALONE);
     assert_eq!(picture.matches("fill-opacity").count(), 2, "a band for each group");
 }

@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     fn run(name: &str, curve: &[(u64, f64)]) -> Line {
-        Line { name: name.to_owned(), total_steps: 90, curve: curve.to_vec(), range: Vec::new() }
+        Line { name: name.to_owned(), total_steps: 90, curve: curve.to_vec(), ..Line::default() }
     }
 
     fn accuracy() -> MetricKind {

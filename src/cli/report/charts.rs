@@ -24,6 +24,7 @@ pub(super) fn figures(report: &Report) -> Vec<Figure> {
         let mut chart = compare::chart(&metric, kind, &[]);
         let scale = if kind.fraction { 100.0 } else { 1.0 };
         let name = format!("eval_{metric}");
+        chart.title = format!("Evaluation: {}", chart.value_name.replace('_', " "));
         chart.curves = report.groups.iter().map(|group| curve(report, group, &name, scale)).collect();
         figures.push(Figure { file: file_name(&name), chart });
     }
@@ -41,7 +42,9 @@ pub(super) fn figures(report: &Report) -> Vec<Figure> {
 
 fn of_steps(report: &Report, name: &str, title: &str, value_name: &str) -> Figure {
     let curves = report.groups.iter().map(|group| curve(report, group, name, 1.0)).collect();
-    let chart = Chart { title: title.to_owned(), value_name: value_name.to_owned(), curves, marked: false };
+    let decades = ["loss", "grad_norm"].contains(&name);
+    let (title, value_name) = (title.to_owned(), value_name.to_owned());
+    let chart = Chart { title, value_name, curves, marked: false, decades };
     Figure { file: file_name(name), chart }
 }
 

@@ -21,7 +21,9 @@ const WAIT: &str = "#999999";
 
 /// One part for each run.
 pub(super) fn html(report: &Report) -> String {
-    report
+    let timed = |history: &History| history.workers.values().any(|worker| worker.spent.is_some());
+    let legend = if report.histories.iter().any(timed) { legend() } else { String::new() };
+    let runs: String = report
         .runs
         .iter()
         .zip(&report.histories)
@@ -32,7 +34,8 @@ pub(super) fn html(report: &Report) -> String {
             let title = format!("<h3>{}{}</h3>\n", place.map_or_else(String::new, key), text(&run.name));
             title + &summary(run, history) + &faults(run, history) + &workers(run, history)
         })
-        .collect()
+        .collect();
+    legend + &runs
 }
 
 fn summary(run: &Run, history: &History) -> String {
@@ -133,7 +136,7 @@ fn workers(run: &Run, history: &History) -> String {
     if more > 0 {
         table.row("", &[format!("and {more} more")]);
     }
-    table.html() + &legend()
+    table.html()
 }
 
 fn worker_row(name: String, worker: &Worker) -> Vec<String> {
@@ -179,5 +182,5 @@ fn legend() -> String {
     };
     let pieces = [(COLOURS[0], "computing"), (COLOURS[4], "transfer"), (WAIT, "waiting")];
     let pieces: String = pieces.iter().map(|(colour, name)| piece(colour, name)).collect();
-    format!("<ul class=\"legend\">{pieces}</ul>\n")
+    format!("<ul class=\"legend\"><li>Time of workers:</li>{pieces}</ul>\n")
 }

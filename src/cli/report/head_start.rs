@@ -11,16 +11,19 @@ use crate::cli::compare::worth::Worth;
 use crate::cli::format::MetricKind;
 use crate::cli::runs::Group;
 
+/// What `compare` begins with.
+const QUESTION: &str = "What was the head start worth? ";
 /// Pairs that are told.
 const MOST_PAIRS: usize = 20;
 
-/// Each head start against each run from random weights, and what probes said before.
-pub(super) fn html(report: &Report) -> String {
-    let mut html = worths(report);
+/// Each head start against each run from random weights, and what probes said before. Also whether there is anything of that.
+pub(super) fn html(report: &Report) -> (String, bool) {
+    let (mut html, probes) = (worths(report), probes(report));
+    let is_told = !html.is_empty() || !probes.is_empty();
     if html.is_empty() {
         html = paragraph(why_nothing(report));
     }
-    html + &probes(report)
+    (html + &probes, is_told)
 }
 
 fn worths(report: &Report) -> String {
@@ -32,7 +35,8 @@ fn worths(report: &Report) -> String {
         let [Ok(first), Ok(other)] = lines else { continue };
         let words = summary(kind, &first, &other, &Worth::of(kind, &first, &other));
         let mut words = words.trim().lines().map(str::trim);
-        let heading = words.next().unwrap_or_default();
+        // The section asks the question already.
+        let heading = words.next().unwrap_or_default().trim_start_matches(QUESTION).trim_end_matches(':');
         html.push_str(&format!("<h3>{}</h3>\n<ul class=\"worth\">\n", text(heading)));
         for line in words {
             let class = if line.starts_with("warning:") { " class=\"warning\"" } else { "" };

@@ -13,6 +13,9 @@ const STYLE: &str = include_str!("style.css");
 /// What a browser may load: the styles within the page, and nothing else.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
+/// Groups that the title names.
+const NAMED: usize = 3;
+
 /// The page.
 pub(super) fn html(report: &Report, figures: &[Figure]) -> String {
     let title = title(report);
@@ -21,10 +24,15 @@ pub(super) fn html(report: &Report, figures: &[Figure]) -> String {
         true => String::new(),
         false => section("differences", "In what the runs differ", &differences),
     };
+    let (head_start, is_told) = head_start::html(report);
+    let head_start = section("head-start", "What was the head start worth?", &head_start);
+    // The answer comes first, where there is one.
+    let (before, after) = if is_told { (head_start, String::new()) } else { (String::new(), head_start) };
     let main = [
-        section("head-start", "What was the head start worth?", &head_start::html(report)),
+        before,
         section("results", "Results", &results::html(report)),
         section("charts", "Charts by training step", &charts(report, figures)),
+        after,
         section("history", "What happened", &happened::html(report)),
         several,
         provenance::run_files(report),
@@ -47,6 +55,10 @@ pub(super) fn html(report: &Report, figures: &[Figure]) -> String {
 fn title(report: &Report) -> String {
     match report.runs.as_slice() {
         [run] => text(&format!("Run {}", run.name)),
+        runs if report.groups.len() <= NAMED => {
+            let names = report.groups.iter().map(|group| group.title()).collect::<Vec<_>>();
+            text(&format!("{} runs: {}", runs.len(), names.join(", ")))
+        }
         runs => format!("{} runs", runs.len()),
     }
 }

@@ -18,10 +18,11 @@ pub(super) fn html(report: &Report) -> String {
     let metrics = metrics(&report.runs, report.metric.as_deref());
     let has_bits = report.runs.iter().any(|run| run.metrics.has_tokens);
     let names: Vec<String> = metrics.iter().map(|metric| metric.replace('_', " ")).collect();
-    let mut columns = vec![Column::Text("run"), Column::Text("begins from"), Column::Text("steps")];
+    let mut columns = vec![Column::Text("run")];
     columns.extend(names.iter().map(|name| Column::Number(name)));
     columns.extend(has_bits.then_some(Column::Number("bits a token")));
-    columns.extend([Column::Number("training loss"), Column::Number("time"), Column::Number("speed")]);
+    columns.extend(["training loss", "steps", "time", "speed"].map(Column::Number));
+    columns.push(Column::Text("begins from"));
     let mut table = Table::new("The last evaluation of each run, and its best one", &columns);
     for (index, group) in report.groups.iter().enumerate() {
         let members = report.members(group);
@@ -38,7 +39,7 @@ pub(super) fn html(report: &Report) -> String {
 
 fn run_row(index: usize, report: &Report, place: usize, metrics: &[String], has_bits: bool) -> Vec<String> {
     let run = &report.runs[place];
-    let mut row = vec![named(index, &run.name), begins(run), steps(run)];
+    let mut row = vec![named(index, &run.name)];
     row.extend(metrics.iter().map(|metric| evaluated(run, metric)));
     if has_bits {
         let bits = bits(run);
@@ -49,16 +50,16 @@ fn run_row(index: usize, report: &Report, place: usize, metrics: &[String], has_
     let usual = median(&run.metrics, name).unwrap_or(f64::NAN);
     let time = report.histories[place].seconds(run);
     row.push(number(loss, &plain(loss)));
+    row.push(steps(run));
     row.push(time.map_or_else(|| "–".to_owned(), |time| text(&duration(time))));
     row.push(number(usual, &format!("{usual:.0} {unit}")));
+    row.push(begins(run));
     row
 }
 
 /// Mean and range over the seeds of a group, each of the runs' own last evaluations.
 fn mean_row(index: usize, group: &Group, runs: &[&Run], metrics: &[String], has_bits: bool) -> Vec<String> {
-    let mut row =
-        vec![named(index, &group.title()), runs.first().map_or_else(String::new, |run| begins(run))];
-    row.push("mean (range)".to_owned());
+    let mut row = vec![named(index, &format!("{}: mean (range)", group.title()))];
     for metric in metrics {
         let kind = MetricKind::of(metric);
         let values = |run: &&Run| last(&run.metrics, &format!("eval_{metric}")).map(|(_, value)| value);
@@ -70,7 +71,8 @@ fn mean_row(index: usize, group: &Group, runs: &[&Run], metrics: &[String], has_
         row.push(range(runs, |run| bits(run), four, range_of));
     }
     row.push(range(runs, |run| last(&run.metrics, "loss").map(|(_, loss)| loss), four, range_of));
-    row.extend(["–".to_owned(), "–".to_owned()]);
+    row.extend(["–", "–", "–"].map(str::to_owned));
+    row.push(runs.first().map_or_else(String::new, |run| begins(run)));
     row
 }
 
@@ -92,7 +94,7 @@ fn range(
 
 /// A run's name, with how its curves look.
 fn named(index: usize, name: &str) -> String {
-    format!("{}{}", key(index), text(name))
+    format!("<span class=\"named\">{}<span>{}</span></span>", key(index), text(name))
 }
 
 /// How the curves with this index look.
@@ -135,7 +137,9 @@ fn evaluated(run: &Run, metric: &str) -> String {
     let kind = MetricKind::of(metric);
     let Some((step, value)) = last(&run.metrics, &format!("eval_{metric}")) else { return "–".to_owned() };
     let shown = number(value, &short(kind, value));
-    match best(&run.metrics, metric).filter(|(at, best)| *at != step && *best != value) {
+    // Of others, such as an entropy, no value is the best.
+    let judged = kind.fraction || kind.lower_is_better;
+    match best(&run.metrics, metric).filter(|(at, best)| judged && *at != step && *best != value) {
         Some((at, best)) => {
             let best = number(best, &short(kind, best));
             format!("{shown}<small>best {best} at step {at}</small>")

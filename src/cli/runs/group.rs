@@ -69,11 +69,23 @@ fn named(runs: &[Run], groups: Vec<Vec<usize>>) -> Vec<Group> {
         .filter(|name| !["data", "parameters"].contains(name))
         .filter(|name| pins.iter().any(|one| one.get(name) != pins[0].get(name)))
         .collect();
+    let telling = telling(&pins, &differ).map_or(differ, |name| vec![name]);
     groups
         .iter()
         .zip(&pins)
-        .map(|(members, pins)| Group { name: name(runs, members, pins, &differ), members: members.clone() })
+        .map(|(members, pins)| Group { name: name(runs, members, pins, &telling), members: members.clone() })
         .collect()
+}
+
+/// The key that tells all groups apart by itself, with the shortest values; `None` if no key does.
+fn telling<'a>(pins: &[BTreeMap<&str, &Value>], differ: &[&'a str]) -> Option<&'a str> {
+    let values = |name: &str| -> Option<BTreeSet<String>> {
+        let values = pins.iter().map(|pins| pins.get(name).map(|value| shown(value)));
+        values.collect::<Option<BTreeSet<_>>>().filter(|values| values.len() == pins.len())
+    };
+    let longest =
+        |name: &&&str| values(name).map(|values| values.iter().map(String::len).max().unwrap_or_default());
+    differ.iter().filter(|name| longest(name).is_some()).min_by_key(longest).copied()
 }
 
 fn name(runs: &[Run], members: &[usize], pins: &BTreeMap<&str, &Value>, differ: &[&str]) -> String {

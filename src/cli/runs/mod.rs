@@ -17,8 +17,8 @@ pub(super) use group::{Group, groups, spread};
 pub(super) use metrics::Metrics;
 pub(super) use pins::Pins;
 
-/// Runs that are read at once: more are no picture any more.
-pub(super) const MOST_RUNS: usize = 20;
+/// Runs that are read at once.
+const MOST_RUNS: usize = 100;
 /// Bytes of the largest text that is read: metrics of a million steps.
 const LARGEST: u64 = 512 << 20;
 

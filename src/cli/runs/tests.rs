@@ -209,6 +209,14 @@ async fn runs_that_differ_in_their_seed_alone_are_one_group_named_by_what_differ
     assert_eq!(grouped(&twice, false).len(), 3, "a seed that is there twice is no spread");
 }
 
+const PLACES: [&str; 8] = ["p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7"];
+
+fn with_seed(keys: &serde_json::Value, seed: u64) -> serde_json::Value {
+    let mut keys = keys.clone();
+    keys["seed"] = seed.into();
+    keys
+}
+
 #[tokio::test]
 async fn a_group_that_differs_in_much_has_a_short_name() {
     let directory = tempfile::tempdir().unwrap();
@@ -219,7 +227,13 @@ async fn a_group_that_differs_in_much_has_a_short_name() {
     let all =
         [("x1", keys(1, 1), "d"), ("x2", keys(1, 2), "d"), ("y1", keys(2, 1), "e"), ("y2", keys(2, 2), "e")];
     let all = runs(directory.path(), &all).await;
-    assert_eq!(grouped(&all, false)[1].0, "a=2, b=2, c=2, … (2 seeds)");
+    assert_eq!(grouped(&all, false)[1].0, "a=2 (2 seeds)", "one key tells them apart");
+    let crossed = [(1, 1), (1, 2), (2, 1), (2, 2)].map(|(a, b)| json!({"a": a, "b": b, "d": 1}));
+    let crossed = crossed.iter().flat_map(|keys| [1, 2].map(|seed| with_seed(keys, seed)));
+    let crossed: Vec<(&str, serde_json::Value, &str)> =
+        crossed.zip(PLACES).map(|(keys, place)| (place, keys, "d")).collect();
+    let crossed = runs(directory.path(), &crossed).await;
+    assert_eq!(grouped(&crossed, false)[1].0, "a=1, b=2 (2 seeds)", "two keys do");
     let by_data: Vec<Run> = all
         .into_iter()
         .map(|mut run| {
@@ -246,8 +260,8 @@ fn a_mean_is_of_the_steps_that_all_seeds_have() {
 
 #[tokio::test]
 async fn names_and_numbers_of_runs_are_checked() {
-    let places: Vec<String> = (0..21).map(|number| number.to_string()).collect();
-    assert!(matches!(read(&places, &[]).await, Err(RunError::TooMany(21))));
+    let places: Vec<String> = (0..101).map(|number| number.to_string()).collect();
+    assert!(matches!(read(&places, &[]).await, Err(RunError::TooMany(101))));
     let error = read(&places[..2], &["a".to_owned()]).await.unwrap_err();
     assert_eq!((error.exit(), error.to_string().contains("1 names for 2 runs")), (Exit::Usage, true));
     let directory = tempfile::tempdir().unwrap();
