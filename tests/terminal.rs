@@ -29,17 +29,22 @@ fn kill_a_worker(train: u32) {
 fn a_terminal_of_any_width_shows_a_bar_and_what_goes_on() {
     for (columns, coloured) in [(80, true), (40, false)] {
         let directory = texts();
-        let mut train = train(directory.path(), &["--set", "max_steps=200"]);
+        let mut train = train(directory.path(), &["--set", "max_steps=600"]);
+        // Says when both workers are ready.
+        train.env("RUST_LOG", "warn,headstart_coordinator::actor=info");
         if coloured {
             train.env_remove("NO_COLOR");
         }
         let terminal = Terminal::start(train, columns);
-        until("the bar has moved", || terminal.raw().contains("━") && terminal.raw().contains("samples/s"));
+        until("both are ready and the bar has moved", || {
+            let raw = terminal.raw();
+            raw.contains("INFO ready worker=worker 2") && raw.contains("━") && raw.contains("samples/s")
+        });
         kill_a_worker(terminal.child.id());
         let (code, raw) = terminal.end();
         assert_eq!(code, Some(0), "{raw}");
         let rows = rows(&raw, columns);
-        let begins = |row: &&String| row.starts_with(['━', '╸']) && row.contains("/200 ");
+        let begins = |row: &&String| row.starts_with(['━', '╸']) && row.contains("/600 ");
         assert!(rows.iter().any(|row| begins(&row)), "{rows:#?}");
         // No word is broken: a row of numbers begins where the numbers do.
         let numbers: Vec<&String> = rows.iter().filter(|row| row.contains("samples/s")).collect();
@@ -76,7 +81,8 @@ fn a_file_gets_plain_lines_now_and_then() {
     let said = said();
     assert!(!said.contains(['\u{1b}', '\r']), "nothing moves the cursor or changes colours: {said}");
     let steps: Vec<&str> = said.lines().filter(|line| line.starts_with("step ")).collect();
-    assert!(steps.iter().all(|line| line.chars().count() <= 80 && line.contains(" left")), "{steps:?}");
+    assert!(steps.iter().all(|line| line.chars().count() <= 80), "{steps:?}");
+    assert!(steps.iter().any(|line| line.contains(" samples/s, ") && line.ends_with(" left")), "{steps:?}");
     assert!(steps.len() <= 30, "a line every few seconds: {said}");
     assert_eq!(said.matches("probe: ").count(), 1, "one line tells the verdict: {said}");
     assert!(!said.contains("WARN head start"), "{said}");
@@ -86,7 +92,7 @@ fn a_file_gets_plain_lines_now_and_then() {
 fn a_program_gets_nothing_but_json() {
     let directory = texts();
     let more =
-        ["--set", "max_steps=400", "--set", "probe=60", "--set", "run_name=ignored", "--log-format", "json"];
+        ["--set", "max_steps=600", "--set", "probe=60", "--set", "run_name=ignored", "--log-format", "json"];
     let mut child = train(directory.path(), &more)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -102,6 +108,12 @@ fn a_program_gets_nothing_but_json() {
     while events.iter().all(|event: &Value| event["event"] != "probe") {
         next(&mut events).expect("the verdict comes before the end");
     }
+    let start = events.iter().find(|event| event["event"] == "start").expect("it has begun");
+    let url = start["coordinator"].as_str().expect("an address").to_owned();
+    until("both workers are ready", || {
+        let status = succeed(directory.path(), &["status", "--json", "--coordinator", &url]);
+        status.matches("\"ready\": true").count() == 2
+    });
     kill_a_worker(child.id());
     while next(&mut events).is_some() {}
     let output = child.wait_with_output().expect("it ends");

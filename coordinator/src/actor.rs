@@ -11,14 +11,12 @@ use headstart::manifest::RunState;
 use headstart::message::{GoldenRow, ProbedRow, ToWorker};
 use headstart::plan::Plan;
 use headstart::run_file::Precision;
-use headstart::store::Outages;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::commit::Committer;
 use crate::event::{Effect, Event, Record, Refused, SegmentUse, describe};
-use crate::events::EventLog;
 use crate::finish::Kept;
 use crate::history::History;
 use crate::journal::parts::Texts;
@@ -26,17 +24,19 @@ use crate::journal::save::{Best, Commit};
 use crate::machine::Machine;
 use crate::master::Master;
 use crate::meter::Meter;
-use crate::probe::{Probe, TooFew};
+use crate::probe::Probe;
 use crate::record::{Observed, Records, Speed};
 use crate::reduce::Reducer;
 
 mod handle;
 mod observers;
+mod parts;
 
 use handle::Mail;
 pub use handle::{Gone, Handle, Status, Traffic};
 use observers::Observers;
 pub use observers::Told;
+pub use parts::Parts;
 
 /// Events that may wait for the loop.
 const INBOX: usize = 1024;
@@ -68,28 +68,6 @@ pub struct Actor {
     status: watch::Sender<Status>,
     counted: (u64, u64),
     observers: Observers,
-}
-
-/// What an actor is made of.
-pub struct Parts {
-    /// The run's decisions.
-    pub machine: Machine,
-    pub master: Arc<Master>,
-    pub reducer: Arc<Reducer>,
-    /// Writes what remains of a run.
-    pub committer: Arc<Committer>,
-    pub plan: Plan,
-    /// Ledger and metrics.
-    pub records: Records,
-    /// What was written of events before, and this coordinator's term.
-    pub events: (EventLog, u64),
-    /// The best evaluated weights so far, where they may be written at the end.
-    pub best: Option<Best>,
-    /// What the probe that the machine begins with is judged with, or why a run that should have one begins with none.
-    pub probe: Result<Option<Probe>, TooFew>,
-    /// Servers that do not answer.
-    pub outages: Outages,
-    pub clock: Clock,
 }
 
 impl Actor {

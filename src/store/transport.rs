@@ -152,3 +152,26 @@ fn cause(error: &HttpError) -> String {
     }
     innermost.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_reported_when_it_begins_and_when_it_ends_but_not_each_flicker() {
+        let news = Outages::default();
+        let silence = Silence { patience: QUIET, news: news.clone(), seen: Mutex::default() };
+        silence.ended("store:1");
+        assert_eq!(news.take(), [], "it has answered all the time");
+        silence.began("store:1", "refused");
+        silence.began("store:1", "refused");
+        let began = Outage::Began { host: "store:1".into(), why: "refused".into() };
+        assert_eq!(news.take(), [began]);
+        silence.ended("store:1");
+        let ended = news.take();
+        assert!(matches!(&ended[..], [Outage::Ended { host, .. }] if host == "store:1"), "{ended:?}");
+        silence.began("store:1", "refused");
+        silence.ended("store:1");
+        assert_eq!(news.take(), [], "so soon after the first");
+    }
+}
