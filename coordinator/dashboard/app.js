@@ -19,7 +19,8 @@ const AGAIN = 1000;
 const HINT = at("at").textContent;
 const COMPARE_HINT = at("compare-said").textContent;
 const LINKS = {
-  connecting: "connecting", live: "live", lost: "connection lost, reconnecting", evicted: "not connected", ended: "the run is over",
+  connecting: "connecting", live: "live", lost: "connection lost, reconnecting", resting: "resting", evicted: "not connected",
+  ended: "the run is over",
 };
 
 const overview = new Overview();
@@ -151,6 +152,9 @@ const handlers = {
   },
 };
 
+// Whether it has not been connected yet.
+let once = true;
+
 new Live({
   on(kind, data) {
     handlers[kind]?.(data);
@@ -165,7 +169,8 @@ new Live({
       announce("Another page has taken this one's place. Reload it to see the run again.");
       say(at("detail"), "Too many pages follow this run, so this one has stopped. Reload it to see the run again.");
     }
-    if (state === "live") announce("The page is connected.");
+    if (state === "live" && !once) announce("The page is connected again.");
+    once = once && state !== "live";
   },
 });
 

@@ -182,7 +182,7 @@ class Panel {
     const parts = this.data.slice(1).map((values, line) => {
       const value = lastKnown(values, pointed ? index : values.length - 1);
       const style = this.spec.lines.length > 1 && line === 1 ? "l2" : `l${line}`;
-      return make("span", { class: style }, make("i"), `${names[line] ?? ""} ${this.spec.value(value)}`);
+      return make("span", { class: style }, make("i"), `${this.spec.value(value)} ${names[line] ?? ""}`);
     });
     this.readout.replaceChildren(...parts);
     if (this.inside) this.board.point(pointed ? this.data[0][index] : null);

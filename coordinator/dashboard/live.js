@@ -6,9 +6,11 @@ const LONGEST = 5000;
 const AFTER_END = 15000;
 // A coordinator that trains says something every second.
 const SILENCE = 15000;
+// Browsers open six connections to a server at most, in all tabs together: one that nobody looks at gives its own away.
+const UNSEEN = 20000;
 
 // Calls `told.on(kind, data)` for each message, and `told.link(state)` when the connection changes:
-// connecting, live, lost, evicted, ended.
+// connecting, live, lost, resting, evicted, ended.
 export class Live {
   constructor(told) {
     this.told = told;
@@ -16,7 +18,19 @@ export class Live {
     this.greeted = false;
     this.ended = false;
     this.state = "";
+    document.addEventListener("visibilitychange", () => this.look());
     this.open();
+  }
+
+  // The page is hidden, or seen again.
+  look() {
+    clearTimeout(this.unseen);
+    if (document.hidden) {
+      this.unseen = setTimeout(() => {
+        this.close();
+        this.link("resting");
+      }, UNSEEN);
+    } else if (["resting", "evicted"].includes(this.state)) this.open();
   }
 
   open() {

@@ -28,7 +28,7 @@ class Row {
     this.left = null;
     this.item.classList.remove("gone");
     say(this.name, `${worker.name}, ${worker.device}`);
-    say(this.doing, worker.rests ? `rests: ${worker.activity}` : worker.activity);
+    say(this.doing, worker.activity);
     const time = worker.time;
     PARTS.forEach((part, index) => {
       this.bars[index].style.flexGrow = time === null ? 0 : time[part];

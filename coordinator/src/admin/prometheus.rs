@@ -33,8 +33,8 @@ pub(super) fn render(serving: Option<&Serving>) -> Result<String, Error> {
 }
 
 /// Every state a run can be in, with `loading` before a client can ask for it.
-const STATES: [&str; 8] =
-    ["loading", "waiting", "training", "evaluating", "saving", "finished", "stopped", "failed"];
+const STATES: [&str; 9] =
+    ["loading", "waiting", "probing", "training", "evaluating", "saving", "finished", "stopped", "failed"];
 
 #[derive(Default)]
 struct Families(Vec<MetricFamily>);
