@@ -11,7 +11,7 @@ started=$SECONDS
 
 [ -d "$example/data" ] || "${PYTHON:-python3}" "$example/prepare.py"
 # The runs of a demo are disposable: each one starts afresh.
-rm -rf runs/zero_to_four runs/five_to_nine runs/five_to_nine_scratch runs/head_start.svg
+rm -rf runs/zero_to_four runs/five_to_nine runs/five_to_nine_scratch runs/head_start.svg runs/report.html
 
 echo "1/3  Task A: the digits 0 to 4, from random weights"
 headstart train "$example/pretrain.yaml" --set "seed=$seed"
@@ -25,4 +25,5 @@ headstart train "$example/scratch.yaml" --workers 3 --set "seed=$seed"
 echo
 headstart compare runs/five_to_nine runs/five_to_nine_scratch \
     --names "head start,from scratch" --plot runs/head_start.svg
+headstart report runs/five_to_nine runs/five_to_nine_scratch --names "head start,from scratch" --out runs/report.html
 echo "Curves: runs/head_start.svg. Fine-tuned weights: runs/five_to_nine/final. Took $((SECONDS - started)) s."

@@ -2,6 +2,8 @@
 //!
 //! Colour, dashes and markers distinguish the curves.
 
+use std::collections::BTreeSet;
+
 use super::axis::{Axis, is_drawn};
 use super::thin::{thin, thin_band};
 use super::{COLOURS, WIDTH, escaped, line, page, put, shortened, text, text_width};
@@ -40,6 +42,8 @@ pub struct Curve {
     pub points: Vec<(u64, f64)>,
     /// Steps, least and largest values, where the curve is a mean; else empty.
     pub band: Vec<(u64, f64, f64)>,
+    /// Steps at which something happened: upright lines.
+    pub marks: Vec<u64>,
 }
 
 /// Sizes of a chart, in pixels.
@@ -103,6 +107,7 @@ impl Chart {
         frame.draw(&mut svg, &escaped(&self.value_name));
         for (index, curve) in thinned.iter().enumerate() {
             frame.band(&mut svg, index, &curve.band);
+            frame.marks(&mut svg, index, &curve.marks);
         }
         for (index, (curve, whole)) in thinned.iter().zip(&self.curves).enumerate() {
             frame.curve(&mut svg, index, &curve.points, self.marked);
@@ -132,7 +137,7 @@ impl Chart {
 impl Curve {
     fn thinned(&self, columns: usize) -> Curve {
         let (points, band) = (thin(&self.points, columns), thin_band(&self.band, columns));
-        Curve { name: self.name.clone(), points, band }
+        Curve { name: self.name.clone(), points, band, marks: self.marks.clone() }
     }
 }
 
@@ -186,6 +191,27 @@ impl Frame<'_> {
             put(
                 svg,
                 format_args!("<polygon points=\"{corners}\" fill=\"{colour}\" fill-opacity=\"0.18\"/>\n"),
+            );
+        }
+    }
+
+    /// Upright lines, one for each column of pixels at most.
+    fn marks(&self, svg: &mut String, index: usize, steps: &[u64]) {
+        let columns: BTreeSet<u64> = steps
+            .iter()
+            .map(|&step| self.place(step as f64, 0.0).0)
+            .filter(|x| (self.format.left..=self.format.width - self.format.right).contains(x))
+            .map(|x| x as u64)
+            .collect();
+        let (top, bottom, colour) =
+            (self.top, self.top + self.format.plot_height, COLOURS[index % COLOURS.len()]);
+        for x in columns {
+            put(
+                svg,
+                format_args!(
+                    "<line x1=\"{x}.5\" y1=\"{top:.1}\" x2=\"{x}.5\" y2=\"{bottom:.1}\" stroke=\"{colour}\" \
+                     stroke-dasharray=\"4 3\" stroke-opacity=\"0.7\"/>\n"
+                ),
             );
         }
     }
@@ -287,102 +313,4 @@ fn marker(svg: &mut String, index: usize, (x, y): (f64, f64)) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::svg::well_formed::assert_well_formed;
-
-    fn curve(name: &str, points: &[(u64, f64)]) -> Curve {
-        Curve { name: name.to_owned(), points: points.to_vec(), band: Vec::new() }
-    }
-
-    fn chart(value_name: &str, curves: &[Curve]) -> Chart {
-        let title = format!("Evaluation {value_name}");
-        Chart {
-            title,
-            value_name: value_name.to_owned(),
-            curves: curves.to_vec(),
-            marked: true,
-            decades: true,
-        }
-    }
-
-    fn drawn(chart: &Chart) -> [String; 2] {
-        [Format::ALONE, Format::CARD].map(|format| {
-            let svg = chart.svg(&format);
-            assert_well_formed(&svg);
-            svg
-        })
-    }
-
-    #[test]
-    fn a_picture_is_well_formed_whatever_the_curves() {
-        let ordinary = curve("head start", &[(0, 0.2), (30, 0.8), (90, 0.95)]);
-        let odd_name = curve("a<b> & \"c\"\u{1b}", &[(0, 0.1), (90, 0.9)]);
-        let point = curve("point", &[(0, 0.0)]);
-        let flat = curve("flat", &[(10, 1.0), (20, 1.0)]);
-        let wild =
-            curve("wild", &[(1, f64::NAN), (2, f64::INFINITY), (3, f64::MAX), (4, 1e-310), (u64::MAX, 5.0)]);
-        for marked in [true, false] {
-            for value_name in ["accuracy", "<odd>"] {
-                let draw = |curves: &[Curve]| drawn(&Chart { marked, ..chart(value_name, curves) });
-                draw(&[ordinary.clone(), odd_name.clone()]);
-                draw(&[point.clone(), point.clone()]);
-                draw(&[flat.clone(), ordinary.clone()]);
-                draw(&[wild.clone()]);
-                draw(&[curve("none", &[])]);
-                draw(&[]);
-            }
-        }
-    }
-
-    #[test]
-    fn a_value_that_is_no_number_is_a_gap_and_a_lone_value_a_dot() {
-        let gaps =
-            curve("gaps", &[(1, 3.0), (2, 2.0), (3, f64::NAN), (4, 1.0), (5, f64::NAN), (6, 1.0), (7, 1.5)]);
-        let [_, card] = drawn(&Chart { marked: false, ..chart("loss", &[gaps]) });
-        assert_eq!((card.matches("<polyline").count(), card.matches("<circle").count()), (2, 1), "{card}");
-    }
-
-    #[test]
-    fn a_mean_has_a_band_as_wide_as_its_spread() {
-        let mean =
-            Curve { band: vec![(0, 0.0, 1.0), (10, 0.5, 0.5)], ..curve("mean", &[(0, 0.5), (10, 0.5)]) };
-        let [alone, _] = drawn(&chart("loss", &[mean]));
-        let band = "points=\"80.0,86.0 790.0,266.0 790.0,266.0 80.0,446.0\" fill=\"#0072B2\" fill-opacity";
-        assert!(alone.contains(band), "{alone}");
-    }
-
-    #[test]
-    fn values_that_span_decades_are_drawn_on_a_logarithmic_scale_that_the_title_names() {
-        let perplexity = curve("perplexity", &[(0, 82_000.0), (10, 5.0)]);
-        let [alone, card] = drawn(&chart("perplexity", &[perplexity.clone()]));
-        for svg in [alone, card] {
-            assert!(
-                svg.contains("perplexity, on a logarithmic scale</text>") && svg.contains(">1000<"),
-                "{svg}"
-            );
-        }
-        let [linear, _] = drawn(&Chart { decades: false, ..chart("perplexity", &[perplexity]) });
-        assert!(!linear.contains("logarithmic"), "{linear}");
-    }
-
-    #[test]
-    fn a_hundred_thousand_steps_of_twenty_runs_are_a_picture_of_less_than_a_megabyte() {
-        let noisy = |run: u64| (0..100_000).map(|step| (step, ((step * 7919 + run) % 1000) as f64)).collect();
-        let curves: Vec<Curve> =
-            (0..20).map(|run| Curve { points: noisy(run), ..curve(&run.to_string(), &[]) }).collect();
-        let [alone, card] = drawn(&Chart { marked: false, ..chart("loss", &curves) });
-        assert!(alone.len() < 1_000_000 && card.len() < 600_000, "{} {}", alone.len(), card.len());
-    }
-
-    #[test]
-    fn long_names_have_rows_of_their_own() {
-        let curves: Vec<Curve> = (0..3)
-            .map(|index| curve(&format!("{index} {}", "name ".repeat(30)), &[(0, 0.5), (1, 0.6)]))
-            .collect();
-        let legend = Legend::lay_out(&curves, &Format::ALONE);
-        let rows: Vec<f64> = legend.entries.iter().map(|(_, y, _)| *y).collect();
-        assert!(rows[0] < rows[1] && rows[1] < rows[2], "{rows:?}");
-        assert!(legend.entries.iter().all(|(x, _, name)| x + LEGEND_MARK + text_width(name) < WIDTH));
-    }
-}
+mod tests;

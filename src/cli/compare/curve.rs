@@ -33,7 +33,7 @@ impl Line {
         let spread = spread(&curves.iter().map(Vec::as_slice).collect::<Vec<_>>());
         if spread.is_empty() {
             let names: Vec<&str> = members.iter().map(|run| run.name.as_str()).collect();
-            return Err(CompareError::NoCommonStep { names: names.join(", ") });
+            return Err(CompareError::StepsApart { names: names.join(", ") });
         }
         let curve = spread.iter().map(|here| (here.step, here.mean)).collect();
         let range = spread.iter().map(|here| (here.low, here.high)).collect();
@@ -66,6 +66,7 @@ impl Line {
             name: self.title(),
             points: self.curve.iter().map(|&(step, value)| (step, scale * value)).collect(),
             band: band.map(|(&(step, _), &(low, high))| (step, scale * low, scale * high)).collect(),
+            marks: Vec::new(),
         }
     }
 }
@@ -79,7 +80,7 @@ pub(super) fn evaluated(run: &Run, metric: &str) -> Result<Vec<(u64, f64)>, Comp
     let url = run.files.directory().url().to_owned();
     let known: Vec<&str> = run.metrics.evaluated().collect();
     match known.is_empty() || known.contains(&metric) {
-        true => Err(CompareError::NoEvaluations { url }),
-        false => Err(CompareError::NoMetric { url, metric: metric.to_owned(), known: known.join(", ") }),
+        true => Err(CompareError::NotEvaluated { url }),
+        false => Err(CompareError::UnknownMetric { url, metric: metric.to_owned(), known: known.join(", ") }),
     }
 }

@@ -47,13 +47,13 @@ pub(super) struct Arguments {
 pub(in crate::cli) enum CompareError {
     /// Nothing to compare.
     #[error("{url}: the run was never evaluated; give it eval_datasets, and eval_strategy: steps")]
-    NoEvaluations {
+    NotEvaluated {
         /// The directory.
         url: String,
     },
     /// Another metric was measured.
     #[error("{url}: no evaluation has the metric {metric:?}; there are: {known}")]
-    NoMetric {
+    UnknownMetric {
         /// The directory.
         url: String,
         /// The metric asked for.
@@ -65,7 +65,7 @@ pub(in crate::cli) enum CompareError {
     #[error(
         "{names}: they differ in their seed alone, but no step was evaluated in all of them: compare with --each"
     )]
-    NoCommonStep {
+    StepsApart {
         /// The runs.
         names: String,
     },
@@ -75,8 +75,8 @@ impl CompareError {
     /// The exit code of a process that fails with this.
     pub(super) fn exit(&self) -> Exit {
         match self {
-            CompareError::NoMetric { .. } | CompareError::NoCommonStep { .. } => Exit::Usage,
-            CompareError::NoEvaluations { .. } => Exit::Data,
+            CompareError::UnknownMetric { .. } | CompareError::StepsApart { .. } => Exit::Usage,
+            CompareError::NotEvaluated { .. } => Exit::Data,
         }
     }
 }

@@ -41,7 +41,14 @@ pub(super) fn figures(report: &Report) -> Vec<Figure> {
 }
 
 fn of_steps(report: &Report, name: &str, title: &str, value_name: &str) -> Figure {
-    let curves = report.groups.iter().map(|group| curve(report, group, name, 1.0)).collect();
+    // A fault shows in the speed first, and in the loss if it mattered.
+    let marked = name == "loss" || name.ends_with("_per_second");
+    let of = |group: &Group| {
+        let curve = curve(report, group, name, 1.0);
+        let marks = if marked && !curve.points.is_empty() { marks(report, group) } else { Vec::new() };
+        Curve { marks, ..curve }
+    };
+    let curves = report.groups.iter().map(of).collect();
     let decades = ["loss", "grad_norm"].contains(&name);
     let (title, value_name) = (title.to_owned(), value_name.to_owned());
     let chart = Chart { title, value_name, curves, marked: false, decades };
@@ -58,13 +65,22 @@ fn curve(report: &Report, group: &Group, name: &str, scale: f64) -> Curve {
     let title = group.title();
     if let [points] = curves.as_slice() {
         let points = points.iter().map(|&(step, value)| (step, scale * value)).collect();
-        return Curve { name: title, points, band: Vec::new() };
+        return Curve { name: title, points, ..Curve::default() };
     }
     let spread = spread(&curves);
     Curve {
         name: title,
         points: spread.iter().map(|here| (here.step, scale * here.mean)).collect(),
         band: spread.iter().map(|here| (here.step, scale * here.low, scale * here.high)).collect(),
+        marks: Vec::new(),
+    }
+}
+
+/// Faults and changes of a run that is shown by itself: those of several would hide the curves.
+pub(super) fn marks(report: &Report, group: &Group) -> Vec<u64> {
+    match group.members.as_slice() {
+        [place] => report.histories[*place].faults.iter().map(|fault| fault.step).collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -20,10 +20,10 @@ pub(super) fn metric(runs: &[Run], asked: Option<&str>) -> Result<Option<String>
         (false, Some(run)) => {
             let url = run.files.directory().url().to_owned();
             Err(match all.is_empty() {
-                true => CompareError::NoEvaluations { url },
+                true => CompareError::NotEvaluated { url },
                 false => {
                     let known = all.into_iter().collect::<Vec<_>>().join(", ");
-                    CompareError::NoMetric { url, metric: asked.to_owned(), known }
+                    CompareError::UnknownMetric { url, metric: asked.to_owned(), known }
                 }
             })
         }

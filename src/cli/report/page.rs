@@ -106,10 +106,13 @@ fn charts(report: &Report, figures: &[Figure]) -> String {
         let band = if group.members.len() > 1 { ": mean, and range as a band" } else { "" };
         format!("<li>{}{}</li>\n", key(index), text(&format!("{}{band}", group.title())))
     });
+    let has_marks =
+        figures.iter().any(|figure| figure.chart.curves.iter().any(|curve| !curve.marks.is_empty()));
+    let marks = if has_marks { "<li>Dashed upright lines: faults and changes</li>\n" } else { "" };
     let figures =
         figures.iter().map(|figure| format!("<figure>\n{}</figure>\n", figure.chart.svg(&Format::CARD)));
     format!(
-        "<ul class=\"legend\">\n{}</ul>\n<div class=\"charts\">\n{}</div>\n",
+        "<ul class=\"legend\">\n{}{marks}</ul>\n<div class=\"charts\">\n{}</div>\n",
         names.collect::<String>(),
         figures.collect::<String>()
     )

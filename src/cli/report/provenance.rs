@@ -10,6 +10,8 @@ use crate::cli::runs::Run;
 const MOST_FILES: usize = 20;
 /// Names in a list, such as labels.
 const MOST_NAMES: usize = 30;
+/// Characters of a value, such as a chat template.
+const LONGEST: usize = 4_000;
 
 /// Facts that are shown, in this order, and what they are.
 const FACTS: [(&str, &str); 11] = [
@@ -31,7 +33,7 @@ pub(super) fn run_files(report: &Report) -> String {
     let open = report.runs.len() == 1;
     let intro = "<p>Every key with its value, defaults included. User names, passwords and queries of URLs are left out.</p>\n";
     let files = report.runs.iter().map(|run| {
-        let keys = run.pins.keys.iter().map(|(name, value)| format!("{name}: {}", yaml(value)));
+        let keys = run.pins.keys.iter().map(|(name, value)| format!("{name}: {}", clipped(yaml(value))));
         let mut file = keys.collect::<Vec<_>>().join("\n");
         if file.is_empty() {
             file = "# none is recorded".to_owned();
@@ -43,6 +45,14 @@ pub(super) fn run_files(report: &Report) -> String {
         details(&run.name, open, &lines(&file))
     });
     section("run-files", "Run files", &(intro.to_owned() + &files.collect::<String>()))
+}
+
+/// As much of a value as is worth showing.
+fn clipped(value: String) -> String {
+    match value.char_indices().nth(LONGEST) {
+        Some((cut, _)) => format!("{}… # {} more characters", &value[..cut], value[cut..].chars().count()),
+        None => value,
+    }
 }
 
 /// A value as YAML has it: JSON is YAML too, and a plain word needs no quotation marks.
@@ -74,7 +84,9 @@ fn facts(run: &Run) -> String {
     row("how far it is", &run.progress());
     row("checkpoint", run.pins.key("base_model"));
     for (name, what) in FACTS {
-        if let Some(value) = run.pins.facts.get(name).map(shown).filter(|value| !value.is_empty()) {
+        if let Some(value) =
+            run.pins.facts.get(name).map(|value| clipped(shown(value))).filter(|value| !value.is_empty())
+        {
             row(what, &value);
         }
     }

@@ -147,10 +147,10 @@ async fn odd_runs_have_a_page_too() {
             json!({"step": 3, "loss": 1e308}),
         ],
     );
-    let alone = page(&[point.clone()], &[]).await;
+    let alone = page(std::slice::from_ref(&point), &[]).await;
     assert!(alone.contains("<h1>Run point</h1>") && alone.contains("<circle"), "{alone}");
     assert!(alone.contains("No run was evaluated"), "{alone}");
-    let nothing = page(&[empty.clone()], &[]).await;
+    let nothing = page(std::slice::from_ref(&empty), &[]).await;
     assert!(
         nothing.contains("Nothing was measured yet") && nothing.contains("# none is recorded"),
         "{nothing}"
