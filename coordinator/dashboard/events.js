@@ -1,7 +1,7 @@
 // What happens to a run, in sentences: the list of events, and the kinds of marks that charts have.
 
 import { make } from "./dom.js";
-import { metric, number, title } from "./format.js";
+import { metric, title } from "./format.js";
 
 // Events that the page keeps, and those that it lists.
 const MOST = 2000;
@@ -28,7 +28,7 @@ const SENTENCES = {
   evaluation: (e) => ["routine", `evaluation: ${measured(e)}`],
   best: (e) => ["routine", `the weights after step ${e.version} are the best so far`],
   commit: (e) => ["commit", `step ${e.version} is committed`],
-  probe: (e) => ["plain", `the probe finds ${verdicts[e.verdict] ?? e.verdict} (score ${number(e.score)})`],
+  probe: (e) => ["plain", `the probe finds ${verdicts[e.verdict] ?? e.verdict}`],
   probe_left_out: (e) => ["plain", `the probe is left out${because(e)}`],
   stop_requested: (e) => ["plain", `a stop is requested${because(e)}`],
   left_out: (e) => ["plain", `${e.count} events are left out here`],

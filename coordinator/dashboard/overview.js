@@ -43,6 +43,9 @@ function best(metrics) {
   return `best ${title(name).toLowerCase()} so far: ${value(values[at])}, after step ${count(steps[at])}`;
 }
 
+// What the probe says of the first weights, or why there was none.
+const probe = ({ verdict, text }) => (verdict === "" ? `${text[0].toUpperCase()}${text.slice(1)}.` : `Before the first step the probe found ${text}.`);
+
 const tidy = (value) => (value >= 100 ? count(Math.round(value)) : value.toFixed(1));
 
 export class Overview {
@@ -63,6 +66,9 @@ export class Overview {
     const phase = status.phase === null ? "" : `${words(state)}: ${count(status.phase.done)} of ${count(status.phase.total)}`;
     say(at("detail"), status.detail || phase || best(metrics));
     this.fill(tiles(status, metrics, language));
+    const probed = at("probe-said");
+    probed.hidden = status.probe === null;
+    if (status.probe !== null) say(probed, probe(status.probe));
     const why = ended(state) ? ["The run is over."] : status.why;
     if (why.join("\n") !== this.why) {
       this.why = why.join("\n");

@@ -9,6 +9,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
+const TEXT: &str = "text/plain; charset=utf-8";
 
 macro_rules! asset {
     ($file:literal, $kind:ident) => {
@@ -16,7 +17,7 @@ macro_rules! asset {
     };
 }
 
-/// uPlot's two files are as its package has them.
+/// uPlot's files are as its package has them.
 macro_rules! uplot {
     ($file:literal, $kind:ident) => {
         (
@@ -47,6 +48,7 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
     asset!("yaml.js", JS),
     uplot!("uPlot.iife.min.js", JS),
     uplot!("uPlot.min.css", CSS),
+    ("/dashboard/uPlot.LICENSE.txt", TEXT, include_bytes!("../../../third_party/uplot/LICENSE")),
 ];
 
 #[cfg(test)]

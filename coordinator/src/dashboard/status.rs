@@ -65,7 +65,7 @@ pub(super) fn describe(serving: &Serving, status: &Status, window: &Window) -> V
         "workers_total": workers.len(),
         "workers": workers.iter().take(MOST_WORKERS).map(|line| worker(line, window, now)).collect::<Vec<_>>(),
         "probe": told.probe.as_ref().map(|probe| json!({"verdict": probe.verdict, "text": probe.text})),
-        "why": why::explain(Seen { snapshot, window, parts, now }),
+        "why": why::explain(Seen { snapshot, window, parts, holdup: told.holdup, now }),
     });
     hide_secrets(&mut described);
     described

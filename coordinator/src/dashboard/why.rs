@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use headstart::client::Holdup;
 use headstart::message::IDLES;
 
 use super::window::{Shares, Window};
@@ -15,8 +16,6 @@ const BUSY: f64 = 0.85;
 const WORTH: f64 = 0.2;
 /// Transfer that is the same for all is worth one from here on.
 const MUCH: f64 = 0.4;
-/// A worker is slow that takes this much longer for a shard than the median of them.
-const SLOWER: f64 = 1.3;
 /// A lease of this age is mentioned, unless shards take long.
 const OLD: Duration = Duration::from_secs(10);
 /// How many times its usual time for a shard a lease may last, unmentioned.
@@ -37,12 +36,14 @@ pub(super) struct Seen<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) window: &'a Window,
     pub(super) parts: Option<Parts>,
+    /// The worker that makes steps longer, if one does.
+    pub(super) holdup: Option<Holdup>,
     /// Time since the run began.
     pub(super) now: Duration,
 }
 
 /// What a reader should know of the pace, the most important first.
-pub(super) fn explain(Seen { snapshot, window, parts, now }: Seen<'_>) -> Vec<String> {
+pub(super) fn explain(Seen { snapshot, window, parts, holdup, now }: Seen<'_>) -> Vec<String> {
     let mut said = Vec::new();
     match snapshot.activity {
         Activity::Ended => return said,
@@ -53,14 +54,10 @@ pub(super) fn explain(Seen { snapshot, window, parts, now }: Seen<'_>) -> Vec<St
         Activity::Evaluating { .. } | Activity::Probing { .. } | Activity::Training => {}
     }
     said.extend(snapshot.workers.iter().filter_map(|line| overdue(line, now)));
-    let working: Vec<(&WorkerLine, Shares)> = snapshot
-        .workers
-        .iter()
-        .filter(|line| line.ready && !rests(line))
-        .filter_map(|line| Some((line, window.shares(line)?)))
-        .collect();
+    let working = snapshot.workers.iter().filter(|line| line.ready && !rests(line));
+    let working: Vec<Shares> = working.filter_map(|line| window.shares(line)).collect();
     if !working.is_empty() {
-        pace(&working, parts, &mut said);
+        pace(&working, parts, holdup, &mut said);
     }
     said.extend(snapshot.workers.iter().filter(|line| rests(line)).map(|line| sentence(&line.activity)));
     let loading = snapshot.workers.iter().filter(|line| !line.ready).count();
@@ -74,43 +71,26 @@ pub(super) fn explain(Seen { snapshot, window, parts, now }: Seen<'_>) -> Vec<St
 }
 
 /// What holds up the workers that take part.
-fn pace(working: &[(&WorkerLine, Shares)], parts: Option<Parts>, said: &mut Vec<String>) {
-    let mean = |part: fn(&Shares) -> f64| {
-        working.iter().map(|(_, shares)| part(shares)).sum::<f64>() / working.len() as f64
-    };
+fn pace(working: &[Shares], parts: Option<Parts>, holdup: Option<Holdup>, said: &mut Vec<String>) {
+    let mean = |part: fn(&Shares) -> f64| working.iter().map(part).sum::<f64>() / working.len() as f64;
     let (compute, transfer, wait) = (mean(|s| s.compute), mean(|s| s.transfer), mean(|s| s.wait));
-    if compute >= BUSY {
-        let all = if working.len() == 1 { "The worker computes" } else { "The workers compute" };
-        said.push(format!("{all} {} of the time: nothing holds the run up.", percent(compute)));
-        return;
-    }
-    let slow = slowest(working);
-    match slow {
-        Some((line, median)) if wait >= WORTH => said.push(format!(
-            "{} of the workers' time goes to waiting. {} is the slowest: {} a shard, the median is {}.",
-            percent(wait),
-            capital(line),
-            seconds(line.shard_seconds),
-            seconds(median)
+    match holdup {
+        Some(Holdup { worker_id, share, cause }) => said.push(format!(
+            "For {} of a step the others wait for worker {worker_id}: {cause}.",
+            percent(share)
         )),
-        _ if wait >= WORTH => said.push(waiting(wait, working.len(), parts)),
-        _ => {}
-    }
-    let far = working.iter().max_by(|(_, one), (_, other)| one.transfer.total_cmp(&other.transfer));
-    match far {
-        Some((line, shares)) if working.len() > 1 && shares.transfer >= WORTH.max(1.5 * transfer) => {
-            said.push(format!(
-                "{} spends {} of its time on transfer, the mean is {}: its link is slow.",
-                capital(line),
-                percent(shares.transfer),
-                percent(transfer)
-            ));
+        None if compute >= BUSY => {
+            let all = if working.len() == 1 { "The worker computes" } else { "The workers compute" };
+            said.push(format!("{all} {} of the time: nothing holds the run up.", percent(compute)));
         }
-        Some(_) if transfer >= MUCH => said.push(format!(
+        None if wait >= WORTH => said.push(waiting(wait, working.len(), parts)),
+        None => {}
+    }
+    if transfer >= MUCH {
+        said.push(format!(
             "{} of the time goes to transfer: wire: int8 or an adapter would send fewer bytes.",
             percent(transfer)
-        )),
-        _ => {}
+        ));
     }
     if said.is_empty() {
         said.push(format!(
@@ -146,17 +126,6 @@ fn overdue(line: &WorkerLine, now: Duration) -> Option<String> {
         .then(|| format!("{} has not delivered its lease for {}.", capital(line), seconds(age.as_secs_f64())))
 }
 
-/// The slowest worker and the median time for a shard, if the two differ much.
-fn slowest<'a>(working: &[(&'a WorkerLine, Shares)]) -> Option<(&'a WorkerLine, f64)> {
-    let mut known: Vec<&WorkerLine> =
-        working.iter().map(|(line, _)| *line).filter(|line| line.shard_seconds.is_finite()).collect();
-    known.sort_by(|one, other| one.shard_seconds.total_cmp(&other.shard_seconds));
-    let slowest = known.last()?;
-    // Of two, the faster one.
-    let median = known[(known.len() - 1) / 2].shard_seconds;
-    (slowest.shard_seconds > SLOWER * median).then_some((*slowest, median))
-}
-
 /// Whether steps are shorter without it.
 pub(super) fn rests(line: &WorkerLine) -> bool {
     line.activity.strip_prefix(&line.worker.to_string()).is_some_and(|rest| rest.starts_with(IDLES))
@@ -188,6 +157,7 @@ fn seconds(seconds: f64) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
+    use headstart::client::Cause;
     use headstart::id::Version;
 
     use super::super::window::tests::line;
@@ -209,13 +179,13 @@ mod tests {
         }
     }
 
-    fn told(snapshot: &Snapshot, parts: Option<Parts>) -> String {
-        explain(Seen { snapshot, window: &Window::default(), parts, now: Duration::from_secs(100) })
-            .join("\n")
+    fn told(snapshot: &Snapshot, parts: Option<Parts>, holdup: Option<Holdup>) -> String {
+        let (window, now) = (&Window::default(), Duration::from_secs(100));
+        explain(Seen { snapshot, window, parts, holdup, now }).join("\n")
     }
 
     fn said(workers: Vec<WorkerLine>) -> String {
-        told(&snapshot(workers), None)
+        told(&snapshot(workers), None, None)
     }
 
     #[test]
@@ -225,19 +195,15 @@ mod tests {
     }
 
     #[test]
-    fn the_slowest_worker_is_named_with_numbers() {
-        let slow = WorkerLine { shard_seconds: 2.0, ..line(3, [90, 5, 5]) };
-        let text = said(vec![line(1, [40, 5, 55]), line(2, [40, 5, 55]), slow]);
-        assert_eq!(
-            text,
-            "38 % of the workers' time goes to waiting. Worker 3 is the slowest: 2.00 s a shard, the median is 0.50 s."
-        );
+    fn the_worker_that_the_others_wait_for_is_named_with_numbers() {
+        let run = snapshot(vec![line(1, [40, 5, 55]), line(3, [90, 5, 5])]);
+        let holdup = Holdup { worker_id: 3, share: 0.38, cause: Cause::UploadBytesPerSecond(21.4e6) };
+        let text = told(&run, None, Some(holdup));
+        assert_eq!(text, "For 38 % of a step the others wait for worker 3: upload 21 MB/s.");
     }
 
     #[test]
-    fn a_slow_link_is_told_from_a_slow_network() {
-        let text = said(vec![line(1, [80, 10, 10]), line(2, [20, 70, 10])]);
-        assert_eq!(text, "Worker 2 spends 70 % of its time on transfer, the mean is 40 %: its link is slow.");
+    fn much_transfer_has_a_cure() {
         let text = said(vec![line(1, [40, 50, 10]), line(2, [40, 50, 10])]);
         assert!(text.starts_with("50 % of the time goes to transfer: wire: int8"), "{text}");
     }
@@ -245,7 +211,7 @@ mod tests {
     #[test]
     fn a_slow_coordinator_is_named() {
         let parts = Some(Parts { step: 0.5, update: 0.2 });
-        let text = told(&snapshot(vec![line(1, [50, 10, 40])]), parts);
+        let text = told(&snapshot(vec![line(1, [50, 10, 40])]), parts, None);
         assert_eq!(
             text,
             "40 % of the time goes to waiting: the coordinator's update takes 0.20 s of a step of 0.50 s."
@@ -269,6 +235,6 @@ mod tests {
     fn a_run_that_waits_says_for_what() {
         let waiting =
             Snapshot { activity: Activity::Waiting { ready: 1, needed: 2 }, ..snapshot(Vec::new()) };
-        assert_eq!(told(&waiting, None), "The run waits: 1 of 2 workers are ready (cluster.min_workers).");
+        assert_eq!(told(&waiting, None, None), "The run waits: 1 of 2 workers are ready (cluster.min_workers).");
     }
 }
