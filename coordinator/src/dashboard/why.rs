@@ -235,6 +235,9 @@ mod tests {
     fn a_run_that_waits_says_for_what() {
         let waiting =
             Snapshot { activity: Activity::Waiting { ready: 1, needed: 2 }, ..snapshot(Vec::new()) };
-        assert_eq!(told(&waiting, None, None), "The run waits: 1 of 2 workers are ready (cluster.min_workers).");
+        assert_eq!(
+            told(&waiting, None, None),
+            "The run waits: 1 of 2 workers are ready (cluster.min_workers)."
+        );
     }
 }
