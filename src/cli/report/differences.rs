@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::Report;
 use super::html::{Column, Table, paragraph, text};
 use super::results::key;
+use crate::cli::runs::Run;
 
 /// Characters of a value.
 const LONGEST: usize = 80;
@@ -17,18 +18,8 @@ pub(super) fn html(report: &Report) -> String {
     if report.runs.len() < 2 {
         return String::new();
     }
-    let names: BTreeSet<&String> = report.runs.iter().flat_map(|run| run.pins.keys.keys()).collect();
-    let values = |name: &str| -> Vec<Option<&Value>> {
-        report.runs.iter().map(|run| run.pins.keys.get(name)).collect()
-    };
-    let differ: Vec<&String> = names
-        .into_iter()
-        .filter(|name| is_result_key(name))
-        .filter(|name| {
-            let values = values(name);
-            values.iter().any(|value| *value != values[0])
-        })
-        .collect();
+    let runs: Vec<&Run> = report.runs.iter().collect();
+    let differ = differing(&runs);
     if differ.is_empty() {
         return paragraph("In nothing that can change a result.");
     }
@@ -38,13 +29,28 @@ pub(super) fn html(report: &Report) -> String {
     let mut table = Table::new("Keys that can change the result and are not the same in all runs", &columns);
     table.row("", &keys_of(report));
     for name in differ {
-        let cells = values(name).into_iter().map(|value| value.map_or_else(|| "–".to_owned(), shown));
+        let cells = runs
+            .iter()
+            .map(|run| run.pins.keys.get(name))
+            .map(|value| value.map_or_else(|| "–".to_owned(), shown));
         table.row(
             "",
             &std::iter::once(format!("<code>{}</code>", text(name))).chain(cells).collect::<Vec<_>>(),
         );
     }
     table.html()
+}
+
+/// Keys that can change the result and are not the same in all runs.
+pub(super) fn differing<'a>(runs: &[&'a Run]) -> Vec<&'a str> {
+    let names: BTreeSet<&str> =
+        runs.iter().flat_map(|run| run.pins.keys.keys()).map(String::as_str).collect();
+    let varies = |name: &&str| {
+        let mut values = runs.iter().map(|run| run.pins.keys.get(*name));
+        let first = values.next();
+        values.any(|value| Some(value) != first)
+    };
+    names.into_iter().filter(|name| is_result_key(name)).filter(varies).collect()
 }
 
 /// How each run's curves look.

@@ -3,7 +3,8 @@
 use headstart::probe::table::shown;
 
 use super::Report;
-use super::html::{paragraph, text};
+use super::differences::differing;
+use super::html::{details, paragraph, text};
 use super::measured::{Start, start};
 use crate::cli::compare::curve::Line;
 use crate::cli::compare::show::summary;
@@ -13,8 +14,11 @@ use crate::cli::runs::Group;
 
 /// What `compare` begins with.
 const QUESTION: &str = "What was the head start worth? ";
-/// Pairs that are told.
+/// Pairs that are told, and those of them that are not folded away.
 const MOST_PAIRS: usize = 20;
+const SHOWN_PAIRS: usize = 3;
+/// Keys that say where weights begin, and how an adapter is laid out.
+const OF_THE_START: [&str; 4] = ["init", "base_model", "init_missing", "adapter"];
 
 /// Each head start against each run from random weights, and what probes said before. Also whether there is anything of that.
 pub(super) fn html(report: &Report) -> (String, bool) {
@@ -28,37 +32,67 @@ pub(super) fn html(report: &Report) -> (String, bool) {
 
 fn worths(report: &Report) -> String {
     let Some(metric) = &report.metric else { return String::new() };
-    let kind = MetricKind::of(metric);
-    let mut html = String::new();
-    for (first, other) in pairs(report).into_iter().take(MOST_PAIRS) {
-        let lines = [first, other].map(|group| Line::of(group, &report.runs, metric));
-        let [Ok(first), Ok(other)] = lines else { continue };
-        let words = summary(kind, &first, &other, &Worth::of(kind, &first, &other));
-        let mut words = words.trim().lines().map(str::trim);
-        // The section asks the question already.
-        let heading = words.next().unwrap_or_default().trim_start_matches(QUESTION).trim_end_matches(':');
-        html.push_str(&format!("<h3>{}</h3>\n<ul class=\"worth\">\n", text(heading)));
-        for line in words {
-            let class = if line.starts_with("warning:") { " class=\"warning\"" } else { "" };
-            html.push_str(&format!("<li{class}>{}</li>\n", text(line)));
-        }
-        html.push_str("</ul>\n");
-    }
-    html
+    let mut told: Vec<String> =
+        pairs(report).iter().take(MOST_PAIRS).filter_map(|pair| worth(report, metric, pair)).collect();
+    let more = told.split_off(told.len().min(SHOWN_PAIRS));
+    let folded = match more.is_empty() {
+        true => String::new(),
+        false => details(&format!("{} more", more.len()), false, &more.concat()),
+    };
+    told.concat() + &folded
 }
 
-/// Groups from pretrained weights, each with every group from random ones that learns the same task and is evaluated on the
-/// same data.
-fn pairs(report: &Report) -> Vec<(&Group, &Group)> {
-    let begin = |group: &Group| start(&report.runs[group.members[0]]);
-    let task = |group: &Group| {
-        let keys = &report.runs[group.members[0]].pins.keys;
-        ["task", "eval_datasets"].map(|name| keys.get(name))
+/// One pair in words; `None` where there is nothing to compare.
+fn worth(report: &Report, metric: &str, pair: &Pair<'_>) -> Option<String> {
+    let kind = MetricKind::of(metric);
+    let [first, other] = [pair.first, pair.other].map(|group| Line::of(group, &report.runs, metric).ok());
+    let (first, other) = (first?, other?);
+    let words = summary(kind, &first, &other, &Worth::of(kind, &first, &other));
+    let mut words = words.trim().lines().map(str::trim);
+    // The section asks the question already.
+    let heading = words.next()?.trim_start_matches(QUESTION).trim_end_matches(':');
+    let mut html = format!("<h3>{}</h3>\n<ul class=\"worth\">\n", text(heading));
+    let differ = (!pair.differ.is_empty()).then(|| {
+        let keys = pair.differ.join(", ");
+        format!("warning: they also differ in {keys}: this is not what the head start alone was worth")
+    });
+    for line in words.map(str::to_owned).chain(differ) {
+        let class = if line.starts_with("warning:") { " class=\"warning\"" } else { "" };
+        html.push_str(&format!("<li{class}>{}</li>\n", text(&line)));
+    }
+    Some(html + "</ul>\n")
+}
+
+/// What is compared.
+struct Pair<'a> {
+    first: &'a Group,
+    other: &'a Group,
+    /// Keys in which they differ, beside where they begin.
+    differ: Vec<&'a str>,
+}
+
+/// Each group from pretrained weights with the group from random ones that differs from it in the fewest keys, of those that
+/// learn the same task and are evaluated on the same data.
+fn pairs(report: &Report) -> Vec<Pair<'_>> {
+    let run = |group: &Group| &report.runs[group.members[0]];
+    let task = |group: &Group| ["task", "eval_datasets"].map(|name| run(group).pins.keys.get(name));
+    let others = |first: &Group| {
+        let others = report.groups.iter().filter(|other| start(run(other)) == Start::Random);
+        others.filter(|other| task(other) == task(first)).collect::<Vec<_>>()
     };
-    let of = |wanted: fn(&Start) -> bool| report.groups.iter().filter(move |group| wanted(&begin(group)));
-    of(|start| matches!(start, Start::Pretrained(_)))
-        .flat_map(|first| of(|start| *start == Start::Random).map(move |other| (first, other)))
-        .filter(|(first, other)| task(first) == task(other))
+    report
+        .groups
+        .iter()
+        .filter(|first| matches!(start(run(first)), Start::Pretrained(_)))
+        .filter_map(|first| {
+            let pair = |other| {
+                let mut differ = differing(&[run(first), run(other)]);
+                let of_seeds = first.members.len().max(other.members.len()) > 1;
+                differ.retain(|key| !OF_THE_START.contains(key) && (*key != "seed" || !of_seeds));
+                Pair { first, other, differ }
+            };
+            others(first).into_iter().map(pair).min_by_key(|pair| pair.differ.len())
+        })
         .collect()
 }
 

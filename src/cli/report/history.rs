@@ -153,7 +153,7 @@ fn fault(event: &Value) -> Option<String> {
     Some(match event["event"].as_str()? {
         "start" => match event["epoch"].as_u64()? {
             0 | 1 => return None,
-            term => format!("a coordinator took the run over, the {term}. of the run"),
+            term => format!("another coordinator, number {term}, took the run over"),
         },
         "leave" => because("it left"),
         "sent_away" => because("it was sent away"),

@@ -15,6 +15,8 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
 /// Groups that the title names.
 const NAMED: usize = 3;
+/// Groups that are described in a sentence each.
+const DESCRIBED: usize = 8;
 
 /// The page.
 pub(super) fn html(report: &Report, figures: &[Figure]) -> String {
@@ -63,8 +65,11 @@ fn title(report: &Report) -> String {
     }
 }
 
-/// What the runs are, in a sentence each.
+/// What the runs are, in a sentence each; of many the table of results says enough.
 fn lead(report: &Report) -> String {
+    if report.groups.len() > DESCRIBED {
+        return String::new();
+    }
     let mut sentences = String::new();
     for group in &report.groups {
         let members = report.members(group);

@@ -102,6 +102,35 @@ async fn a_head_start_is_told_in_the_words_of_compare() {
 }
 
 #[tokio::test]
+async fn a_head_start_is_compared_with_the_run_that_differs_least() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let other_rate = |init: &str, rate: f64| {
+        let mut keys = keys(init, 1);
+        keys["learning_rate"] = rate.into();
+        keys
+    };
+    let mut places = vec![finish(at, "other rate", other_rate("random", 0.5), &curve(0.4))];
+    places.push(finish(at, "twin", keys("random", 1), &curve(0.5)));
+    places.extend((0..4).map(|place| {
+        finish(
+            at,
+            &format!("head{place}"),
+            other_rate("pretrained", 0.001 * f64::from(place + 1)),
+            &curve(0.9),
+        )
+    }));
+    let page = page(&places, &[]).await;
+    assert!(
+        page.contains("<h3>head0 against twin</h3>") && page.contains("<summary>1 more</summary>"),
+        "{page}"
+    );
+    assert!(!page.contains("head0 against other rate"), "{page}");
+    let also = "they also differ in learning_rate: this is not what the head start alone was worth";
+    assert_eq!(page.matches(also).count(), 3, "all but head0");
+}
+
+#[tokio::test]
 async fn names_from_elsewhere_are_text() {
     let directory = tempfile::tempdir().unwrap();
     let odd = "</title><script>&\"'\u{1}\u{fffe}";

@@ -36,7 +36,7 @@ not JSON
         (13.0, Some(2), "it could not compute a lease: https://host/x: 403"),
         (14.0, None, "shard 3 was left out of the step: 40 rows, the first 17"),
         (15.0, None, "host 7 and host 8 computed different gradients of shards 0 to 3 of step 6"),
-        (20.0, None, "a coordinator took the run over, the 2. of the run"),
+        (20.0, None, "another coordinator, number 2, took the run over"),
     ];
     assert_eq!(told, expected);
     assert_eq!(history.workers[&(1, 1)].spent, Some([6.0, 1.5, 2.5]));
