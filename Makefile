@@ -158,6 +158,7 @@ bench-scale: build ## measure what 1 to 32 workers and 1000 idle ones cost, with
 .PHONY: bench-transfer
 bench-transfer: build ## compare the probe's ranks and verdicts with fine-tuning, on a text and an image task: half an hour
 	@examples/sections/setup.py
+	@examples/assistant/setup.py
 	@$(BUILT) $(PYTHON) bench/transfer.py
 
 .PHONY: bench-treatments

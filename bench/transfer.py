@@ -28,13 +28,14 @@ SEEDS = [int(number) for number in os.environ.get("SEEDS", "1,2,3").split(",")]
 STEPS = int(os.environ.get("STEPS", 300))
 ROWS = int(os.environ.get("ROWS", 2000))
 TASKS = os.environ.get("TASKS", "text,images").split(",")
+LANGUAGE_ROWS = 500
 PRETRAINING_STEPS = 1500
 RANDOM = "nothing: random weights"
 RELATED = {"text": ["the same rows", "the other ten sections"], "images": ["the same digits", "the digits 0 to 4"]}
 
 # Images: a digit of 8 × 8 pixels at a random place of a noisy field.
-FIELD, SIDE, BRIGHTEST, NOISE = 16, 8, 255, 110
-COPIES = 8
+FIELD, PATCH, SIDE, NOISE = 12, 3, 8, 60
+COPIES = 6
 
 
 def prepared():
@@ -59,7 +60,7 @@ def placed(pixels, rng):
     field = [rng.randrange(NOISE) for _ in range(FIELD * FIELD)]
     for row, column in itertools.product(range(SIDE), range(SIDE)):
         place = (top + row) * FIELD + left + column
-        field[place] = min(255, field[place] + pixels[row * SIDE + column] * 9)
+        field[place] = min(255, field[place] + pixels[row * SIDE + column] * 12)
     return field
 
 
@@ -99,7 +100,7 @@ def images(folder):
     model = folder / "model"
     model.mkdir(exist_ok=True)
     config = json.loads((ROOT / "examples/digits/model/config.json").read_text(encoding="utf-8"))
-    (model / "config.json").write_text(json.dumps({**config, "image_size": FIELD, "patch_size": 4}), encoding="utf-8")
+    (model / "config.json").write_text(json.dumps({**config, "image_size": FIELD, "patch_size": PATCH}), encoding="utf-8")
     processor = json.loads((ROOT / "examples/digits/model/preprocessor_config.json").read_text(encoding="utf-8"))
     size = {"height": FIELD, "width": FIELD}
     (model / "preprocessor_config.json").write_text(json.dumps({**processor, "size": size}), encoding="utf-8")
@@ -180,6 +181,52 @@ def text(folder):
     }, model, datasets
 
 
+def probe(folder, settings, checkpoints, rows):
+    """What the probe says of each checkpoint on the rows of a run, by their places."""
+    run_file = folder / "probe.json"
+    output = {"output_dir": str(folder / "probed"), "max_steps": STEPS, "init": "pretrained", "seed": SEEDS[0]}
+    run_file.write_text(json.dumps({**COMMON, **settings, **output, "base_model": str(checkpoints[0])}), encoding="utf-8")
+    named = [part for place in checkpoints for part in ("--checkpoint", place)]
+    found = json.loads(headstart(folder, "probe", run_file, "--rows", rows, "--workers", 2, "--json", *named))
+    return {one["checkpoint"].removeprefix("file://"): one for one in found}
+
+
+def sections(folder):
+    """MiniLM beside networks that know nothing of texts, on all twenty sections."""
+    settings, _, _ = text(RUNS.absolute() / "text")
+    columns = {"text_column": "text", "label_column": "label"}
+    rows = [{"path": str(ROOT / "examples/sections/data/train.jsonl"), **columns}]
+    settings |= {"datasets": rows, "eval_datasets": rows, "sequence_len": 128}
+    places = {
+        "MiniLM": ROOT / "examples/sections/model",
+        "a small BERT: other sections, labels shuffled": RUNS.absolute() / "text/checkpoint-4/final",
+        "a small BERT: number of random words": RUNS.absolute() / "text/checkpoint-5/final",
+    }
+    found = probe(folder, settings, list(places.values()), ROWS)
+    rows = [
+        [name, f"{one['score']:.3f}", f"{one['random']['score']:.3f}", one["verdict"], f"{one['seconds']:.0f}"]
+        for name, one in ((name, found[str(place)]) for name, place in places.items())
+    ]
+    return results.table(["network", "score", "zero line", "verdict", "seconds"], rows)
+
+
+def language(folder):
+    """SmolLM2 on one-line descriptions in English, and on the same with their bytes shuffled."""
+    with open(ROOT / "examples/sections/data/eval.jsonl", encoding="utf-8") as lines:
+        texts = [json.loads(line)["text"] for line in lines]
+    rng = random.Random(1)
+    shuffled = ["".join(rng.sample(text, len(text))) for text in texts if text.isascii()]
+    rows, model = [], ROOT / "examples/assistant/model"
+    for name, some in (("English", texts), ("bytes shuffled", shuffled)):
+        path = folder / f"{name.replace(' ', '-')}.jsonl"
+        path.write_text("".join(json.dumps({"text": text}) + "\n" for text in some), encoding="utf-8")
+        settings = {"task": "causal-lm", "datasets": [{"path": str(path), "type": "completion"}], "sequence_len": 128}
+        one = probe(folder, settings, [model], LANGUAGE_ROWS)[str(model)]
+        bits = [one["bits_per_byte"], one["random"]["bits_per_byte"], one["unigram"]]
+        rows.append([name, *(f"{value:.2f}" for value in bits), one["verdict"], f"{one['seconds']:.0f}"])
+    return results.table(["rows", "bits per byte", "random weights", "unigram", "verdict", "seconds"], rows)
+
+
 COMMON = {
     "per_device_train_batch_size": 16, "per_device_eval_batch_size": 64, "global_batch_size": 32, "shards_per_step": 2,
     "warmup_steps": 30, "lr_scheduler_type": "linear", "weight_decay": 0.01, "max_grad_norm": 1.0, "save_strategy": "no",
@@ -228,13 +275,8 @@ def measure(task):
             train(folder, {**settings, **start, **steps, "seed": seed}, folder / f"tuned-{number}-{seed}") for seed in SEEDS
         ]
         print(f"{task}: from {name}: {accuracies[name]}", file=sys.stderr, flush=True)
-    first = {"base_model": str(next(iter(places.values())) / "final"), "init": "pretrained", "max_steps": STEPS, "seed": SEEDS[0]}
-    run_file = folder / "probe.json"
-    run_file.write_text(json.dumps({**COMMON, **settings, **first, "output_dir": str(folder / "probed")}), encoding="utf-8")
-    named = [part for place in places.values() for part in ("--checkpoint", place / "final")]
-    found = json.loads(headstart(folder, "probe", run_file, "--rows", ROWS, "--workers", 2, "--json", *named))
-    by_place = {str(one["checkpoint"]).removeprefix("file://"): one for one in found}
-    return {name: (accuracies[name], by_place[str(place / "final")]) for name, place in places.items()}, accuracies[RANDOM]
+    found = probe(folder, settings, [place / "final" for place in places.values()], ROWS)
+    return {name: (accuracies[name], found[str(place / "final")]) for name, place in places.items()}, accuracies[RANDOM]
 
 
 def tau(pairs):
@@ -249,7 +291,7 @@ def spread(values):
     return max(values) - min(values)
 
 
-def report(measured):
+def report(measured, of_sections, of_language):
     texts, taus, right = [], [], []
     for task, (checkpoints, blank) in measured.items():
         taus.append(tau([(probe["score"], statistics.mean(accuracies)) for accuracies, probe in checkpoints.values()]))
@@ -278,13 +320,25 @@ accuracy, its range over the seeds in points, and the gain over random weights. 
 Kendall's τ-b between score and accuracy is {statistics.mean(taus):.2f} in the mean; {sum(right)} of {len(right)} verdicts are right.
 
 {(chr(10) * 2).join(texts)}
+
+Networks that others have trained. MiniLM on the twenty sections of `examples/sections`, {ROWS} rows:
+
+{of_sections}
+
+SmolLM2 on one-line descriptions of packages, {LANGUAGE_ROWS} rows; its zero line is the better one of random weights and the unigram model:
+
+{of_language}
 """)
 
 
 def main():
     os.chdir(ROOT)
     RUNS.mkdir(parents=True, exist_ok=True)
-    report({task: measure(task) for task in TASKS})
+    measured = {task: measure(task) for task in TASKS}
+    parts = [RUNS.absolute() / name for name in ("sections", "language")]
+    for part in parts:
+        part.mkdir(exist_ok=True)
+    report(measured, sections(parts[0]), language(parts[1]))
 
 
 if __name__ == "__main__":
