@@ -166,6 +166,11 @@ bench-treatments: build ## measure when freeze, layer_decay, unfreeze and l2_sp 
 	@examples/sections/setup.py
 	@$(BUILT) $(PYTHON) bench/treatments.py
 
+.PHONY: bench-watched
+bench-watched: build ## measure what the dashboard and the trackers cost a step
+	@examples/sections/setup.py
+	@servers="$$(scripts/test-env.sh)" && eval "$$servers" && $(BUILT) $(PYTHON) bench/watched.py
+
 .PHONY: bench-recovery
 bench-recovery: build ## measure how long a run stands still after a crash, and what a commit costs
 	@$(BUILT) $(PYTHON) bench/recovery.py

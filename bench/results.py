@@ -7,7 +7,7 @@ import platform
 FILE = pathlib.Path("bench/RESULTS.md")
 TITLE = "# Speed"
 # In the order of the file.
-SECTIONS = ["speed", "net", "formats", "scale", "transfer", "treatments"]
+SECTIONS = ["speed", "net", "formats", "scale", "transfer", "treatments", "watched"]
 
 
 def machine():
