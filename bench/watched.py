@@ -43,8 +43,11 @@ class Mlflow:
         self.folder, port = tempfile.mkdtemp(), free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [os.environ["HEADSTART_TRACKERS"], "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-        command += ["--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db", "--artifacts-destination", f"{self.folder}/artifacts"]
-        self.process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        command += ["--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db", "--default-artifact-root", self.folder]
+        # It would import packages that are not installed.
+        variables = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+        self.process = subprocess.Popen(command, cwd=self.folder, env=variables, **quiet)
         for _ in range(600):
             try:
                 urllib.request.urlopen(f"{self.url}/health").close()
