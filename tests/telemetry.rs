@@ -56,7 +56,7 @@ impl Run {
         let output = coordinator.stdout.take().expect("its output is piped");
         let mut lines = BufReader::new(output).lines().map_while(Result::ok);
         let mut said = |prefix: &str| {
-            let line = lines.next().unwrap_or_default();
+            let line = lines.find(|line| !line.starts_with("loading ")).unwrap_or_default();
             line.strip_prefix(prefix).unwrap_or_else(|| panic!("it said {line:?}")).to_owned()
         };
         let admin: SocketAddr = said("admin on http://").parse().expect("an address");

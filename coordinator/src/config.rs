@@ -41,7 +41,8 @@ pub struct Config {
     /// Format of log lines.
     #[arg(long, value_enum, default_value = "text")]
     pub log_format: LogFormat,
-    /// Exit when standard input closes, which means that the parent process has ended.
+    /// Exit when standard input closes, which means that the parent process has ended. The parent is told on standard output
+    /// how many bytes of the checkpoint are read: `loading DONE TOTAL`.
     #[arg(long)]
     pub exit_with_parent: bool,
 }

@@ -198,7 +198,11 @@ fn progress_of(progress: &[Progress]) -> Loading {
     progress.iter().map(Progress::now).fold(Loading::default(), Loading::plus)
 }
 
+/// Says nothing of a run from random weights, which reads none.
 fn announce_loaded(loading: Loading) {
+    if loading.total == 0 {
+        return;
+    }
     announce(&format!("loading {} {}", loading.done, loading.total));
 }
 
