@@ -245,7 +245,7 @@ def headstart(folder, *arguments):
 
 def train(folder, settings, output):
     """Trains unless it was trained before, and gives back the last accuracy, if there is one."""
-    if not (output / "final/result.json").exists():
+    if not (output / "final/SHA256SUMS").exists():
         shutil.rmtree(output, ignore_errors=True)
         run_file = folder / "run.json"
         run_file.write_text(json.dumps({**COMMON, **settings, "output_dir": str(output)}), encoding="utf-8")
