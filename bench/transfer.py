@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import statistics
 import struct
@@ -28,7 +29,7 @@ SEEDS = [int(number) for number in os.environ.get("SEEDS", "1,2,3").split(",")]
 STEPS = int(os.environ.get("STEPS", 300))
 ROWS = int(os.environ.get("ROWS", 2000))
 TASKS = os.environ.get("TASKS", "text,images").split(",")
-LANGUAGE_ROWS = 500
+LANGUAGE_ROWS = 200
 PRETRAINING_STEPS = 1500
 RANDOM = "nothing: random weights"
 RELATED = {"text": ["the same rows", "the other ten sections"], "images": ["the same digits", "the digits 0 to 4"]}
@@ -210,14 +211,26 @@ def sections(folder):
     return results.table(["network", "score", "zero line", "verdict", "seconds"], rows)
 
 
+def paragraphs():
+    """Paragraphs of docs/ without code, tables, lists and links."""
+    texts = []
+    for page in sorted(pathlib.Path("docs").glob("*.md")):
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        words = (" ".join(part.split()) for part in text.split("\n\n"))
+        plain = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", part).replace("`", "") for part in words)
+        texts += [part for part in plain if part[:1].isalpha() and len(part) >= 80 and part.isascii()]
+    return texts
+
+
 def language(folder):
-    """SmolLM2 on one-line descriptions in English, and on the same with their bytes shuffled."""
+    """SmolLM2 on paragraphs in English, on the same with their bytes shuffled, and on lines of a few words."""
     with open(ROOT / "examples/sections/data/eval.jsonl", encoding="utf-8") as lines:
-        texts = [json.loads(line)["text"] for line in lines]
+        lines = [json.loads(line)["text"] for line in lines]
     rng = random.Random(1)
-    shuffled = ["".join(rng.sample(text, len(text))) for text in texts if text.isascii()]
+    texts = paragraphs()
+    shuffled = ["".join(rng.sample(text, len(text))) for text in texts]
     rows, model = [], ROOT / "examples/assistant/model"
-    for name, some in (("English", texts), ("bytes shuffled", shuffled)):
+    for name, some in (("paragraphs of this documentation", texts), ("their bytes shuffled", shuffled), ("descriptions of one line", lines)):
         path = folder / f"{name.replace(' ', '-')}.jsonl"
         path.write_text("".join(json.dumps({"text": text}) + "\n" for text in some), encoding="utf-8")
         settings = {"task": "causal-lm", "datasets": [{"path": str(path), "type": "completion"}], "sequence_len": 128}
@@ -325,7 +338,7 @@ Networks that others have trained. MiniLM on the twenty sections of `examples/se
 
 {of_sections}
 
-SmolLM2 on one-line descriptions of packages, {LANGUAGE_ROWS} rows; its zero line is the better one of random weights and the unigram model:
+SmolLM2, at most {LANGUAGE_ROWS} rows; its zero line is the better one of random weights and the unigram model:
 
 {of_language}
 """)

@@ -18,11 +18,14 @@ impl RunSpec {
 
 /// Leaves user names, passwords, queries and fragments of URLs out of all texts of a value: they can be secrets.
 ///
-/// A text that begins as a URL is one, spaces included. In any other text, each word is looked at.
+/// A text that begins as a URL is one, spaces included, unless its first word ends with a colon. In any other text, each word is
+/// looked at.
 pub fn hide_secrets(value: &mut Value) {
     match value {
         Value::String(text) if text.contains("://") => {
-            *text = place(text).unwrap_or_else(|| without_secrets(text));
+            let is_sentence = text.split_whitespace().next().is_some_and(|first| first.ends_with(':'));
+            let url = if is_sentence { None } else { place(text) };
+            *text = url.unwrap_or_else(|| without_secrets(text));
         }
         Value::Array(items) => items.iter_mut().for_each(hide_secrets),
         Value::Object(keys) => keys.values_mut().for_each(hide_secrets),
