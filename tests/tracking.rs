@@ -161,36 +161,36 @@ fn each_number_of_a_run_whose_coordinator_was_killed_is_there_once() {
 }
 
 #[test]
-fn a_server_sees_a_run_run_stop_and_go_on_to_its_end() {
+fn a_server_sees_whether_a_run_runs_or_was_stopped() {
     let server = Server::mlflow();
     let directory = texts();
     let uri = server.url();
     let variables = [("MLFLOW_TRACKING_URI", uri.as_str()), ("MLFLOW_EXPERIMENT_NAME", "stopped")];
-    let sets = |steps: &'static str| {
-        ["report_to=mlflow", steps, "save_steps=5", "eval_strategy=no", "resume_from_checkpoint=auto"]
-    };
+    let sets = [
+        "report_to=mlflow",
+        "max_steps=100000",
+        "save_steps=5",
+        "eval_strategy=no",
+        "resume_from_checkpoint=auto",
+    ];
     let statuses = || -> Vec<String> {
         let runs = python(MLFLOW, &[&uri, "stopped"]);
         let runs = runs.as_array().expect("a list").iter();
         runs.map(|run| run["status"].as_str().expect("text").to_owned()).collect()
     };
-    let mut first = coordinator(directory.path(), &sets("max_steps=100000"), &variables);
-    let mut helper = worker(directory.path(), &address(&mut first).expect("it listens"));
-    until("the server knows the run", || statuses() == ["RUNNING"]);
-    kill(Pid::from_raw(first.id() as i32), Signal::SIGTERM).expect("it runs");
-    let stopped = first.wait_with_output().expect("it ends");
-    assert_eq!(stopped.status.code(), Some(143), "{}", text(&stopped));
-    helper.wait().expect("it ends");
-    assert_eq!(statuses(), ["KILLED"]);
-
-    // It goes on, and somebody lets it end.
-    let mut second = coordinator(directory.path(), &sets("max_steps=100000"), &variables);
-    let mut helper = worker(directory.path(), &address(&mut second).expect("it listens"));
-    until("the same run runs again", || statuses() == ["RUNNING"]);
-    kill(Pid::from_raw(second.id() as i32), Signal::SIGTERM).expect("it runs");
-    assert_eq!(second.wait().expect("it ends").code(), Some(143));
-    helper.wait().expect("it ends");
-    assert_eq!(statuses(), ["KILLED"]);
+    // The second coordinator goes on with the run that the first one was told to stop.
+    for _ in 0..2 {
+        let mut coordinator = coordinator(directory.path(), &sets, &variables);
+        let mut helper = worker(directory.path(), &address(&mut coordinator).expect("it listens"));
+        until("the server sees one run, which runs", || statuses() == ["RUNNING"]);
+        kill(Pid::from_raw(coordinator.id() as i32), Signal::SIGTERM).expect("it runs");
+        let stopped = coordinator.wait_with_output().expect("it ends");
+        assert_eq!(stopped.status.code(), Some(143), "{}", text(&stopped));
+        // It waits for the next coordinator.
+        helper.kill().expect("it runs");
+        helper.wait().expect("it ends");
+        assert_eq!(statuses(), ["KILLED"]);
+    }
 }
 
 /// The events of both coordinators, as far as they were committed.
