@@ -40,7 +40,17 @@ fn limit_and_use(groups: &Path) -> Option<(u64, u64)> {
         Some(limit) => (limit, read("memory.current")),
         None => (read("memory/memory.limit_in_bytes")?, read("memory/memory.usage_in_bytes")),
     };
-    Some((limit, used.unwrap_or(0)))
+    // What files were read is kept in memory only as long as nobody needs that.
+    let stat =
+        ["memory.stat", "memory/memory.stat"].iter().find_map(|name| read_to_string(groups.join(name)).ok());
+    let kept = stat.as_deref().and_then(|stat| {
+        let value = |name: &str| {
+            stat.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse::<u64>().ok())
+        };
+        value("total_inactive_file").or_else(|| value("inactive_file"))
+    });
+    Some((limit, used.unwrap_or(0).saturating_sub(kept.unwrap_or(0))))
 }
 
 /// This machine's name.
@@ -91,6 +101,12 @@ mod tests {
     fn a_container_s_limit_counts_where_it_is_lower() {
         let second = groups(&[("memory.max", "4096000\n"), ("memory.current", "96000\n")]);
         assert_eq!(both(second.path()), [Some(4_096_000), Some(4_000_000)]);
+        let reads = groups(&[
+            ("memory.max", "4096000\n"),
+            ("memory.current", "4000000\n"),
+            ("memory.stat", "anon 96000\ninactive_file 3904000\nactive_file 0\n"),
+        ]);
+        assert_eq!(both(reads.path()), [Some(4_096_000), Some(4_000_000)], "files that were read can go");
         let first = groups(&[
             ("memory/memory.limit_in_bytes", "4096000\n"),
             ("memory/memory.usage_in_bytes", "96000\n"),

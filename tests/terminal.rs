@@ -15,6 +15,7 @@ use serde_json::Value;
 fn train(directory: &Path, more: &[&str]) -> Command {
     let mut train = command("headstart", directory);
     train.args(["train", "run.yaml", "--workers", "2", "--device", "cpu", "--set", "eval_strategy=no"]);
+    train.args(["--set", "cluster.min_workers=2"]);
     train.args(more).env("TERM", "xterm");
     train
 }
@@ -92,7 +93,7 @@ fn a_file_gets_plain_lines_now_and_then() {
 fn a_program_gets_nothing_but_json() {
     let directory = texts();
     let more =
-        ["--set", "max_steps=600", "--set", "probe=60", "--set", "run_name=ignored", "--log-format", "json"];
+        ["--set", "max_steps=2000", "--set", "probe=60", "--set", "run_name=ignored", "--log-format", "json"];
     let mut child = train(directory.path(), &more)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -47,21 +47,31 @@ export function compared(run, other) {
   return { sentence: sentence(run, other, first), table: rows.length === 0 ? null : table(rows, other.name) };
 }
 
-// The mean difference between the two curves up to the last step that both have evaluated: the area between them, as
-// `headstart compare` has it. Positive where this run is better; null without two steps in common.
+// The mean height of a curve between two steps: straight lines between its values, as `headstart compare` has it.
+function mean([steps, values], from, to) {
+  const height = (step) => {
+    const after = steps.findIndex((one) => one >= step);
+    if (steps[after] === step || after === 0) return values[after];
+    const part = (step - steps[after - 1]) / (steps[after] - steps[after - 1]);
+    return values[after - 1] + part * (values[after] - values[after - 1]);
+  };
+  const at = [from, ...steps.filter((step) => step > from && step < to), to];
+  let area = 0;
+  for (let index = 1; index < at.length; index += 1) {
+    area += ((at[index] - at[index - 1]) * (height(at[index]) + height(at[index - 1]))) / 2;
+  }
+  return area / (to - from);
+}
+
+// How much higher this run's curve is on average, over the steps that both have evaluated or passed. Positive where this run is
+// better; null where the two have no steps in common.
 function ahead(run, other, name) {
   const [ours, theirs] = [run.column(name, "step"), other.column(name, "step")];
-  const their = new Map(theirs[0].map((step, index) => [step, theirs[1][index]]));
-  const both = ours[0].map((step, index) => [step, ours[1][index], their.get(step)]).filter(([, , value]) => value !== undefined);
-  if (both.length < 2) return null;
-  let area = 0;
-  for (let at = 1; at < both.length; at += 1) {
-    const [[from, a, b], [to, c, d]] = [both[at - 1], both[at]];
-    area += ((to - from) * (a - b + c - d)) / 2;
-  }
-  const [first, last] = [both[0][0], both.at(-1)[0]];
-  const mean = area / (last - first);
-  return { mean: metric(name).lower ? -mean : mean, last };
+  if (ours[0].length === 0 || theirs[0].length === 0) return null;
+  const [from, to] = [Math.max(ours[0][0], theirs[0][0]), Math.min(ours[0].at(-1), theirs[0].at(-1))];
+  if (to <= from) return null;
+  const difference = mean(ours, from, to) - mean(theirs, from, to);
+  return { mean: metric(name).lower ? -difference : difference, last: to };
 }
 
 function sentence(run, other, name) {

@@ -21,6 +21,9 @@ const SENTENCES = {
   rest: (e) => ["plain", `${who(e)} rests${because(e)}`],
   called_back: (e) => ["plain", `${who(e)} is called back`],
   replica_differs: (e) => ["fault", `the replica of ${who(e)} differs, and is made anew`],
+  silent: (e) => ["fault", `${who(e)} is not heard any more`],
+  storage_outage: (e) => ["fault", `storage at ${e.host} does not answer${because(e)}`],
+  storage_back: (e) => ["plain", `storage at ${e.host} answers again, after ${e.seconds} s`],
   step_restarted: (e) => ["fault", `step ${e.step + 1} begins anew`],
   audit_disputed: (e) => ["fault", `workers ${(e.workers ?? []).join(", ")} differ on ${e.work}`],
   partial_refused: (e) => ["fault", `a partial is refused${because(e)}`],
@@ -62,7 +65,7 @@ export class Events {
     const news = [];
     for (const event of lines) {
       const said = told(event);
-      const key = event === null ? "" : `${event.time} ${event.event} ${event.worker ?? ""} ${event.lease ?? ""}`;
+      const key = JSON.stringify(event);
       if (said === null || this.known.has(key)) continue;
       this.known.add(key);
       const [kind, text] = said;

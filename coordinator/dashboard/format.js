@@ -66,7 +66,7 @@ export const brief = (seconds) => (known(seconds) && seconds < 1 ? `${Math.round
 
 // What a metric's name says of it. As `headstart compare` judges it.
 export function metric(name) {
-  const lower = ["loss", "error", "perplexity", "entropy", "mse", "mae"].some((word) => name.endsWith(word));
+  const lower = ["loss", "error", "perplexity", "mse", "mae"].some((word) => name.endsWith(word));
   const fraction = ["accuracy", "f1", "precision", "recall"].some((word) => name.includes(word));
   return { lower, fraction, value: (value) => (fraction ? percent(value, 1) : number(value)) };
 }

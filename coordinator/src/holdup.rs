@@ -81,7 +81,7 @@ impl Holdups {
             Event::Computed(_, lease) => self.note(*lease, |out| out.computed = Some(now)),
             Event::PushBegun(partial, ..) => self.note(partial.lease, |out| out.begun = Some(now)),
             Event::PushEnded(partial, totals, _) => self.arrived = Some((partial.lease, totals.compute)),
-            Event::Left(worker, _) => drop(self.shares.remove(worker)),
+            Event::Left(worker, _) => self.forget(*worker),
             Event::Updated(..) => self.step_ends(now),
             _ => {}
         }
@@ -111,7 +111,7 @@ impl Holdups {
                     self.delivered.insert(out.worker, delivered);
                 }
             }
-            Effect::Close(worker) => drop(self.shares.remove(worker)),
+            Effect::Close(worker) => self.forget(*worker),
             _ => {}
         }
     }
@@ -121,6 +121,12 @@ impl Holdups {
         let (worker, (share, cause)) =
             self.shares.iter().max_by(|(_, (one, _)), (_, (other, _))| one.total_cmp(other))?;
         (*share >= WORTH_SAYING).then_some(Holdup { worker_id: worker.0, share: *share, cause: *cause })
+    }
+
+    /// A worker is gone: nobody waits for it any more.
+    fn forget(&mut self, worker: WorkerId) {
+        self.shares.remove(&worker);
+        self.delivered.remove(&worker);
     }
 
     fn note(&mut self, lease: LeaseId, change: impl FnOnce(&mut Out)) {

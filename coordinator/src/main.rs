@@ -147,6 +147,9 @@ fn answer_on(
     Ok(admin)
 }
 
+/// How long a run beside this one may take to be read.
+const READ_COMPARED: Duration = Duration::from_secs(10);
+
 /// What the dashboard says from the start on, if it is wanted. A run beside this one is read here, and never again.
 async fn dashboard(config: &Config, spec: &RunSpec) -> Result<Option<dashboard::Settings>, (Exit, String)> {
     if !config.dashboard {
@@ -154,11 +157,30 @@ async fn dashboard(config: &Config, spec: &RunSpec) -> Result<Option<dashboard::
     }
     let compared = match &config.compare {
         Some(place) => {
-            let read = dashboard::read_compared(place).await;
-            Some(read.map_err(|error| (error.exit(), format!("--compare: {error}")))?)
+            let read = tokio::time::timeout(READ_COMPARED, dashboard::read_compared(place)).await;
+            let failed = match read {
+                Ok(Ok(compared)) => return settings(config, spec, Some(compared)),
+                Ok(Err(error)) => (error.exit(), format!("--compare: {error}")),
+                Err(_) => (Exit::Storage, format!("--compare: {place} was not read in {READ_COMPARED:?}")),
+            };
+            // A person who starts a run is told; a run that is started again goes on without.
+            if config.exit_with_parent {
+                return Err(failed);
+            }
+            warn!("{}", failed.1);
+            None
         }
         None => None,
     };
+    settings(config, spec, compared)
+}
+
+/// What a dashboard says of a run from its start on.
+fn settings(
+    config: &Config,
+    spec: &RunSpec,
+    compared: Option<dashboard::Compared>,
+) -> Result<Option<dashboard::Settings>, (Exit, String)> {
     let evaluates = !spec.eval_datasets.is_empty()
         && (spec.evaluation.eval_strategy != Strategy::No || spec.evaluation.eval_on_start);
     let metrics = if evaluates { Metric::of(spec.task) } else { &[] };

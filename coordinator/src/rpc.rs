@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
+use headstart::checkpoint::Loading;
 use headstart::id::{Segment, Version};
 use headstart::message::{FromWorker, PartialId, Pass, ToWorker, Totals};
 use headstart::run_file::Wire;
@@ -49,17 +50,18 @@ impl pb::control_server::Control for Services {
         let (worker, commands) = self.handle.join(join).await?;
         let handle = self.handle.clone();
         tokio::spawn(async move {
+            let mut told = Loading::default();
             let reason = loop {
                 let event = match events.message().await {
                     Ok(Some(message)) => match FromWorker::try_from(message) {
                         Ok(FromWorker::Ready(ready)) => Event::Ready(worker, ready),
                         Ok(FromWorker::Heartbeat(spent, loading)) => {
                             debug!(%worker, ?spent, "heartbeat");
-                            if loading.is_underway()
-                                && handle.tell(Event::Loading(worker, loading)).await.is_err()
+                            if loading != told && handle.tell(Event::Loading(worker, loading)).await.is_err()
                             {
                                 return;
                             }
+                            told = loading;
                             Event::Heard(worker, spent)
                         }
                         Ok(FromWorker::LeaseFailed { lease, failure }) => {

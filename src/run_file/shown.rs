@@ -18,13 +18,13 @@ impl RunSpec {
 
 /// Leaves user names, passwords, queries and fragments of URLs out of all texts of a value: they can be secrets.
 ///
-/// A text that begins as a URL is one, spaces included, unless its first word ends with a colon. In any other text, each word is
-/// looked at.
+/// A text that begins as the only URL in it is that URL, spaces included, unless its first word ends with a colon. In any other text,
+/// each word is looked at.
 pub fn hide_secrets(value: &mut Value) {
     match value {
         Value::String(text) if text.contains("://") => {
             let is_sentence = text.split_whitespace().next().is_some_and(|first| first.ends_with(':'));
-            let url = if is_sentence { None } else { place(text) };
+            let url = if is_sentence || text.matches("://").count() > 1 { None } else { place(text) };
             *text = url.unwrap_or_else(|| without_secrets(text));
         }
         Value::Array(items) => items.iter_mut().for_each(hide_secrets),
@@ -41,14 +41,21 @@ pub fn without_secrets(sentence: &str) -> String {
         .collect()
 }
 
-/// A word with the place of its URL; `None` without one. What a sentence puts around a URL is no part of it.
+/// A word with the place of its URL; `None` without one. What a sentence puts around a URL is no part of it. Of several URLs in one
+/// word, the first is shown.
 fn scrubbed(word: &str) -> Option<String> {
     let is_of_scheme = |letter: char| letter.is_ascii_alphanumeric() || "+-.".contains(letter);
-    let before = &word[..word.find("://")?];
-    let start = before.trim_end_matches(is_of_scheme).len();
+    let colon = word.find("://")?;
+    let start = word[..colon].trim_end_matches(is_of_scheme).len();
+    let start = start + word[start..colon].find(|letter: char| letter.is_ascii_alphabetic())?;
     let url = word.trim_end_matches(|last: char| last.is_whitespace() || ":,;.)\"'".contains(last));
-    let shown = place(url.get(start..)?)?;
-    Some(format!("{}{shown}{}", &word[..start], &word[url.len()..]))
+    let rest = url.get(colon + 3..)?;
+    let (end, after) = match rest.find("://") {
+        Some(second) => (colon + 3 + rest[..second].trim_end_matches(is_of_scheme).len(), "…"),
+        None => (url.len(), &word[url.len()..]),
+    };
+    let space = if word.ends_with(char::is_whitespace) && after == "…" { " " } else { "" };
+    Some(format!("{}{}{after}{space}", &word[..start], place(&url[start..end])?))
 }
 
 /// A URL without user, query and fragment; `None` for any other text.
@@ -100,6 +107,8 @@ mod tests {
                 "read (https://host/a), then \"s3://b/c?\".",
             ),
             ("key=http://me:secret@host, then", "key=http://host, then"),
+            ("s3://a/x,https://me:secret@b/y gone", "s3://a/x,… gone"),
+            ("2.https://me:secret@host", "2.https://host"),
             ("no URL here: a/b?c", "no URL here: a/b?c"),
         ] {
             assert_eq!(super::without_secrets(sentence), shown);
@@ -111,10 +120,12 @@ mod tests {
         let mut said = json!({"event": "leave", "reason": [
             "reading (https://me:secret@host/a?sig=secret) failed: \"http://secret@host:1/#secret\" is gone\n",
             "s3://bucket/a-?.txt is missing", "a :// b", "é://x", "none",
+            "s3://bucket/my data/x: failed (https://me:secret@proxy/?sig=secret)",
         ]});
         hide_secrets(&mut said);
         assert_eq!(said["reason"][0], "reading (https://host/a) failed: \"http://host:1/\" is gone\n");
         assert_eq!(said["reason"][1], "s3://bucket/a-?.txt is missing");
+        assert_eq!(said["reason"][5], "s3://bucket/my data/x: failed (https://proxy/)");
         assert_eq!(
             [&said["reason"][2], &said["reason"][3], &said["reason"][4]],
             ["a :// b", "é://x", "none"]

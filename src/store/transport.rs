@@ -110,7 +110,7 @@ impl Silence {
     fn began(&self, host: &str, why: &str) {
         let now = Instant::now();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.since.is_none() && seen.reported.is_none_or(|last| now.duration_since(last) > QUIET) {
+        if !seen.told && seen.reported.is_none_or(|last| now.duration_since(last) > QUIET) {
             let seconds = self.patience.as_secs();
             warn!("storage at {host} does not answer ({why}): trying again for up to {seconds} s");
             self.news.report(Outage::Began { host: host.to_owned(), why: why.to_owned() });

@@ -79,8 +79,12 @@ fn parse(text: &str, url: &str) -> Result<History, CompareError> {
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let damaged =
             |reason: String| CompareError::Damaged { url: url.to_owned(), line: number + 1, reason };
-        let line: Map<String, Value> =
-            serde_json::from_str(line).map_err(|error| damaged(error.to_string()))?;
+        let line: Map<String, Value> = match serde_json::from_str(line) {
+            Ok(line) => line,
+            // The last line of a run that was killed while it wrote.
+            Err(error) if error.is_eof() && !text.ends_with('\n') && text.ends_with(line) => break,
+            Err(error) => return Err(damaged(error.to_string())),
+        };
         let numbers: Map<String, Value> = line
             .into_iter()
             .filter(|(name, value)| value.is_number() && name.len() <= LONGEST_NAME)
@@ -132,6 +136,8 @@ mod tests {
     fn what_is_wrong_is_named_with_its_line() {
         let said = |text| parse(text, "m.jsonl").expect_err("it is refused").to_string();
         assert_eq!(said("{\"step\":1}\n{\"loss\":1.0}\n"), "m.jsonl:2: there is no step");
+        let cut = parse("{\"step\":1}\n{\"step\":2,\"lo", "m.jsonl").expect("a last line may be cut off");
+        assert_eq!(cut.text(), "{\"step\":1}\n");
         assert!(said("{\"step\":1}\n\n[1]\n").starts_with("m.jsonl:3: "));
     }
 

@@ -157,6 +157,11 @@ fn fault(event: &Value) -> Option<String> {
         },
         "leave" => because("it left"),
         "sent_away" => because("it was sent away"),
+        "silent" => "it was not heard any more".to_owned(),
+        "storage_outage" => {
+            because(&format!("storage at {} did not answer", event["host"].as_str().unwrap_or("a server")))
+        }
+        "storage_back" => format!("storage answered again, after {} s", event["seconds"]),
         "rest" => because("it rests"),
         "called_back" => "it was called back".to_owned(),
         "lease_failed" => because("it could not compute a lease"),

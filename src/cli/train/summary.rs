@@ -1,7 +1,7 @@
 //! What a finished run was like, from its events and metrics: who spent time on what, which faults it survived, and its best
 //! evaluation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Map, Value, json};
@@ -52,7 +52,7 @@ impl Summary {
         let mut summary = Summary::default();
         let mut best = None;
         // Workers are counted anew by each coordinator.
-        let (mut term, mut latest) = (0, BTreeMap::new());
+        let (mut term, mut latest, mut dismissed) = (0, BTreeMap::new(), BTreeSet::new());
         for event in events.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
             let kind = event["event"].as_str().unwrap_or_default();
             match kind {
@@ -62,9 +62,12 @@ impl Summary {
                     let name = event["name"].as_str().unwrap_or("?").to_owned();
                     latest.insert((term, event["worker"].as_u64()), (name, times(&event)));
                 }
+                "sent_away" => drop(dismissed.insert((term, event["worker"].as_u64()))),
                 _ => {}
             }
-            if let Some(fault) = fault(kind, term) {
+            // That a worker which was sent away leaves is no second fault.
+            let follows = kind == "leave" && dismissed.contains(&(term, event["worker"].as_u64()));
+            if let Some(fault) = fault(kind, term).filter(|_| !follows) {
                 *summary.faults.entry(fault).or_default() += 1;
             }
         }
