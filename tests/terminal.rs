@@ -15,7 +15,6 @@ use serde_json::Value;
 fn train(directory: &Path, more: &[&str]) -> Command {
     let mut train = command("headstart", directory);
     train.args(["train", "run.yaml", "--workers", "2", "--device", "cpu", "--set", "eval_strategy=no"]);
-    train.args(["--set", "cluster.min_workers=2"]);
     train.args(more).env("TERM", "xterm");
     train
 }
@@ -30,7 +29,7 @@ fn kill_a_worker(train: u32) {
 fn a_terminal_of_any_width_shows_a_bar_and_what_goes_on() {
     for (columns, coloured) in [(80, true), (40, false)] {
         let directory = texts();
-        let mut train = train(directory.path(), &["--set", "max_steps=600"]);
+        let mut train = train(directory.path(), &["--set", "max_steps=2000"]);
         // Says when both workers are ready.
         train.env("RUST_LOG", "warn,headstart_coordinator::actor=info");
         if coloured {
@@ -45,7 +44,7 @@ fn a_terminal_of_any_width_shows_a_bar_and_what_goes_on() {
         let (code, raw) = terminal.end();
         assert_eq!(code, Some(0), "{raw}");
         let rows = rows(&raw, columns);
-        let begins = |row: &&String| row.starts_with(['━', '╸']) && row.contains("/600 ");
+        let begins = |row: &&String| row.starts_with(['━', '╸']) && row.contains("/2000 ");
         assert!(rows.iter().any(|row| begins(&row)), "{rows:#?}");
         // No word is broken: a row of numbers begins where the numbers do.
         let numbers: Vec<&String> = rows.iter().filter(|row| row.contains("samples/s")).collect();
