@@ -114,7 +114,7 @@ impl<'a> Push<'a> {
         Ok((segment, hash, added))
     }
 
-    /// So many bytes more have arrived.
+    /// Counts bytes of the partial that have arrived.
     fn count(&self, bytes: u64) {
         let traffic = self.services.handle.traffic();
         traffic.up.fetch_add(bytes, Ordering::Relaxed);

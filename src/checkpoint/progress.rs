@@ -27,17 +27,17 @@ impl Loading {
 pub struct Progress(Arc<[AtomicU64; 2]>);
 
 impl Progress {
-    /// So many bytes more are to be read.
+    /// Adds bytes that are to be read.
     pub(super) fn expect(&self, bytes: u64) {
         self.0[1].fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// So many bytes more are there.
+    /// Adds bytes that have been read.
     pub(super) fn advance(&self, bytes: u64) {
         self.0[0].fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// How far it is.
+    /// Bytes read so far, and in all.
     pub fn now(&self) -> Loading {
         let [done, total] = self.0.each_ref().map(|sum| sum.load(Ordering::Relaxed));
         Loading { done, total }

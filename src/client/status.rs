@@ -119,11 +119,11 @@ pub struct Holdup {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
-    /// Sending its sums, at so many bytes a second.
+    /// Sending its sums: bytes a second.
     UploadBytesPerSecond(f64),
-    /// Computing, so many seconds a shard.
+    /// Computing: seconds a shard.
     ShardSeconds(f64),
-    /// Waiting for weights and data, so many seconds before it computes.
+    /// Waiting for weights and data: seconds until it computes.
     WeightsSeconds(f64),
 }
 
