@@ -16,10 +16,8 @@ import random
 import re
 import shutil
 import statistics
-import struct
 import subprocess
 import sys
-import zlib
 
 import results
 
@@ -45,14 +43,6 @@ def prepared():
     import prepare  # pylint: disable=import-outside-toplevel
 
     return prepare
-
-
-def png(prepare, pixels):
-    """FIELD × FIELD values from 0 to 255 as a PNG."""
-    rows = b"".join(b"\0" + bytes(pixels[start : start + FIELD]) for start in range(0, FIELD * FIELD, FIELD))
-    header = struct.pack(">IIBBBBB", FIELD, FIELD, 8, 0, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(prepare.chunk(kind, body) for kind, body in chunks)
 
 
 def placed(pixels, rng):
@@ -90,7 +80,7 @@ def write_images(folder):
         for number, (field, label) in enumerate(rows):
             path = folder / name / str(label) / f"{number:05}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(png(prepare, field))
+            path.write_bytes(prepare.grayscale(bytes(field), FIELD))
 
 
 def images(folder):

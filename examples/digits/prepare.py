@@ -28,9 +28,13 @@ def chunk(kind, body):
 
 def png(pixels):
     """SIDE × SIDE values from 0 to BRIGHTEST as an 8-bit grayscale PNG."""
-    levels = bytes((value * 255 + BRIGHTEST // 2) // BRIGHTEST for value in pixels)
-    rows = b"".join(b"\0" + levels[start : start + SIDE] for start in range(0, SIDE * SIDE, SIDE))
-    header = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 0, 0, 0, 0)
+    return grayscale(bytes((value * 255 + BRIGHTEST // 2) // BRIGHTEST for value in pixels), SIDE)
+
+
+def grayscale(levels, side):
+    """side × side bytes as an 8-bit grayscale PNG."""
+    rows = b"".join(b"\0" + levels[start : start + side] for start in range(0, side * side, side))
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
     )
