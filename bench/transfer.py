@@ -20,6 +20,7 @@ import subprocess
 import sys
 
 import results
+from program import headstart
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RUNS = pathlib.Path("runs/bench-transfer")
@@ -235,15 +236,6 @@ COMMON = {
     "warmup_steps": 30, "lr_scheduler_type": "linear", "weight_decay": 0.01, "max_grad_norm": 1.0, "save_strategy": "no",
     "threads_per_worker": 1, "probe": False,
 }
-
-
-def headstart(folder, *arguments):
-    """Runs the program and gives back what it printed."""
-    with open(folder / "log", "w", encoding="utf-8") as log:
-        done = subprocess.run(["headstart", *map(str, arguments)], stdout=subprocess.PIPE, stderr=log, check=False)
-    if done.returncode:
-        sys.exit(f"headstart: {' '.join(map(str, arguments))} failed: see {folder}/log")
-    return done.stdout
 
 
 def train(folder, settings, output):

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """When does it pay to choose what is transferred? `freeze`, `layer_decay`, `unfreeze` and `l2_sp` beside plain fine-tuning, on
-examples/sections (MiniLM) and on examples/digits (from a network that learned the digits 0 to 4), with few rows and with many.
+examples/sections (MiniLM) and on examples/digits (from a network that learned the digits 0 to 4), with few rows and with many. Of the
+digits it is also asked what the network still knows of 0 to 4 afterwards: `headstart probe` on their rows.
 
-Each run's accuracy is kept in runs/bench-treatments, so a bench that was interrupted goes on. The table goes to its section of
+What each run gave is kept in runs/bench-treatments, so a bench that was interrupted goes on. The table goes to its section of
 bench/RESULTS.md.
 
 SEEDS="1,2,3" TASKS="sections,digits". PATH decides the programs.
@@ -18,6 +19,7 @@ import subprocess
 import sys
 
 import results
+from program import headstart, sets
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RUNS = pathlib.Path("runs/bench-treatments")
@@ -27,22 +29,21 @@ TASKS = os.environ.get("TASKS", "sections,digits").split(",")
 # Rows for each label: few, and many; None: all that there are.
 ROWS = {"sections": [10], "digits": [8, None]}
 STEPS = {"sections": 150, "digits": 150}
+LEARNING_RATE = {"sections": 1e-4, "digits": 1e-3}
+# The task before.
+OLD = {"digits": "examples/digits/pretrain.yaml"}
 PLAIN = "everything trains alike"
 TREATMENTS = {
     PLAIN: {},
     "freeze: embeddings": {"freeze": ["*embeddings*"]},
     "layer_decay: 0.75": {"layer_decay": 0.75},
     "layer_decay: 0.5": {"layer_decay": 0.5},
+    "learning_rate × 3": {"faster": 3},
+    "layer_decay: 0.75, learning_rate × 3": {"layer_decay": 0.75, "faster": 3},
     "unfreeze: the layers at step 30": {"unfreeze": [{"step": 30, "parameters": ["*embeddings*", "*.layer.*"]}]},
     "l2_sp: 10": {"l2_sp": 10, "weight_decay": 0},
     "l2_sp: 100": {"l2_sp": 100, "weight_decay": 0},
 }
-
-
-def headstart(*arguments):
-    with open(RUNS / "log", "w", encoding="utf-8") as log:
-        if subprocess.run(["headstart", *map(str, arguments)], stdout=log, stderr=log, check=False).returncode:
-            sys.exit(f"headstart: a run failed: see {RUNS}/log")
 
 
 def few_texts(count):
@@ -74,13 +75,15 @@ def start(task):
         subprocess.run([sys.executable, "examples/digits/prepare.py"], check=True)
     checkpoint = RUNS / "zero_to_four"
     if not (checkpoint / "final").exists():
-        headstart("train", "examples/digits/pretrain.yaml", "--workers", 2, "--set", f"output_dir={checkpoint}")
+        headstart(RUNS, "train", "examples/digits/pretrain.yaml", "--workers", 2, "--set", f"output_dir={checkpoint}")
     return "examples/digits/finetune.yaml", {"base_model": str(checkpoint / "final"), "eval_on_start": False}
 
 
 def train(task, rows, treatment, seed):
-    """Accuracy on the evaluation rows after the last step."""
+    """Accuracy on the evaluation rows after the last step; and that of the old task, as its probe finds it, where there is one."""
     run_file, settings = start(task)
+    treatment = dict(treatment)
+    settings["learning_rate"] = LEARNING_RATE[task] * treatment.pop("faster", 1)
     if rows is not None:
         settings["datasets"] = (few_texts if task == "sections" else few_images)(rows)
     output = RUNS / "run"
@@ -89,10 +92,17 @@ def train(task, rows, treatment, seed):
         "output_dir": str(output), "max_steps": STEPS[task], "warmup_steps": STEPS[task] // 10, "eval_steps": STEPS[task],
         "save_strategy": "no", "seed": seed, "shards_per_step": 2, "per_device_train_batch_size": 16, "probe": False, **treatment,
     }
-    sets = [part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")]
-    headstart("train", run_file, "--workers", 2, *sets)
+    headstart(RUNS, "train", run_file, "--workers", 2, *sets(settings))
     with open(output / "final/metrics.jsonl", encoding="utf-8") as lines:
-        return [line["eval_accuracy"] for line in map(json.loads, lines) if "eval_accuracy" in line][-1]
+        accuracies = [line["eval_accuracy"] for line in map(json.loads, lines) if "eval_accuracy" in line]
+    return {"accuracy": accuracies[-1], **({"old": probe(task, output / "final")} if task in OLD else {})}
+
+
+def probe(task, checkpoint):
+    """How many left-out rows of the old task a linear classifier tells apart by what the network sees in them."""
+    output = headstart(RUNS, "probe", OLD[task], "--checkpoint", checkpoint, "--workers", 2, "--json", *sets({"init": "pretrained"}))
+    [found] = json.loads(output)
+    return found["accuracy"]
 
 
 def cell(values):
@@ -100,18 +110,29 @@ def cell(values):
 
 
 def report(found):
-    columns = [(task, rows) for task in TASKS for rows in ROWS[task]]
-    header = ["", *(f"{task}, {'all rows' if rows is None else f'{rows} rows a label'}" for task, rows in columns)]
+    columns = [(task, rows, "accuracy") for task in TASKS for rows in ROWS[task]]
+    columns += [(task, rows, "old") for task, rows, _ in columns if task in OLD]
+    words = {"accuracy": "", "old": ": what is left of 0 to 4"}
+    header = ["", *(f"{task}, {'all rows' if rows is None else f'{rows} rows a label'}{words[what]}" for task, rows, what in columns)]
     rows = [
-        [f"`{name}`" if treatment else name, *(cell([found[f"{task} {rows} {name} {seed}"] for seed in SEEDS]) for task, rows in columns)]
+        [
+            f"`{name}`" if treatment else name,
+            *(cell([found[f"{task} {rows} {name} {seed}"][what] for seed in SEEDS]) for task, rows, what in columns),
+        ]
         for name, treatment in TREATMENTS.items()
     ]
+    left = ""
+    if "digits" in TASKS:
+        before = probe("digits", RUNS / "zero_to_four/final")
+        left = f"""What is left of 0 to 4: the
+share of their left-out rows that a linear classifier tells apart by the network's features afterwards (`accuracy` of `headstart probe`);
+before, it is {100 * before:.1f} %."""
     results.replace("treatments", f"""## When it pays to choose what is transferred
 
 {results.written_by("make bench-treatments")}
 
 Accuracy after {STEPS["sections"]} steps of 32 rows: means over the seeds {", ".join(map(str, SEEDS))}, in brackets the range over them. sections: MiniLM,
-learning rate 1e-4; digits: the digits 5 to 9 from a network that learned 0 to 4, learning rate 1e-3.
+learning rate 1e-4; digits: the digits 5 to 9 from a network that learned 0 to 4, learning rate 1e-3. {left}
 
 {results.table(header, rows)}
 """)
@@ -127,7 +148,7 @@ def main():
             if key not in found:
                 found[key] = train(task, rows, treatment, seed)
                 FOUND.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-            print(f"{key}: {found[key]:.4f}", file=sys.stderr, flush=True)
+            print(f"{key}: {found[key]}", file=sys.stderr, flush=True)
     report(found)
 
 

@@ -27,7 +27,7 @@ pub enum Pass {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProbedRow {
     /// Of a classifier, the vector that its head would read, `[hidden]`. Of a language model, the negative log likelihood, in
-    /// nats, of each trained token.
+    /// nats, of each trained token that stands for text.
     pub values: Vec<f32>,
     /// Language models: these tokens.
     pub token_ids: Vec<u32>,

@@ -71,18 +71,24 @@ async function greet() {
     }
     about = described;
     describe();
-    if (described.compare !== null && other === null && !removed) await fetchCompared(described.compare.name);
+    if (described.compare !== null) fetchCompared(described.compare.name);
   } catch {
     // If the connection is gone, the next hello begins anew.
-    setTimeout(() => { if (fresh === begun) greet(); }, AGAIN);
+    setTimeout(() => { if (fresh === begun && live.state === "live") greet(); }, AGAIN);
   }
   draw();
 }
 
+// The second run that the coordinator names, unless there is one, or the user took it away.
 async function fetchCompared(name) {
-  const second = new Metrics(name);
-  second.read(await (await get("/dashboard/compare")).text());
-  compare(second);
+  if (other !== null || removed) return;
+  try {
+    const second = new Metrics(name);
+    second.read(await (await get("/dashboard/compare")).text());
+    if (other === null && !removed) compare(second);
+  } catch {
+    setTimeout(() => { if (live.state === "live") fetchCompared(name); }, AGAIN);
+  }
 }
 
 function describe() {
@@ -155,7 +161,7 @@ const handlers = {
 // Whether it has not been connected yet.
 let once = true;
 
-new Live({
+const live = new Live({
   on(kind, data) {
     handlers[kind]?.(data);
     draw();

@@ -4,7 +4,7 @@
 const FIRST = 500;
 const LONGEST = 5000;
 const AFTER_END = 15000;
-// A coordinator that trains says something every second.
+// A coordinator says something every ten seconds at least.
 const SILENCE = 15000;
 // Browsers open six connections to a server at most, in all tabs together: one that nobody looks at gives its own away.
 const UNSEEN = 20000;
@@ -15,7 +15,6 @@ export class Live {
   constructor(told) {
     this.told = told;
     this.pause = FIRST;
-    this.greeted = false;
     this.ended = false;
     this.state = "";
     document.addEventListener("visibilitychange", () => this.look());
@@ -40,6 +39,13 @@ export class Live {
       this.source.addEventListener(kind, (message) => this.hear(kind, JSON.parse(message.data)));
     }
     this.source.onerror = () => this.lose();
+    this.watch();
+  }
+
+  // From now on silence means that the connection is lost, whatever the browser takes it for.
+  watch() {
+    clearTimeout(this.watchdog);
+    this.watchdog = setTimeout(() => this.lose(), SILENCE);
   }
 
   hear(kind, data) {
@@ -50,10 +56,8 @@ export class Live {
     }
     this.pause = FIRST;
     this.link("live");
-    if (kind === "hello") this.greeted = true;
     if (kind === "status") this.ended = ["finished", "failed", "stopped"].includes(data.state);
-    clearTimeout(this.watchdog);
-    if (this.greeted) this.watchdog = setTimeout(() => this.lose(), SILENCE);
+    this.watch();
     this.told.on(kind, data);
   }
 
@@ -68,7 +72,6 @@ export class Live {
   close() {
     clearTimeout(this.watchdog);
     clearTimeout(this.again);
-    this.greeted = false;
     this.source.close();
   }
 

@@ -88,7 +88,9 @@ impl Actor {
             meter: Arc::new(Meter::default()),
             events: events.clone(),
             history: Arc::new(History::of(records.metrics())),
+            turned: Arc::default(),
         };
+        handle.turn(clock.elapsed());
         let begins = (epoch, master.version().0);
         let mut observers = Observers::new(events, begins, handle.clone(), clock, outages);
         let probe = probe.unwrap_or_else(|too_few| {
@@ -142,6 +144,7 @@ impl Actor {
             self.warn_of_precision();
             let (snapshot, told) = (self.machine.snapshot(), self.observers.told());
             self.status.send_modify(|status| (status.snapshot, status.told) = (snapshot, told));
+            self.handle.turn(self.clock.elapsed());
         }
         let ended = ended.expect("the loop ends with the run");
         self.status.send_modify(|status| status.ended = Some(ended.clone()));

@@ -7,11 +7,10 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -32,9 +31,11 @@ const CONNECTIONS: usize = 64;
 const STREAMS: usize = 2 * SEATS;
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 128;
-/// Time for the head of a request, and for all of a connection: it carries one request.
+/// Time for the head of a request, and for all of a connection, which carries one request: a constant, and as long as its answer
+/// takes at this many bytes a second.
 const HEAD: Duration = Duration::from_secs(5);
 const WHOLE: Duration = Duration::from_secs(10);
+const SLOWEST: f64 = 16e3;
 /// Time for a stream that has lost its place to say so.
 const GRACE: Duration = Duration::from_secs(1);
 /// Largest head of a request in bytes, and most headers in it. Bodies are not read.
@@ -56,8 +57,6 @@ pub struct Admin {
 #[derive(Debug)]
 struct Site {
     run: Loaded,
-    /// When the actor's loop last turned, in milliseconds since the run began.
-    turned: Arc<AtomicU64>,
     dashboard: Option<Dashboard>,
 }
 
@@ -70,7 +69,7 @@ impl Admin {
         let listener = socket.listen(BACKLOG)?;
         let address = listener.local_addr()?;
         let dashboard = dashboard.map(|settings| Dashboard::new(settings, address));
-        let site = Arc::new(Site { run: Loaded::default(), turned: Arc::default(), dashboard });
+        let site = Arc::new(Site { run: Loaded::default(), dashboard });
         tokio::spawn(accept(listener, site.clone()));
         Ok(Admin { address, site })
     }
@@ -82,9 +81,6 @@ impl Admin {
 
     /// From now on there is a run to speak of.
     pub fn serving(&self, serving: Serving) {
-        let turned = self.site.turned.clone();
-        turned.store(millis(serving.clock.elapsed()), Ordering::Relaxed);
-        tokio::spawn(feel_pulse(serving.clone(), turned));
         // Only the first one counts: a process serves one run.
         let _ = self.site.run.set(serving);
     }
@@ -97,24 +93,21 @@ impl Admin {
     }
 }
 
-/// Notes every turn of the actor's loop, which publishes its status each time.
-async fn feel_pulse(serving: Serving, turned: Arc<AtomicU64>) {
-    let mut status = serving.handle.status();
-    while status.changed().await.is_ok() {
-        turned.store(millis(serving.clock.elapsed()), Ordering::Relaxed);
-    }
-}
+/// What a connection answers, once its request is there.
+type Answer = Arc<OnceLock<Kind>>;
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+/// What decides how long an answer may take.
+#[derive(Debug)]
+enum Kind {
+    /// Its size in bytes.
+    Whole(u64),
+    /// The token is cancelled when the stream has lost its place.
+    Stream(CancellationToken),
 }
-
-/// A connection; the token is set when it has become a stream, and cancelled when that has lost its place.
-type Evicted = Arc<OnceLock<CancellationToken>>;
 
 async fn accept(listener: TcpListener, site: Arc<Site>) {
     let mut connections = JoinSet::new();
-    let mut oldest: VecDeque<(AbortHandle, Evicted)> = VecDeque::new();
+    let mut oldest: VecDeque<(AbortHandle, Answer)> = VecDeque::new();
     let mut streams: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -123,8 +116,8 @@ async fn accept(listener: TcpListener, site: Arc<Site>) {
         };
         while connections.try_join_next().is_some() {}
         streams.retain(|connection| !connection.is_finished());
-        oldest.retain(|(connection, evicted)| {
-            let is_stream = evicted.get().is_some();
+        oldest.retain(|(connection, answer)| {
+            let is_stream = matches!(answer.get(), Some(Kind::Stream(_)));
             if is_stream && !connection.is_finished() {
                 streams.push_back(connection.clone());
             }
@@ -140,16 +133,19 @@ async fn accept(listener: TcpListener, site: Arc<Site>) {
         {
             connection.abort();
         }
-        let evicted = Evicted::default();
-        oldest.push_back((connections.spawn(converse(stream, site.clone(), evicted.clone())), evicted));
+        let answer = Answer::default();
+        oldest.push_back((connections.spawn(converse(stream, site.clone(), answer.clone())), answer));
     }
 }
 
 /// One connection: one request, one answer.
-async fn converse(stream: TcpStream, site: Arc<Site>, evicted: Evicted) {
-    let limit = limit(evicted.clone());
+async fn converse(stream: TcpStream, site: Arc<Site>, kind: Answer) {
+    let limit = limit(kind.clone());
     let service = service_fn(move |request| {
-        let answer = answer(&request, &site, &evicted);
+        let (answer, evicted) = answer(&request, &site);
+        let size = answer.size_hint().lower();
+        // A connection has one request, so this is the first.
+        let _ = kind.set(evicted.map_or(Kind::Whole(size), Kind::Stream));
         async move { Ok::<_, Infallible>(answer) }
     });
     let connection = http1::Builder::new()
@@ -167,40 +163,42 @@ async fn converse(stream: TcpStream, site: Arc<Site>, evicted: Evicted) {
 }
 
 /// How long a connection may last.
-async fn limit(evicted: Evicted) {
+async fn limit(answer: Answer) {
     tokio::time::sleep(WHOLE).await;
-    if let Some(evicted) = evicted.get() {
-        evicted.cancelled().await;
-        tokio::time::sleep(GRACE).await;
+    match answer.get() {
+        None => {}
+        Some(Kind::Whole(bytes)) => {
+            tokio::time::sleep(Duration::from_secs_f64(*bytes as f64 / SLOWEST)).await;
+        }
+        Some(Kind::Stream(evicted)) => {
+            evicted.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        }
     }
 }
 
-fn answer(request: &Request<Incoming>, site: &Site, evicted: &Evicted) -> Response<Body> {
+/// The answer to a request; with a stream comes the token that is cancelled when it has lost its place.
+fn answer(request: &Request<Incoming>, site: &Site) -> (Response<Body>, Option<CancellationToken>) {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return refused;
+        return (refused, None);
     }
     let run = site.run.get();
-    match request.uri().path() {
-        "/healthz" => return verdict(healthy(run, &site.turned)),
-        "/readyz" => return verdict(ready(run)),
-        "/metrics" => return metrics(run),
-        _ => {}
-    }
-    let Some(dashboard) = &site.dashboard else {
-        return text(StatusCode::NOT_FOUND, "there are /healthz, /readyz and /metrics\n");
-    };
-    match dashboard.answer(request, &site.run) {
-        Some((answer, token)) => {
-            if let Some(token) = token {
-                // A connection has one request, so this is the first.
-                let _ = evicted.set(token);
+    let answer = match request.uri().path() {
+        "/healthz" => verdict(healthy(run)),
+        "/readyz" => verdict(ready(run)),
+        "/metrics" => metrics(run),
+        _ => match &site.dashboard {
+            None => text(StatusCode::NOT_FOUND, "there are /healthz, /readyz and /metrics\n"),
+            Some(dashboard) => {
+                return dashboard.answer(request, &site.run).unwrap_or_else(|| {
+                    (text(StatusCode::NOT_FOUND, "there are /, /healthz, /readyz and /metrics\n"), None)
+                });
             }
-            answer
-        }
-        None => text(StatusCode::NOT_FOUND, "there are /, /healthz, /readyz and /metrics\n"),
-    }
+        },
+    };
+    (answer, None)
 }
 
 fn metrics(run: Option<&Serving>) -> Response<Body> {
@@ -230,13 +228,8 @@ fn text(status: StatusCode, body: impl Into<String>) -> Response<Body> {
 }
 
 /// Whether the actor's loop turns. While the run is loaded there is none, and the process is as healthy as its answer.
-fn healthy(run: Option<&Serving>, turned: &AtomicU64) -> Result<(), &'static str> {
-    match run {
-        Some(serving) => {
-            pulse(serving.clock.elapsed(), Duration::from_millis(turned.load(Ordering::Relaxed)))
-        }
-        None => Ok(()),
-    }
+fn healthy(run: Option<&Serving>) -> Result<(), &'static str> {
+    run.map_or(Ok(()), |serving| pulse(serving.clock.elapsed(), serving.handle.turned()))
 }
 
 fn pulse(now: Duration, turned: Duration) -> Result<(), &'static str> {
@@ -283,7 +276,7 @@ mod tests {
 
     #[test]
     fn nobody_is_ready_before_the_run_is_loaded() {
-        assert_eq!(healthy(None, &AtomicU64::new(0)), Ok(()));
+        assert_eq!(healthy(None), Ok(()));
         assert!(ready(None).is_err());
     }
 

@@ -251,12 +251,9 @@ impl Events {
     fn leave(&mut self, now: f64, worker: WorkerId, reason: &str) {
         self.resting.remove(&worker);
         if let Some(seen) = self.workers.get(&worker).filter(|seen| seen.joined) {
-            let (mut facts, dismissed) = (json!({"reason": clip(reason)}), seen.dismissed);
+            let mut facts = json!({"reason": clip(reason), "expected": seen.dismissed});
             add_time(&mut facts, &seen.spent);
-            match dismissed {
-                true => drop(self.append(now, "leave", self.with_name(worker, facts))),
-                false => self.of_worker(now, "leave", worker, facts),
-            }
+            self.of_worker(now, "leave", worker, facts);
         }
         self.workers.remove(&worker);
     }

@@ -75,11 +75,15 @@ struct Delivered {
 
 impl Holdups {
     /// Takes note of what the machine is about to be told.
-    pub fn event(&mut self, event: &Event, now: Duration) {
+    pub fn event(&mut self, event: &Event, now: Duration, arrivals: &Arrivals) {
         self.arrived = None;
         match event {
             Event::Computed(_, lease) => self.note(*lease, |out| out.computed = Some(now)),
-            Event::PushBegun(partial, ..) => self.note(partial.lease, |out| out.begun = Some(now)),
+            Event::PushBegun(partial, ..) => {
+                // What came of an earlier attempt comes again.
+                arrivals.take(partial.lease);
+                self.note(partial.lease, |out| out.begun = Some(now));
+            }
             Event::PushEnded(partial, totals, _) => self.arrived = Some((partial.lease, totals.compute)),
             Event::Left(worker, _) => self.forget(*worker),
             Event::Updated(..) => self.step_ends(now),
@@ -201,25 +205,35 @@ mod tests {
             self.effect(&Effect::Send(WorkerId(worker), command), at);
         }
 
-        fn deliver(&mut self, worker: u64, compute: u64, computed: u64, at: u64) {
-            let (lease, from) = (LeaseId(worker), WorkerId(worker));
-            let node = Tree::new(2).largest_at(worker as u32 - 1, 1);
+        fn event(&mut self, event: &Event, at: u64) {
+            self.holdups.event(event, Duration::from_secs(at), &self.arrivals);
+        }
+
+        fn partial(worker: u64) -> PartialId {
+            let (lease, worker) = (LeaseId(worker), WorkerId(worker));
+            let node = Tree::new(2).largest_at(worker.0 as u32 - 1, 1);
             let work = Work { pass: Pass::Train, step: Step(0), node, version: Version(0) };
-            let partial =
-                PartialId { run_id: "r".into(), epoch: CoordinatorEpoch(1), worker: from, lease, work };
+            PartialId { run_id: "r".into(), epoch: CoordinatorEpoch(1), worker, lease, work }
+        }
+
+        /// A partial begins to arrive, and 40 MB of it do.
+        fn push(&mut self, worker: u64, compute: u64, at: u64) -> Totals {
             let totals = Totals { compute: Duration::from_secs(compute), ..Totals::default() };
-            let seconds = Duration::from_secs;
-            self.holdups.event(&Event::Computed(from, lease), seconds(computed));
-            let begun = Event::PushBegun(partial.clone(), totals.clone(), Offer::default());
-            self.holdups.event(&begun, seconds(computed));
-            self.arrivals.add(lease, 40_000_000);
-            self.holdups.event(&Event::PushEnded(partial, totals, None), seconds(at));
+            let begun = Event::PushBegun(Story::partial(worker), totals.clone(), Offer::default());
+            self.event(&begun, at);
+            self.arrivals.add(LeaseId(worker), 40_000_000);
+            totals
+        }
+
+        fn deliver(&mut self, worker: u64, compute: u64, computed: u64, at: u64) {
+            self.event(&Event::Computed(WorkerId(worker), LeaseId(worker)), computed);
+            let totals = self.push(worker, compute, computed);
+            self.event(&Event::PushEnded(Story::partial(worker), totals, None), at);
             self.effect(&Effect::Answer(Ok(SegmentUse::Sum)), at);
         }
 
         fn end(&mut self, at: u64) {
-            let updated = Event::Updated(Step(0), Err(NotFinite { norm: f64::NAN }));
-            self.holdups.event(&updated, Duration::from_secs(at));
+            self.event(&Event::Updated(Step(0), Err(NotFinite { norm: f64::NAN })), at);
         }
     }
 
@@ -240,6 +254,17 @@ mod tests {
         let expected =
             Holdup { worker_id: 2, share: 0.5, cause: Cause::UploadBytesPerSecond(40_000_000.0 / 5.0) };
         assert_eq!(story.holdups.worst(), Some(expected));
+    }
+
+    #[test]
+    fn what_is_sent_again_counts_once() {
+        let mut story = begun();
+        story.deliver(1, 2, 2, 3);
+        story.push(2, 2, 2);
+        story.deliver(2, 2, 3, 7);
+        story.end(8);
+        let cause = story.holdups.worst().map(|holdup| holdup.cause);
+        assert_eq!(cause, Some(Cause::UploadBytesPerSecond(40_000_000.0 / 4.0)));
     }
 
     #[test]
@@ -264,7 +289,7 @@ mod tests {
         story.deliver(1, 2, 2, 3);
         story.deliver(2, 2, 2, 7);
         story.end(8);
-        story.holdups.event(&Event::Left(WorkerId(2), "gone".into()), Duration::from_secs(9));
+        story.event(&Event::Left(WorkerId(2), "gone".into()), 9);
         assert_eq!(story.holdups.worst(), None);
     }
 

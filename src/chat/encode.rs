@@ -219,7 +219,12 @@ impl RowEncoder {
         Ok((row.text[..cut(most)].to_owned(), row.input_ids[..most].to_vec()))
     }
 
-    /// Bytes of UTF-8 text that these tokens are. Tokens that stand for no text, such as those that end a turn, count as none.
+    /// Whether a token stands for text. Those that end a row or a turn do not.
+    pub fn is_text(&self, id: u32) -> bool {
+        !self.tokenizer.is_special(id)
+    }
+
+    /// Bytes of UTF-8 text that these tokens are; those that stand for none count as none.
     pub fn bytes(&self, ids: &[u32]) -> u64 {
         self.tokenizer.text(ids).len() as u64
     }

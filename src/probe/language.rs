@@ -18,10 +18,10 @@ pub struct TrainedToken {
     pub before: u32,
 }
 
-/// The trained part of one row.
+/// The trained text of one row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Text {
-    /// Its tokens, in order.
+    /// Its tokens, in order. Those that stand for no text, such as the one that ends a row, are not among them.
     pub tokens: Vec<TrainedToken>,
     /// UTF-8 bytes of its text.
     pub bytes: u64,
@@ -30,7 +30,7 @@ pub struct Text {
 /// What the probed rows cost a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Language {
-    /// Bits of all trained tokens over bytes of all trained text; smaller is better.
+    /// Bits of all tokens over bytes of all text; smaller is better.
     pub bits_per_byte: f64,
     /// Bits per trained token, of tokens with at least so many tokens before them ([`CONTEXTS`]). Without such tokens
     /// there is no entry.

@@ -159,6 +159,12 @@ impl TextTokenizer {
         self.tokenizer.id_to_token(id)
     }
 
+    /// Whether the token is a special one, which is not part of a text.
+    pub fn is_special(&self, id: u32) -> bool {
+        let token = self.tokenizer.id_to_token(id);
+        token.is_some_and(|token| self.tokenizer.get_added_vocabulary().is_special_token(&token))
+    }
+
     /// What a sequence of tokens says. Tokens that are parts of a character give U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
         self.tokenizer.decode(ids, false).unwrap_or_default()

@@ -97,6 +97,15 @@ impl CollateError {
     }
 }
 
+/// The text that a language model's row trains.
+#[derive(Debug, Default)]
+pub struct TrainedText {
+    /// Of each token that is predicted, whether it stands for text.
+    pub is_text: Vec<bool>,
+    /// Bytes of UTF-8.
+    pub bytes: u64,
+}
+
 impl Collator {
     /// Reads the tokenizer or the image settings of a network.
     pub async fn for_network(network: &Network) -> Result<Collator, CollateError> {
@@ -186,13 +195,16 @@ impl Collator {
         Ok((text, batch))
     }
 
-    /// Bytes of UTF-8 text that a language model's batch trains; 0 for others.
-    pub fn trained_bytes(&self, batch: &Batch) -> u64 {
+    /// The text that a language model's batch trains; nothing of others.
+    pub fn trained_text(&self, batch: &Batch) -> TrainedText {
         let (Kind::Language { encoder, .. }, Batch::Text { input_ids, .. }) = (&self.kind, batch) else {
-            return 0;
+            return TrainedText::default();
         };
         let ids: Vec<u32> = batch.predicted().map(|token| input_ids[token] as u32).collect();
-        encoder.bytes(&ids)
+        TrainedText {
+            is_text: ids.iter().map(|&id| encoder.is_text(id)).collect(),
+            bytes: encoder.bytes(&ids),
+        }
     }
 
     /// A batch for each row.

@@ -108,7 +108,7 @@ pub async fn compute(task: Task, means: Means<'_>) -> Result<Partial, Unfinished
         if revoked.is_cancelled() {
             return Err(Unfinished::Revoked);
         }
-        let Loaded { batches, prompt, bytes } = loaded.map_err(|error| Unfinished::Failed(error.into()))?;
+        let Loaded { batches, prompt, text } = loaded.map_err(|error| Unfinished::Failed(error.into()))?;
         let line = loader.line(shard);
         let draw = Draw { seed, step: work.step.0, shard, micro_batch: 0 };
         let began = Instant::now();
@@ -118,7 +118,7 @@ pub async fn compute(task: Task, means: Means<'_>) -> Result<Partial, Unfinished
                     Pass::Train => sum.add_gradient(trainer, draw, &batches),
                     Pass::Eval => sum.add_metrics(trainer, shard, &batches),
                     Pass::Golden => sum.add_golden(trainer, shard, &batches, prompt),
-                    Pass::Probe => sum.add_probed(trainer, (shard, line), &batches, bytes),
+                    Pass::Probe => sum.add_probed(trainer, (shard, line), &batches, text),
                 };
                 (outcome, sum)
             })

@@ -10,7 +10,7 @@ use headstart::plan::Plan;
 use headstart::run_file::RunSpec;
 use headstart::store::Stores;
 
-use crate::collate::{CollateError, Collator, Sample};
+use crate::collate::{CollateError, Collator, Sample, TrainedText};
 use crate::platform::Executor;
 use crate::trainer::{Batch, Line};
 
@@ -118,8 +118,8 @@ pub struct Loaded {
     pub batches: Vec<Batch>,
     /// [`Pass::Golden`]: the text of its row.
     pub prompt: String,
-    /// [`Pass::Probe`] of a language model: bytes of its row's trained text.
-    pub bytes: u64,
+    /// [`Pass::Probe`] of a language model: what its row trains.
+    pub text: TrainedText,
 }
 
 fn load(
@@ -147,9 +147,11 @@ fn load(
         }
         _ => {
             let batches = collator.batches(&samples, &labels, &numbers, size)?;
-            let bytes =
-                batches.iter().filter(|_| pass == Pass::Probe).map(|batch| collator.trained_bytes(batch));
-            Ok(Loaded { bytes: bytes.sum(), batches, ..Loaded::default() })
+            let text = match (pass, &batches[..]) {
+                (Pass::Probe, [row]) => collator.trained_text(row),
+                _ => TrainedText::default(),
+            };
+            Ok(Loaded { text, batches, ..Loaded::default() })
         }
     }
 }

@@ -17,6 +17,7 @@ use headstart::rounding::Rounding;
 use headstart::trainable::SEGMENT;
 use headstart::tree::{self, Node, Tree};
 
+use crate::collate::TrainedText;
 use crate::gradient::{Buffers, Gradient};
 use crate::outgoing::Outgoing;
 use crate::trainer::{Batch, Draw, Line, PIECE, Sums, Targets, TrainError, Trainer};
@@ -240,24 +241,31 @@ impl Subtree {
         Ok(())
     }
 
-    /// Adds what the network makes of a row before it is trained.
+    /// Adds what the network makes of a row before it is trained; of a language model's row, of the tokens that stand for text.
     pub(crate) fn add_probed(
         &mut self,
         trainer: &dyn Trainer,
         (shard, line): (u32, Line),
         batches: &[Batch],
-        bytes: u64,
+        text: TrainedText,
     ) -> Result<(), Unadded> {
         let [row] = batches else {
             return Err(TrainError::Torch("one row was expected".into()).into());
         };
-        let (token_ids, before) = match row {
+        let values = trainer.probe(row, line)?;
+        let probed = match row {
             Batch::Text { input_ids, targets: Targets::Tokens(_), .. } => {
-                row.predicted().map(|token| (input_ids[token] as u32, token as u32)).unzip()
+                let tokens = row.predicted().zip(values).zip(text.is_text).filter(|(_, is_text)| *is_text);
+                let mut probed = ProbedRow { bytes: text.bytes, ..ProbedRow::default() };
+                for ((token, nats), _) in tokens {
+                    probed.values.push(nats);
+                    probed.token_ids.push(input_ids[token] as u32);
+                    probed.before.push(token as u32);
+                }
+                probed
             }
-            Batch::Text { .. } | Batch::Image { .. } => Default::default(),
+            Batch::Text { .. } | Batch::Image { .. } => ProbedRow { values, ..ProbedRow::default() },
         };
-        let probed = ProbedRow { values: trainer.probe(row, line)?, token_ids, before, bytes };
         let totals = Totals { samples: 1, tokens: row.tokens(), probed: vec![probed], ..Totals::default() };
         self.insert(&self.additions(shard), Partial { gradient: None, totals });
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use headstart::exit::Exit;
 use headstart::id::WorkerId;
@@ -31,6 +32,8 @@ pub struct Handle {
     pub(super) meter: Arc<Meter>,
     pub(super) events: Arc<EventLog>,
     pub(super) history: Arc<History>,
+    /// When the actor's loop last turned, in milliseconds since the run began.
+    pub(super) turned: Arc<AtomicU64>,
 }
 
 /// Bytes of bulk payload since the run began.
@@ -116,6 +119,15 @@ impl Handle {
     /// The metrics so far, committed or not; thinned out where they are many.
     pub fn history(&self) -> &History {
         &self.history
+    }
+
+    /// When the actor's loop last turned, as its clock has it.
+    pub fn turned(&self) -> Duration {
+        Duration::from_millis(self.turned.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn turn(&self, now: Duration) {
+        self.turned.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Events that wait for the loop.

@@ -60,7 +60,7 @@ impl Observers {
     pub(super) fn event(&mut self, event: &Event) {
         self.stopwatch.event(event, self.clock.elapsed(), self.handle.meter());
         self.spans.event(event);
-        self.holdups.event(event, self.clock.elapsed());
+        self.holdups.event(event, self.clock.elapsed(), &self.handle.traffic().arrivals);
         self.events.event(event, self.clock.unix());
         if let Event::Tick = event {
             self.events.outages(self.outages.take(), self.clock.unix());

@@ -162,7 +162,7 @@ impl Dashboard {
     /// Waits until every stream has told of the end of the run, for a bounded time.
     pub async fn farewell(&self) {
         // Whoever does not read misses it.
-        let _ = tokio::time::timeout(FAREWELL, self.seats.empty()).await;
+        let _ = tokio::time::timeout(FAREWELL, self.seats.close()).await;
     }
 }
 

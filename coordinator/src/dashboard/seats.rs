@@ -15,6 +15,8 @@ pub(super) struct Seats {
     taken: Mutex<VecDeque<CancellationToken>>,
     /// How many streams there are, evicted ones included, until they have ended.
     present: watch::Sender<usize>,
+    /// Cancelled when all are to end.
+    closing: CancellationToken,
 }
 
 /// The place of one stream, until it is dropped.
@@ -22,18 +24,20 @@ pub(super) struct Seats {
 pub(super) struct Seat {
     evicted: CancellationToken,
     present: watch::Sender<usize>,
+    closing: CancellationToken,
 }
 
 impl Default for Seats {
     fn default() -> Seats {
-        Seats { taken: Mutex::default(), present: watch::Sender::new(0) }
+        Seats { taken: Mutex::default(), present: watch::Sender::new(0), closing: CancellationToken::new() }
     }
 }
 
 impl Seats {
     /// A place for a new stream; the one that has had its place longest loses it, if all are taken.
     pub(super) fn take(&self) -> Seat {
-        let seat = Seat { evicted: CancellationToken::new(), present: self.present.clone() };
+        let evicted = CancellationToken::new();
+        let seat = Seat { evicted, present: self.present.clone(), closing: self.closing.clone() };
         self.present.send_modify(|present| *present += 1);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         // Those that have ended are cancelled too.
@@ -47,8 +51,9 @@ impl Seats {
         seat
     }
 
-    /// Resolves when no stream is left.
-    pub(super) async fn empty(&self) {
+    /// Asks all streams to end; resolves when none is left.
+    pub(super) async fn close(&self) {
+        self.closing.cancel();
         // The sender is held here, so there is no error.
         let _ = self.present.subscribe().wait_for(|present| *present == 0).await;
     }
@@ -58,6 +63,11 @@ impl Seat {
     /// Cancelled when another stream has this place.
     pub(super) fn evicted(&self) -> &CancellationToken {
         &self.evicted
+    }
+
+    /// Cancelled when all streams are to end.
+    pub(super) fn closing(&self) -> &CancellationToken {
+        &self.closing
     }
 }
 
@@ -86,8 +96,10 @@ mod tests {
         let last = seats.take();
         assert!(taken[0].evicted().is_cancelled(), "the oldest");
         assert!(taken[1..].iter().chain([&newcomer, &last]).all(|seat| !seat.evicted().is_cancelled()));
-        assert!(seats.empty().now_or_never().is_none());
+        assert!(!last.closing().is_cancelled());
+        assert!(seats.close().now_or_never().is_none());
+        assert!(last.closing().is_cancelled());
         drop((taken, newcomer, last));
-        assert!(seats.empty().now_or_never().is_some());
+        assert!(seats.close().now_or_never().is_some());
     }
 }

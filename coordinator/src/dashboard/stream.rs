@@ -23,7 +23,7 @@ use crate::serve::Serving;
 
 /// Time between two messages. A worker's death is seen within two seconds; a run makes hundreds of events a second.
 const PERIOD: Duration = Duration::from_millis(500);
-/// After this time without news a comment is sent, so that whoever is between does not close the connection.
+/// After this time without news the state is sent again, so that neither the page nor whoever is between takes the connection for lost.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Time until a page tries again when the stream ends, in milliseconds.
 const RETRY: u32 = 1000;
@@ -33,7 +33,7 @@ pub(super) struct Stream {
     loaded: Loaded,
     seat: Seat,
     run: Option<Run>,
-    /// Whether anything was sent.
+    /// Whether the reader knows that the run is being loaded.
     greeted: bool,
     over: bool,
 }
@@ -84,12 +84,13 @@ impl Stream {
 
     /// What is new; `None` after the end of the run.
     async fn news(&mut self) -> Option<String> {
+        let closing = self.seat.closing();
         if let Some(run) = &mut self.run {
-            return run.news().await;
+            return run.news(closing).await;
         }
         if !self.greeted && self.loaded.get().is_none() {
             self.greeted = true;
-            return Some(format!("retry: {RETRY}\n{}", event("status", &status::loading().to_string())));
+            return Some(format!("retry: {RETRY}\n{}", loading()));
         }
         let waited = timeout(HEARTBEAT, async {
             loop {
@@ -99,7 +100,11 @@ impl Stream {
                 }
             }
         });
-        let Ok(serving) = waited.await else { return Some(comment()) };
+        let waited = tokio::select! {
+            waited = waited => waited,
+            () = closing.cancelled() => return None,
+        };
+        let Ok(serving) = waited else { return Some(loading()) };
         let mut run = Run::new(serving);
         let hello = run.hello();
         self.run = Some(run);
@@ -120,19 +125,19 @@ impl Run {
         format!("retry: {RETRY}\n{}{}", event("hello", &hello.to_string()), self.message())
     }
 
-    async fn news(&mut self) -> Option<String> {
+    async fn news(&mut self, closing: &CancellationToken) -> Option<String> {
         if self.ended {
             return None;
         }
-        // The end is not waited for: the process ends soon after it.
-        self.ended = timeout(PERIOD, self.status.wait_for(|status| status.ended.is_some())).await.is_ok();
-        if !self.ended {
-            match timeout(HEARTBEAT, self.status.changed()).await {
-                // As it was: a page that hears nothing takes the connection for lost.
-                Err(_) => {}
-                Ok(changed) => self.ended = changed.is_err(),
+        // The status changes with every event: whoever waited for that would wake as often.
+        sleep_unless(closing, PERIOD).await;
+        if self.status.has_changed().is_ok_and(|changed| !changed) {
+            tokio::select! {
+                _ = self.status.changed() => {}
+                () = sleep_unless(closing, HEARTBEAT) => {}
             }
         }
+        self.ended = closing.is_cancelled() || self.status.borrow().ended.is_some();
         Some(self.message())
     }
 
@@ -152,6 +157,11 @@ impl Run {
         message.push_str(&event("status", &state.to_string()));
         message
     }
+}
+
+async fn sleep_unless(closing: &CancellationToken, time: Duration) {
+    // Both ends are the same here.
+    let _ = timeout(time, closing.cancelled()).await;
 }
 
 /// A message of a stream. The data are one line of JSON.
@@ -182,8 +192,8 @@ fn shown(line: &str) -> String {
     }
 }
 
-fn comment() -> String {
-    ":\n\n".to_owned()
+fn loading() -> String {
+    event("status", &status::loading().to_string())
 }
 
 #[cfg(test)]
@@ -197,7 +207,8 @@ mod tests {
         let (mut stream, _) = Stream::new(Loaded::default(), seats.take());
         let first = stream.next().await.expect("a message");
         assert_eq!(first, "retry: 1000\nevent: status\ndata: {\"state\":\"loading\"}\n\n");
-        assert_eq!(stream.next().await.as_deref(), Some(":\n\n"), "a comment after a while");
+        let again = "event: status\ndata: {\"state\":\"loading\"}\n\n";
+        assert_eq!(stream.next().await.as_deref(), Some(again), "after a while");
     }
 
     #[tokio::test(start_paused = true)]

@@ -53,6 +53,7 @@ fn sentence(line: &Value) -> Option<String> {
         "start" if line["epoch"].as_u64() > Some(1) => {
             format!("the coordinator was restarted (term {}): the run goes on", line["epoch"])
         }
+        "leave" if line["expected"] == true => return None,
         "leave" => format!("{worker} has left: {reason}"),
         "silent" => format!("{worker} is not heard any more, and is given up"),
         "sent_away" => format!("{worker} was sent away: {reason}"),

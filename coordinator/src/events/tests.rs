@@ -109,6 +109,7 @@ fn workers_come_and_go() {
     assert_eq!(facts, [json!(1.0), json!(0), json!(1), json!("w1"), json!("cpu")]);
     assert_eq!((&lines[3]["reason"], &lines[3]["compute"]), (&json!("its session broke"), &json!(1.5)));
     assert_eq!(lines[6]["reason"], "it was not heard any more");
+    assert_eq!((&lines[3]["expected"], &lines[6]["expected"]), (&json!(false), &json!(true)));
     let faults = story.events.faults();
     let faults: Vec<&str> = faults.iter().map(|fault| fault.text.as_str()).collect();
     let expected = [

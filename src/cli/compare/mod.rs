@@ -84,7 +84,7 @@ impl CompareError {
 /// Reads the runs, prints the comparison, and draws it.
 pub(super) async fn run(arguments: &Arguments) -> Result<(), CliError> {
     let Arguments { runs: places, names, metric, each, plot, json } = arguments;
-    let runs = runs::read(places, names).await?;
+    let runs = runs::read(places, names, &[]).await?;
     let kind = MetricKind::of(metric);
     let groups = runs::groups(&runs, *each);
     let lines = groups.iter().map(|group| Line::of(group, &runs, metric)).collect::<Result<Vec<_>, _>>()?;

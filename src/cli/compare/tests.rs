@@ -34,7 +34,7 @@ async fn groups_are_compared_by_their_means() {
         finish(at, "pretrained", 2, &[0.2, 0.6, 0.9]),
         finish(at, "random", 2, &[0.1, 0.5]),
     ];
-    let all = runs::read(&places, &[]).await.unwrap();
+    let all = runs::read(&places, &[], &[]).await.unwrap();
     let groups = runs::groups(&all, false);
     let lines: Vec<Line> = groups.iter().map(|group| Line::of(group, &all, "accuracy").unwrap()).collect();
     assert_eq!(lines[0].title(), "init=pretrained (2 seeds)");

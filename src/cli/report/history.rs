@@ -8,7 +8,10 @@ use headstart::run_file::{hide_secrets, without_secrets};
 use headstart::verify::{EVENTS, WORKERS};
 use serde_json::Value;
 
-use crate::cli::runs::{Run, RunError};
+use crate::cli::runs::Run;
+
+/// What a history is read from.
+pub(super) const TEXTS: &[&str] = &[EVENTS, WORKERS];
 
 /// Characters of a reason.
 const LONGEST_REASON: usize = 400;
@@ -63,16 +66,13 @@ pub(super) struct Worker {
 }
 
 impl History {
-    /// Reads what a run left; a run without these files has no history.
-    pub(super) async fn read(run: &Run) -> Result<History, RunError> {
-        let mut history = match run.files.read(EVENTS).await? {
-            Some(events) => History::of(&events),
-            None => History::default(),
-        };
-        if let Some(workers) = run.files.read(WORKERS).await? {
-            history.add_workers(&workers);
+    /// What a run left in [`TEXTS`]; a run without them has no history.
+    pub(super) fn of_run(run: &Run) -> History {
+        let mut history = run.texts.get(EVENTS).map_or_else(History::default, |events| History::of(events));
+        if let Some(workers) = run.texts.get(WORKERS) {
+            history.add_workers(workers);
         }
-        Ok(history)
+        history
     }
 
     /// What lines of events say.
@@ -155,6 +155,7 @@ fn fault(event: &Value) -> Option<String> {
             0 | 1 => return None,
             term => format!("another coordinator, number {term}, took the run over"),
         },
+        "leave" if event["expected"] == true => return None,
         "leave" => because("it left"),
         "sent_away" => because("it was sent away"),
         "silent" => "it was not heard any more".to_owned(),

@@ -92,11 +92,8 @@ impl Report {
         metric: Option<&str>,
         each: bool,
     ) -> Result<Report, CliError> {
-        let runs = runs::read(places, names).await?;
-        let mut histories = Vec::new();
-        for run in &runs {
-            histories.push(History::read(run).await?);
-        }
+        let runs = runs::read(places, names, history::TEXTS).await?;
+        let histories = runs.iter().map(History::of_run).collect();
         let groups = runs::groups(&runs, each);
         let metric = measured::metric(&runs, metric)?;
         Ok(Report { runs, histories, groups, metric })

@@ -1,12 +1,11 @@
-//! Where a run's files are: in `final/`, or among the parts that the newest manifest names.
+//! Where a run's files are: in `final/`, or among the parts that the newest manifest names. Of a run that goes on, what a manifest
+//! names may be gone by the time it is read, since each commit removes what earlier ones wrote: [`StoreError::NotFound`].
 
-use headstart::manifest::{self, Manifest};
+use headstart::manifest::{self, Manifest, Parts};
 use headstart::store::{Location, StoreError};
 
 use super::{LARGEST, Metrics, RunError};
 
-/// Times that a run is looked for at most while it goes on: each commit removes what earlier ones wrote.
-const ATTEMPTS: usize = 5;
 const METRICS: &str = "metrics.jsonl";
 
 /// Where the files of a run are.
@@ -16,6 +15,8 @@ pub(in crate::cli) struct Files {
     directory: Location,
     /// Where its texts are.
     texts: Location,
+    /// Which texts there are; `None` if that is not known.
+    names: Option<Vec<String>>,
     /// Of a run without `final/`.
     manifest: Option<Manifest>,
 }
@@ -24,14 +25,24 @@ impl Files {
     /// Finds the run at `place`, and reads its metrics.
     pub(super) async fn find(place: &str) -> Result<(Files, Metrics), RunError> {
         let given = Location::parse(place.trim_end_matches('/'))?;
-        for _ in 1..ATTEMPTS {
-            let found = attempt(&given).await;
-            // Of a running run the files may be gone by the time they are read.
-            if !matches!(found, Err(RunError::Store(StoreError::NotFound { .. }))) {
-                return found;
+        for directory in [given.join("final")?, given.clone()] {
+            let file = directory.join(METRICS)?;
+            if let Some(text) = found(file.read(LARGEST).await)? {
+                let metrics = Metrics::parse(&lossy(&text), file.url())?;
+                let files =
+                    Files { directory: directory.clone(), texts: directory, names: None, manifest: None };
+                return Ok((files, metrics));
             }
         }
-        attempt(&given).await
+        let manifest = newest(&given).await?;
+        let Some(Parts { directory, files }) = &manifest.state.texts else {
+            return Err(RunError::Uncommitted { url: given.url().to_owned() });
+        };
+        let texts = given.join(directory)?;
+        let file = texts.join(METRICS)?;
+        let metrics = Metrics::parse(&lossy(&file.read(LARGEST).await?), file.url())?;
+        let names = Some(files.iter().map(|piece| piece.name.clone()).collect());
+        Ok((Files { directory: given, texts, names, manifest: Some(manifest) }, metrics))
     }
 
     /// The directory that a user knows.
@@ -49,21 +60,27 @@ impl Files {
         self.manifest.as_ref()
     }
 
-    /// One of its texts, whole; `None` if it is not there.
-    pub(in crate::cli) async fn read(&self, name: &str) -> Result<Option<String>, RunError> {
-        read(&self.texts.join(name)?).await
+    /// One of its texts, whole; `None` if the run has none of this name.
+    pub(super) async fn read(&self, name: &str) -> Result<Option<String>, RunError> {
+        let file = self.place(name)?;
+        let bytes = self.there(name, file.read(LARGEST).await)?;
+        Ok(bytes.map(|bytes| lossy(&bytes)))
     }
 
     /// The first `limit` bytes of one of its texts at most.
     pub(super) async fn read_start(&self, name: &str, limit: u64) -> Result<Option<String>, RunError> {
-        let file = self.texts.join(name)?;
-        let meta = match file.head().await {
-            Ok(meta) => meta,
-            Err(StoreError::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
+        let file = self.place(name)?;
+        let Some(meta) = self.there(name, file.head().await)? else { return Ok(None) };
         let bytes = file.read_range(&meta, 0..meta.size.min(limit)).await?;
-        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+        Ok(Some(lossy(&bytes)))
+    }
+
+    /// What was asked of a text. That one is gone which the run has is an error.
+    fn there<T>(&self, name: &str, asked: Result<T, StoreError>) -> Result<Option<T>, RunError> {
+        match &self.names {
+            Some(names) if names.iter().any(|known| known == name) => Ok(Some(asked?)),
+            _ => found(asked),
+        }
     }
 
     /// The place of one of its texts, for messages.
@@ -72,31 +89,16 @@ impl Files {
     }
 }
 
-async fn read(file: &Location) -> Result<Option<String>, RunError> {
-    match file.read(LARGEST).await {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+fn found<T>(asked: Result<T, StoreError>) -> Result<Option<T>, RunError> {
+    match asked {
+        Ok(there) => Ok(Some(there)),
         Err(StoreError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-async fn attempt(given: &Location) -> Result<(Files, Metrics), RunError> {
-    for directory in [given.join("final")?, given.clone()] {
-        let file = directory.join(METRICS)?;
-        if let Some(text) = read(&file).await? {
-            let files = Files { directory: directory.clone(), texts: directory, manifest: None };
-            return Ok((files, Metrics::parse(&text, file.url())?));
-        }
-    }
-    let manifest = newest(given).await?;
-    let Some(parts) = &manifest.state.texts else {
-        return Err(RunError::Uncommitted { url: given.url().to_owned() });
-    };
-    let texts = given.join(&parts.directory)?;
-    let file = texts.join(METRICS)?;
-    let text = String::from_utf8_lossy(&file.read(LARGEST).await?).into_owned();
-    let metrics = Metrics::parse(&text, file.url())?;
-    Ok((Files { directory: given.clone(), texts, manifest: Some(manifest) }, metrics))
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The newest manifest of a commit log that can be read.

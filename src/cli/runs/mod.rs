@@ -7,6 +7,8 @@ mod pins;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use headstart::exit::Exit;
 use headstart::store::{Location, StoreError};
 
@@ -19,6 +21,8 @@ pub(super) use pins::Pins;
 
 /// Runs that are read at once.
 const MOST_RUNS: usize = 100;
+/// Times that a run is read anew at most because it went on meanwhile.
+const ATTEMPTS: usize = 5;
 /// Bytes of the largest text that is read: metrics of a million steps.
 const LARGEST: u64 = 512 << 20;
 
@@ -33,6 +37,8 @@ pub(super) struct Run {
     pub(super) metrics: Metrics,
     /// What it is a function of, and how far it is.
     pub(super) pins: Pins,
+    /// Other texts that were asked for and are there, by name.
+    pub(super) texts: BTreeMap<&'static str, String>,
 }
 
 /// Why runs cannot be read.
@@ -97,9 +103,13 @@ impl RunError {
     }
 }
 
-/// Reads the runs at `places`: each an output_dir, or the `final/` in it. `names`: what to call them, or empty. Warns of
-/// whatever is left out.
-pub(super) async fn read(places: &[String], names: &[String]) -> Result<Vec<Run>, RunError> {
+/// Reads the runs at `places`: each an output_dir, or the `final/` in it. `names`: what to call them, or empty. `texts`: names of
+/// texts to read beside their metrics. Warns of whatever is left out.
+pub(super) async fn read(
+    places: &[String],
+    names: &[String],
+    texts: &[&'static str],
+) -> Result<Vec<Run>, RunError> {
     if places.len() > MOST_RUNS {
         return Err(RunError::TooMany(places.len()));
     }
@@ -108,7 +118,7 @@ pub(super) async fn read(places: &[String], names: &[String]) -> Result<Vec<Run>
     }
     let mut runs = Vec::new();
     for (index, place) in places.iter().enumerate() {
-        runs.push(Run::read(place, names.get(index).map(|name| name.trim())).await?);
+        runs.push(Run::read(place, names.get(index).map(|name| name.trim()), texts).await?);
     }
     for run in &runs {
         for remark in run.remarks() {
@@ -119,12 +129,30 @@ pub(super) async fn read(places: &[String], names: &[String]) -> Result<Vec<Run>
 }
 
 impl Run {
-    /// Reads the run at `place`.
-    pub(super) async fn read(place: &str, name: Option<&str>) -> Result<Run, RunError> {
+    /// Reads the run at `place`: all of it as of one commit.
+    pub(super) async fn read(
+        place: &str,
+        name: Option<&str>,
+        texts: &[&'static str],
+    ) -> Result<Run, RunError> {
+        for _ in 1..ATTEMPTS {
+            let read = Run::attempt(place, name, texts).await;
+            if !matches!(read, Err(RunError::Store(StoreError::NotFound { .. }))) {
+                return read;
+            }
+        }
+        Run::attempt(place, name, texts).await
+    }
+
+    async fn attempt(place: &str, name: Option<&str>, wanted: &[&'static str]) -> Result<Run, RunError> {
         let (files, metrics) = Files::find(place).await?;
         let pins = Pins::read(&files).await?;
+        let mut texts = BTreeMap::new();
+        for name in wanted {
+            texts.extend(files.read(name).await?.map(|text| (*name, text)));
+        }
         let name = name.map_or_else(|| name_of(files.directory().url()), str::to_owned);
-        Ok(Run { name: console::printable(&name), files, metrics, pins })
+        Ok(Run { name: console::printable(&name), files, metrics, pins, texts })
     }
 
     /// What was left out of what was read.

@@ -86,23 +86,23 @@ fn finish(place: &Path, run: serde_json::Value, ledger: serde_json::Value) {
 async fn a_run_is_found_by_its_output_dir_or_its_final() {
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path().join("pets");
-    let error = Run::read(&text(&place), None).await.unwrap_err();
+    let error = Run::read(&text(&place), None, &[]).await.unwrap_err();
     assert!(error.to_string().contains("output_dir of a run"), "{error}");
     std::fs::create_dir_all(place.join("final")).unwrap();
     std::fs::write(place.join("final/metrics.jsonl"), METRICS).unwrap();
-    let error = Run::read(&text(&place), None).await.unwrap_err();
+    let error = Run::read(&text(&place), None, &[]).await.unwrap_err();
     assert!(error.to_string().contains("pets/final/run.json: it is missing"), "{error}");
     let spec = json!({"seed": 1, "base_model": "https://me:secret@host/m?token=secret"});
     finish(&place, json!({"total_steps": 90, "spec": spec}), json!({"data": "d"}));
     for path in [place.clone(), place.join("final")] {
-        let run = Run::read(&text(&path), None).await.unwrap();
+        let run = Run::read(&text(&path), None, &[]).await.unwrap();
         assert_eq!((run.name.as_str(), run.total_steps(), run.progress().as_str()), ("pets", 90, "finished"));
         assert_eq!(run.pins.key("base_model"), "https://host/m", "secrets are not shown");
         assert_eq!(run.pins.first["data"], "d");
     }
     for (run, said) in [("[1]", "no JSON object"), ("{}", "total_steps is missing"), ("{", "run.json: EOF")] {
         std::fs::write(place.join("final/run.json"), run).unwrap();
-        let error = Run::read(&text(&place), None).await.unwrap_err();
+        let error = Run::read(&text(&place), None, &[]).await.unwrap_err();
         assert!(error.to_string().contains(said), "{error}");
     }
 }
@@ -135,25 +135,32 @@ async fn of_a_run_that_is_not_finished_the_last_commit_is_read() {
         std::fs::write(manifests.join(Manifest::file_name(number)), content).unwrap();
     };
     write(3, &manifest(None).seal().0);
-    let error = Run::read(&place, None).await.unwrap_err();
+    let error = Run::read(&place, None, &[]).await.unwrap_err();
     assert!(error.to_string().contains("not committed anything yet"), "{error}");
-    let piece = Piece { name: "metrics.jsonl".into(), size: 1, sha256: String::new() };
-    let parts = Parts { directory: "parts/x-texts".into(), files: vec![piece] };
+    let pieces = ["metrics.jsonl", "ledger.jsonl"].map(|name| Piece {
+        name: name.into(),
+        size: 1,
+        sha256: String::new(),
+    });
+    let parts = Parts { directory: "parts/x-texts".into(), files: pieces.into() };
     write(3, &manifest(Some(parts)).seal().0);
     write(4, "damaged");
-    let error = Run::read(&place, None).await.unwrap_err();
+    let error = Run::read(&place, None, &[]).await.unwrap_err();
     assert!(matches!(error, RunError::Store(StoreError::NotFound { .. })), "{error}");
     std::fs::create_dir_all(directory.path().join("parts/x-texts")).unwrap();
     std::fs::write(directory.path().join("parts/x-texts/metrics.jsonl"), METRICS).unwrap();
+    let error = Run::read(&place, None, &[]).await.unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains("ledger.jsonl"), "a run without what its manifest names is not read half: {said}");
     std::fs::write(directory.path().join("parts/x-texts/ledger.jsonl"), "{\"total_steps\":40}\n").unwrap();
-    let run = Run::read(&place, Some("mine")).await.unwrap();
+    let run = Run::read(&place, Some("mine"), &[]).await.unwrap();
     assert_eq!(run.progress(), "not finished: its last commit is of step 10 of 40");
     assert_eq!(
         (run.name.as_str(), run.pins.seed(), run.pins.facts["run_id"].as_str()),
         ("mine", Some(7), Some("abc"))
     );
     std::fs::remove_file(manifests.join(Manifest::file_name(3))).unwrap();
-    let error = Run::read(&place, None).await.unwrap_err();
+    let error = Run::read(&place, None, &[]).await.unwrap_err();
     assert!(error.to_string().contains("00000000000000000004.json: it is damaged"), "{error}");
 }
 
@@ -165,7 +172,7 @@ async fn runs(directory: &Path, of: &[(&str, serde_json::Value, &str)]) -> Vec<R
         finish(&place, json!({"total_steps": 90, "spec": keys}), json!({"data": data}));
         places.push(text(&place));
     }
-    read(&places, &[]).await.unwrap()
+    read(&places, &[], &[]).await.unwrap()
 }
 
 fn grouped(runs: &[Run], each: bool) -> Vec<(String, Vec<usize>)> {
@@ -261,8 +268,8 @@ fn a_mean_is_of_the_steps_that_all_seeds_have() {
 #[tokio::test]
 async fn names_and_numbers_of_runs_are_checked() {
     let places: Vec<String> = (0..101).map(|number| number.to_string()).collect();
-    assert!(matches!(read(&places, &[]).await, Err(RunError::TooMany(101))));
-    let error = read(&places[..2], &["a".to_owned()]).await.unwrap_err();
+    assert!(matches!(read(&places, &[], &[]).await, Err(RunError::TooMany(101))));
+    let error = read(&places[..2], &["a".to_owned()], &[]).await.unwrap_err();
     assert_eq!((error.exit(), error.to_string().contains("1 names for 2 runs")), (Exit::Usage, true));
     let directory = tempfile::tempdir().unwrap();
     let twins = runs(directory.path(), &[("a/run", json!({}), ""), ("b/run", json!({}), "")]).await;

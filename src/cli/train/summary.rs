@@ -1,7 +1,7 @@
 //! What a finished run was like, from its events and metrics: who spent time on what, which faults it survived, and its best
 //! evaluation.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Map, Value, json};
@@ -52,7 +52,7 @@ impl Summary {
         let mut summary = Summary::default();
         let mut best = None;
         // Workers are counted anew by each coordinator.
-        let (mut term, mut latest, mut dismissed) = (0, BTreeMap::new(), BTreeSet::new());
+        let (mut term, mut latest) = (0, BTreeMap::new());
         for event in events.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
             let kind = event["event"].as_str().unwrap_or_default();
             match kind {
@@ -62,12 +62,9 @@ impl Summary {
                     let name = event["name"].as_str().unwrap_or("?").to_owned();
                     latest.insert((term, event["worker"].as_u64()), (name, times(&event)));
                 }
-                "sent_away" => drop(dismissed.insert((term, event["worker"].as_u64()))),
                 _ => {}
             }
-            // That a worker which was sent away leaves is no second fault.
-            let follows = kind == "leave" && dismissed.contains(&(term, event["worker"].as_u64()));
-            if let Some(fault) = fault(kind, term).filter(|_| !follows) {
+            if let Some(fault) = fault(&event, term) {
                 *summary.faults.entry(fault).or_default() += 1;
             }
         }
@@ -135,11 +132,12 @@ fn times(event: &Value) -> Times {
     Times { compute: seconds("compute"), transfer: seconds("transfer"), wait: seconds("wait") }
 }
 
-/// What went wrong, if an event of this kind says that something did.
-fn fault(kind: &str, term: u64) -> Option<&'static str> {
-    Some(match kind {
+/// What went wrong, if an event says that something did.
+fn fault(event: &Value, term: u64) -> Option<&'static str> {
+    Some(match event["event"].as_str()? {
         "start" if term > 1 => "restarts of the coordinator",
-        "leave" => "workers lost",
+        "leave" if event["expected"] == true => return None,
+        "leave" | "silent" => "workers lost",
         "sent_away" => "workers sent away",
         "lease_failed" => "leases failed",
         "partial_refused" => "partials refused",
@@ -184,7 +182,9 @@ mod tests {
 {"time":1,"step":0,"event":"start","epoch":1}
 {"time":2,"step":0,"event":"join","worker":1,"name":"host 71","device":"cpu"}
 {"time":3,"step":4,"event":"worker_time","worker":1,"name":"host 71","compute":1.0,"transfer":0.5,"wait":0.5}
-{"time":3,"step":5,"event":"leave","worker":2,"name":"host 72","reason":"its session broke","compute":3.0,"transfer":0.0,"wait":1.0}
+{"time":3,"step":5,"event":"leave","worker":2,"name":"host 72","reason":"its session broke","expected":false,"compute":3.0,"transfer":0.0,"wait":1.0}
+{"time":3,"step":5,"event":"sent_away","worker":3,"name":"host 73","reason":"it hangs"}
+{"time":3,"step":5,"event":"leave","worker":3,"name":"host 73","reason":"it hangs","expected":true,"compute":0.0,"transfer":0.0,"wait":0.0}
 {"time":3,"step":6,"event":"lease_failed","worker":1,"name":"host 71","lease":3,"reason":"no memory"}
 {"time":4,"step":8,"event":"worker_time","worker":1,"name":"host 71","compute":8.0,"transfer":1.0,"wait":1.0}
 not JSON
@@ -209,7 +209,7 @@ not JSON
             "│ host 71 ┆ 20 s  ┆ 85 %    ┆ 8 %      ┆ 8 %  │",
             "│ host 72 ┆ 4.0 s ┆ 75 %    ┆ 0 %      ┆ 25 % │",
             "└─────────┴───────┴─────────┴──────────┴──────┘",
-            "faults survived: leases failed 1, restarts of the coordinator 1, workers lost 1",
+            "faults survived: leases failed 1, restarts of the coordinator 1, workers lost 1,\nworkers sent away 1",
         ];
         assert_eq!(lines, expected);
     }

@@ -15,6 +15,8 @@ fn faults_are_told_in_words_and_time_is_the_last_that_was_known() {
 {"event":"left_out","count":12}
 {"time":115.0,"step":6,"event":"audit_disputed","work":"shards 0 to 3 of step 6","workers":["host 7","host 8"]}
 not JSON
+{"time":116.0,"step":6,"event":"sent_away","worker":2,"name":"host 8","reason":"it hangs"}
+{"time":116.0,"step":6,"event":"leave","worker":2,"name":"host 8","reason":"it hangs","expected":true}
 {"time":120.0,"step":5,"event":"start","epoch":2}
 {"time":121.0,"step":5,"event":"join","worker":1,"name":"host 9","device":"cpu"}
 {"time":121.5,"step":5,"event":"something new"}
@@ -36,6 +38,7 @@ not JSON
         (13.0, Some(2), "it could not compute a lease: https://host/x: 403"),
         (14.0, None, "shard 3 was left out of the step: 40 rows, the first 17"),
         (15.0, None, "host 7 and host 8 computed different gradients of shards 0 to 3 of step 6"),
+        (16.0, Some(2), "it was sent away: it hangs"),
         (20.0, None, "another coordinator, number 2, took the run over"),
     ];
     assert_eq!(told, expected);
