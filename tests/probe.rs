@@ -82,7 +82,10 @@ fn a_language_models_probe_counts_bits_of_bytes() {
     }
     let bits = |least: &str| found["context"][least].as_f64();
     assert!(bits("1").is_some() && bits("8").is_some(), "{found}");
-    // One token of this tokenizer is one byte: ln V nats are about what random weights give.
+    // One token of this tokenizer is one byte, and tokens that end turns are no text: so bits per byte are those per token.
+    let all = [found["bits_per_byte"].as_f64(), bits("1")].map(|bits| bits.expect("a number"));
+    assert!((all[0] - all[1]).abs() < 1e-9, "{found}");
+    // ln V nats are about what random weights give.
     let random = found["random"]["bits_per_byte"].as_f64().expect("a number");
     assert!((random - 258f64.log2()).abs() < 2.0, "{found}");
 }

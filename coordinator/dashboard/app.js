@@ -38,6 +38,8 @@ let about = null;
 let other = null;
 // Whether the second run that the coordinator names was taken away.
 let removed = false;
+// When it is asked for once more.
+let asking = 0;
 let status = { state: "loading" };
 const reasons = new Map();
 
@@ -87,7 +89,8 @@ async function fetchCompared(name) {
     second.read(await (await get("/dashboard/compare")).text());
     if (other === null && !removed) compare(second);
   } catch {
-    setTimeout(() => { if (live.state === "live") fetchCompared(name); }, AGAIN);
+    clearTimeout(asking);
+    asking = setTimeout(() => { if (live.state === "live") fetchCompared(name); }, AGAIN);
   }
 }
 

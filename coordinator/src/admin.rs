@@ -35,7 +35,7 @@ const BACKLOG: u32 = 128;
 /// takes at this many bytes a second.
 const HEAD: Duration = Duration::from_secs(5);
 const WHOLE: Duration = Duration::from_secs(10);
-const SLOWEST: f64 = 16e3;
+const SLOWEST: f64 = 64e3;
 /// Time for a stream that has lost its place to say so.
 const GRACE: Duration = Duration::from_secs(1);
 /// Largest head of a request in bytes, and most headers in it. Bodies are not read.
@@ -93,8 +93,8 @@ impl Admin {
     }
 }
 
-/// What a connection answers, once its request is there.
-type Answer = Arc<OnceLock<Kind>>;
+/// What a connection's answer is, once its request is there.
+type KindOfAnswer = Arc<OnceLock<Kind>>;
 
 /// What decides how long an answer may take.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ enum Kind {
 
 async fn accept(listener: TcpListener, site: Arc<Site>) {
     let mut connections = JoinSet::new();
-    let mut oldest: VecDeque<(AbortHandle, Answer)> = VecDeque::new();
+    let mut oldest: VecDeque<(AbortHandle, KindOfAnswer)> = VecDeque::new();
     let mut streams: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -116,8 +116,8 @@ async fn accept(listener: TcpListener, site: Arc<Site>) {
         };
         while connections.try_join_next().is_some() {}
         streams.retain(|connection| !connection.is_finished());
-        oldest.retain(|(connection, answer)| {
-            let is_stream = matches!(answer.get(), Some(Kind::Stream(_)));
+        oldest.retain(|(connection, kind)| {
+            let is_stream = matches!(kind.get(), Some(Kind::Stream(_)));
             if is_stream && !connection.is_finished() {
                 streams.push_back(connection.clone());
             }
@@ -133,13 +133,13 @@ async fn accept(listener: TcpListener, site: Arc<Site>) {
         {
             connection.abort();
         }
-        let answer = Answer::default();
-        oldest.push_back((connections.spawn(converse(stream, site.clone(), answer.clone())), answer));
+        let kind = KindOfAnswer::default();
+        oldest.push_back((connections.spawn(converse(stream, site.clone(), kind.clone())), kind));
     }
 }
 
 /// One connection: one request, one answer.
-async fn converse(stream: TcpStream, site: Arc<Site>, kind: Answer) {
+async fn converse(stream: TcpStream, site: Arc<Site>, kind: KindOfAnswer) {
     let limit = limit(kind.clone());
     let service = service_fn(move |request| {
         let (answer, evicted) = answer(&request, &site);
@@ -163,9 +163,9 @@ async fn converse(stream: TcpStream, site: Arc<Site>, kind: Answer) {
 }
 
 /// How long a connection may last.
-async fn limit(answer: Answer) {
+async fn limit(kind: KindOfAnswer) {
     tokio::time::sleep(WHOLE).await;
-    match answer.get() {
+    match kind.get() {
         None => {}
         Some(Kind::Whole(bytes)) => {
             tokio::time::sleep(Duration::from_secs_f64(*bytes as f64 / SLOWEST)).await;

@@ -79,11 +79,14 @@ impl Holdups {
         self.arrived = None;
         match event {
             Event::Computed(_, lease) => self.note(*lease, |out| out.computed = Some(now)),
-            Event::PushBegun(partial, ..) => {
-                // What came of an earlier attempt comes again.
-                arrivals.take(partial.lease);
-                self.note(partial.lease, |out| out.begun = Some(now));
-            }
+            Event::PushBegun(partial, ..) => self.note(partial.lease, |out| {
+                // Another coordinator may have given another worker a lease of this number.
+                if out.worker == partial.worker {
+                    // What came of an earlier attempt comes again.
+                    arrivals.take(partial.lease);
+                    out.begun = Some(now);
+                }
+            }),
             Event::PushEnded(partial, totals, _) => self.arrived = Some((partial.lease, totals.compute)),
             Event::Left(worker, _) => self.forget(*worker),
             Event::Updated(..) => self.step_ends(now),

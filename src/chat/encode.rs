@@ -219,7 +219,7 @@ impl RowEncoder {
         Ok((row.text[..cut(most)].to_owned(), row.input_ids[..most].to_vec()))
     }
 
-    /// Whether a token stands for text. Those that end a row or a turn do not.
+    /// Whether a token stands for text: special tokens do not, such as those that most families end rows and turns with.
     pub fn is_text(&self, id: u32) -> bool {
         !self.tokenizer.is_special(id)
     }

@@ -25,7 +25,7 @@ pub use ledger::{Ledger, Line};
 pub use log::Log;
 
 /// The hashes of all files.
-const SUMS: &str = "SHA256SUMS";
+pub const SUMS: &str = "SHA256SUMS";
 /// Records the workers and how long each took part. It is not part of the result and not hashed.
 pub const WORKERS: &str = "workers.json";
 /// What happened during the run. It depends on time, so it is not hashed either.

@@ -255,6 +255,10 @@ impl Subtree {
         let values = trainer.probe(row, line)?;
         let probed = match row {
             Batch::Text { input_ids, targets: Targets::Tokens(_), .. } => {
+                if values.len() != text.is_text.len() {
+                    let odd = format!("{} losses of {} tokens", values.len(), text.is_text.len());
+                    return Err(TrainError::Torch(odd).into());
+                }
                 let tokens = row.predicted().zip(values).zip(text.is_text).filter(|(_, is_text)| *is_text);
                 let mut probed = ProbedRow { bytes: text.bytes, ..ProbedRow::default() };
                 for ((token, nats), _) in tokens {

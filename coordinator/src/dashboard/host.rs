@@ -44,8 +44,8 @@ fn without_port(host: &str) -> Option<&str> {
         }
         None => host.split_at(host.find(':').unwrap_or(host.len())),
     };
-    let is_port = port.is_empty() || port[1..].chars().all(|digit| digit.is_ascii_digit());
-    (is_port && !port.starts_with(|first| first != ':')).then_some(name)
+    let is_port = |port: &str| port.chars().all(|digit| digit.is_ascii_digit());
+    (port.is_empty() || port.strip_prefix(':').is_some_and(is_port)).then_some(name)
 }
 
 fn address(host: &str) -> Option<IpAddr> {

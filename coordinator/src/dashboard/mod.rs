@@ -159,7 +159,7 @@ impl Dashboard {
         about
     }
 
-    /// Waits until every stream has told of the end of the run, for a bounded time.
+    /// Asks every stream to tell of the end of the run, and waits for that, for a bounded time.
     pub async fn farewell(&self) {
         // Whoever does not read misses it.
         let _ = tokio::time::timeout(FAREWELL, self.seats.close()).await;

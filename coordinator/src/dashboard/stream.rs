@@ -1,4 +1,4 @@
-//! One stream of server-sent events: the state of the run whenever it changes, and what is new of its metrics and events.
+//! One stream of server-sent events: the state of the run, at most twice a second, and what is new of its metrics and events.
 
 use std::convert::Infallible;
 use std::fmt::Write;
@@ -11,7 +11,7 @@ use headstart::run_file::hide_secrets;
 use hyper::body::Frame;
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Loaded;
@@ -93,19 +93,14 @@ impl Stream {
             return Some(format!("retry: {RETRY}\n{}", loading()));
         }
         let waited = timeout(HEARTBEAT, async {
-            loop {
-                match self.loaded.get() {
-                    Some(serving) => return serving.clone(),
-                    None => sleep(PERIOD).await,
-                }
+            while self.loaded.get().is_none() && !closing.is_cancelled() {
+                sleep_unless(closing, PERIOD).await;
             }
         });
-        let waited = tokio::select! {
-            waited = waited => waited,
-            () = closing.cancelled() => return None,
-        };
-        let Ok(serving) = waited else { return Some(loading()) };
-        let mut run = Run::new(serving);
+        let waited = waited.await;
+        // A run may be loaded and end between two looks.
+        let Some(serving) = self.loaded.get() else { return waited.is_err().then(loading) };
+        let mut run = Run::new(serving.clone());
         let hello = run.hello();
         self.run = Some(run);
         Some(hello)
@@ -221,6 +216,17 @@ mod tests {
         assert_eq!(stream.next().await.as_deref(), Some("event: evicted\ndata: {}\n\n"));
         assert_eq!(stream.next().await, None);
         drop(others);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn before_the_run_is_loaded_a_stream_ends_when_the_process_does() {
+        let seats = Seats::default();
+        let (mut stream, _) = Stream::new(Loaded::default(), seats.take());
+        stream.next().await.expect("a message");
+        let (next, ()) = tokio::join!(stream.next(), async {
+            let _ = timeout(PERIOD / 2, seats.close()).await;
+        });
+        assert_eq!(next, None);
     }
 
     #[test]

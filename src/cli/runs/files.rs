@@ -3,6 +3,7 @@
 
 use headstart::manifest::{self, Manifest, Parts};
 use headstart::store::{Location, StoreError};
+use headstart::verify::SUMS;
 
 use super::{LARGEST, Metrics, RunError};
 
@@ -25,16 +26,21 @@ impl Files {
     /// Finds the run at `place`, and reads its metrics.
     pub(super) async fn find(place: &str) -> Result<(Files, Metrics), RunError> {
         let given = Location::parse(place.trim_end_matches('/'))?;
-        for directory in [given.join("final")?, given.clone()] {
-            let file = directory.join(METRICS)?;
-            if let Some(text) = found(file.read(LARGEST).await)? {
-                let metrics = Metrics::parse(&lossy(&text), file.url())?;
-                let files =
-                    Files { directory: directory.clone(), texts: directory, names: None, manifest: None };
-                return Ok((files, metrics));
+        let end = given.join("final")?;
+        // Written last: without it the directory may not be whole yet.
+        let is_whole = found(end.join(SUMS)?.head().await)?.is_some();
+        for directory in is_whole.then_some(&end).into_iter().chain([&given]) {
+            if let Some(files) = Files::finished(directory).await? {
+                return Ok(files);
             }
         }
-        let manifest = newest(&given).await?;
+        let manifest = match newest(&given).await {
+            // Somebody has copied what he wanted.
+            Err(RunError::NoRun { url }) => {
+                return Files::finished(&end).await?.ok_or(RunError::NoRun { url });
+            }
+            found => found?,
+        };
         let Some(Parts { directory, files }) = &manifest.state.texts else {
             return Err(RunError::Uncommitted { url: given.url().to_owned() });
         };
@@ -43,6 +49,15 @@ impl Files {
         let metrics = Metrics::parse(&lossy(&file.read(LARGEST).await?), file.url())?;
         let names = Some(files.iter().map(|piece| piece.name.clone()).collect());
         Ok((Files { directory: given, texts, names, manifest: Some(manifest) }, metrics))
+    }
+
+    /// Those of a finished run, if metrics are there.
+    async fn finished(directory: &Location) -> Result<Option<(Files, Metrics)>, RunError> {
+        let file = directory.join(METRICS)?;
+        let Some(text) = found(file.read(LARGEST).await)? else { return Ok(None) };
+        let (directory, texts) = (directory.clone(), directory.clone());
+        let files = Files { directory, texts, names: None, manifest: None };
+        Ok(Some((files, Metrics::parse(&lossy(&text), file.url())?)))
     }
 
     /// The directory that a user knows.
@@ -75,7 +90,7 @@ impl Files {
         Ok(Some(lossy(&bytes)))
     }
 
-    /// What was asked of a text. That one is gone which the run has is an error.
+    /// What was asked of a text. A text that the manifest names and storage lacks is an error.
     fn there<T>(&self, name: &str, asked: Result<T, StoreError>) -> Result<Option<T>, RunError> {
         match &self.names {
             Some(names) if names.iter().any(|known| known == name) => Ok(Some(asked?)),

@@ -100,6 +100,12 @@ async fn a_run_is_found_by_its_output_dir_or_its_final() {
         assert_eq!(run.pins.key("base_model"), "https://host/m", "secrets are not shown");
         assert_eq!(run.pins.first["data"], "d");
     }
+    std::fs::create_dir_all(place.join("manifests")).unwrap();
+    std::fs::write(place.join("manifests").join(Manifest::file_name(3)), manifest(None).seal().0).unwrap();
+    let error = Files::find(&text(&place)).await.unwrap_err();
+    assert!(matches!(error, RunError::Uncommitted { .. }), "final/ is being written: {error}");
+    std::fs::write(place.join("final/SHA256SUMS"), "").unwrap();
+    assert!(Files::find(&text(&place)).await.unwrap().0.is_final());
     for (run, said) in [("[1]", "no JSON object"), ("{}", "total_steps is missing"), ("{", "run.json: EOF")] {
         std::fs::write(place.join("final/run.json"), run).unwrap();
         let error = Run::read(&text(&place), None, &[]).await.unwrap_err();
