@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn verdict_holdup_faults_and_loading_are_shown_within_80_columns() {
         let text = "none: this checkpoint knows no more of this task than random weights; the tasks are too far apart: \
-                    train from random weights or choose another (accuracy 0.312, beside 0.298)";
+                    train from random weights or choose another (score 0.031, beside 0.029)";
         let probe = ProbeSummary { verdict: "none".to_owned(), text: text.to_owned() };
         let holdup = Holdup { worker_id: 1, share: 0.4, cause: Cause::ShardSeconds(0.5) };
         let fault = |number: u64| {

@@ -197,8 +197,20 @@ impl fmt::Display for Cause {
             Cause::UploadBytesPerSecond(rate) if rate >= 1e9 => write!(f, "upload {:.1} GB/s", rate / 1e9),
             Cause::UploadBytesPerSecond(rate) if rate >= 1e7 => write!(f, "upload {:.0} MB/s", rate / 1e6),
             Cause::UploadBytesPerSecond(rate) => write!(f, "upload {:.1} MB/s", rate / 1e6),
-            Cause::ShardSeconds(seconds) => write!(f, "{seconds:.2} s a shard"),
-            Cause::WeightsSeconds(seconds) => write!(f, "weights and data after {seconds:.2} s"),
+            Cause::ShardSeconds(seconds) => write!(f, "{} a shard", Seconds(seconds)),
+            Cause::WeightsSeconds(seconds) => write!(f, "weights and data after {}", Seconds(seconds)),
+        }
+    }
+}
+
+/// A short time.
+struct Seconds(f64);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            short if short < 0.1 => write!(f, "{:.0} ms", 1e3 * short),
+            seconds => write!(f, "{seconds:.2} s"),
         }
     }
 }
@@ -302,6 +314,8 @@ mod tests {
         assert_eq!(said(0.38, upload), "waiting 38 % for worker 5: upload 21 MB/s");
         assert_eq!(Cause::UploadBytesPerSecond(1.25e6).to_string(), "upload 1.2 MB/s");
         assert_eq!(said(0.5, Cause::ShardSeconds(0.5)), "waiting 50 % for worker 5: 0.50 s a shard");
+        assert_eq!(Cause::ShardSeconds(0.0068).to_string(), "7 ms a shard");
+        assert_eq!(Cause::WeightsSeconds(1.25).to_string(), "weights and data after 1.25 s");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! What a probe found, one entry a checkpoint, as programs read it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -131,18 +130,14 @@ impl Probed {
         }
     }
 
-    /// The verdict with its numbers, in one line.
+    /// The verdict with the numbers that it rests on, in one line.
     pub fn line(&self) -> String {
         let words = self.verdict.words(self.name.adapter.is_some());
-        format!("{words} ({}, beside {})", self.own.measure, self.zero_line())
-    }
-}
-
-impl fmt::Display for Measure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Measure::Accuracy(share) => write!(f, "accuracy {share:.3}"),
-            Measure::BitsPerByte(bits) => write!(f, "{bits:.3} bits per byte"),
+        match (self.own.measure, self.zero_line()) {
+            (Measure::BitsPerByte(own), Measure::BitsPerByte(zero)) => {
+                format!("{words} ({own:.3} bits per byte, beside {zero:.3})")
+            }
+            _ => format!("{words} (score {:.3}, beside {:.3})", self.own.score, self.random.score),
         }
     }
 }
@@ -252,6 +247,16 @@ pub(super) mod tests {
         let counts = language_model("m", 2.5);
         assert!(counts.own.score > counts.random.score);
         assert_eq!(counts.verdict, Verdict::None);
+    }
+
+    #[test]
+    fn a_line_has_the_numbers_that_the_verdict_rests_on() {
+        let knows = classifiers().swap_remove(0);
+        assert_eq!(knows.line(), "a head start (score 0.750, beside 0.250)");
+        let text = language_model("m", 1.0);
+        let unigram = text.unigram.expect("a language model has one");
+        let numbers = format!("({:.3} bits per byte, beside {unigram:.3})", -text.own.score);
+        assert_eq!(text.line(), format!("a head start {numbers}"));
     }
 
     #[test]

@@ -78,7 +78,7 @@ pub fn remarks(probed: &[Probed]) -> Vec<String> {
 }
 
 /// `71.3 %`, or `0.912` bits per byte.
-pub fn shown(measure: Measure) -> String {
+pub(super) fn shown(measure: Measure) -> String {
     match measure {
         Measure::Accuracy(share) => format!("{:.1} %", 100.0 * share),
         Measure::BitsPerByte(bits) => format!("{bits:.3}"),

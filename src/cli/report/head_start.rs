@@ -1,7 +1,5 @@
 //! What the head start was worth: runs from pretrained weights against runs from random ones, in the words of `compare`.
 
-use headstart::probe::table::shown;
-
 use super::Report;
 use super::differences::differing;
 use super::html::{details, paragraph, text};
@@ -125,11 +123,11 @@ fn probes(report: &Report) -> String {
     let mut items = String::new();
     for (run, history) in report.runs.iter().zip(&report.histories) {
         if let Some(probed) = &history.probed {
-            let (own, zero) = (shown(probed.own.measure), shown(probed.zero_line()));
-            let words = probed.verdict.words(probed.name.adapter.is_some());
+            let (name, checkpoint) = (&run.name, &probed.name.checkpoint);
             let line = format!(
-                "{}: before the first step, the probe said of {}: {words} ({own}, zero line {zero}, {} rows)",
-                run.name, probed.name.checkpoint, probed.rows
+                "{name}: before the first step, the probe said of {checkpoint}, on {} rows: {}",
+                probed.rows,
+                probed.line()
             );
             items.push_str(&format!("<li>{}</li>\n", text(&line)));
         }
