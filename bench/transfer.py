@@ -16,7 +16,6 @@ import random
 import re
 import shutil
 import statistics
-import subprocess
 import sys
 
 import results

@@ -16,8 +16,6 @@ pub(in crate::cli) struct Files {
     directory: Location,
     /// Where its texts are.
     texts: Location,
-    /// Which texts there are; `None` if that is not known.
-    names: Option<Vec<String>>,
     /// Of a run without `final/`.
     manifest: Option<Manifest>,
 }
@@ -35,20 +33,19 @@ impl Files {
             }
         }
         let manifest = match newest(&given).await {
-            // Somebody has copied what he wanted.
+            // A copy of some files of a finished run.
             Err(RunError::NoRun { url }) => {
                 return Files::finished(&end).await?.ok_or(RunError::NoRun { url });
             }
             found => found?,
         };
-        let Some(Parts { directory, files }) = &manifest.state.texts else {
+        let Some(Parts { directory, .. }) = &manifest.state.texts else {
             return Err(RunError::Uncommitted { url: given.url().to_owned() });
         };
         let texts = given.join(directory)?;
         let file = texts.join(METRICS)?;
         let metrics = Metrics::parse(&lossy(&file.read(LARGEST).await?), file.url())?;
-        let names = Some(files.iter().map(|piece| piece.name.clone()).collect());
-        Ok((Files { directory: given, texts, names, manifest: Some(manifest) }, metrics))
+        Ok((Files { directory: given, texts, manifest: Some(manifest) }, metrics))
     }
 
     /// Those of a finished run, if metrics are there.
@@ -56,7 +53,7 @@ impl Files {
         let file = directory.join(METRICS)?;
         let Some(text) = found(file.read(LARGEST).await)? else { return Ok(None) };
         let (directory, texts) = (directory.clone(), directory.clone());
-        let files = Files { directory, texts, names: None, manifest: None };
+        let files = Files { directory, texts, manifest: None };
         Ok(Some((files, Metrics::parse(&lossy(&text), file.url())?)))
     }
 
@@ -92,9 +89,10 @@ impl Files {
 
     /// What was asked of a text. A text that the manifest names and storage lacks is an error.
     fn there<T>(&self, name: &str, asked: Result<T, StoreError>) -> Result<Option<T>, RunError> {
-        match &self.names {
-            Some(names) if names.iter().any(|known| known == name) => Ok(Some(asked?)),
-            _ => found(asked),
+        let parts = self.manifest.as_ref().and_then(|manifest| manifest.state.texts.as_ref());
+        match parts.is_some_and(|parts| parts.files.iter().any(|piece| piece.name == name)) {
+            true => Ok(Some(asked?)),
+            false => found(asked),
         }
     }
 
